@@ -1,0 +1,141 @@
+"""python -m fastprop: the commands `train` and `config`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from .training.classifier import GAIN
+from .training.job import INTERRUPTED, TRAINING, Options, run
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command line after the program's name; ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        Exit code: 0; 1 for a training that failed; 130 for one that Ctrl-C ended, with its results so far. Wrong
+        options raise SystemExit(2).
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    try:
+        code: int = options.run(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except ArithmeticError as error:
+        print(f"python -m fastprop {options.command}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output has gone (`… | head`). Nothing may be written on the way out either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _train(options: argparse.Namespace) -> int:
+    import fastprop
+    from fastprop import reference
+
+    chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(Options)}
+    return run(Options(**chosen), fastprop, reference)
+
+
+def _config(options: argparse.Namespace) -> int:
+    import fastprop
+
+    fastprop.show_config()
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastprop", description="Gradients of plain scalar Python, at the speed of compiled code."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    train = commands.add_parser(
+        "train",
+        help="train a classifier of scalar neurons on the handwritten digits",
+        description="Train a classifier, written as scalar neurons, on the UCI handwritten digits. Print loss and "
+        "accuracy of each epoch, the accuracy on test images held out till the end, the time per gate, and how much "
+        "longer the pure-Python reference takes.",
+        epilog="Ctrl-C ends the training with the results so far, and with exit code 130.",
+    )
+    train.set_defaults(run=_train, **dataclasses.asdict(Options()))
+
+    def number(option: str, kind: Callable[[str], float], metavar: str, text: str) -> None:
+        train.add_argument(option, type=kind, metavar=metavar, help=f"{text} (default: %(default)s)")
+
+    train.add_argument(
+        "--hidden",
+        type=_whole(1, 1000),
+        nargs="+",
+        metavar="N",
+        help="neurons in each hidden layer: 16 makes one layer (default), 24 12 make two",
+    )
+    train.add_argument(
+        "--activation", choices=list(GAIN), help="gate on top of the hidden neurons (default: %(default)s)"
+    )
+    number("--epochs", _whole(1, 10_000), "N", "passes over the training images")
+    number("--batch", _whole(1, TRAINING), "N", "images in each step")
+    number("--rate", _real(0.0, 1e6, above=True), "X", "learning rate")
+    number("--momentum", _real(0.0, 0.999), "X", "part of the velocity that is left after a step")
+    number("--seed", _whole(0, 2**32 - 1), "N", "of the first weights and the order of the images")
+    number("--repeat", _whole(1, 1000), "N", "trainings, each with the next seed; the median is printed")
+    train.add_argument("--quiet", action="store_true", help="print the results only, without a progress bar")
+    train.add_argument(
+        "--no-reference", dest="reference", action="store_false", help="skip the comparison with the reference"
+    )
+
+    config = commands.add_parser("config", help="show version, instruction set and build kind")
+    config.set_defaults(run=_config)
+    return parser
+
+
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
+    """Make a type for argparse: a whole number within bounds."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = lowest - 1
+        if not lowest <= number <= highest:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number from {lowest} to {highest}")
+        return number
+
+    return convert
+
+
+def _real(lowest: float, highest: float, *, above: bool = False) -> Callable[[str], float]:
+    """Make a type for argparse: a number within bounds, the lower one left out if it says `above`."""
+
+    def convert(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not lowest <= number <= highest or (above and number == lowest):
+            bounds = f"above {lowest:g}, up to {highest:g}" if above else f"from {lowest:g} to {highest:g}"
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected a number {bounds}")
+        return number
+
+    return convert
+
+
+if __name__ == "__main__":
+    sys.exit(main())

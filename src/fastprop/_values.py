@@ -1,0 +1,289 @@
+"""The gates' values on plain floats: the C library's, without Python's exceptions.
+
+Where `math` raises, these give infinity or NaN as IEEE 754 and NumPy do; what `math` lacks is written here, to a few
+units in the last place. The compiled kernels are written apart from these, and the tests hold the two together.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cache, reduce
+
+inf, nan, pi = math.inf, math.nan, math.pi
+ERF_SLOPE, NDTR_SLOPE = 2.0 / math.sqrt(pi), 1.0 / math.sqrt(2.0 * pi)  # of erf and ndtr at 0
+_LOG_POLE = {0.0: -inf}
+
+
+def ieee(function: Callable[[float], float], poles: dict[float, float] | None = None) -> Callable[[float], float]:
+    """Return a function of `math` that gives infinity or NaN, as C does, where Python raises."""
+
+    def value(x: float) -> float:
+        try:
+            return function(x)
+        except ValueError:
+            return poles.get(x, nan) if poles else nan
+        except OverflowError:
+            return math.copysign(inf, x)
+
+    return value
+
+
+exp, expm1, sinh = ieee(math.exp), ieee(math.expm1), ieee(math.sinh)
+log, log2, log10 = ieee(math.log, _LOG_POLE), ieee(math.log2, _LOG_POLE), ieee(math.log10, _LOG_POLE)
+log1p = ieee(math.log1p, {-1.0: -inf})
+sqrt, sin, cos, tan = ieee(math.sqrt), ieee(math.sin), ieee(math.cos), ieee(math.tan)
+arcsin, arccos, arccosh = ieee(math.asin), ieee(math.acos), ieee(math.acosh)
+arctanh = ieee(math.atanh, {1.0: inf, -1.0: -inf})
+exp2 = ieee(math.exp2)
+
+
+def cosh(x: float) -> float:
+    try:
+        return math.cosh(x)
+    except OverflowError:
+        return inf
+
+
+def reciprocal(x: float) -> float:
+    return divide(1.0, x)
+
+
+def divide(x: float, y: float) -> float:
+    try:
+        return x / y
+    except ZeroDivisionError:
+        return nan if x == 0.0 or x != x else math.copysign(inf, x) * math.copysign(1.0, y)
+
+
+def power(x: float, y: float) -> float:
+    try:
+        return math.pow(x, y)
+    except ValueError:
+        if x != 0.0:
+            return nan
+    except OverflowError:
+        pass
+    odd = math.fabs(y) < 2.0**53 and math.fmod(y, 2.0) != 0.0 and y == math.trunc(y)
+    return math.copysign(inf, x) if odd else inf
+
+
+def sign(x: float) -> float:
+    return 1.0 if x > 0.0 else -1.0 if x < 0.0 else x + 0.0  # 0 at -0, NaN at NaN
+
+
+def maximum(x: float, y: float) -> float:
+    if x != x or y != y:
+        return nan
+    return y if y > x or (y == x and math.copysign(1.0, y) > 0.0) else x  # +0 beats -0
+
+
+def minimum(x: float, y: float) -> float:
+    return -maximum(-x, -y)
+
+
+def clip(x: float, low: float, high: float) -> float:
+    return minimum(maximum(x, low), high)
+
+
+def where(condition: float, x: float, y: float) -> float:
+    return x if condition else y
+
+
+def fma(x: float, y: float, z: float) -> float:
+    if not (math.isfinite(x) and math.isfinite(y)):
+        return x * y + z
+    if not math.isfinite(z):
+        return z
+    exact = Fraction(x) * Fraction(y) + Fraction(z)
+    if exact == 0:
+        return x * y + z  # for the sign of the zero
+    try:
+        return float(exact)
+    except OverflowError:
+        return inf if exact > 0 else -inf
+
+
+def integral(function: Callable[[float], float]) -> Callable[[float], float]:
+    """Return floor, ceil … as a float function that keeps NaN, the infinities and the sign of zero."""
+    return lambda x: math.copysign(float(function(x)), x) if math.isfinite(x) else x
+
+
+floor, ceil, round, trunc = (integral(function) for function in (math.floor, math.ceil, builtins.round, math.trunc))
+
+
+def remainder(x: float, y: float) -> float:
+    try:
+        return x % y if math.isfinite(x) else nan
+    except ZeroDivisionError:
+        return nan
+
+
+def logaddexp(x: float, y: float) -> float:
+    if x == y:
+        return x + math.log(2.0)  # infinities too
+    return builtins.max(x, y) + math.log1p(exp(-math.fabs(x - y))) if x == x and y == y else nan
+
+
+def sech(x: float) -> float:
+    q = math.exp(-math.fabs(x))  # 1 / cosh(x) is 0 from 711 on, sech(x) is not
+    return 2.0 * q / (1.0 + q * q)
+
+
+def ndtr(x: float) -> float:
+    return 0.5 * math.erfc(-x * math.sqrt(0.5))
+
+
+def sigmoid(x: float) -> float:
+    q = math.exp(-math.fabs(x))
+    return (q if x < 0.0 else 1.0) / (1.0 + q)
+
+
+def softplus(x: float) -> float:
+    return builtins.max(x, 0.0) + math.log1p(math.exp(-math.fabs(x)))
+
+
+def log_sigmoid(x: float) -> float:
+    return -softplus(-x)
+
+
+def relu(x: float) -> float:
+    return 0.0 if x <= 0.0 else x
+
+
+def leaky_relu(x: float, slope: float) -> float:
+    return x if x > 0.0 else slope * x
+
+
+def elu(x: float, alpha: float) -> float:
+    return x if x > 0.0 else alpha * expm1(x)
+
+
+_BERNOULLI_TOP = (1, -1, 1, -1, 5, -691, 7, -3617, 43867, -174611)
+_BERNOULLI_BOTTOM = (6, 30, 42, 30, 66, 2730, 6, 510, 798, 330)
+_BERNOULLI = tuple(p / q for p, q in zip(_BERNOULLI_TOP, _BERNOULLI_BOTTOM, strict=True))  # B2, B4, …
+
+
+def _hurwitz(s: float, x: float) -> float:
+    """Return the sum of ``(x + k)**-s`` over k = 0, 1, … for x > 0, s > 1, by Euler and Maclaurin."""
+    total = 0.0
+    while x < 20.0 + s:
+        total, x = total + power(x, -s), x + 1.0
+    tail = power(x, -s)
+    total += power(x, 1.0 - s) / (s - 1.0) + 0.5 * tail
+    factor = s * tail / x
+    for j, bernoulli in enumerate(_BERNOULLI, 1):
+        total += bernoulli * factor / math.factorial(2 * j)
+        factor *= (s + 2 * j - 1) * (s + 2 * j) / (x * x)
+    return total
+
+
+@cache
+def _zeta(k: int) -> float:
+    return _hurwitz(k, 1.0)
+
+
+def gammaln(x: float) -> float:
+    for root in (1.0, 2.0):
+        z = x - root
+        if math.fabs(z) < 0.25:  # math.lgamma loses its digits where it goes through 0
+            series = 0.0
+            for k in range(39, 1, -1):
+                series = series * -z + _zeta(k) / k
+            return z * (z * series - 0.57721566490153286061) + (math.log1p(z) if root == 2.0 else 0.0)
+    try:
+        return math.lgamma(x)
+    except (ValueError, OverflowError):
+        return inf
+
+
+def digamma(x: float) -> float:
+    if x <= 0.0:
+        if x == 0.0:
+            return -math.copysign(inf, x)
+        if not math.isfinite(x) or x == math.floor(x):
+            return nan
+        return digamma(1.0 - x) - pi / math.tan(pi * (x - builtins.round(x)))
+    if math.isinf(x):
+        return x
+    total = 0.0
+    while x < 12.0:
+        total, x = total - 1.0 / x, x + 1.0
+    power = 1.0
+    for j, bernoulli in enumerate(_BERNOULLI, 1):
+        power /= x * x
+        total -= bernoulli / (2 * j) * power
+    return total + math.log(x) - 0.5 / x
+
+
+def polygamma(n: float, x: float) -> float:
+    if not 0.0 <= n < inf or n != math.floor(n) or x != x:
+        return nan
+    if n == 0.0:
+        return digamma(x)
+    sign = -1.0 if math.fmod(n, 2.0) == 0.0 else 1.0
+    if x > 0.0:
+        return sign * math.gamma(n + 1.0) * _hurwitz(n + 1.0, x) if x < inf else sign * 0.0
+    if x == 0.0:
+        return inf if sign > 0.0 else -math.copysign(inf, x)
+    if x == -inf or x == math.floor(x):
+        return nan
+    if x > -0.25:
+        return polygamma(n, 1.0 + x) + sign * math.gamma(n + 1.0) * power(x, -(n + 1.0))
+    cot, polynomial = 1.0 / math.tan(pi * (x - builtins.round(x))), [0.0, 1.0]  # of cot: its derivatives
+    for _ in range(int(n)):
+        slope = [k * c for k, c in enumerate(polynomial)][1:]
+        polynomial = [-a - b for a, b in zip([*slope, 0.0, 0.0], [0.0, 0.0, *slope], strict=True)]
+    derivative = reduce(lambda total, c: total * cot + c, reversed(polynomial), 0.0)
+    return -power(pi, n + 1.0) * derivative - sign * polygamma(n, 1.0 - x)
+
+
+def silu(x: float) -> float:
+    return -0.0 if x == -inf else x * sigmoid(x)
+
+
+def gelu(x: float) -> float:
+    return -0.0 if x == -inf else x * ndtr(x)
+
+
+def sum(*x: float) -> float:
+    return reduce(lambda total, term: total + term, x, 0.0)  # not Python's sum: 3.12 compensates
+
+
+def prod(*x: float) -> float:
+    return math.prod(x, start=1.0)
+
+
+def mean(*x: float) -> float:
+    return sum(*x) / len(x) if x else nan
+
+
+def max(*x: float) -> float:
+    if not x:
+        raise ValueError("max of no numbers: give at least one")
+    return reduce(maximum, x)
+
+
+def min(*x: float) -> float:
+    if not x:
+        raise ValueError("min of no numbers: give at least one")
+    return reduce(minimum, x)
+
+
+def dot(*x: float) -> float:
+    return sum(*[a * b for a, b in zip(x[: len(x) // 2], x[len(x) // 2 :], strict=True)])
+
+
+def logsumexp(*x: float) -> float:
+    top = reduce(maximum, x, -inf)
+    if not math.isfinite(top):
+        return top
+    others = list(x)
+    others.remove(top)
+    return top + math.log1p(sum(*[math.exp(term - top) for term in others]))
+
+
+def strong_multiply(pull: float, partial: float) -> float:
+    return 0.0 if pull == 0.0 else pull * partial

@@ -1,0 +1,165 @@
+"""The gates as functions, one built-in per row of the table; and what acts on handles whatever their gate."""
+from cpython.mem cimport PyMem_Calloc
+from cpython.object cimport PyObject
+
+from fastprop.engine.array cimport link_of_any
+from fastprop.engine.kernels cimport Kernel, kernel
+from fastprop.engine.tape cimport check_fresh
+from fastprop.engine.unit cimport Unit, apply_kernel, link_of, owned, record_one
+
+from fastprop import gates
+from fastprop.engine.array import Array
+
+cdef extern from "Python.h":
+    ctypedef object (*PyCFunction)(PyObject* self, PyObject* x)
+    ctypedef struct PyMethodDef:
+        const char* ml_name
+        PyCFunction ml_meth
+        int ml_flags
+        const char* ml_doc
+    enum:
+        METH_O
+        METH_FASTCALL
+        METH_KEYWORDS
+    object PyCFunction_NewEx(PyMethodDef* method, object self, object module)
+    PyObject* type_of "Py_TYPE"(PyObject* item) noexcept
+
+
+cdef extern from *:
+    """
+    #ifndef FASTPROP_BUILD_KIND
+    #define FASTPROP_BUILD_KIND "unknown"
+    #endif
+    """
+    const char* FASTPROP_BUILD_KIND
+
+
+cdef class Applied:
+    """What a gate function carries: its gate."""
+    cdef int opcode
+    cdef bint strong
+    cdef const Kernel* kernel
+    cdef object row
+    cdef bytes name
+    cdef bytes doc
+
+
+cdef object call_one(PyObject* self, PyObject* x):
+    """A gate of one operand: a Unit or a float at once, anything else through the row."""
+    cdef const Kernel* gate = (<Applied>self).kernel
+    cdef double value, partial
+    if type_of(x) == <PyObject*>Unit:
+        value = gate.one(link_of(x).value, &partial)
+        return owned(record_one((<Applied>self).opcode, (<Applied>self).strong, x, partial, value))
+    if type_of(x) == <PyObject*>float:
+        return gate.one(<double><object>x, &partial)
+    return (<Applied>self).row(<object>x)
+
+
+cdef object call_many(PyObject* self, PyObject** arguments, Py_ssize_t count, PyObject* keywords):
+    """A gate of several operands or of a sequence."""
+    cdef Py_ssize_t i
+    cdef Applied applied = <Applied>self
+    cdef list operands = []
+    cdef dict options = {}
+    cdef bint ready = keywords == NULL and count == applied.kernel.arity
+    for i in range(count):
+        operands.append(<object>arguments[i])
+        ready = ready and (type(operands[i]) is Unit or type(operands[i]) is float)
+    if ready:
+        return apply_kernel(applied.opcode, tuple(operands))
+    if keywords != NULL:
+        for i, name in enumerate(<tuple>keywords):
+            options[name] = <object>arguments[count + i]
+    return applied.row(*operands, **options)
+
+
+cdef str documentation(object row):
+    """A gate function's signature, as inspect reads it, and its docstring."""
+    if row.arity == gates.SEQUENCE:
+        names = ["a", "b"] if row.name == "dot" else ["values", "axis=None", "keepdims=False"]
+    else:
+        names = list(row.names or ("x", "y", "z")[:row.arity])
+        for i, default in enumerate(row.defaults, row.arity - len(row.defaults)):
+            names[i] += f"={default!r}" if default - default == 0.0 else "=None"
+        if not row.names:
+            names.append("/")
+    return f"{row.name}({', '.join(names)})\n--\n\n{row.doc}"
+
+
+cdef object function_of(object row, int opcode):
+    """A built-in function for a row; Python keeps a pointer to its definition, which is never freed."""
+    cdef Applied applied = Applied()
+    cdef PyMethodDef* method = <PyMethodDef*>PyMem_Calloc(1, sizeof(PyMethodDef))
+    if method == NULL:
+        raise MemoryError("no memory for the gate functions")
+    applied.opcode = opcode
+    applied.kernel = kernel(opcode)
+    applied.strong = applied.kernel.strong
+    applied.row = row
+    applied.name = row.name.encode()
+    applied.doc = documentation(row).encode()
+    method.ml_name = applied.name
+    method.ml_doc = applied.doc
+    if row.arity == 1:
+        method.ml_meth, method.ml_flags = call_one, METH_O
+    else:
+        method.ml_meth, method.ml_flags = <PyCFunction>call_many, METH_FASTCALL | METH_KEYWORDS
+    return PyCFunction_NewEx(method, applied, "fastprop")
+
+
+globals().update({row.name: function_of(row, opcode) for opcode, row in enumerate(gates.table.values())})
+
+__all__ = [*gates.table, "build_kind", "stop_gradient", "zero_grad"]
+
+
+def zero_grad(units):
+    """Set the gradients of handles to zero.
+
+    Parameters
+    ----------
+    units : Unit, Array or iterable of them
+        Nothing is changed if one of them is anything else.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> x = fp.Unit(3.0, grad=1.0)
+    >>> fp.zero_grad([x])
+    >>> x.grad
+    0.0
+    """
+    handles = [units] if link_of_any(units) != NULL else list(units)
+    for i, handle in enumerate(handles):
+        if link_of_any(handle) == NULL:
+            kind = type(handle).__name__
+            raise TypeError(f"zero_grad: item {i} is {handle!r:.60} ({kind}); expected Units and Arrays")
+        check_fresh(link_of_any(handle))
+    for handle in handles:
+        handle.grad = 0.0
+
+
+def stop_gradient(x):
+    """A leaf with the value of `x`, through which nothing is pulled: a constant, as far as `x` is concerned.
+
+    Parameters
+    ----------
+    x : Unit, Array or number
+        Plain numbers and arrays are returned as they are.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> x = fp.Unit(3.0)
+    >>> (fp.stop_gradient(x) * x).backward()
+    >>> x.grad
+    3.0
+    """
+    if link_of_any(x) == NULL:
+        return gates.positive(x)
+    return Unit(x.value) if isinstance(x, Unit) else Array(x.value)
+
+
+def build_kind():
+    """How the engine was compiled: release, check or coverage."""
+    return FASTPROP_BUILD_KIND.decode()

@@ -1,0 +1,277 @@
+"""Nested containers of numbers: taken apart into a flat list of leaves, checked, and put together again.
+
+Containers are lists, tuples, namedtuples, dataclasses and dicts, and subclasses of these; whatever else stands in them
+is a leaf. A `Nesting` is a container's shape without its leaves. The leaves that can be differentiated are floats (and
+what counts as such), arrays of floats, and handles: the Units and Arrays of either engine.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import math
+import numbers
+from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+__all__ = ["LEAF", "Nesting", "flatten", "map_leaves"]
+
+# Containers -----------------------------------------------------------------------------------------------------------
+
+
+class Nesting:
+    """The shape of a nested container: what stands where, without the leaves themselves."""
+
+    __slots__ = ("_template", "children", "keys", "kind", "size")
+
+    def __init__(self, kind: type | None, keys: Any, children: tuple[Nesting, ...] | None, size: int, template: Any):
+        self.kind = kind  # the container's class, None for a leaf
+        self.keys = keys  # a dict's keys, the fields of a dataclass or namedtuple, else how many children there are
+        self.children = children  # one Nesting per child, None if every child is a leaf
+        self.size = size  # how many leaves
+        self._template = template  # a copy of a dataclass or of an instance of a subclass, to be filled anew
+
+    def unflatten(self, leaves: Iterable[Any], construct: bool = False) -> Any:
+        """Put leaves together in this nesting.
+
+        Dataclasses get their fields without a call of their constructor, which might refuse a gradient where it
+        expects a parameter; with `construct` it is called, so that fields that it computes follow the leaves.
+        """
+        return self._fill(iter(leaves), construct)
+
+    def path(self, index: int) -> str:
+        """Where the leaf `index` stands, as one writes it behind a name: ``[0]['weight'].scale``."""
+        if self.kind is None:
+            return ""
+        for label, child in zip(self._labels(), self._child_nestings()):
+            if index < child.size:
+                return label + child.path(index)
+            index -= child.size
+        raise IndexError(f"no leaf is left at {index} behind the last one")
+
+    def leaves_of(self, tree: Any, name: str) -> list[Any]:
+        """Take `tree` apart, which must be nested like this: TypeError or ValueError with the place if it is not."""
+        leaves: list[Any] = []
+        self._collect(tree, name, leaves)
+        return leaves
+
+    def __len__(self) -> int:
+        return self.keys if isinstance(self.keys, int) else len(self.keys)
+
+    def _fill(self, leaves: Iterator[Any], construct: bool) -> Any:
+        if self.kind is None:
+            return next(leaves)
+        if self.children is None:
+            return self._build(list(itertools.islice(leaves, self.size)), construct)
+        return self._build([child._fill(leaves, construct) for child in self.children], construct)
+
+    def _build(self, children: list[Any], construct: bool) -> Any:
+        kind = self.kind
+        if kind is list:
+            return children
+        if kind is tuple:
+            return tuple(children)
+        if kind is dict:
+            return dict(zip(self.keys, children))
+        assert kind is not None
+        if issubclass(kind, tuple):
+            return tuple.__new__(kind, children)
+        if construct and not issubclass(kind, (list, dict)):
+            return dataclasses.replace(self._template, **dict(zip(self.keys, children)))
+        filled = copy.copy(self._template)
+        if issubclass(kind, list):
+            filled[:] = children
+        elif issubclass(kind, dict):
+            for key, child in zip(self.keys, children):
+                filled[key] = child
+        else:
+            for key, child in zip(self.keys, children):
+                object.__setattr__(filled, key, child)
+        return filled
+
+    def _labels(self) -> list[str]:
+        if isinstance(self.keys, int):
+            return [f"[{i}]" for i in range(self.keys)]
+        assert self.kind is not None
+        return [f"[{key!r}]" if issubclass(self.kind, dict) else f".{key}" for key in self.keys]
+
+    def _child_nestings(self) -> tuple[Nesting, ...]:
+        return (LEAF,) * self.size if self.children is None else self.children
+
+    def _collect(self, tree: Any, name: str, leaves: list[Any]) -> None:
+        if self.kind is None:
+            if is_container(type(tree)):
+                raise TypeError(f"{name} is a {type(tree).__name__}, where one number or array is expected")
+            leaves.append(tree)
+            return
+        if not isinstance(tree, self.kind):
+            raise TypeError(f"{name} is {_described(tree)}, where a {self.kind.__name__} is expected")
+        if isinstance(tree, dict):
+            if tree.keys() != set(self.keys):
+                raise ValueError(f"{name} has the keys {list(tree)}, where {list(self.keys)} are expected")
+            children = [tree[key] for key in self.keys]
+        else:
+            children = _children(tree)[1]
+        if len(children) != len(self):
+            raise ValueError(f"{name} has length {len(children)}, where {len(self)} is expected")
+        for label, nesting, child in zip(self._labels(), self._child_nestings(), children):
+            nesting._collect(child, name + label, leaves)
+
+
+LEAF = Nesting(None, 1, None, 1, None)
+
+
+def flatten(tree: Any) -> tuple[list[Any], Nesting]:
+    """Take a nested container apart: its leaves from left to right, and its nesting."""
+    leaves: list[Any] = []
+    return leaves, _flatten(tree, leaves, ())
+
+
+def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Build a copy of a nested container with `function` of every leaf."""
+    leaves, nesting = flatten(tree)
+    return nesting.unflatten(map(function, leaves))
+
+
+def is_container(kind: type) -> bool:
+    """Say whether instances of a class are taken apart."""
+    return issubclass(kind, (list, tuple, dict)) or hasattr(kind, "__dataclass_fields__")
+
+
+def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...]) -> Nesting:
+    """Append the leaves of `tree`, which stands in the containers with the identities `outer`."""
+    kind = type(tree)
+    if not is_container(kind):
+        leaves.append(tree)
+        return LEAF
+    if id(tree) in outer:
+        raise ValueError(f"a {kind.__name__} contains itself: nested containers must end in numbers or arrays")
+    keys, children = _children(tree)
+    before = len(leaves)
+    if any(map(is_container, set(map(type, children)))):
+        inside = (*outer, id(tree))
+        nestings = tuple([_flatten(child, leaves, inside) for child in children])
+    else:
+        nestings = None
+        leaves.extend(children)
+    plain = kind is list or kind is dict or issubclass(kind, tuple)
+    return Nesting(kind, keys, nestings, len(leaves) - before, None if plain else copy.copy(tree))
+
+
+def _children(tree: Any) -> tuple[Any, list[Any]]:
+    """Return the keys (as Nesting has them) and children of a container."""
+    if isinstance(tree, dict):
+        return tuple(tree), list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        return getattr(tree, "_fields", len(tree)), list(tree)
+    names = tuple(field.name for field in dataclasses.fields(tree) if field.init)
+    return names, [getattr(tree, name) for name in names]
+
+
+def _described(tree: Any) -> str:
+    """Name what was given instead of a container."""
+    return f"a {type(tree).__name__}" if is_container(type(tree)) else f"a single {type(tree).__name__}"
+
+
+# Leaves ---------------------------------------------------------------------------------------------------------------
+
+
+def is_handle(x: Any) -> bool:
+    """Say whether `x` is a Unit or an Array of either engine."""
+    return hasattr(type(x), "__fastprop_gate__")
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of a handle, an array or a number."""
+    shape: tuple[int, ...] = getattr(x, "shape", ())
+    return shape
+
+
+def dtype_of(x: Any) -> np.dtype[Any]:
+    """Return the dtype of a handle, an array or a number."""
+    return np.dtype(getattr(x, "dtype", np.float64))
+
+
+def size_of(x: Any) -> int:
+    """Return how many numbers a handle, an array or a number holds."""
+    return math.prod(shape_of(x))
+
+
+def plain(x: Any) -> Any:
+    """Return the value of a handle, or a number as it is; an array is a copy, the caller's to keep."""
+    value = x.value if is_handle(x) else x
+    return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def zeros_like(x: Any) -> Any:
+    """Return 0.0, or an array of zeros of the shape and dtype of `x`."""
+    return np.zeros(shape_of(x), dtype_of(x)) if shape_of(x) else 0.0
+
+
+def unit_directions(x: Any) -> Iterator[Any]:
+    """Yield 1.0, or for every number in an array an array that is 1 there and 0 elsewhere."""
+    if shape_of(x) == ():
+        yield 1.0
+        return
+    for i in range(size_of(x)):
+        direction = np.zeros(size_of(x), dtype_of(x))
+        direction[i] = 1.0
+        yield direction.reshape(shape_of(x))
+
+
+def as_number(leaf: Any) -> Any:
+    """Return a leaf as a float, a copied array of floats or a handle; None if it can't be differentiated."""
+    if type(leaf) is float or is_handle(leaf):
+        return leaf
+    if isinstance(leaf, np.ndarray):
+        if leaf.ndim == 0:
+            return as_number(leaf[()])
+        if leaf.dtype.kind in "iu":
+            return leaf.astype(np.float64)
+        if leaf.dtype.kind == "f" and leaf.dtype.itemsize in (4, 8):
+            return np.array(leaf, leaf.dtype.newbyteorder("="))
+    elif not isinstance(leaf, bool) and isinstance(leaf, (numbers.Real, Decimal)):
+        return float(leaf)
+    return None
+
+
+def checked(leaf: Any, name: str, nesting: Nesting = LEAF, index: int = 0) -> Any:
+    """Return the leaf `index` of something as `as_number` does, or raise the TypeError that says where it stands."""
+    number = as_number(leaf)
+    if number is None:
+        raise TypeError(
+            f"{name}{nesting.path(index)} is {described(leaf)}, which can't be differentiated; "
+            "give floats, integers, arrays of them (float32 or float64), Units or Arrays"
+        )
+    return number
+
+
+def checked_alike(leaf: Any, like: Any, name: str, other: str, nesting: Nesting = LEAF, index: int = 0) -> Any:
+    """Return a pull or a tangent, checked against the number or array (named by `other`) that it belongs to."""
+    number = checked(leaf, name, nesting, index)
+    shape = shape_of(like)
+    if shape_of(number) != shape:
+        raise ValueError(f"{name}{nesting.path(index)} has shape {shape_of(number)}, but {other} has shape {shape}")
+    if shape and not is_handle(number):
+        if getattr(leaf, "dtype", None) == np.float64 and dtype_of(like) == np.float32:
+            raise TypeError(
+                f"{name}{nesting.path(index)} has dtype float64, but {other} has float32; "
+                "round it with .astype(np.float32)"
+            )
+        return number.astype(dtype_of(like))
+    return number
+
+
+def described(x: Any) -> str:
+    """Say what was given: its type, and what it looks like if that is short."""
+    if isinstance(x, np.ndarray):
+        return f"an array of dtype {x.dtype} and shape {x.shape}"
+    if x is None:
+        return "None"
+    kind, text = type(x).__name__, repr(x)
+    article = "an" if kind[0] in "aeiouAEIO" else "a"
+    return f"{article} {kind} ({text})" if len(text) <= 40 and "\n" not in text else f"{article} {kind}"

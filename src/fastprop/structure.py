@@ -1,0 +1,410 @@
+# ruff: noqa: D102 (forward, backward and tangent mean in every class what they mean in Gate)
+"""The structural gates: block gates that move, repeat, reduce and multiply numbers, as NumPy does.
+
+A block gate's `forward` sees floats and NumPy arrays only. Its `backward` and its `tangent` are written with gates and
+operators alone, so that the same lines carry numbers in a sweep and, given handles, record the derivative of a
+derivative. A handle is anything whose type has `__fastprop_gate__`; here only its `value` and its `shape` are read.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from fastprop import gates
+from fastprop.gates import Gate
+
+
+def is_handle(x: Any) -> bool:
+    """Whether `x` is a Unit or an Array of either engine."""
+    return hasattr(type(x), "__fastprop_gate__")
+
+
+def value_of(x: Any) -> Any:
+    """The number or block behind a handle; anything else is its own value."""
+    return x.value if is_handle(x) else x
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of a handle, an array or a number."""
+    shape: tuple[int, ...] = x.shape if hasattr(x, "shape") else np.shape(x)
+    return shape
+
+
+def total(parts: Sequence[Any]) -> Any:
+    """The sum of the numbers, blocks or handles that are there (0.0 if none is)."""
+    result = parts[0] if parts else 0.0
+    for part in parts[1:]:
+        result = result + part
+    return result
+
+
+# Structural gates. A linear gate's tangent is the gate itself, applied to the tangent.
+
+
+class Block(Gate):
+    """A gate on blocks; infinities and NaN go through it without a warning, as they do through gates on numbers."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "forward" in vars(cls):
+            cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
+
+
+class Linear(Block):
+    """A gate of one operand that is linear in it."""
+
+    def tangent(self, tangents: tuple[Any, ...], *_: Any) -> Any:
+        return self(tangents[0])
+
+
+class Reshape(Linear):
+    """The same numbers, in the same order, in another shape."""
+
+    def __init__(self, shape: Any):
+        self.shape = shape
+
+    def forward(self, x: Any) -> Any:
+        return np.reshape(x, self.shape)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return reshape(pull, shape_of(x))
+
+
+class Transpose(Linear):
+    """The axes in another order."""
+
+    def __init__(self, axes: tuple[int, ...]):
+        self.axes = axes
+
+    def forward(self, x: Any) -> Any:
+        return np.transpose(x, self.axes)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return Transpose(tuple(int(i) for i in np.argsort(self.axes)))(pull)
+
+
+class BroadcastTo(Linear):
+    """Numbers repeated along new axes and along axes of length one."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, x: Any) -> Any:
+        return np.broadcast_to(x, self.shape)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return unbroadcast(pull, shape_of(x))
+
+
+class AsType(Linear):
+    """The same numbers, rounded to another dtype."""
+
+    def __init__(self, dtype: Any):
+        self.dtype = np.dtype(dtype)
+
+    def forward(self, x: Any) -> Any:
+        return np.asarray(x).astype(self.dtype)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return AsType(value_of(x).dtype)(pull)
+
+
+class GetItem(Linear):
+    """A part of a block, by integers, slices, ellipsis, newaxis, integer arrays or a mask."""
+
+    def __init__(self, index: Any):
+        self.index = index
+
+    def forward(self, x: Any) -> Any:
+        return x[self.index]
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return Scatter(shape_of(x), self.index)(pull)
+
+
+class Scatter(Linear):
+    """Zeros, with a part added to at an index: where the pull on an item goes."""
+
+    def __init__(self, shape: tuple[int, ...], index: Any):
+        self.shape = shape
+        self.index = index
+
+    def forward(self, part: Any) -> Any:
+        block = np.zeros(self.shape, dtype=np.asarray(part).dtype)
+        if any(isinstance(i, np.ndarray) for i in (self.index if isinstance(self.index, tuple) else (self.index,))):
+            np.add.at(block, self.index, part)  # an integer array may name a place twice
+        else:
+            block[self.index] = part
+        return block
+
+    def backward(self, pull: Any, part: Any) -> Any:
+        return GetItem(self.index)(pull)
+
+
+class Stack(Block):
+    """Equal blocks or single numbers side by side, in a shape of their own."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.shape = shape
+
+    def forward(self, *parts: Any) -> Any:
+        if not parts:
+            return np.zeros(self.shape)
+        return np.stack(parts).reshape(self.shape + np.shape(parts[0]))
+
+    def backward(self, pull: Any, *parts: Any) -> Any:
+        rows = reshape(pull, (len(parts), *shape_of(parts[0])))
+        return tuple(rows[i] for i in range(len(parts)))
+
+    def tangent(self, tangents: tuple[Any, ...], *parts: Any) -> Any:
+        zero = np.zeros(shape_of(parts[0])) if shape_of(parts[0]) else 0.0
+        return self(*(zero if tangent is None else tangent for tangent in tangents))
+
+
+class Reduction(Block):
+    """A gate that leaves one number along some axes."""
+
+    def __init__(self, axis: Any = None, keepdims: bool = False):
+        self.axis = axis if axis is None or isinstance(axis, tuple) else operator.index(axis)
+        self.keepdims = bool(keepdims)
+
+    def axes(self, x: Any) -> tuple[int, ...]:
+        """The axes that are reduced, counted from the front."""
+        dimensions = len(shape_of(x))
+        return tuple(range(dimensions)) if self.axis is None else normalize_axis_tuple(self.axis, dimensions)
+
+    def spread(self, pull: Any, x: Any) -> Any:
+        """The pull on the result, repeated over the numbers of `x` that it came from."""
+        axes = self.axes(x)
+        kept = tuple(1 if axis in axes else length for axis, length in enumerate(shape_of(x)))
+        return broadcast_to(reshape(pull, kept), shape_of(x))
+
+    def count(self, x: Any) -> int:
+        """How many numbers go into one of the result."""
+        return math.prod(shape_of(x)[axis] for axis in self.axes(x))
+
+
+class Sum(Reduction):
+    """The sum along axes."""
+
+    def forward(self, x: Any) -> Any:
+        return np.sum(x, axis=self.axis, keepdims=self.keepdims)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return self.spread(pull, x)
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        return self(tangents[0])
+
+
+class Mean(Reduction):
+    """The mean along axes."""
+
+    def forward(self, x: Any) -> Any:
+        return np.divide(np.sum(x, axis=self.axis, keepdims=self.keepdims), float(self.count(x)))
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return self.spread(pull, x) / float(max(self.count(x), 1))
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        return self(tangents[0])
+
+
+class Max(Reduction):
+    """The greatest number along axes; those that tie for it share its pull evenly."""
+
+    choose: Any = staticmethod(np.max)
+
+    def forward(self, x: Any) -> Any:
+        return self.choose(x, axis=self.axis, keepdims=self.keepdims)
+
+    def shares(self, x: Any) -> np.ndarray:
+        """Each number's share of the pull: NaN wherever the result is."""
+        x = np.asarray(value_of(x))
+        chosen = (x == self.choose(x, axis=self.axis, keepdims=True)).astype(x.dtype)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(chosen / np.sum(chosen, axis=self.axis, keepdims=True))
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        shares = self.shares(x)
+        return gates.where(shares != 0.0, gates.multiply(self.spread(pull, x), shares), 0.0)
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        shares = self.shares(x)
+        return Sum(self.axis, self.keepdims)(gates.where(shares != 0.0, gates.multiply(tangents[0], shares), 0.0))
+
+
+class Min(Max):
+    """The least number along axes; those that tie for it share its pull evenly."""
+
+    choose: Any = staticmethod(np.min)
+
+
+class Prod(Reduction):
+    """The product along axes; a zero among the factors is nothing special."""
+
+    def forward(self, x: Any) -> Any:
+        return np.prod(x, axis=self.axis, keepdims=self.keepdims)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return gates.strong_multiply(self.spread(pull, x), self.others(x))
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        return Sum(self.axis, self.keepdims)(gates.strong_multiply(tangents[0], self.others(x)))
+
+    def others(self, x: Any) -> Any:
+        """For each factor the product of the others: the reduced axes go last, as one, and back again."""
+        shape, axes = shape_of(x), self.axes(x)
+        kept = tuple(axis for axis in range(len(shape)) if axis not in axes)
+        order = (*kept, *axes)
+        rows = reshape(transpose(x, order), (*(shape[axis] for axis in kept), self.count(x)))
+        back = reshape(ProdOfOthers()(rows), tuple(shape[axis] for axis in order))
+        return transpose(back, tuple(int(i) for i in np.argsort(order)))
+
+
+class ProdOfOthers(Block):
+    """Along the last axis, for each factor the product of the others."""
+
+    def forward(self, x: Any) -> Any:
+        ones = np.ones_like(x[..., :1])
+        before = np.cumprod(np.concatenate([ones, x[..., :-1]], axis=-1), axis=-1)
+        after = np.cumprod(np.concatenate([ones, x[..., :0:-1]], axis=-1), axis=-1)[..., ::-1]
+        return before * after
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        pull = reshape(pull, (*shape_of(pull), 1))
+        on_table = gates.strong_multiply(broadcast_to(pull, shape_of(self.table(x))), ProdOfOthers()(self.table(x)))
+        return Sum(-2)(gates.where(self.own(x), 0.0, on_table))
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        tangent = reshape(tangents[0], (*shape_of(x)[:-1], 1, shape_of(x)[-1]))
+        along = gates.strong_multiply(broadcast_to(tangent, shape_of(self.table(x))), ProdOfOthers()(self.table(x)))
+        return Sum(-1)(gates.where(self.own(x), 0.0, along))
+
+    def own(self, x: Any) -> np.ndarray:
+        """True where row i meets factor i."""
+        return np.eye(shape_of(x)[-1], dtype=bool)
+
+    def table(self, x: Any) -> Any:
+        """One row of all factors for each factor, with a one in that factor's own place."""
+        return gates.where(self.own(x), 1.0, reshape(x, (*shape_of(x)[:-1], 1, shape_of(x)[-1])))
+
+
+class LogSumExp(Reduction):
+    """The logarithm of the sum of exponentials along axes, safe from overflow and at infinities."""
+
+    def forward(self, x: Any) -> Any:
+        _, shift = self.levels(x)
+        result = np.log(np.sum(np.exp(x - shift), axis=self.axis, keepdims=True)) + shift
+        return result if self.keepdims else np.squeeze(result, axis=self.axes(x))
+
+    def levels(self, x: Any) -> tuple[Any, Any]:
+        """The greatest numbers, and what to subtract so that no exponential overflows."""
+        greatest = np.max(x, axis=self.axis, keepdims=True, initial=-np.inf)
+        return greatest, np.where(np.isfinite(greatest), greatest, 0.0)
+
+    def weights(self, x: Any) -> Any:
+        """The softmax of `x`; at an infinite result its limit along equal numbers, none at -inf."""
+        greatest, shift = self.levels(np.asarray(value_of(x)))
+        limits = np.where(greatest == np.inf, Max(self.axis).shares(x), 0.0) if self.count(x) else 0.0
+        powers = gates.exp(x - shift)
+        return gates.where(np.isinf(greatest), limits, gates.divide(powers, Sum(self.axis, True)(powers)))
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return gates.strong_multiply(self.spread(pull, x), self.weights(x))
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        return Sum(self.axis, self.keepdims)(gates.strong_multiply(tangents[0], self.weights(x)))
+
+
+class MatMul(Block):
+    """The matrix product of the last two axes, broadcast over the others; a single axis is a row or a column."""
+
+    def forward(self, a: Any, b: Any) -> Any:
+        return np.matmul(a, b)
+
+    def backward(self, pull: Any, a: Any, b: Any) -> Any:
+        rows, columns = shape_of(a), shape_of(b)
+        left = reshape(a, (1, *rows)) if len(rows) == 1 else a
+        right = reshape(b, (*columns, 1)) if len(columns) == 1 else b
+        batch = np.broadcast_shapes(shape_of(left)[:-2], shape_of(right)[:-2])
+        pull = reshape(pull, (*batch, shape_of(left)[-2], shape_of(right)[-1]))
+        on_left = unbroadcast(MatMul()(pull, swap_last(right)), shape_of(left))
+        on_right = unbroadcast(MatMul()(swap_last(left), pull), shape_of(right))
+        return reshape(on_left, rows), reshape(on_right, columns)
+
+    def tangent(self, tangents: tuple[Any, ...], a: Any, b: Any) -> Any:
+        along_a, along_b = tangents
+        parts = [] if along_a is None else [self(along_a, b)]
+        return total(parts if along_b is None else [*parts, self(a, along_b)])
+
+
+# The same as functions, on numbers, arrays and handles
+
+
+def reshape(x: Any, shape: Any) -> Any:
+    """Return `x` in another shape; `x` itself if it has it already."""
+    return x if shape_of(x) == shape else Reshape(shape)(x)
+
+
+def broadcast_to(x: Any, shape: tuple[int, ...]) -> Any:
+    """`x` repeated into `shape`; `x` itself if it has it already."""
+    return x if shape_of(x) == shape else BroadcastTo(shape)(x)
+
+
+def transpose(x: Any, axes: tuple[int, ...] | None = None) -> Any:
+    """`x` with its axes in another order, reversed by default."""
+    dimensions = len(shape_of(x))
+    order = tuple(reversed(range(dimensions)))
+    if axes is not None:
+        order = tuple(normalize_axis_index(axis, dimensions) for axis in axes)
+        if sorted(order) != list(range(dimensions)):
+            raise ValueError(f"transpose: axes {tuple(axes)} are no order of the {dimensions} axes of {shape_of(x)}")
+    return x if order == tuple(range(dimensions)) else Transpose(order)(x)
+
+
+def swap_last(x: Any) -> Any:
+    """The last two axes exchanged."""
+    dimensions = len(shape_of(x))
+    return transpose(x, (*range(dimensions - 2), dimensions - 1, dimensions - 2))
+
+
+def unbroadcast(pull: Any, shape: tuple[int, ...]) -> Any:
+    """The pull on an operand of `shape` that was broadcast: summed over the axes along which it was repeated."""
+    have = shape_of(pull)
+    if have == shape:
+        return pull
+    new = len(have) - len(shape)
+    stretched = (axis + new for axis, length in enumerate(shape) if length == 1 and have[axis + new] != 1)
+    axes = (*range(new), *stretched)
+    return reshape(Sum(axes)(pull) if axes else pull, shape)
+
+
+def dot(a: Any, b: Any) -> Any:
+    """NumPy's dot product of two blocks."""
+    gate, operands = dot_product(a, b)
+    return gate(*operands)
+
+
+def dot_product(a: Any, b: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return the last gate of a dot product, and its operands."""
+    left, right = shape_of(a), shape_of(b)
+    if not left or not right:
+        return gates.multiply, (a, b)
+    if len(left) <= 2 and len(right) <= 2:
+        return MatMul(), (a, b)
+    if left[-1] != right[max(len(right) - 2, 0)]:
+        raise ValueError(f"dot: shapes {left} and {right} do not meet: the last axis of the one is summed with the "
+                         "last but one of the other")  # fmt: skip
+    if len(right) == 1:
+        return MatMul(), (a, b)
+    last = len(right) - 1
+    columns = transpose(b, (last - 1, *range(last - 1), last))
+    table = MatMul()(reshape(a, (math.prod(left[:-1]), left[-1])), reshape(columns, (right[-2], -1)))
+    return Reshape((*left[:-1], *right[:-2], right[-1])), (table,)

@@ -1,0 +1,126 @@
+"""Sweeps that are recorded: the chain rule written with gates, so that derivatives have derivatives.
+
+Both walk a snapshot of a tape, `tape._steps(outputs, variables)`: the gates on the paths from the variables to the
+outputs, newest first, with their operands as handles or plain constants. Partials are the rows of the table applied to
+these operands, so whatever meets a handle on the way is recorded; plain numbers stay plain, and exact zeros and factors
+of one leave no trace on the tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.blocks import gate_tangent, unbroadcast
+from fastprop.nesting import is_handle, plain, shape_of
+from fastprop.structure import broadcast_to
+
+__all__ = ["pull_back", "push_forward"]
+
+
+def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
+    """Sweep backward with gates: the gradient of each variable, None where no path leads."""
+    output_keys, variable_keys, steps = snapshot
+    adjoints: dict[int, Any] = {}
+    for key, pull in zip(output_keys, pulls):
+        _accumulate(adjoints, key, pull)
+    variables = set(variable_keys)
+    with np.errstate(all="ignore"):  # NaN and infinity propagate silently, in arrays as in numbers
+        for key, gate, operands, keys in steps:
+            pull = adjoints.get(key) if key in variables else adjoints.pop(key, None)
+            if pull is None:
+                continue
+            pulled = _row_pulls if isinstance(gate, gates.Row) else _gate_pulls
+            for operand_key, contribution in zip(keys, pulled(gate, pull, operands, keys)):
+                _accumulate(adjoints, operand_key, contribution)
+    return [adjoints.get(key) for key in variable_keys]
+
+
+def push_forward(snapshot: Any, directions: Sequence[Any]) -> list[Any]:
+    """Sweep forward with gates: the tangent of each output, None where no path leads."""
+    output_keys, variable_keys, steps = snapshot
+    tangents: dict[int, Any] = {}
+    for key, direction in zip(variable_keys, directions):
+        _accumulate(tangents, key, direction)
+    with np.errstate(all="ignore"):
+        for key, gate, operands, keys in reversed(steps):
+            arriving = tuple([None if operand_key is None else tangents.get(operand_key) for operand_key in keys])
+            if key not in tangents and any(tangent is not None for tangent in arriving):
+                pushed = _row_tangent if isinstance(gate, gates.Row) else gate_tangent
+                _accumulate(tangents, key, pushed(gate, arriving, operands))
+    return [None if key is None else tangents.get(key) for key in output_keys]
+
+
+def _accumulate(sums: dict[int, Any], key: int | None, term: Any) -> None:
+    """Add a pull or tangent to the sum at a key; an exact zero adds nothing."""
+    if key is None or term is None or (not is_handle(term) and not (term if type(term) is float else np.any(term))):
+        return
+    sums[key] = sums[key] + term if key in sums else term
+
+
+def _row_pulls(row: gates.Row, pull: Any, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Any]:
+    """Return what a row of the table pulls on each operand that has a key."""
+    pulls: list[Any] = []
+    for i, key in enumerate(keys):
+        if key is None:
+            pulls.append(None)
+            continue
+        product = _product(row, pull, _partial(row, i, operands))
+        if product is not None and shape_of(product) != shape_of(operands[i]):
+            product = unbroadcast(product, shape_of(operands[i]))
+        pulls.append(product)
+    return pulls
+
+
+def _row_tangent(row: gates.Row, arriving: Sequence[Any], operands: Sequence[Any]) -> Any:
+    """Return the tangent of a row's result: the sum of its operands' tangents times its partials."""
+    total = None
+    for i, tangent in enumerate(arriving):
+        if tangent is None:
+            continue
+        product = _product(row, tangent, _partial(row, i, operands))
+        if product is not None:
+            total = product if total is None else total + product
+    shape = () if row.arity == gates.SEQUENCE else np.broadcast_shapes(*map(shape_of, operands))
+    return total if total is None else broadcast_to(total, shape)
+
+
+def _partial(row: gates.Row, i: int, operands: Sequence[Any]) -> Any:
+    """Return the partial of a row with respect to its operand `i`, recorded where operands are handles."""
+    return row.partials(i, operands) if row.arity == gates.SEQUENCE else row.partials[i](*operands)
+
+
+def _product(row: gates.Row, pull: Any, partial: Any) -> Any:
+    """Return a pull (or tangent) times a partial; None if nothing comes through."""
+    if not is_handle(partial) and shape_of(partial) == ():
+        if partial == 1.0:
+            return pull
+        if partial == 0.0 and row.strong:
+            return None
+    if not is_handle(pull) and shape_of(pull) == () and pull == 1.0:
+        return partial
+    if row.strong:  # nothing comes through a partial of exactly 0, not even infinity
+        closed = (np.asarray(plain(partial)) == 0.0) & ~np.isfinite(plain(pull))
+        if closed.any():
+            pull = gates.where(closed if closed.ndim else bool(closed), 0.0, pull)
+    return gates.strong_multiply(pull, partial)
+
+
+def _gate_pulls(gate: gates.Gate, pull: Any, operands: Sequence[Any], _: Any) -> Sequence[Any]:
+    """Return what a gate of arrays, or of the user's own, pulls on its operands."""
+    returned = gate.backward(pull, *operands)
+    pulls = returned if isinstance(returned, tuple) else (returned,)
+    if len(pulls) != len(operands):
+        raise ValueError(
+            f"{gate.name}.backward returned {len(pulls)} pulls for {len(operands)} operands; expected one for each"
+        )
+    for position, (pulled, operand) in enumerate(zip(pulls, operands), 1):
+        if pulled is not None and shape_of(pulled) != shape_of(operand):
+            raise ValueError(
+                f"{gate.name}.backward: the pull on operand {position} has shape {shape_of(pulled)}; "
+                f"expected {shape_of(operand)}"
+            )
+    return pulls

@@ -1,0 +1,132 @@
+"""A classifier written neuron by neuron: every weight is a Unit, every product and every sum is a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from operator import mul
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .data import Example
+
+Unit = Any
+"""A Unit of the engine that the classifier was given; a plain float where an input is meant."""
+
+GAIN = {"tanh": 1.0, "relu": 2.0}
+"""Activations, each with the variance of its weights times the number of inputs, so that signals keep their size."""
+
+
+class Neuron:
+    """One neuron: a weight for each input, a bias, and an activation on top.
+
+    Parameters
+    ----------
+    weights : sequence of Unit
+        One for each input.
+    bias : Unit
+        What the neuron adds to the weighted sum.
+    activation : callable, optional
+        A gate of one operand; without it the weighted sum itself comes out.
+    """
+
+    def __init__(self, weights: Sequence[Unit], bias: Unit, activation: Callable[[Unit], Unit] | None = None):
+        self.weights = list(weights)
+        self.bias = bias
+        self.activation = activation
+
+    def __call__(self, inputs: Sequence[Unit]) -> Unit:
+        """Weigh the inputs, add them up, activate."""
+        total = sum(map(mul, self.weights, inputs), self.bias)
+        return total if self.activation is None else self.activation(total)
+
+
+class Classifier:
+    """Layers of neurons: inputs go in as floats, a score for each class comes out.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        How many inputs, then how many neurons in each layer; the last layer has one neuron for each class.
+    engine : module
+        ``fastprop`` or ``fastprop.reference``: whose Units and gates to use.
+    random : numpy.random.Generator
+        Where the first weights come from.
+    activation : {"tanh", "relu"}
+        Of every layer but the last, whose scores are plain weighted sums.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastprop import reference
+    >>> classifier = Classifier([2, 3, 2], reference, np.random.default_rng(0))
+    >>> len(classifier.parameters)
+    17
+    >>> classifier.gates(([1.0, 0.0], 1))
+    29
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], engine: ModuleType, random: np.random.Generator, *, activation: str = "tanh"
+    ):
+        if len(sizes) < 2 or min(sizes) < 1:
+            raise ValueError(f"sizes {list(sizes)}; expected at least two, all of them 1 or more: inputs, …, classes")
+        if activation not in GAIN:
+            raise ValueError(f"activation {activation!r}; expected one of {', '.join(GAIN)}")
+        self.sizes = list(sizes)
+        self.engine = engine
+        shapes = list(pairwise(sizes))
+        hidden = [self._layer(*shape, random, GAIN[activation], getattr(engine, activation)) for shape in shapes[:-1]]
+        self.layers = [*hidden, self._layer(*shapes[-1], random, 1.0, None)]
+        self.parameters: list[Unit] = [
+            leaf for layer in self.layers for neuron in layer for leaf in (*neuron.weights, neuron.bias)
+        ]
+
+    def _layer(
+        self,
+        inputs: int,
+        outputs: int,
+        random: np.random.Generator,
+        gain: float,
+        activation: Callable[[Unit], Unit] | None,
+    ) -> list[Neuron]:
+        """Make the neurons of one layer, with normally distributed weights and no bias yet."""
+        unit = self.engine.Unit
+        weights = random.normal(0.0, (gain / inputs) ** 0.5, (outputs, inputs)).tolist()
+        return [Neuron([unit(weight) for weight in row], unit(0.0), activation) for row in weights]
+
+    def __call__(self, inputs: Sequence[float]) -> list[Unit]:
+        """Give the scores of one example, one for each class; the highest is the classifier's answer."""
+        if len(inputs) != self.sizes[0]:
+            raise ValueError(f"{len(inputs)} inputs; this classifier takes {self.sizes[0]}")
+        signals: Sequence[Unit] = inputs
+        for layer in self.layers:
+            signals = [neuron(signals) for neuron in layer]
+        return list(signals)
+
+    def loss(self, scores: Sequence[Unit], label: int) -> Unit:
+        """Cross-entropy: minus the logarithm of the probability that the scores give to the right class."""
+        return self.engine.logsumexp(scores) - scores[label]
+
+    def gates(self, example: Example) -> int:
+        """Count the gates that the loss of one example takes; it is the same for all examples."""
+        inputs, label = example
+        with self.engine.Tape() as tape:
+            loss = self.loss(self(inputs), label)
+            count = len(tape)
+        del loss  # held until here: a gate that no handle can reach need not be there to be counted
+        return count
+
+    @property
+    def values(self) -> list[float]:
+        """The values of all parameters; assignable."""
+        return [leaf.value for leaf in self.parameters]
+
+    @values.setter
+    def values(self, values: Sequence[float]) -> None:
+        if len(values) != len(self.parameters):
+            raise ValueError(f"{len(values)} values; this classifier has {len(self.parameters)} parameters")
+        for leaf, value in zip(self.parameters, values):
+            leaf.value = value

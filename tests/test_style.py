@@ -1,0 +1,182 @@
+"""The house rules that a machine can check: sizes, import directions, left-overs, formatting."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "fastprop"
+SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".pxi", ".toml", ".md", ".in"}
+FOLDERS = ("src", "tests", "bench", "docs", ".ci")
+
+# From the ground up: a module imports from the floors below its own and from its own folder, never sideways or upwards.
+FLOORS = (
+    ("errors", "datasets", "nesting", "_values"),
+    ("gates",),
+    ("structure",),
+    ("blocks",),
+    ("reference", "engine"),
+    ("sweeps", "config"),
+    ("calls",),
+    ("transforms", "checking"),
+    ("__init__",),
+    ("training",),
+    ("__main__",),
+)
+FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
+
+
+def written_files() -> list[Path]:
+    """Every text file of the project that people write."""
+    files = [path for path in ROOT.iterdir() if path.is_file()]
+    files += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    ours = [path for path in files if path.suffix in SUFFIXES or path == ROOT / ".ci" / "run"]
+    return sorted(path for path in ours if "__pycache__" not in path.parts and ".egg-info" not in str(path))
+
+
+def relative(paths: list[Path]) -> list[str]:
+    """Names for parametrised tests."""
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a text file."""
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+FILES = written_files()
+MODULES = sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyx"), *PACKAGE.rglob("*.pxd"), *PACKAGE.rglob("*.pyi")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative(FILES))
+def test_file_fits_in_one_head(path):
+    limit = {"setup.py": 80, "reference.py": 500}.get(path.name, 600)
+    assert len(lines(path)) <= limit
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative(FILES))
+def test_no_left_overs(path):
+    left_over = re.compile(
+        "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3 + r"\b", "raise NotImplemented" + r"Error\(\)"])
+    )
+    found = [f"{number}: {line}" for number, line in enumerate(lines(path), 1) if left_over.search(line)]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative(FILES))
+def test_no_absolute_paths(path):
+    absolute = re.compile(r"(?<![\w.~/:<$}])/(?:root|work|home|tmp|usr|opt)/")
+    found = [
+        f"{number}: {line}" for number, line in enumerate(lines(path), 1) if absolute.search(line) and line[:2] != "#!"
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative(FILES))
+def test_no_trailing_space_and_one_newline_at_the_end(path):
+    text = path.read_text(encoding="utf-8")
+    assert not text or (text.endswith("\n") and not text.endswith("\n\n"))
+    assert [number for number, line in enumerate(text.splitlines(), 1) if line != line.rstrip()] == []
+
+
+def room(path: Path) -> str:
+    """The name, in FLOORS, of the module or folder that a file of the package belongs to."""
+    return path.relative_to(PACKAGE).parts[0].split(".")[0]
+
+
+def imported_from_python(path: Path) -> set[str]:
+    """The dotted names that a Python file imports from the package, wherever in it the import stands."""
+    found = set()
+    package = ("fastprop", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else ()
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {f"{base}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "fastprop"}
+
+
+def imported_from_cython(path: Path) -> set[str]:
+    """The dotted names that a Cython file imports or cimports from the package."""
+    found = set()
+    for line in lines(path):
+        if match := re.match(r"\s*from\s+(fastprop[\w.]*)\s+c?import\s+(.+)", line):
+            names = re.split(r"[,\s()]+", match[2].split("#")[0].replace("\\", " "))
+            found |= {f"{match[1]}.{name}" for name in names if name} or {match[1]}
+        elif match := re.match(r"\s*c?import\s+(fastprop[\w.]*)", line):
+            found.add(match[1])
+        assert not re.match(r"\s*from\s+\.", line), f"{path.name}: name the module in full: {line}"
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative(MODULES))
+def test_imports_run_downwards(path):
+    here = room(path)
+    assert here in FLOOR, f"{here} has no floor yet: say in FLOORS where it stands"
+    python = path.suffix in (".py", ".pyi")
+    for name in sorted(imported_from_python(path) if python else imported_from_cython(path)):
+        parts = name.split(".")
+        there = parts[1] if len(parts) > 1 and parts[1] in FLOOR else "__init__"
+        assert there == here or FLOOR[there] < FLOOR[here], (
+            f"{path.name} imports {name}, which stands on no lower floor"
+        )
+
+
+def test_engine_knows_nothing_of_files_plots_or_networks():
+    foreign = re.compile(r"^\s*(?:from|c?import)\s+(?:scipy\.(?!special)|matplotlib|tqdm|pathlib|os\b|io\b)")
+    engine = [path for path in MODULES if room(path) == "engine"]
+    assert [(path.name, line) for path in engine for line in lines(path) if foreign.match(line)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.suffix == ".pyx"], ids=lambda path: path.name)
+def test_compiled_module_with_python_names_has_a_stub(path):
+    names = [
+        line for line in lines(path) if re.match(r"(?:def|cpdef|class|cdef class)\s|[A-Z_]\w* = |[a-z]\w* = ", line)
+    ]
+    assert path.with_suffix(".pyi").exists() or names == []
+
+
+def test_import_brings_in_neither_scipy_nor_tqdm_nor_matplotlib():
+    program = (
+        "import sys, fastprop; print(sorted({m.split('.')[0] for m in sys.modules} & {'scipy', 'tqdm', 'matplotlib'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_reference_runs_without_the_engine():
+    program = (
+        "import sys, types\n"
+        "package = types.ModuleType('fastprop')\n"
+        f"package.__path__ = [{str(PACKAGE)!r}]\n"
+        "sys.modules['fastprop'] = package\n"
+        "from fastprop import reference as fp\n"
+        "x = fp.Unit(3.0)\n"
+        "(x * x).backward()\n"
+        "assert x.grad == 6.0\n"
+        "assert not any(name.startswith('fastprop.engine') for name in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+LINTERS = (["ruff", "check", "."], ["ruff", "format", "--check", "."], ["cython-lint", "src"])
+SCRIPTS = sysconfig.get_path("scripts")
+INSTALLED = [command for command in LINTERS if shutil.which(command[0], path=SCRIPTS)]  # they come with the lint extra
+
+
+@pytest.mark.parametrize("command", INSTALLED, ids=" ".join)
+def test_linter_is_content(command):
+    environment = {**os.environ, "PATH": os.pathsep.join([SCRIPTS, os.environ.get("PATH", os.defpath)])}
+    done = subprocess.run(
+        [Path(SCRIPTS, command[0]), *command[1:]], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

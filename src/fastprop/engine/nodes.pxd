@@ -88,12 +88,21 @@ cdef struct Nodes:
     int32_t touched_block
     int32_t free_block
 
+cdef enum:
+    SPACIOUS = 1 << 20      # a tape with more room, in gates or operands, gives back what it does not need
+
+
+cdef inline bint is_spacious(const Nodes* nodes) noexcept nogil:
+    return nodes.capacity > SPACIOUS or nodes.pool_capacity > SPACIOUS
+
+
 cdef inline int32_t block_number(const Nodes* nodes, Py_ssize_t slot) noexcept nogil:
     return nodes.pool_operand[nodes.operand[slot].first]
 
 
 cdef void start(Nodes* nodes, Py_ssize_t most) noexcept
 cdef void release(Nodes* nodes) noexcept
+cdef void take_over(Nodes* nodes, Nodes* old) noexcept
 cdef int reserve(Nodes* nodes, Py_ssize_t wanted) except -1
 cdef int reserve_pool(Nodes* nodes, Py_ssize_t more) except -1
 cdef int reserve_leaf(Nodes* nodes) except -1

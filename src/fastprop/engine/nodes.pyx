@@ -5,7 +5,6 @@ from libc.string cimport memset
 
 cdef enum:
     FIRST_CAPACITY = 1024
-    SPACIOUS = 1 << 20          # gates; a tape with more room than this gives back what it does not need
     INDEX_LIMIT = 2147483647    # an index is 4 bytes
 
 
@@ -32,6 +31,16 @@ cdef void release(Nodes* nodes) noexcept:
     PyMem_RawFree(nodes.leaf)
     PyMem_RawFree(nodes.block)
     start(nodes, nodes.most)
+
+
+cdef void take_over(Nodes* nodes, Nodes* old) noexcept:
+    """Give the arrays of gates, but not those of leaves and blocks, to a fresh tape: memory used before is faster."""
+    nodes.capacity, nodes.clean, nodes.pool_capacity = old.capacity, old.clean, old.pool_capacity
+    nodes.opcode, nodes.operand, nodes.partial = old.opcode, old.operand, old.partial
+    nodes.value, nodes.adjoint = old.value, old.adjoint
+    nodes.pool_operand, nodes.pool_partial = old.pool_operand, old.pool_partial
+    old.opcode, old.operand, old.partial, old.value, old.adjoint = NULL, NULL, NULL, NULL, NULL
+    old.pool_operand, old.pool_partial = NULL, NULL
 
 
 cdef int resize(void** array, Py_ssize_t count, size_t size) except -1:
@@ -78,7 +87,7 @@ cdef void shrink(void** array, Py_ssize_t count, size_t size) noexcept:
 cdef void give_back(Nodes* nodes) noexcept:
     """Return the memory of a tape that has far more room than gates."""
     cdef Py_ssize_t capacity = max(2 * nodes.length, <Py_ssize_t>FIRST_CAPACITY)
-    if nodes.capacity <= SPACIOUS or 2 * capacity > nodes.capacity:
+    if not is_spacious(nodes) or 2 * capacity > nodes.capacity:
         return
     shrink(<void**>&nodes.opcode, capacity, sizeof(uint8_t))
     shrink(<void**>&nodes.operand, capacity, sizeof(Operands))

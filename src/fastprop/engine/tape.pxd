@@ -15,6 +15,7 @@ cdef class Tape:
     cdef Py_ssize_t nursery         # so many are recorded before the next
     cdef Py_ssize_t full_at         # at this length the old slots are looked at too
     cdef Py_ssize_t leaves_at       # likewise at so many leaves
+    cdef uint64_t resets
     cdef bint captures              # results of other tapes are constants here
     cdef bint busy                  # being swept, by thread `user`
     cdef unsigned long user

@@ -19,8 +19,8 @@ from fastprop.engine.compaction cimport compact
 from fastprop.engine.nodes cimport (
     BLOCK, LAST, NO_TAPE, NUMBER, PINNED, STALE, UNTOUCHED,
     Leaf, Link, Nodes,
-    block_number, buffer_of, bytes_held, clean_adjoints, give_back, release, reserve, reserve_leaf, reserve_pool, start,
-    sweep_backward,
+    block_number, buffer_of, bytes_held, clean_adjoints, give_back, is_spacious, release, reserve, reserve_leaf,
+    reserve_pool, start, sweep_backward, take_over,
 )
 
 from fastprop.errors import StaleUnitError
@@ -35,7 +35,6 @@ cdef enum:
     INDEX_LIMIT = 2147483647
     NURSERY = 8192              # slots recorded before the young are compacted, at least: they stay in the cache
     NURSERY_MOST = 1 << 22
-    SPACIOUS = 1 << 20          # gates; a tape with more room gives it back when no handle is left
     SHORT = 1 << 14             # gates swept before the GIL is released for the rest
     PATIENCE = 1 << 20          # gates swept between two looks for Ctrl-C: a few milliseconds
 
@@ -90,6 +89,7 @@ cdef class Tape:
         last_number += 1
         self.number = last_number
         self.captures = captures
+        self.nursery = NURSERY
         self.forget()
 
     def __dealloc__(self):
@@ -104,11 +104,10 @@ cdef class Tape:
         global last_key
         last_key += 1
         self.nodes.key = last_key
-        self.nodes.limit = 0
         self.young = 0
-        self.nursery = NURSERY
-        self.full_at = NURSERY
+        self.full_at = self.nursery
         self.leaves_at = NURSERY
+        self.nodes.limit = min(self.nodes.capacity, self.nursery)
 
     def __len__(self):
         return self.nodes.length
@@ -153,6 +152,7 @@ cdef class Tape:
             make_stale(&link, self)
         self.nodes.newest = NULL
         self.nodes.pinned = NULL
+        self.resets += 1
         empty(self)
 
     def reserve(self, gates):
@@ -307,6 +307,8 @@ cdef void empty(Tape tape) noexcept:
     """Back to a tape without gates; what the old ones own goes last, as destructors may run anything."""
     cdef Nodes old = tape.nodes
     start(&tape.nodes, old.most)
+    if not is_spacious(&old):
+        take_over(&tape.nodes, &old)
     tape.forget()
     free_objects(&old)
     release(&old)
@@ -324,7 +326,7 @@ cdef int make_room(PyObject* home, Py_ssize_t pool) except -1:
     cdef Nodes* nodes = &tape.nodes
     cdef bint full = nodes.length >= min(tape.full_at, nodes.most) or nodes.leaf_length >= tape.leaves_at
     cdef Py_ssize_t young = 0 if full else tape.young
-    cdef uint64_t key = nodes.key
+    cdef uint64_t resets = tape.resets
     refuse_if_busy(tape)
     if not tape.held and (full or nodes.length - young >= tape.nursery):
         recorded = nodes.length - young
@@ -339,7 +341,7 @@ cdef int make_room(PyObject* home, Py_ssize_t pool) except -1:
             tape.full_at = nodes.length + max(nodes.length, tape.nursery)
             tape.leaves_at = nodes.leaf_length + max(nodes.leaf_length, <Py_ssize_t>NURSERY)
             give_back(nodes)
-    if nodes.key != key:
+    if tape.resets != resets:
         raise StaleUnitError(f"tape {tape.number} was reset by a destructor while a gate was being recorded on it")
     reserve(nodes, nodes.length + 1)
     reserve_pool(nodes, pool)
@@ -505,7 +507,7 @@ cdef inline bint has_buffer(const Nodes* nodes, int32_t operand) noexcept:
 
 
 cdef void abandon(PyObject* home) noexcept:
-    """No handle is left on a tape: if it is a large one, give its memory back."""
+    """No handle is left on a tape, so nobody can reach its gates."""
     cdef Tape tape = <Tape>home
-    if tape.nodes.capacity > SPACIOUS and tape.nodes.pinned == NULL and not tape.busy:
+    if tape.nodes.pinned == NULL and not tape.busy and not tape.held:
         empty(tape)

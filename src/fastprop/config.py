@@ -1,15 +1,10 @@
 """What this installation is."""
 
-from importlib.metadata import PackageNotFoundError, version
-
 from fastprop.engine.functions import build_kind
 
 __all__ = ["__version__", "show_config"]
 
-try:
-    __version__ = version("fastprop")
-except PackageNotFoundError:  # imported from a source tree that was never installed
-    __version__ = "unknown"
+__version__ = "0.1.0"
 
 
 def show_config() -> None:

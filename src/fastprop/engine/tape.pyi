@@ -3,6 +3,8 @@
 from types import TracebackType
 from typing import Any, NoReturn, Self, final
 
+from typing_extensions import disjoint_base
+
 @final
 class Tape:
     number: int
@@ -22,5 +24,8 @@ class Tape:
     def _gradients(self, outputs: Any, pulls: Any, variables: Any) -> list[Any]: ...
     def _tangents(self, outputs: Any, variables: Any, tangents: Any) -> list[Any]: ...
     def _steps(self, outputs: Any, variables: Any) -> tuple[list[Any], list[int], list[tuple[Any, ...]]]: ...
+
+@disjoint_base
+class Stack: ...
 
 def current_tape() -> Tape: ...

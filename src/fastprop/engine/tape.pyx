@@ -197,7 +197,7 @@ cdef class Stack:
     cdef list tapes
     cdef Py_ssize_t depth
 
-    def __init__(self):
+    def __cinit__(self):
         self.tapes = [Tape()]
         self.depth = 1
 

@@ -165,6 +165,7 @@ def test_sizes_are_checked_before_they_are_multiplied():
     assert tape.nbytes < size + 100_000  # leaves have a table of their own
 
 
+@pytest.mark.memory
 @pytest.mark.parametrize(
     "operation",
     [

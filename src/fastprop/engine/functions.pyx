@@ -38,6 +38,7 @@ cdef class Applied:
     """What a gate function carries: its gate."""
     cdef int opcode
     cdef bint strong
+    cdef Py_ssize_t sequences       # that an n-ary gate takes
     cdef const Kernel* kernel
     cdef object row
     cdef bytes name
@@ -57,21 +58,43 @@ cdef object call_one(PyObject* self, PyObject* x):
 
 
 cdef object call_many(PyObject* self, PyObject** arguments, Py_ssize_t count, PyObject* keywords):
-    """A gate of several operands or of a sequence."""
+    """A gate of several operands or of a sequence: Units and floats at once, anything else through the row."""
     cdef Py_ssize_t i
     cdef Applied applied = <Applied>self
     cdef list operands = []
+    cdef list flat = operands
     cdef dict options = {}
-    cdef bint ready = keywords == NULL and count == applied.kernel.arity
     for i in range(count):
         operands.append(<object>arguments[i])
-        ready = ready and (type(operands[i]) is Unit or type(operands[i]) is float)
-    if ready:
-        return apply_kernel(applied.opcode, tuple(operands))
-    if keywords != NULL:
+    if keywords == NULL:
+        if applied.kernel.arity < 0:
+            flat = flattened(operands, applied.sequences)
+        if are_ready(flat, applied.kernel.arity):
+            return apply_kernel(applied.opcode, flat)
+    else:
         for i, name in enumerate(<tuple>keywords):
             options[name] = <object>arguments[count + i]
     return applied.row(*operands, **options)
+
+
+cdef list flattened(list operands, Py_ssize_t sequences):
+    """The items of one list or tuple, or of two of equal length; nothing if they are anything else."""
+    cdef list flat = []
+    for operand in operands:
+        if type(operand) is not list and type(operand) is not tuple or len(operand) != len(operands[0]):
+            return []
+        flat.extend(operand)
+    return flat if len(operands) == sequences else []
+
+
+cdef bint are_ready(list operands, int arity):
+    """Whether these are as many Units and floats as a kernel takes."""
+    if len(operands) != arity and arity > 0 or not operands:
+        return False
+    for operand in operands:
+        if type(operand) is not Unit and type(operand) is not float:
+            return False
+    return True
 
 
 cdef str documentation(object row):
@@ -96,6 +119,7 @@ cdef object function_of(object row, int opcode):
     applied.opcode = opcode
     applied.kernel = kernel(opcode)
     applied.strong = applied.kernel.strong
+    applied.sequences = 2 if row is gates.dot else 1
     applied.row = row
     applied.name = row.name.encode()
     applied.doc = documentation(row).encode()

@@ -204,7 +204,7 @@ cdef double as_number(object x, str what) except? -1:
     return as_float(x, what)
 
 
-cdef object apply_kernel(int opcode, tuple operands):
+cdef object apply_kernel(int opcode, list operands):
     """A gate of the table on Units and numbers, flattened if it is an n-ary one."""
     cdef Py_ssize_t n = len(operands)
     cdef const Kernel* gate = kernel(opcode)
@@ -266,7 +266,7 @@ cdef object apply_slowly(int opcode, object left, object right):
     """An operator on anything but plain Units and floats; types that nobody knows may know what to do with a Unit."""
     other = right if isinstance(left, Unit) else left
     if type(other) is int or isinstance(other, (float, Unit)):
-        return apply_kernel(opcode, (left, right))
+        return apply_kernel(opcode, [left, right])
     if other is None or isinstance(other, KNOWN) or hasattr(type(other), "__fastprop_gate__"):
         return apply_gate(rows[opcode], (left, right), {})
     return NotImplemented
@@ -280,10 +280,10 @@ cdef object compare_exactly(double x, object other, int op):
 def apply_gate(gate, tuple operands, dict options):
     """Record a gate on handles and numbers: where `gates.apply` hands a call over to this engine."""
     if not options and gate in opcodes and gate.arity != gates.SEQUENCE and are_single(operands):
-        return apply_kernel(opcodes[gate], operands)
+        return apply_kernel(opcodes[gate], list(operands))
     prepared, flat = prepare(gate, operands, options)
     if prepared in opcodes and are_single(flat):
-        return apply_kernel(opcodes[prepared], flat)
+        return apply_kernel(opcodes[prepared], list(flat))
     from fastprop.engine.array import apply_block
     return apply_block(prepared, flat)
 
@@ -511,13 +511,13 @@ cdef class Unit:
     def __neg__(self):
         if type(self) is Unit:
             return owned(record_one(NEGATIVE, False, <PyObject*>self, -1.0, -self.link.value))
-        return apply_kernel(NEGATIVE, (self,))
+        return apply_kernel(NEGATIVE, [self])
 
     def __pos__(self):
-        return apply_kernel(POSITIVE, (self,))
+        return apply_kernel(POSITIVE, [self])
 
     def __abs__(self):
-        return apply_kernel(ABSOLUTE, (self,))
+        return apply_kernel(ABSOLUTE, [self])
 
     def __richcmp__(self, other, int op):
         cdef double x, y

@@ -465,3 +465,11 @@ def test_resurrection(engine):
 def test_unknown_attributes_are_refused(engine):
     with pytest.raises(AttributeError):
         engine.Unit(3.0).gard = 0.0
+
+
+def test_handles_where_a_plain_number_belongs(engine):
+    x = engine.Unit(1.0)
+    for call in (lambda: engine.where(x, 2.0, 3.0), lambda: engine.where(x, x, x), lambda: engine.polygamma(x, 1.0)):
+        with pytest.raises(TypeError, match="operand 0 is a handle"):
+            call()
+    assert engine.where(x > 0.0, x, 3.0).value == 1.0

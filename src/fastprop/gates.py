@@ -89,6 +89,8 @@ class Row:
         for position, default in enumerate(self.defaults, missing):
             if given[position] is None and math.isinf(default):  # a bound of clip that is not there
                 given[position] = default
+        if self.partials[0] is None and hasattr(type(given[0]), "__fastprop_gate__"):
+            raise TypeError(f"{self.name}: operand 0 is a handle; expected a plain number there, as .value is")
         return tuple(given), {}
 
     def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:

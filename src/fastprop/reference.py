@@ -459,8 +459,6 @@ def _partial(gate: Any, position: int, operand: Any, values: list[Any]) -> Any:
         return None
     if gate.arity == SEQUENCE:
         return gate.partials(position, values)
-    if gate.partials[position] is None:
-        raise TypeError(f"{gate.name}: operand {position} is a handle; expected a plain number there")
     return gate.partials[position](*values)
 
 

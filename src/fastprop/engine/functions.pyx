@@ -39,6 +39,7 @@ cdef class Applied:
     cdef int opcode
     cdef bint strong
     cdef Py_ssize_t sequences       # that an n-ary gate takes
+    cdef bint plain_first           # the first operand is no handle (where, polygamma)
     cdef const Kernel* kernel
     cdef object row
     cdef bytes name
@@ -69,7 +70,7 @@ cdef object call_many(PyObject* self, PyObject** arguments, Py_ssize_t count, Py
     if keywords == NULL:
         if applied.kernel.arity < 0:
             flat = flattened(operands, applied.sequences)
-        if are_ready(flat, applied.kernel.arity):
+        if are_ready(flat, applied.kernel.arity) and not (applied.plain_first and type(flat[0]) is Unit):
             return apply_kernel(applied.opcode, flat)
     else:
         for i, name in enumerate(<tuple>keywords):
@@ -119,6 +120,7 @@ cdef object function_of(object row, int opcode):
     applied.opcode = opcode
     applied.kernel = kernel(opcode)
     applied.strong = applied.kernel.strong
+    applied.plain_first = row.arity > 0 and row.partials[0] is None
     applied.sequences = 2 if row is gates.dot else 1
     applied.row = row
     applied.name = row.name.encode()

@@ -272,7 +272,9 @@ def test_numbers_count_as_floats(x):
 def test_what_is_no_number(wrong, position):
     operands = [1.0, 1.0]
     operands[position] = wrong
-    with pytest.raises(TypeError, match=rf"multiply: operand {position} is .*, expected a real number"):
+    with pytest.raises(
+        TypeError, match=rf"multiply: operand {position} (is .*, expected a|has dtype .*; expected) real number"
+    ):
         gates.multiply(*operands)
     if not isinstance(wrong, np.ndarray):
         with pytest.raises(TypeError, match=rf"sum: operand {position} is"):
@@ -280,7 +282,10 @@ def test_what_is_no_number(wrong, position):
 
 
 def test_calls():
-    assert gates.leaky_relu(-2.0) == -0.02 and gates.leaky_relu(-2.0, 0.5) == gates.leaky_relu(-2.0, slope=0.5) == -1.0
+    assert (
+        gates.leaky_relu(-2.0) == -0.02
+        and gates.leaky_relu(-2.0, 0.5) == gates.leaky_relu(-2.0, negative_slope=0.5) == -1.0
+    )
     assert gates.elu(-1.0, alpha=2.0) == 2.0 * math.expm1(-1.0)
     assert gates.clip(5.0, None, 3.0) == gates.clip(5.0, max=3.0) == gates.clip(5, 0, 3) == 3.0
     assert gates.clip(-5.0, -1.0, None) == gates.clip(-5.0, min=-1.0) == -1.0 and gates.clip(7.0) == 7.0

@@ -90,6 +90,31 @@ def test_leaves_of_dropped_circuits_go():
     assert (result.value, len(tape) < 20_000) == (59_998.0, True)
 
 
+@pytest.mark.memory
+@pytest.mark.parametrize("others", [0, 20_000])
+def test_a_loop_over_large_arrays_is_bounded(others):
+    program = f"""
+        import resource
+        import numpy as np
+        import fastprop as fp
+        resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, 3_000_000_000))
+        x = fp.Unit(1.0)
+        kept = [x * float(i) for i in range({others})]
+        w = fp.Array(np.ones(100_000))
+        for _ in range(1_500):
+            loss = ((w - 0.5) * (w - 0.5)).sum()
+            loss.backward()
+            w.value -= 0.25 * w.grad
+            fp.zero_grad([w])
+        with open("/proc/self/status") as status:
+            peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+        print(w.value[0], int(peak) // 1_000)
+    """
+    value, peak = run(program)
+    assert value == "0.5"
+    assert int(peak) < 600
+
+
 def test_a_large_tape_gives_its_memory_back_with_its_last_handle():
     with fp.Tape() as tape:
         x = fp.Unit(1.0)

@@ -3,17 +3,21 @@
 from fastprop import datasets, errors
 from fastprop.checking import check_grads, numerical_grad, random_search
 from fastprop.config import __version__, show_config
-from fastprop.engine import *  # noqa: F403 (Unit, Array, Tape, and one function per row of the gate table)
-from fastprop.engine import __all__ as _engine
+from fastprop.engine import Array, Tape, Unit, current_tape, functions
+from fastprop.engine.functions import *  # noqa: F403 (one function per row of the gate table)
 from fastprop.errors import StaleUnitError
 from fastprop.gates import Gate
 from fastprop.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
+    "Array",
     "Gate",
     "StaleUnitError",
+    "Tape",
+    "Unit",
     "__version__",
     "check_grads",
+    "current_tape",
     "datasets",
     "errors",
     "grad",
@@ -27,4 +31,4 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
-__all__ += _engine
+__all__ += functions.__all__

@@ -7,9 +7,7 @@ with `product`, `fit`, `gate_pulls` and `gate_tangent`. Its Array inherits `Arra
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from typing import Any, NoReturn
 
 import numpy as np
@@ -45,6 +43,7 @@ __all__ = [
     "as_block",
     "as_float",
     "as_operand",
+    "as_plain",
     "as_result",
     "dot",
     "fit",
@@ -65,14 +64,10 @@ __all__ = [
 
 def as_float(x: Any, what: str) -> float:
     """Return a real number as `float()` rounds it; `what` names it in the TypeError for anything else."""
-    kind = type(x)
-    if kind is float:
-        return float(x)
-    if kind is int or (isinstance(x, (numbers.Real, Decimal)) and kind is not bool):
-        return float(x)
-    if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "iuf":
-        return float(x)
-    raise TypeError(f"{what} is {x!r:.60} ({kind.__name__}); expected a real number")
+    real = gates.as_real(x)
+    if real is None:
+        raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number")
+    return real
 
 
 class Values(np.ndarray[Any, np.dtype[Any]]):
@@ -102,6 +97,12 @@ class Values(np.ndarray[Any, np.dtype[Any]]):
         return repr(np.asarray(self))
 
 
+def as_plain(x: Any, what: str) -> Any:
+    """Return a plain operand as a float or an array."""
+    real = gates.as_real(x)
+    return real if real is not None else gates.as_reals(x, what)
+
+
 def frozen(array: np.ndarray) -> Values:
     """Return the array, read-only from now on, with value semantics."""
     array.flags.writeable = False
@@ -111,16 +112,11 @@ def frozen(array: np.ndarray) -> Values:
 def as_block(x: Any, what: str, dtype: Any = None) -> Values:
     """Return a read-only copy of `x` as float32 or float64; integers count as float64."""
     try:
-        array = np.asarray(x)
+        array = gates.as_reals(x, what)
     except ValueError:
         raise ValueError(f"{what} is ragged; expected rows of equal length") from None
-    if array.dtype.kind == "O":
-        flat = [as_float(item, f"{what}, element {i},") for i, item in enumerate(array.flat)]
-        array = np.array(flat, dtype=np.float64).reshape(array.shape)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers")
     if dtype is None:
-        dtype = np.float64 if array.dtype.kind in "iu" else array.dtype.newbyteorder("=")
+        dtype = array.dtype.newbyteorder("=")
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise TypeError(f"{what} has dtype {dtype}; expected float32 or float64: convert it with .astype first")
@@ -234,9 +230,10 @@ def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tu
     An n-ary row of single numbers stays a row; on blocks, or with an axis, a structural gate takes its place.
     """
     if isinstance(gate, Gate):
-        return gate, operands
-    if gate.arity != SEQUENCE:
         return gate, tuple(_item(operand) for operand in operands)
+    if gate.arity != SEQUENCE:
+        plain_first = gate.partials[0] is None  # a condition, which may hold bools
+        return gate, tuple(x if i == 0 and plain_first else _item(x) for i, x in enumerate(operands))
     if not options and all(_is_flat(operand) for operand in operands):
         lengths = [len(operand) for operand in operands]
         if lengths[0] != lengths[-1]:
@@ -268,14 +265,7 @@ def stack(values: Any) -> Any:
 
 def holds_handles(values: Any) -> bool:
     """Whether a nested list has a handle in it."""
-    waiting = [values]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, (list, tuple)):
-            waiting.extend(item)
-        elif is_handle(item):
-            return True
-    return False
+    return gates.recorder_of(values) is not None
 
 
 def _is_flat(operand: Any) -> bool:
@@ -289,7 +279,7 @@ def _item(operand: Any) -> Any:
     """Return a list of numbers as an array, a list with handles as a recorded Array, anything else as it is."""
     if not isinstance(operand, (list, tuple)):
         return operand
-    return stack(operand) if holds_handles(operand) else np.asarray(operand)
+    return stack(operand) if holds_handles(operand) else gates.as_reals(operand, "a list")
 
 
 # The face of a handle: Python's operators and NumPy's functions, everything by applying gates

@@ -140,29 +140,60 @@ class Gate:
 def apply(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Apply a gate: recorded by the engine whose handles are among the operands, else on plain numbers."""
     for operand in operands:
-        for item in operand if isinstance(operand, (list, tuple)) else (operand,):
-            record = getattr(type(item), "__fastprop_gate__", None)
-            if record is not None:
-                return record(gate, operands, options)
+        record = recorder_of(operand)
+        if record is not None:
+            return record(gate, operands, options)
     return gate.evaluate(operands, options)
+
+
+def recorder_of(operand: Any) -> Any:
+    """Return the recording function of the engine that a handle belongs to, also in nested lists; else None."""
+    waiting = [operand]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting.extend(reversed(item))
+        elif hasattr(type(item), "__fastprop_gate__"):
+            return type(item).__fastprop_gate__
+    return None
+
+
+def as_real(x: Any) -> float | None:
+    """Return a real number as `float()` rounds it; None for a bool, a string, and whatever else is none."""
+    if type(x) is float:
+        return x
+    if isinstance(x, bool):
+        return None
+    if isinstance(x, (Real, Decimal)):
+        return float(x)
+    if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "iuf":
+        return float(x)
+    return None
+
+
+def as_reals(x: Any, what: str) -> np.ndarray:
+    """Return an array, or nested lists, of real numbers as an array; NumPy alone would count True in a list as 1."""
+    array = np.asarray(x)
+    if not isinstance(x, np.ndarray) or array.dtype.kind == "O":
+        items = [(as_real(item), item) for item in np.array(x, dtype=object).flat]
+        for i, (real, item) in enumerate(items):
+            if real is None:
+                raise TypeError(f"{what}, element {i}, is {item!r:.60} ({type(item).__name__}); expected a real number")
+        array = np.array([real for real, _ in items]).reshape(array.shape) if array.dtype.kind == "O" else array
+    if array.dtype.kind not in "iuf" and array.size > 0:
+        raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
 def number(gate: Any, position: int, operand: Any, arrays: bool = False, condition: bool = False) -> Any:
     """Return an operand as a float (or, with ``arrays``, an array of floats), or raise a TypeError that says which."""
-    if type(operand) is float:
-        return operand
-    if isinstance(operand, (bool, np.bool_)):
-        if condition:
-            return float(operand)
-    elif isinstance(operand, (Real, Decimal, np.integer, np.floating)):
-        return float(operand)
-    elif isinstance(operand, (np.ndarray, list, tuple)):
-        array = np.asarray(operand)
-        if array.dtype.kind in ("iufb" if condition else "iuf") or array.size == 0:
-            if array.ndim == 0:
-                return float(array)
-            if arrays:
-                return array if array.dtype.kind in "fb" else array.astype(np.float64)
+    real = as_real(operand)
+    if real is not None:
+        return real
+    if condition and (isinstance(operand, (bool, np.bool_)) or getattr(operand, "dtype", None) in (np.dtype(bool),)):
+        return float(operand) if np.ndim(operand) == 0 else np.asarray(operand, np.float64)
+    if arrays and isinstance(operand, (np.ndarray, list, tuple)) and np.ndim(operand) > 0:
+        return as_reals(operand, f"{gate.name}: operand {position}")
     kind = f"{operand.dtype} array" if isinstance(operand, np.ndarray) else type(operand).__name__
     raise TypeError(
         f"{gate.name}: operand {position} is {operand!r:.60} ({kind}), expected a real number; "
@@ -183,19 +214,25 @@ def _evaluate_elementwise(row: Row, operands: tuple[Any, ...]) -> Any:
         number(row, position, operand, arrays=True, condition=row.name == "where" and position == 0)
         for position, operand in enumerate(operands)
     ]
-    arrays = [x for x in numbers if isinstance(x, np.ndarray)]
-    if not arrays:
+    if all(type(x) is float for x in numbers):
         return row.value(*numbers)
-    dtypes = [x.dtype for x in arrays if x.dtype.kind == "f"]
-    dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+    dtype = result_dtype(row, numbers)
     with np.errstate(all="ignore"):  # NaN and infinity propagate, without a warning, as they do for scalars
         if row.name in _UFUNCS:
             return _UFUNCS[row.name](*[np.asarray(x, dtype) for x in numbers])
         return np.frompyfunc(row.value, row.arity, 1)(*[np.asarray(x, np.float64) for x in numbers]).astype(dtype)
 
 
+def result_dtype(row: Row, numbers: Sequence[Any]) -> np.dtype[Any]:
+    """Return the dtype of a row's result on floats and arrays: floats are weak, and a condition has no say."""
+    dtypes = [x.dtype for x in numbers[row.partials[0] is None :] if isinstance(x, np.ndarray)]
+    return np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+
+
 def _bind_sequence(row: Row, operands: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     expected = 2 if row.name == "dot" else 1
+    if expected == 1 and 1 < len(operands) <= 3 and len(getattr(operands[0], "shape", ())) > 0:  # as NumPy's: a, axis
+        operands, options = operands[:1], {**dict(zip(("axis", "keepdims"), operands[1:])), **options}
     if len(operands) != expected:
         hint = f"; {row.name}imum takes two numbers" if row.name in ("max", "min") else ""
         raise TypeError(
@@ -395,7 +432,7 @@ clip       = _row("clip",     "``minimum(maximum(x, min), max)``; None is no bou
 where      = _row("where",    "x where the condition holds, else y.", values.where,
                   None, lambda condition, x, y: choose(condition != 0.0, 1.0, 0.0),
                   lambda condition, x, y: choose(condition != 0.0, 0.0, 1.0),
-                  at=((1.0, 2.0, nan), (0.0, inf, 2.0)), strong=True)
+                  at=((1.0, 2.0, nan), (0.0, inf, 2.0)), strong=True, names=("condition", "x", "y"))
 
 # Exponentials and logarithms
 exp        = _row("exp",      "``e**x``.",              values.exp,   lambda x: exp(x), at=(-740.0, 710.0))
@@ -425,7 +462,7 @@ arctan     = _row("arctan",   "The inverse tangent.",   math.atan,    lambda x: 
                   at=(1e155, inf))
 arctan2    = _row("arctan2",  "The angle of the point (x, y); y comes first.", math.atan2,
                   lambda y, x: _angle_partial(x, y), lambda y, x: -_angle_partial(y, x),
-                  at=((0.0, 0.0), (1e200, 1e200), (1e-200, 1e-200), (0.0, -1.0)))
+                  at=((0.0, 0.0), (1e200, 1e200), (1e-200, 1e-200), (0.0, -1.0)), names=("y", "x"))
 sinh       = _row("sinh",     "The hyperbolic sine.",    values.sinh, lambda x: cosh(x), at=(711.0,))
 cosh       = _row("cosh",     "The hyperbolic cosine.",  values.cosh, lambda x: sinh(x), at=(711.0,))
 tanh       = _row("tanh",     "The hyperbolic tangent.", math.tanh,   lambda x: square(sech(x)), at=(20.0, 400.0))
@@ -449,7 +486,8 @@ gammaln    = _row("gammaln",  "The logarithm of the gamma function's magnitude."
 digamma    = _row("digamma",  "The derivative of gammaln.", values.digamma, lambda x: polygamma(1.0, x),
                   at=(-1.0, 1.4616321449683623))
 polygamma  = _row("polygamma", "The n-th derivative of digamma; n is a plain number.", values.polygamma, None,
-                  lambda n, x: polygamma(n + 1.0, x), at=((1.0, 1.0), (1.0, -0.5), (2.0, 3.0), (3.0, -1.25)))
+                  lambda n, x: polygamma(n + 1.0, x), at=((1.0, 1.0), (1.0, -0.5), (2.0, 3.0), (3.0, -1.25)),
+                  names=("n", "x"))
 
 # Activations
 sigmoid     = _row("sigmoid",     "``1 / (1 + exp(-x))``.", values.sigmoid,     lambda x: sigmoid(x) * sigmoid(-x),
@@ -462,9 +500,10 @@ gelu        = _row("gelu",        "``x * ndtr(x)``, the exact form.", values.gel
                    lambda x: ndtr(x) + strong_multiply(_bell(values.NDTR_SLOPE, 0.5, x), x), at=(-inf, inf))
 relu        = _row("relu",        "``maximum(x, 0)``; its derivative at 0 is 0.", values.relu,
                    lambda x: choose(x > 0.0, 1.0, _flat(x)), at=_STEPS, strong=True)
-leaky_relu  = _row("leaky_relu",  "x where it is positive, else ``slope * x``.", values.leaky_relu, _leaky_relu_partial,
+leaky_relu  = _row("leaky_relu",  "x where it is positive, else ``negative_slope * x``.", values.leaky_relu,
+                   _leaky_relu_partial,
                    lambda x, slope: choose(x > 0.0, 0.0, x), at=((0.0, 0.01), (-1.0, 0.01), (nan, 0.01)),
-                   defaults=(0.01,), names=("x", "slope"))
+                   defaults=(0.01,), names=("x", "negative_slope"))
 elu         = _row("elu",         "x where it is positive, else ``alpha * expm1(x)``.", values.elu,
                    lambda x, alpha: choose(x > 0.0, 1.0, alpha * exp(x)),
                    lambda x, alpha: choose(x > 0.0, 0.0, expm1(x)),
@@ -486,7 +525,8 @@ logsumexp   = _nary("logsumexp", "``log(sum(exp(x)))``.",                  value
 
 # The chain rule's own product: a pull of exactly 0 pulls with exactly 0
 strong_multiply = _row("strong_multiply", "``pull * partial``, but 0 if the pull is 0.", values.strong_multiply,
-                       lambda pull, partial: partial, lambda pull, partial: pull, at=((0.0, inf), (0.0, nan)))
+                       lambda pull, partial: partial, lambda pull, partial: pull, at=((0.0, inf), (0.0, nan)),
+                       names=("pull", "partial"))
 # fmt: on
 
 _UFUNCS: dict[str, Any] = {name: getattr(np, name) for name in table if isinstance(getattr(np, name, None), np.ufunc)}

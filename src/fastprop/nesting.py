@@ -11,12 +11,12 @@ import copy
 import dataclasses
 import itertools
 import math
-import numbers
 from collections.abc import Callable, Iterable, Iterator
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
+
+from fastprop.gates import as_real
 
 __all__ = ["LEAF", "Nesting", "flatten", "map_leaves"]
 
@@ -227,16 +227,13 @@ def as_number(leaf: Any) -> Any:
     """Return a leaf as a float, a copied array of floats or a handle; None if it can't be differentiated."""
     if type(leaf) is float or is_handle(leaf):
         return leaf
-    if isinstance(leaf, np.ndarray):
-        if leaf.ndim == 0:
-            return as_number(leaf[()])
+    if isinstance(leaf, np.ndarray) and leaf.ndim > 0:
         if leaf.dtype.kind in "iu":
             return leaf.astype(np.float64)
         if leaf.dtype.kind == "f" and leaf.dtype.itemsize in (4, 8):
             return np.array(leaf, leaf.dtype.newbyteorder("="))
-    elif not isinstance(leaf, bool) and isinstance(leaf, (numbers.Real, Decimal)):
-        return float(leaf)
-    return None
+        return None
+    return as_real(leaf)
 
 
 def checked(leaf: Any, name: str, nesting: Nesting = LEAF, index: int = 0) -> Any:

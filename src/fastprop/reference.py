@@ -37,7 +37,7 @@ from fastprop.blocks import as_block, as_float, as_operand, as_result, fit, froz
 from fastprop.errors import StaleUnitError
 from fastprop.gates import SEQUENCE, Gate
 
-TRANSFORMS = ("grad", "value_and_grad", "vjp", "jvp", "jacobian", "hessian", "hvp", "check_grads", "numerical_grad")
+TRANSFORMS = "grad value_and_grad vjp jvp jacobian hessian hvp check_grads numerical_grad random_search".split()  # noqa: SIM905
 NAMES = ("Array", "Gate", "StaleUnitError", "Tape", "Unit", "current_tape", "stop_gradient", "zero_grad")
 
 __all__ = [*NAMES, *gates.table, *TRANSFORMS]
@@ -485,7 +485,9 @@ def zero_grad(units: Any) -> None:
 
 def stop_gradient(x: Any) -> Any:
     """Return a leaf with the value of `x`, through which nothing pulls on `x`; a plain number stays as it is."""
-    return (Unit if isinstance(x, Unit) else Array)(x.value) if isinstance(x, Handle) else x
+    if not isinstance(x, Handle):
+        return blocks.as_plain(x, "stop_gradient: the operand")
+    return (Unit if isinstance(x, Unit) else Array)(x.value)
 
 
 def __getattr__(name: str) -> Any:

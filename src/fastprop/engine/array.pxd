@@ -24,6 +24,7 @@ cdef class Record:
 
     cpdef Py_ssize_t pull(self, Tape tape, Py_ssize_t slot) except -1
     cpdef int push(self, Tape tape, Py_ssize_t slot) except -1
+    cdef Py_ssize_t nbytes(self) except -1
     cdef object pulls(self, object along)
     cdef object tangent(self, list tangents)
 

@@ -13,11 +13,12 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from fastprop.engine.nodes cimport (
-    BLOCK, ELEMENT, NONE, NO_TAPE, NUMBER, UNTOUCHED, Link, Nodes, block_number, buffer_of, reserve_block, touch_leaf,
+    BLOCK, ELEMENT, INDEX_LIMIT, NONE, NO_TAPE, NUMBER, UNTOUCHED, Link, Nodes, block_number, buffer_of,
+    reserve_block, touch_leaf,
 )
 from fastprop.engine.tape cimport (
-    Tape, attach, begin_sweep, check_fresh, common_home, current_home, deliver, detach, end_sweep, incref, make_room,
-    nodes_of, operand_of, pull_down, watch, write,
+    Tape, attach, begin_sweep, check_fresh, common_home, current_home, deliver, detach, end_sweep, incref, let_arrays,
+    make_room, nodes_of, operand_of, pull_down, settled_home, watch, write,
 )
 from fastprop.engine.unit cimport Unit, append, owned
 
@@ -30,7 +31,6 @@ from fastprop.engine import kernels
 
 cdef tuple OUR_MODULES = (gates.__name__, structure.__name__)     # whose gates hold no handles
 cdef object EMPTY = frozen(np.zeros(0))
-cdef Py_ssize_t LARGEST = 2147483647        # an element's place is 4 bytes
 
 
 # -------------------------------------------------------------------------------------------------------- handle
@@ -127,14 +127,6 @@ cdef class Block:
         finally:
             end_sweep(tape, top, low)
 
-    def receive(self, gradient):
-        """Take a new gradient, from `sum_with`."""
-        self.slope = gradient
-
-    def sum_with(self, gradient, size_t buffer):
-        """A gradient plus the adjoint of a sweep."""
-        return frozen(gradient + array_of(<const double*>buffer, self.numbers))
-
     @staticmethod
     def __fastprop_gate__(gate, operands, options):
         return apply_gate(gate, operands, options)
@@ -194,14 +186,15 @@ cdef Py_ssize_t place_of(object numbers, object index) except? -2:
         picks = index
     else:
         return -1
-    if len(picks) != len(shape) or numbers.size > LARGEST:
+    if len(picks) != len(shape) or numbers.size > INDEX_LIMIT:
         return -1
     for axis in range(len(shape)):
+        length = shape[axis]
         if type(picks[axis]) is not int:
             return -1
-        i, length = picks[axis], shape[axis]
-        if not -length <= i < length:
-            raise IndexError(f"index {i} is out of bounds for axis {axis} with size {length}")
+        if not -length <= picks[axis] < length:
+            raise IndexError(f"index {picks[axis]} is out of bounds for axis {axis} with size {length}")
+        i = picks[axis]
         place = place * length + (i + length if i < 0 else i)
     return place
 
@@ -228,7 +221,7 @@ def apply_gate(gate, tuple operands, dict options):
 def apply_block(gate, tuple operands):
     """Record a gate of which an operand is an Array, or a gate of the user's own."""
     cdef Record record = Record()
-    cdef PyObject* home
+    cdef Tape home
     record.gate = gate
     values = []
     for position, operand in enumerate(operands):
@@ -239,29 +232,27 @@ def apply_block(gate, tuple operands):
         record.kept = record.operands
     else:
         evaluate_row(record, operands)
-    home = home_of(gate, operands)
+    home = <Tape>home_of(gate, operands)
     if type(gate).__module__ not in OUR_MODULES:
-        watch(<Tape>home)
-    return add_block(home, record, operands)
+        watch(home)
+    return add_block(<PyObject*>home, record, operands)
 
 
 cdef PyObject* home_of(object gate, tuple operands) except NULL:
     """The tape on which a gate of these handles is recorded; forward, which is the user's, may have reset one."""
     cdef PyObject* home = NULL
+    cdef PyObject* other = NULL
     for operand in operands:
         if link_of_any(operand) != NULL:
-            home = common_home(home, link_of_any(operand), gate)
-    return home if home != NULL else current_home()
+            home = common_home(home, link_of_any(operand), &other)
+    return settled_home(home, other, gate)
 
 
 cdef int evaluate_row(Record record, tuple operands) except -1:
     """A row of the table on blocks: value and partials in the dtype that NumPy would give, numbers being weak."""
     cdef int opcode = kernels.opcode_of[record.gate.name]
-    numbers, dtypes, kept = [], [], []
-    for x in record.operands:
-        if isinstance(x, np.ndarray):
-            dtypes.append(x.dtype)
-    dtype = np.result_type(*dtypes)
+    numbers, kept = [], []
+    dtype = gates.result_dtype(record.gate, record.operands)
     for x in record.operands:
         numbers.append(np.asarray(x, dtype))
     shape = np.broadcast_shapes(*map(np.shape, numbers))
@@ -284,6 +275,7 @@ cdef object add_block(PyObject* home, Record record, tuple handles):
     cdef int32_t number, operand, i
     cdef Py_ssize_t offset
     cdef Link* link
+    cdef Py_ssize_t nbytes = record.nbytes()
     make_room(home, n + 1)
     reserve_block(nodes)
     offset = nodes.pool_length
@@ -303,6 +295,8 @@ cdef object add_block(PyObject* home, Record record, tuple handles):
     nodes.block[number].buffer = NULL
     nodes.block[number].touched = UNTOUCHED
     nodes.block[number].size = NUMBER if single else result.link.size
+    nodes.block[number].nbytes = nbytes
+    (<Tape>home).nbytes_held += nbytes
     nodes.pool_operand[offset] = number
     nodes.pool_partial[offset] = 0.0
     nodes.pool_length = offset + n + 1
@@ -331,11 +325,24 @@ cdef object array_of(const double* buffer, object like):
     return numbers.astype(like.dtype, copy=False)
 
 
+cdef object sum_with(object gradient, const double* buffer):
+    """A gradient plus the adjoint of a sweep."""
+    return frozen(gradient + array_of(buffer, gradient))
+
+
+cdef int take(object array, object gradient) except -1:
+    (<Block>array).slope = gradient
+    return 0
+
+
+let_arrays(sum_with, take)
+
+
 cdef int add_to(double* buffer, object part) except -1:
     """Add an array to an adjoint buffer of its size."""
     cdef const double[::1] view
     cdef Py_ssize_t i
-    if part.size > 0:
+    if part.size > 0:       # which the callers have made the buffer's
         view = np.ascontiguousarray(part, np.float64).reshape(-1)
         for i in range(view.shape[0]):
             buffer[i] += view[i]
@@ -400,6 +407,14 @@ cdef class Record:
                 if 0 <= operand < low:
                     low = operand
         return low
+
+    cdef Py_ssize_t nbytes(self) except -1:
+        """What the arrays take that this holds on to."""
+        cdef Py_ssize_t total = 0
+        for array in (self.value, *self.operands, *(() if self.kept is self.operands else self.kept)):
+            if isinstance(array, np.ndarray):
+                total += array.nbytes
+        return total
 
     cdef object pulls(self, object along):
         if isinstance(self.gate, gates.Gate):

@@ -8,6 +8,7 @@ from fastprop.engine.tape cimport check_fresh
 from fastprop.engine.unit cimport Unit, apply_kernel, link_of, owned, record_one
 
 from fastprop import gates
+from fastprop.blocks import as_plain
 from fastprop.engine.array import Array
 
 cdef extern from "Python.h":
@@ -99,16 +100,64 @@ cdef bint are_ready(list operands, int arity):
 
 
 cdef str documentation(object row):
-    """A gate function's signature, as inspect reads it, and its docstring."""
+    """A gate function's signature, as inspect reads it, and its docstring in numpydoc's form."""
     if row.arity == gates.SEQUENCE:
-        names = ["a", "b"] if row.name == "dot" else ["values", "axis=None", "keepdims=False"]
+        names = ["a", "b"] if row.name == "dot" else ["values", "axis", "keepdims"]
+        signature = ["a", "b", "/"] if row.name == "dot" else ["values", "/", "axis=None", "keepdims=False"]
     else:
         names = list(row.names or ("x", "y", "z")[:row.arity])
+        signature = list(names)
         for i, default in enumerate(row.defaults, row.arity - len(row.defaults)):
-            names[i] += f"={default!r}" if default - default == 0.0 else "=None"
+            signature[i] += f"={default!r}" if default - default == 0.0 else "=None"
         if not row.names:
-            names.append("/")
-    return f"{row.name}({', '.join(names)})\n--\n\n{row.doc}"
+            signature.append("/")
+    return DOCUMENTATION.format(
+        name=row.name,
+        signature=", ".join(signature),
+        doc=row.doc,
+        parameters=", ".join(names[:1] if "axis" in names else names),
+        kind="sequence of numbers and Units, Array or array_like" if row.arity == gates.SEQUENCE
+        else "float, Unit, Array or array_like",
+        rest=AXES if "axis" in names else "",
+        strong=STRONG if row.strong else "",
+    )
+
+
+DOCUMENTATION = """{name}({signature})
+--
+
+{doc}
+
+Parameters
+----------
+{parameters} : {kind}
+    Real numbers, without unit; arrays broadcast as NumPy's do.{rest}
+
+Returns
+-------
+float, ndarray, Unit or Array
+    Plain numbers of plain numbers, an ndarray of arrays; recorded, a Unit or an Array, if there is one among the
+    operands.
+
+Raises
+------
+TypeError
+    If an operand is a bool, complex, a string, or anything else but a real number.
+ValueError
+    If Units of two tapes meet, or shapes do not fit.
+
+Notes
+-----
+The value and the partials stand in the gate's row in `fastprop.gates`; derivatives are within 4 units in the last
+place.{strong}"""
+
+AXES = """
+axis : int or tuple of int, optional
+    Of an array: along which axes; all by default.
+keepdims : bool, optional
+    Whether the result keeps these axes, with length 1."""
+
+STRONG = """ Where its partial is zero, nothing is pulled, whatever the pull."""
 
 
 cdef object function_of(object row, int opcode):
@@ -136,7 +185,7 @@ cdef object function_of(object row, int opcode):
 
 globals().update({row.name: function_of(row, opcode) for opcode, row in enumerate(gates.table.values())})
 
-__all__ = [*gates.table, "build_kind", "stop_gradient", "zero_grad"]
+__all__ = [*gates.table, "stop_gradient", "zero_grad"]
 
 
 def zero_grad(units):
@@ -182,7 +231,7 @@ def stop_gradient(x):
     3.0
     """
     if link_of_any(x) == NULL:
-        return gates.positive(x)
+        return as_plain(x, "stop_gradient: the operand")
     return Unit(x.value) if isinstance(x, Unit) else Array(x.value)
 
 

@@ -208,11 +208,14 @@ cdef double digamma_gate(double x, double* dx) noexcept nogil:
 
 cdef double hurwitz(double s, double x) noexcept nogil:
     """Return the sum of ``(x + k)**-s`` over k = 0, 1, … for x > 0, s > 1, by Euler and Maclaurin."""
-    cdef double total = 0.0, tail, factor
+    cdef double total = 0.0, term, tail, factor
     cdef int j
     while x < 20.0 + s:
-        total += pow(x, -s)
+        term = pow(x, -s)
+        total += term
         x += 1.0
+        if term <= 1e-19 * total:  # s is so large that what follows is a geometric series of nothing
+            return total
     tail = pow(x, -s)
     total += pow(x, 1.0 - s) / (s - 1.0) + 0.5 * tail
     factor = s * tail / x

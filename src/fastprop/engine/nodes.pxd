@@ -58,6 +58,7 @@ cdef struct Block:
     PyObject* record        # owned: the Record that knows what to do
     double* buffer          # an Array result's adjoint, during a sweep only
     Py_ssize_t size         # of an Array result; NUMBER for a Unit
+    Py_ssize_t nbytes       # of the arrays that the record holds
     int32_t touched         # as a leaf's; of a free entry: the next free one
 
 cdef struct Nodes:
@@ -89,6 +90,7 @@ cdef struct Nodes:
     int32_t free_block
 
 cdef enum:
+    INDEX_LIMIT = 2147483647    # an index is 4 bytes
     SPACIOUS = 1 << 20      # a tape with more room, in gates or operands, gives back what it does not need
 
 
@@ -107,7 +109,8 @@ cdef int reserve(Nodes* nodes, Py_ssize_t wanted) except -1
 cdef int reserve_pool(Nodes* nodes, Py_ssize_t more) except -1
 cdef int reserve_leaf(Nodes* nodes) except -1
 cdef int reserve_block(Nodes* nodes) except -1
-cdef void give_back(Nodes* nodes) noexcept
+cdef void give_back(Nodes* nodes, Py_ssize_t reserved) noexcept
+cdef Py_ssize_t block_bytes(const Nodes* nodes) noexcept nogil
 cdef double* buffer_of(Nodes* nodes, int32_t operand) except NULL
 cdef Py_ssize_t bytes_held(const Nodes* nodes) noexcept nogil
 cdef void clean_adjoints(Nodes* nodes, Py_ssize_t end) noexcept nogil

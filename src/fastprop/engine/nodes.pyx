@@ -5,7 +5,6 @@ from libc.string cimport memset
 
 cdef enum:
     FIRST_CAPACITY = 1024
-    INDEX_LIMIT = 2147483647    # an index is 4 bytes
 
 
 # ------------------------------------------------------------------------------------------------------- memory
@@ -84,9 +83,14 @@ cdef void shrink(void** array, Py_ssize_t count, size_t size) noexcept:
         array[0] = moved
 
 
-cdef void give_back(Nodes* nodes) noexcept:
-    """Return the memory of a tape that has far more room than gates."""
-    cdef Py_ssize_t capacity = max(2 * nodes.length, <Py_ssize_t>FIRST_CAPACITY)
+cdef void give_back(Nodes* nodes, Py_ssize_t reserved) noexcept:
+    """Return the memory of a tape that has far more room than gates, down to what was reserved."""
+    cdef Py_ssize_t pool = max(2 * nodes.pool_length, <Py_ssize_t>FIRST_CAPACITY)
+    cdef Py_ssize_t capacity = max(2 * nodes.length, reserved, <Py_ssize_t>FIRST_CAPACITY)
+    if is_spacious(nodes) and 2 * pool <= nodes.pool_capacity:
+        shrink(<void**>&nodes.pool_operand, pool, sizeof(int32_t))
+        shrink(<void**>&nodes.pool_partial, pool, sizeof(double))
+        nodes.pool_capacity = pool
     if not is_spacious(nodes) or 2 * capacity > nodes.capacity:
         return
     shrink(<void**>&nodes.opcode, capacity, sizeof(uint8_t))
@@ -149,6 +153,16 @@ cdef Py_ssize_t bytes_held(const Nodes* nodes) noexcept nogil:
         + nodes.leaf_capacity * <Py_ssize_t>sizeof(Leaf)
         + nodes.block_capacity * <Py_ssize_t>sizeof(Block)
     )
+
+
+cdef Py_ssize_t block_bytes(const Nodes* nodes) noexcept nogil:
+    """What the arrays take that the records of blocks hold; shared ones count each time."""
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t i
+    for i in range(nodes.block_length):
+        if nodes.block[i].record != NULL:
+            total += nodes.block[i].nbytes
+    return total
 
 
 # ------------------------------------------------------------------------------------------------------- sweeps

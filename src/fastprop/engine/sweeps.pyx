@@ -3,6 +3,7 @@ import numpy as np
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcmp
 
 from fastprop.engine.array cimport Block, Record, add_block, link_of_any, new_array, part_of, seed
 from fastprop.engine.kernels cimport POSITIVE, kernel
@@ -61,7 +62,7 @@ def gradients(Tape tape, list outputs, list pulls, list variables):
             top = max(top, link.slot)
     if top < 0:
         return list(map(zero_of, variables))
-    begin_sweep(tape, nodes.length - 1)
+    begin_sweep(tape, nodes.length - 1)     # a variable may lie above the outputs
     try:
         for output, pull in zip(outputs, pulls):
             link = own(tape, output)
@@ -242,7 +243,8 @@ cdef object handle_of(Tape tape, int32_t operand, object recorded, dict handles)
     leaf = &nodes.leaf[~operand]
     owner = <object>leaf.link.owner
     if isinstance(owner, Unit):
-        return owner if leaf.link.value == leaf.value or leaf.value != leaf.value else earlier_value(tape, operand)
+        same = memcmp(&leaf.link.value, &leaf.value, sizeof(double)) == 0       # bit by bit: NaN, and the sign of 0
+        return owner if same else earlier_value(tape, operand)
     if isinstance(recorded, np.ndarray) and recorded is not owner.value:
         return earlier_block(tape, owner, recorded)
     return owner

@@ -15,6 +15,10 @@ cdef class Tape:
     cdef Py_ssize_t nursery         # so many are recorded before the next
     cdef Py_ssize_t full_at         # at this length the old slots are looked at too
     cdef Py_ssize_t leaves_at       # likewise at so many leaves
+    cdef Py_ssize_t pool_at         # and at so many operands of gates with many
+    cdef Py_ssize_t reserved        # the user's wish for room
+    cdef Py_ssize_t nbytes_held     # of the arrays in blocks, since the last time
+    cdef Py_ssize_t nbytes_at       # and at so many of them
     cdef uint64_t resets
     cdef bint captures              # results of other tapes are constants here
     cdef bint busy                  # being swept, by thread `user`
@@ -28,11 +32,16 @@ cdef class Tape:
     cdef void forget(self) noexcept
 
 
+ctypedef object (*summing)(object gradient, const double* buffer)
+ctypedef int (*taking)(object array, object gradient) except -1
+
+cdef void let_arrays(summing sum_them, taking take_it) noexcept
 cdef PyObject* current_home() except NULL
 cdef int make_room(PyObject* home, Py_ssize_t pool) except -1
 cdef int32_t register_leaf(PyObject* home, Link* link) except? -2147483647
 cdef int check_fresh(Link* link) except -1
-cdef PyObject* common_home(PyObject* home, Link* link, object gate) except? NULL
+cdef PyObject* common_home(PyObject* home, Link* link, PyObject** other) except? NULL
+cdef PyObject* settled_home(PyObject* home, PyObject* other, object gate) except NULL
 cdef int watch(Tape tape) except -1
 cdef void abandon(PyObject* home) noexcept
 cdef int begin_sweep(Tape tape, Py_ssize_t top) except -1
@@ -94,10 +103,11 @@ cdef inline void detach(Link* link) noexcept:
         link.older.newer = link.newer
     if link.newer != NULL:
         link.newer.older = link.older
-    elif link.key == PINNED:
-        nodes_of(home).pinned = link.older
     else:
-        nodes_of(home).newest = link.older
+        if link.key == PINNED:
+            nodes_of(home).pinned = link.older
+        else:
+            nodes_of(home).newest = link.older
         if link.older == NULL:
             abandon(home)
     link.tape = NULL

@@ -17,10 +17,10 @@ from libc.string cimport memset
 
 from fastprop.engine.compaction cimport compact
 from fastprop.engine.nodes cimport (
-    BLOCK, LAST, NO_TAPE, NUMBER, PINNED, STALE, UNTOUCHED,
+    BLOCK, INDEX_LIMIT, LAST, NO_TAPE, NUMBER, PINNED, SPACIOUS, STALE, UNTOUCHED,
     Leaf, Link, Nodes,
-    block_number, buffer_of, bytes_held, clean_adjoints, give_back, is_spacious, release, reserve, reserve_leaf,
-    reserve_pool, start, sweep_backward, take_over,
+    block_bytes, block_number, buffer_of, bytes_held, clean_adjoints, give_back, is_spacious, release, reserve,
+    reserve_leaf, reserve_pool, start, sweep_backward, take_over,
 )
 
 from fastprop.errors import StaleUnitError
@@ -30,11 +30,12 @@ cdef extern from "Python.h":
         pass
     PyThreadState* PyThreadState_Get() noexcept
     uint64_t PyThreadState_GetID(PyThreadState* state) noexcept
+    Py_ssize_t Py_REFCNT(PyObject* item) noexcept
 
 cdef enum:
-    INDEX_LIMIT = 2147483647
     NURSERY = 8192              # slots recorded before the young are compacted, at least: they stay in the cache
     NURSERY_MOST = 1 << 22
+    PLENTY = 1 << 25            # bytes of arrays in blocks; below, gates alone say when to compact
     SHORT = 1 << 14             # gates swept before the GIL is released for the rest
     PATIENCE = 1 << 20          # gates swept between two looks for Ctrl-C: a few milliseconds
 
@@ -54,8 +55,7 @@ def _collect(phase, details):
     if phase == "start" and details["generation"] == 2:
         for tape in list(_with_own_gates):
             if not tape.busy and not tape.held:
-                compact(&tape.nodes, 0)
-                tape.young = 0
+                reclaim(tape, True)
 
 
 cdef int watch(Tape tape) except -1:
@@ -107,6 +107,9 @@ cdef class Tape:
         self.young = 0
         self.full_at = self.nursery
         self.leaves_at = NURSERY
+        self.nbytes_held = 0
+        self.nbytes_at = PLENTY
+        self.pool_at = SPACIOUS
         self.nodes.limit = min(self.nodes.capacity, self.nursery)
 
     def __len__(self):
@@ -144,6 +147,8 @@ cdef class Tape:
     def reset(self):
         """Drop all gates. Results of this tape raise StaleUnitError from now on; leaves are not affected."""
         refuse_if_busy(self)
+        if self.held:
+            raise RuntimeError(f"tape {self.number} can't be reset while a transform lists its gates")
         cdef Link* link = self.nodes.newest
         while link != NULL:
             make_stale(&link, self)
@@ -169,6 +174,7 @@ cdef class Tape:
         if gates > self.nodes.most:
             raise OverflowError(f"a tape holds at most {self.nodes.most} gates, {gates} were asked for")
         reserve(&self.nodes, gates)
+        self.reserved = gates
 
     # What transforms build on; it knows of Unit and Array, and so lives a floor above.
 
@@ -272,8 +278,8 @@ cdef str thread_name(unsigned long ident):
 cdef int refuse_if_busy(Tape tape) except -1:
     if tape.busy:
         raise RuntimeError(
-            f"tape {tape.number} is being swept by {thread_name(tape.user)}; "
-            "wait until its sweep has ended, or give each thread a tape of its own"
+            f"tape {tape.number} is being swept by {thread_name(tape.user)}; wait until its sweep has ended, or give "
+            "each thread a tape of its own; a gate's backward can use another tape, with fp.Tape()"
         )
     return 0
 
@@ -324,28 +330,45 @@ cdef int make_room(PyObject* home, Py_ssize_t pool) except -1:
     """
     cdef Tape tape = <Tape>home
     cdef Nodes* nodes = &tape.nodes
-    cdef bint full = nodes.length >= min(tape.full_at, nodes.most) or nodes.leaf_length >= tape.leaves_at
-    cdef Py_ssize_t young = 0 if full else tape.young
+    cdef bint full = (
+        nodes.length >= min(tape.full_at, nodes.most)
+        or nodes.leaf_length >= tape.leaves_at
+        or nodes.pool_length >= tape.pool_at
+        or tape.nbytes_held >= tape.nbytes_at
+    )
     cdef uint64_t resets = tape.resets
     refuse_if_busy(tape)
-    if not tape.held and (full or nodes.length - young >= tape.nursery):
-        recorded = nodes.length - young
-        compact(nodes, young)
-        survivors = nodes.length - young
-        if 2 * survivors > recorded:
-            tape.nursery = min(2 * tape.nursery, <Py_ssize_t>NURSERY_MOST)
-        elif 8 * survivors < recorded:
-            tape.nursery = max(tape.nursery // 2, <Py_ssize_t>NURSERY)
-        tape.young = nodes.length
-        if full:
-            tape.full_at = nodes.length + max(nodes.length, tape.nursery)
-            tape.leaves_at = nodes.leaf_length + max(nodes.leaf_length, <Py_ssize_t>NURSERY)
-            give_back(nodes)
-    if tape.resets != resets:
-        raise StaleUnitError(f"tape {tape.number} was reset by a destructor while a gate was being recorded on it")
+    if not tape.held and (full or nodes.length - tape.young >= tape.nursery):
+        reclaim(tape, full)
+        # destructors have run, and other threads
+        refuse_if_busy(tape)
+        if tape.resets != resets or Py_REFCNT(home) == 1:
+            raise StaleUnitError(f"tape {tape.number} was taken away by a destructor while a gate was recorded on it")
     reserve(nodes, nodes.length + 1)
     reserve_pool(nodes, pool)
     nodes.limit = nodes.capacity if tape.held else min(nodes.capacity, tape.young + tape.nursery, tape.full_at)
+    return 0
+
+
+cdef int reclaim(Tape tape, bint full) except -1:
+    """Compact the young slots, or all; and say when to do so again."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t young = 0 if full else tape.young
+    cdef Py_ssize_t recorded = nodes.length - young
+    compact(nodes, young)
+    survivors = nodes.length - young
+    if 2 * survivors > recorded:
+        tape.nursery = min(2 * tape.nursery, <Py_ssize_t>NURSERY_MOST)
+    elif 8 * survivors < recorded:
+        tape.nursery = max(tape.nursery // 2, <Py_ssize_t>NURSERY)
+    tape.young = nodes.length
+    if full:    # which costs as much as there are gates, so each of these waits for as much of its own
+        tape.full_at = nodes.length + max(nodes.length, tape.nursery)
+        tape.leaves_at = nodes.leaf_length + max(nodes.leaf_length, nodes.length, <Py_ssize_t>NURSERY)
+        tape.pool_at = nodes.pool_length + max(nodes.pool_length, nodes.length, <Py_ssize_t>SPACIOUS)
+        tape.nbytes_held = block_bytes(nodes)
+        tape.nbytes_at = tape.nbytes_held + max(tape.nbytes_held, 8 * nodes.length, <Py_ssize_t>PLENTY)
+        give_back(nodes, tape.reserved)
     return 0
 
 
@@ -357,23 +380,36 @@ cdef int check_fresh(Link* link) except -1:
     return 0
 
 
-cdef PyObject* common_home(PyObject* home, Link* link, object gate) except? NULL:
-    """The tape for a gate whose operands so far are at home there (NULL: anywhere), and that takes one more."""
-    cdef Tape tape, other
+cdef PyObject* common_home(PyObject* home, Link* link, PyObject** other) except? NULL:
+    """The tape for a gate whose operands so far are at home there (NULL: anywhere), and that takes one more.
+
+    A transform's tape takes results of other tapes as constants. Two tapes neither of which does are left in `home` and
+    `other`: an operand that comes later may settle it.
+    """
+    cdef PyObject* tape = link.tape
     check_fresh(link)
-    if link.tape == NULL or link.tape == home:
+    if tape == NULL or tape == home:
         return home
     if home == NULL:
-        return link.tape
-    tape, other = <Tape>home, <Tape>link.tape
-    if tape.captures != other.captures:     # a transform's tape takes results of others as constants
-        return home if tape.captures else link.tape
-    if tape.captures and current_home() in (home, link.tape):
+        return tape
+    if (<Tape>home).captures and (<Tape>tape).captures:
+        return tape if current_home() == tape else home
+    if not (<Tape>home).captures and not (<Tape>tape).captures:
+        other[0] = tape
+        return home
+    return home if (<Tape>home).captures else tape
+
+
+cdef PyObject* settled_home(PyObject* home, PyObject* other, object gate) except NULL:
+    """The tape at which the operands of a gate have arrived; the current one if they are all leaves."""
+    if home == NULL:
         return current_home()
-    raise ValueError(
-        f"{gate.name} got results of two tapes, {tape.number} and {other.number}; record both on one tape, "
-        "or pass the value of one of them on as a constant (.value)"
-    )
+    if other != NULL and not (<Tape>home).captures:
+        raise ValueError(
+            f"{gate.name} got results of two tapes, {(<Tape>home).number} and {(<Tape>other).number}; record both on "
+            "one tape, or pass the value of one of them on as a constant (.value)"
+        )
+    return home
 
 
 cdef int32_t register_leaf(PyObject* home, Link* link) except? -2147483647:
@@ -409,22 +445,32 @@ cdef int begin_sweep(Tape tape, Py_ssize_t top) except -1:
     return 0
 
 
+cdef inline Py_ssize_t steps_at_a_time(const Nodes* nodes, Py_ssize_t operands) noexcept:
+    """How many gates have about so many operands, on this tape."""
+    return <Py_ssize_t>(operands * (nodes.length / (<double>nodes.length + nodes.pool_length)))
+
+
 cdef int pull_down(Tape tape, Py_ssize_t top, Py_ssize_t* low) except -1:
     """Sweep from `top` to the lowest gate reached, which is left in low[0]."""
     cdef Nodes* nodes = &tape.nodes
     cdef Py_ssize_t i = top
-    cdef Py_ssize_t stop = max(top - SHORT, 0)
+    cdef Py_ssize_t patience = steps_at_a_time(nodes, PATIENCE)
+    cdef Py_ssize_t stop = max(top - steps_at_a_time(nodes, SHORT), 0)
+    cdef Py_ssize_t lowest
     i = sweep_backward(nodes, i, stop, low)
     while i >= low[0]:
         if i >= stop:
             if nodes.opcode[i] == BLOCK:
-                low[0] = min(low[0], <Py_ssize_t>(<object>nodes.block[block_number(nodes, i)].record).pull(tape, i))
+                lowest = low[0]
+                low[0] = 0      # if this fails, there is no telling what it has reached
+                reached = (<object>nodes.block[block_number(nodes, i)].record).pull(tape, i)
+                low[0] = min(lowest, <Py_ssize_t>reached)
                 i -= 1
             else:
                 buffer_of(nodes, nodes.operand[i].first)
         else:
             PyErr_CheckSignals()
-        stop = max(i - PATIENCE, 0)
+        stop = max(i - patience, 0)
         with nogil:
             i = sweep_backward(nodes, i, stop, low)
     return 0
@@ -456,7 +502,7 @@ cdef int deliver(Tape tape, Link* root, Py_ssize_t top, Py_ssize_t low) except -
     cdef dict arrays = {}
     each_reached(tape, root, top, low, arrays)      # what can fail, first
     for array, gradient in arrays.values():
-        array.receive(gradient)
+        take_gradient(array, gradient)
     each_reached(tape, root, top, low, None)
     return 0
 
@@ -490,14 +536,24 @@ cdef inline int receive(Nodes* nodes, Link* link, int32_t operand, double adjoin
         if arrays is None:
             link.gradient += adjoint
     elif arrays is not None and has_buffer(nodes, operand):
-        note_array(<object>link.owner, <size_t>buffer_of(nodes, operand), arrays)
+        note_array(<object>link.owner, buffer_of(nodes, operand), arrays)
     return 0
 
 
-cdef int note_array(object array, size_t buffer, dict arrays) except -1:
+cdef int note_array(object array, const double* buffer, dict arrays) except -1:
     _, gradient = arrays.get(id(array), (array, array.grad))
-    arrays[id(array)] = array, array.sum_with(gradient, buffer)
+    arrays[id(array)] = array, sum_of(gradient, buffer)
     return 0
+
+
+# How an Array's gradient grows is an Array's business; its module says so when it is imported.
+cdef summing sum_of = NULL
+cdef taking take_gradient = NULL
+
+
+cdef void let_arrays(summing sum_them, taking take_it) noexcept:
+    global sum_of, take_gradient
+    sum_of, take_gradient = sum_them, take_it
 
 
 cdef inline bint has_buffer(const Nodes* nodes, int32_t operand) noexcept:
@@ -509,5 +565,5 @@ cdef inline bint has_buffer(const Nodes* nodes, int32_t operand) noexcept:
 cdef void abandon(PyObject* home) noexcept:
     """No handle is left on a tape, so nobody can reach its gates."""
     cdef Tape tape = <Tape>home
-    if tape.nodes.pinned == NULL and not tape.busy and not tape.held:
+    if tape.nodes.newest == NULL and tape.nodes.pinned == NULL and not tape.busy and not tape.held:
         empty(tape)

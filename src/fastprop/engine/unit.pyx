@@ -12,12 +12,13 @@ from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, PyObject
 from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.kernels cimport (
-    ABSOLUTE, ADD, DIVIDE, MULTIPLY, NEGATIVE, POSITIVE, POWER, REMAINDER, SUBTRACT, Kernel, divide_gate, kernel,
+    ABSOLUTE, ADD, DIVIDE, MULTIPLY, NEGATIVE, POSITIVE, POWER, REMAINDER, SUBTRACT, Kernel, add_gate, binary,
+    divide_gate, kernel, multiply_gate, subtract_gate,
 )
 from fastprop.engine.nodes cimport BLOCK, ELEMENT, NONE, NO_TAPE, NUMBER, POOLED, STALE, Link, Nodes
 from fastprop.engine.tape cimport (
     Tape, attach, begin_sweep, check_fresh, common_home, current_home, decref, deliver, detach, end_sweep, make_room,
-    nodes_of, operand_of, pull_down, write,
+    nodes_of, operand_of, pull_down, settled_home, write,
 )
 
 import numpy as np
@@ -165,6 +166,7 @@ cdef PyObject* record(
     cdef bint strong = kernel(opcode).strong
     cdef bint pooled = kernel(opcode).arity not in (1, 2)
     cdef PyObject* home = NULL
+    cdef PyObject* other = NULL
     cdef Nodes* nodes
     cdef int32_t operand
     cdef int32_t[2] few
@@ -173,9 +175,8 @@ cdef PyObject* record(
     cdef Py_ssize_t i
     for i in range(n):
         if links[i] != NULL:
-            home = common_home(home, links[i], rows[opcode])
-    if home == NULL:
-        home = current_home()
+            home = common_home(home, links[i], &other)
+    home = settled_home(home, other, rows[opcode])
     nodes = nodes_of(home)
     if nodes.length >= nodes.limit or (pooled and nodes.pool_length + n > nodes.pool_capacity):
         make_room(home, n if pooled else 0)
@@ -258,8 +259,23 @@ cdef Unit pin(PyObject* home, Py_ssize_t slot):
 
 # -------------------------------------------------------------------------------------------------------- handle
 
-cdef inline double number_of(PyObject* unit) noexcept:
-    return link_of(unit).value
+cdef inline object operate(int opcode, binary gate, object left, object right):
+    """An operator: plain Units and floats are recorded at once, anything else goes the slow way."""
+    cdef double x, y, value, p, q
+    if type(left) is Unit:
+        x = link_of(<PyObject*>left).value
+        if type(right) is Unit:
+            value = gate(x, link_of(<PyObject*>right).value, &p, &q)
+            return owned(record_two(opcode, <PyObject*>left, <PyObject*>right, p, q, value))
+        if type(right) is float:
+            y = <double>right
+            value = gate(x, y, &p, &q)
+            return owned(record_left(opcode, <PyObject*>left, p, y, value))
+    elif type(left) is float and type(right) is Unit:
+        x = <double>left
+        value = gate(x, link_of(<PyObject*>right).value, &p, &q)
+        return owned(record_right(opcode, x, <PyObject*>right, q, value))
+    return apply_slowly(opcode, left, right)
 
 
 cdef object apply_slowly(int opcode, object left, object right):
@@ -431,77 +447,25 @@ cdef class Unit:
         finally:
             end_sweep(tape, top, low)
 
-    # Arithmetic: plain Units and floats are recorded here, anything else goes the slow way.
-
     def __add__(left, right):
-        cdef double x, y
-        if type(left) is Unit:
-            x = number_of(<PyObject*>left)
-            if type(right) is Unit:
-                y = number_of(<PyObject*>right)
-                return owned(record_two(ADD, <PyObject*>left, <PyObject*>right, 1.0, 1.0, x + y))
-            if type(right) is float:
-                y = <double>right
-                return owned(record_left(ADD, <PyObject*>left, 1.0, y, x + y))
-        elif type(left) is float and type(right) is Unit:
-            x, y = <double>left, number_of(<PyObject*>right)
-            return owned(record_right(ADD, x, <PyObject*>right, 1.0, x + y))
-        return apply_slowly(ADD, left, right)
+        return operate(ADD, add_gate, left, right)
 
     def __sub__(left, right):
-        cdef double x, y
-        if type(left) is Unit:
-            x = number_of(<PyObject*>left)
-            if type(right) is Unit:
-                y = number_of(<PyObject*>right)
-                return owned(record_two(SUBTRACT, <PyObject*>left, <PyObject*>right, 1.0, -1.0, x - y))
-            if type(right) is float:
-                y = <double>right
-                return owned(record_left(SUBTRACT, <PyObject*>left, 1.0, y, x - y))
-        elif type(left) is float and type(right) is Unit:
-            x, y = <double>left, number_of(<PyObject*>right)
-            return owned(record_right(SUBTRACT, x, <PyObject*>right, -1.0, x - y))
-        return apply_slowly(SUBTRACT, left, right)
+        return operate(SUBTRACT, subtract_gate, left, right)
 
     def __mul__(left, right):
-        cdef double x, y
-        if type(left) is Unit:
-            x = number_of(<PyObject*>left)
-            if type(right) is Unit:
-                y = number_of(<PyObject*>right)
-                return owned(record_two(MULTIPLY, <PyObject*>left, <PyObject*>right, y, x, x * y))
-            if type(right) is float:
-                y = <double>right
-                return owned(record_left(MULTIPLY, <PyObject*>left, y, y, x * y))
-        elif type(left) is float and type(right) is Unit:
-            x, y = <double>left, number_of(<PyObject*>right)
-            return owned(record_right(MULTIPLY, x, <PyObject*>right, x, x * y))
-        return apply_slowly(MULTIPLY, left, right)
+        return operate(MULTIPLY, multiply_gate, left, right)
 
     def __truediv__(left, right):
-        cdef double x, y, p, q, value
-        if type(left) is Unit:
-            x = number_of(<PyObject*>left)
-            if type(right) is Unit:
-                value = divide_gate(x, number_of(<PyObject*>right), &p, &q)
-                return owned(record_two(DIVIDE, <PyObject*>left, <PyObject*>right, p, q, value))
-            if type(right) is float:
-                y = <double>right
-                value = divide_gate(x, y, &p, &q)
-                return owned(record_left(DIVIDE, <PyObject*>left, p, y, value))
-        elif type(left) is float and type(right) is Unit:
-            x = <double>left
-            value = divide_gate(x, number_of(<PyObject*>right), &p, &q)
-            return owned(record_right(DIVIDE, x, <PyObject*>right, q, value))
-        return apply_slowly(DIVIDE, left, right)
+        return operate(DIVIDE, divide_gate, left, right)
 
     def __pow__(left, right, modulus):
-        cdef double y, p, q, value
+        cdef double y, p, value
         if modulus is not None:
             raise TypeError("pow() of Units takes two operands; a modulus is for integers")
         if type(left) is Unit and (type(right) is float or type(right) is int):
             y = right
-            value = kernel(POWER).two(number_of(<PyObject*>left), y, &p, &q)
+            value = kernel(POWER).two(link_of(<PyObject*>left).value, y, &p, NULL)     # no logarithm
             return owned(record_left(POWER, <PyObject*>left, p, y, value))
         return apply_slowly(POWER, left, right)
 

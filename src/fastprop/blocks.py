@@ -179,7 +179,7 @@ def gate_pulls(gate: Gate, pull: Any, values: tuple[Any, ...]) -> tuple[Any, ...
         pulls = (pulls,)
     if len(pulls) != len(values):
         raise ValueError(
-            f"{gate.name}.backward returned {len(pulls)} pulls for {len(values)} operands; expected one for each"
+            f"{gate.name}.backward returned {len(pulls)} pulls for {len(values)} operands; expected a tuple of one each"
         )
     return tuple(_checked_pull(gate, *pair) for pair in enumerate(zip(pulls, values, strict=True)))
 
@@ -297,7 +297,12 @@ _OTHER_NAMES: dict[str, Any] = {
     "rint": gates.round,
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: gates.table[name] for name in ("sum", "mean", "prod", "max", "min", "where", "clip")},
+    **{name: gates.table[name] for name in ("sum", "mean", "prod", "max", "min", "where")},
+    "clip": lambda a, a_min=None, a_max=None, *, min=None, max=None: gates.clip(
+        a, a_min if min is None else min, a_max if max is None else max
+    ),
+    "round": gates.round,
+    "around": gates.round,
     "amax": gates.max,
     "amin": gates.min,
     "dot": dot,
@@ -347,6 +352,12 @@ class Face:
 
     def __bool__(self) -> NoReturn:
         raise TypeError(f"the truth value of a {type(self).__name__} says nothing; compare it, as in x > 0 or x != 0")
+
+    def __round__(self, ndigits: None = None) -> Any:
+        return gates.round(self)
+
+    def __int__(self) -> NoReturn:
+        raise TypeError(f"int() of a {type(self).__name__} would drop its derivative; use .value, or fastprop.trunc")
 
     def __float__(self) -> NoReturn:
         name = type(self).__name__

@@ -93,6 +93,10 @@ class Call:
         leaves, self.nesting = flatten(result)
         self.outputs = [self._output(leaf, i) for i, leaf in enumerate(leaves)]
         self.live = [_tape_of(output) is self.tape for output in self.outputs]
+        if not self.numeric and not has_aux and not any(map(is_handle, [*points, *beside])):
+            # inside of another transform, but on plain arguments, and of nothing of that transform's: plain results
+            ends = [output for output, live in zip(self.outputs, self.live) if live]
+            self.numeric = bool(self.variables) and self.tape._closed(self.variables, ends)
 
     def _output(self, leaf: Any, index: int) -> Any:
         output = as_number(leaf)

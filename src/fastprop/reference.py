@@ -15,10 +15,8 @@ Unit(-12.0, grad=1.0)
 
 The sweep put a *pull* of 1 on `f`. `multiply` passed on that pull times its partials, 3 to `z` and -4 to the sum;
 `add`, whose partials are 1, passed -4 to both of its operands. A number that is used twice adds up what it receives.
-That is all of it; the rest is bookkeeping: what a handle is, when a slot may be forgotten, who may share what.
-
-The compiled engine has the same names and meanings. This one is its judge: it knows nothing of it and shares none of
-its code, only the table of gates and, for arrays, the block gates.
+That is all of it; the rest is bookkeeping: what a handle is, when a slot may be forgotten, who may share what. The
+compiled engine has the same names; this one is its judge, and shares only the table of gates and the block gates.
 """
 
 from __future__ import annotations
@@ -38,41 +36,38 @@ from fastprop.errors import StaleUnitError
 from fastprop.gates import SEQUENCE, Gate
 
 TRANSFORMS = "grad value_and_grad vjp jvp jacobian hessian hvp check_grads numerical_grad random_search".split()  # noqa: SIM905
-NAMES = ("Array", "Gate", "StaleUnitError", "Tape", "Unit", "current_tape", "stop_gradient", "zero_grad")
-
-__all__ = [*NAMES, *gates.table, *TRANSFORMS]
+__all__ = ["Array", "Gate", "StaleUnitError", "Tape", "Unit", "current_tape", "stop_gradient", "zero_grad"]
+__all__ += [*gates.table, *TRANSFORMS]
 
 Many = tuple[Any, ...]
-
-# The diary
 
 
 class Slot:
     """A gate's result on a tape, and all that a sweep must know of how it came about.
 
-    An operand is the key (an int) of an earlier slot, or a leaf, or a constant (a float or an array). `kept` holds what
-    the chain rule needs, as it was when the gate ran: a table row's partials, None for a constant; for a `Gate`, whose
-    backward is a function of values, the operands' values.
+    An operand is the key (an int) of an earlier slot, or a leaf, or a constant (a float or an array). `values` are the
+    operands' when the gate ran, which is all that the backward of a `Gate` asks for, and `partials` those of a table
+    row there, None for a constant.
     """
 
-    __slots__ = ("gate", "handle", "kept", "operands", "value")
+    __slots__ = ("gate", "handle", "operands", "partials", "value", "values")
 
-    def __init__(self, gate: Any, operands: Many, kept: Many, value: Any, handle: Any):
-        self.gate, self.operands, self.kept, self.value = gate, operands, kept, value
+    def __init__(self, gate: Any, operands: Many, values: Many, partials: Many, value: Any, handle: Any):
+        self.gate, self.operands, self.values, self.partials, self.value = gate, operands, values, partials, value
         self.handle = weakref.ref(handle)
 
     def pulls(self, pull: Any) -> Iterable[Any]:
         """The chain rule backward: what a pull on the result pulls on each operand."""
         if isinstance(self.gate, Gate):
-            return blocks.gate_pulls(self.gate, pull, self.kept)
-        return [None if partial is None else product(pull, partial, self.gate.strong) for partial in self.kept]
+            return blocks.gate_pulls(self.gate, pull, self.values)
+        return [None if partial is None else product(pull, partial, self.gate.strong) for partial in self.partials]
 
     def tangent(self, tangents: list[Any]) -> Any:
         """The chain rule forward: the result's tangent, from the operands' (None: zero)."""
         if isinstance(self.gate, Gate):
-            along = blocks.gate_tangent(self.gate, tuple(tangents), self.kept)
+            along = blocks.gate_tangent(self.gate, tuple(tangents), self.values)
         else:
-            pairs = zip(tangents, self.kept)
+            pairs = zip(tangents, self.partials)
             parts = [product(tangent, partial, self.gate.strong) for tangent, partial in pairs if tangent is not None]
             with np.errstate(all="ignore"):
                 along = sum(parts)
@@ -80,7 +75,7 @@ class Slot:
 
     def passes_on(self, position: int) -> bool:
         """Whether any pull can reach an operand: not if a strong gate did not choose it."""
-        return isinstance(self.gate, Gate) or not self.gate.strong or bool(np.any(self.kept[position] != 0.0))
+        return isinstance(self.gate, Gate) or not self.gate.strong or bool(np.any(self.partials[position] != 0.0))
 
 
 class Tape:
@@ -126,7 +121,7 @@ class Tape:
 
     @property
     def nbytes(self) -> int:
-        """The memory that the slots take, roughly: their fields and numbers."""
+        """The memory that the slots take, roughly."""
         return sum(64 + 32 * len(s.operands) + getattr(s.value, "nbytes", 8) for s in self._slots.values())
 
     def reset(self) -> None:
@@ -139,7 +134,7 @@ class Tape:
         if not self._alone.acquire(blocking=False):
             raise RuntimeError(f"{purpose} of {self}, which is in the middle of a sweep; wait until it has ended")
 
-    def _record(self, gate: Any, operands: Many, kept: Many, value: Any) -> Any:
+    def _record(self, gate: Any, operands: Many, values: Many, partials: Many, value: Any) -> Any:
         """Write a slot and return its handle."""
         if any(type(operand) is int and operand not in self._slots for operand in operands):
             raise StaleUnitError(f"{gate.name}: tape {self._number} was reset while the gate ran; compute it again")
@@ -148,7 +143,7 @@ class Tape:
             self._slots = {key: self._slots[key] for key in self._ancestors(live)}
             self._full = Tape._fewest + 2 * len(self._slots)
         handle = _handle(value, self, next(self._keys))
-        self._slots[handle._key] = Slot(gate, operands, kept, value, handle)
+        self._slots[handle._key] = Slot(gate, operands, values, partials, value, handle)
         return handle
 
     def _ancestors(self, keys: Iterable[int], chosen: bool = False) -> list[int]:
@@ -204,7 +199,7 @@ class Tape:
         if isinstance(value, Handle):
             return record(gates.positive, (value,), {}, tape=self)
         value = as_block(value, "a variable") if np.ndim(value) else as_float(value, "a variable")
-        return self._record(None, (), (), value)
+        return self._record(None, (), (), (), value)
 
     def _gradients(self, outputs: Any, pulls: Any, variables: Any) -> list[Any]:
         """The pulls that arrive on variables from pulls on outputs."""
@@ -237,16 +232,25 @@ class Tape:
             keys = tuple(o if type(o) is int and o in on_path and slot.passes_on(i) else None for i, o in pairs)
             if any(operand is not None for operand in keys):
                 on_path.add(key)
-                steps.append((key, slot.gate, tuple(map(self._operand, slot.operands)), keys))
+                steps.append((key, slot.gate, tuple(map(self._operand, slot.operands, slot.values)), keys))
         return [end if end in on_path else None for end in ends], [v._key for v in variables], steps[::-1]
+
+    def _closed(self, variables: Iterable[Any], outputs: Iterable[Any]) -> bool:
+        """Whether the outputs, and all slots since the first variable, came from what was written since then alone."""
+        first = min(variable._key for variable in variables)
+        keys = [output._key for output in outputs]
+        keys += [operand for key, slot in self._slots.items() if key >= first for operand in slot.operands]
+        return all(type(key) is not int or key >= first for key in keys)
 
     def _owns(self, handle: Any) -> bool:
         return isinstance(handle, Handle) and handle._tape is self and handle._slot() is not None
 
-    def _operand(self, operand: Any) -> Any:
-        """An operand as the user had it: a slot's handle, made anew if it has gone."""
+    def _operand(self, operand: Any, value: Any) -> Any:
+        """An operand as the user had it: a slot's handle, made anew if it has gone; a leaf with the value it had."""
         if type(operand) is not int:
-            return operand
+            if not isinstance(operand, Handle) or operand._value is value:
+                return operand
+            return self._record(gates.positive, (operand,), (value,), (np.ones_like(value)[()],), value)
         slot = self._slots[operand]
         handle = slot.handle()
         if handle is None:
@@ -268,9 +272,6 @@ _thread = _Thread()
 def current_tape() -> Tape:
     """The tape on which this thread records gates of leaves alone."""
     return _thread.tapes[-1]
-
-
-# Handles
 
 
 class Handle:
@@ -380,12 +381,10 @@ class Array(Handle, blocks.ArrayFace):
 
     Parameters
     ----------
-    values, grad
+    values, grad, name
         Nested lists of numbers or an array, which are copied; lists with Units in them are stacked, recorded.
     dtype
         float32 or float64; by default that of an array of one of these, else float64.
-    name
-        Shown by `repr`.
 
     >>> w = Array([1.0, 2.0, 3.0])
     >>> (w * w).sum().backward()
@@ -395,7 +394,7 @@ class Array(Handle, blocks.ArrayFace):
 
     __slots__ = ()
 
-    def __new__(cls, values: Any, grad: Any = None, *, dtype: Any = None, name: str | None = None) -> Any:
+    def __new__(cls, values: Any, grad: Any = None, *, dtype: Any = None, name: str | None = None) -> Any:  # noqa: D102
         if isinstance(values, Handle) or blocks.holds_handles(values):
             self = blocks.stack(values) if isinstance(values, (list, tuple)) else gates.positive(values)
         else:
@@ -442,31 +441,30 @@ def record(gate: Any, operands: Many, options: dict[str, Any], tape: Tape | None
         constant = not handle or operand._tape not in (None, tape)
         inputs.append(value if constant else operand if operand._tape is None else operand._key)
         values.append(value)
-    kept = tuple(values)
+    partials: Many = ()
     if isinstance(gate, Gate):
         value = as_result(gate.forward(*values), gate)
     else:
         with np.errstate(all="ignore"):  # arrays give inf and NaN as silently as numbers do
             flat = all(isinstance(value, float) for value in values)
             value = as_result(gate.value(*values) if flat else gate(*values), gate)
-            kept = tuple(_partial(gate, i, inputs[i], values) for i in range(len(values)))
-    return tape._record(gate, tuple(inputs), kept, value)
+            partials = tuple(_partial(gate, i, inputs[i], values) for i in range(len(values)))
+    return tape._record(gate, tuple(inputs), tuple(values), partials, value)
 
 
 def _partial(gate: Any, position: int, operand: Any, values: list[Any]) -> Any:
     """A table row's partial in one operand at these values; None if the operand is a constant."""
     if not isinstance(operand, (int, Handle)):
         return None
-    if gate.arity == SEQUENCE:
-        return gate.partials(position, values)
-    return gate.partials[position](*values)
+    return gate.partials(position, values) if gate.arity == SEQUENCE else gate.partials[position](*values)
 
 
 def _tape_of(gate: Any, operands: Many) -> Tape:
     """The tape that a gate belongs on: that of the results which it uses; with leaves alone, the current one."""
     tapes = {operand._tape for operand in operands if isinstance(operand, Handle)} - {None}
     if len(tapes) > 1:  # on a transform's tape the results of others are constants
-        tapes = {tape for tape in tapes if tape._captures} or tapes
+        active = {tape for tape in tapes if tape._captures}
+        tapes = active & {current_tape()} or active or tapes
     if len(tapes) > 1:
         names = " and ".join(f"tape {number}" for number in sorted(tape._number for tape in tapes))
         raise ValueError(f"{gate.name}: results of {names} in one gate; record them on one, or use .value of one")
@@ -479,15 +477,14 @@ def zero_grad(units: Any) -> None:
     for position, unit in enumerate(units):
         if not isinstance(unit, Handle):
             raise TypeError(f"zero_grad: item {position} is a {type(unit).__name__}; expected Units and Arrays")
+        unit.grad = unit.grad  # a stale handle says so before anything has changed
     for unit in units:
         unit.grad = 0.0
 
 
 def stop_gradient(x: Any) -> Any:
     """Return a leaf with the value of `x`, through which nothing pulls on `x`; a plain number stays as it is."""
-    if not isinstance(x, Handle):
-        return blocks.as_plain(x, "stop_gradient: the operand")
-    return (Unit if isinstance(x, Unit) else Array)(x.value)
+    return type(x)(x.value) if isinstance(x, Handle) else blocks.as_plain(x, "stop_gradient: the operand")
 
 
 def __getattr__(name: str) -> Any:

@@ -126,7 +126,8 @@ def _gate_pulls(gate: gates.Gate, pull: Part, operands: Sequence[Any], _: Any) -
     pulls = returned if isinstance(returned, tuple) else (returned,)
     if len(pulls) != len(operands):
         raise ValueError(
-            f"{gate.name}.backward returned {len(pulls)} pulls for {len(operands)} operands; expected one for each"
+            f"{gate.name}.backward returned {len(pulls)} pulls for {len(operands)} operands; "
+            "expected a tuple of one each"
         )
     for position, (pulled, operand) in enumerate(zip(pulls, operands)):
         if pulled is not None and shape_of(pulled) != shape_of(operand):

@@ -122,6 +122,23 @@ cdef object arrived(Tape tape, object handle):
 
 # --------------------------------------------------------------------------------------------- gates on the way
 
+def closed(Tape tape, list variables, list outputs):
+    """Whether the outputs, and all gates since the first variable, were computed from what came since then alone."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t first = nodes.length
+    cdef Py_ssize_t slot
+    for handle in variables:
+        first = min(first, own(tape, handle).slot)
+    for handle in outputs:
+        if own(tape, handle).slot < first:
+            return False
+    for slot in range(first, nodes.length):
+        for operand in operand_list(nodes, slot):
+            if 0 <= operand < first:
+                return False
+    return True
+
+
 def steps(Tape tape, list outputs, list variables):
     """The gates on the paths from variables to outputs, newest first: (key, gate, operands, their keys)."""
     tape.held += 1

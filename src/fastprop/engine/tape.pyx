@@ -67,7 +67,10 @@ cdef int watch(Tape tape) except -1:
 
 
 cdef class Tape:
-    """The growing record of gates, in the order in which they ran.
+    """Tape()
+--
+
+    The growing record of gates, in the order in which they ran.
 
     A gate is recorded on the tape of the results that it uses, or with leaves alone on the current tape: the innermost
     ``with`` block's, else the thread's default tape. Results that no live handle can reach are reclaimed by themselves.
@@ -186,6 +189,9 @@ cdef class Tape:
 
     def _tangents(self, outputs, variables, tangents):
         return _sweeps().tangents(self, list(outputs), list(variables), list(tangents))
+
+    def _closed(self, variables, outputs):
+        return _sweeps().closed(self, list(variables), list(outputs))
 
     def _steps(self, outputs, variables):
         return _sweeps().steps(self, list(outputs), list(variables))
@@ -313,7 +319,7 @@ cdef void empty(Tape tape) noexcept:
     """Back to a tape without gates; what the old ones own goes last, as destructors may run anything."""
     cdef Nodes old = tape.nodes
     start(&tape.nodes, old.most)
-    if not is_spacious(&old):
+    if not is_spacious(&old) or old.capacity <= tape.reserved + (tape.reserved >> 1):
         take_over(&tape.nodes, &old)
     tape.forget()
     free_objects(&old)

@@ -315,7 +315,10 @@ cdef bint are_single(tuple operands):
 
 
 cdef class Unit:
-    """A handle on one real number: a leaf that you make, or the result of a gate.
+    """Unit(value, grad=0.0, *, name=None)
+--
+
+    A handle on one real number: a leaf that you make, or the result of a gate.
 
     Parameters
     ----------
@@ -485,17 +488,17 @@ cdef class Unit:
 
     def __richcmp__(self, other, int op):
         cdef double x, y
+        check_fresh(&self.link)
+        x = self.link.value
         if type(other) is float:
             y = <double>other
         elif isinstance(other, Unit):
             check_fresh(&(<Unit>other).link)
             y = (<Unit>other).link.value
-        elif isinstance(other, NUMBERS) and not isinstance(other, bool):
-            return compare_exactly(self.value, other, op)
+        elif isinstance(other, NUMBERS):
+            return compare_exactly(x, other, op)
         else:
             return NotImplemented
-        check_fresh(&self.link)
-        x = self.link.value
         if op == Py_LT:
             return x < y
         if op == Py_LE:
@@ -513,6 +516,12 @@ cdef class Unit:
 
     def __bool__(self):
         return Face.__bool__(self)
+
+    def __round__(self, ndigits=None):
+        return Face.__round__(self, ndigits)
+
+    def __int__(self):
+        return Face.__int__(self)
 
     def __float__(self):
         return Face.__float__(self)

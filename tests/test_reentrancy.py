@@ -1,0 +1,178 @@
+"""What runs in the middle of recording, sweeping and listing gates: destructors, interrupts, users' code."""
+
+import math
+import sys
+
+import numpy as np
+import pytest
+
+import fastprop as fp
+
+
+def test_a_reset_while_a_transform_lists_gates_is_refused():
+    class Resetting(fp.Array):
+        armed = False
+
+        @property
+        def value(self):
+            if Resetting.armed:
+                Resetting.armed = False
+                tape.reset()
+            return fp.Array.value.__get__(self)
+
+    with fp.Tape() as tape:
+        leaf = Resetting(np.ones(3))
+        variable = tape._variable(1.0)
+        total = (leaf * variable).sum()
+        Resetting.armed = True
+        with pytest.raises(RuntimeError, match="can't be reset"):
+            tape._steps([total], [variable])
+    assert (total.value, len(tape)) == (3.0, 3)
+
+
+def test_a_destructor_that_leaves_the_tape_on_which_a_gate_is_recorded():
+    class Leaving(fp.Unit):
+        def __del__(self):
+            if entered:
+                entered.pop()
+                kept.clear()
+                fp.current_tape().__exit__(None, None, None)
+
+    fp.Tape().__enter__()
+    entered = [True]
+    x = fp.Unit(1.0)
+    kept = [x * 1.0]
+    leaving = Leaving(2.0)
+    leaving * 3.0
+    del leaving
+    with pytest.raises(fp.StaleUnitError, match="destructor"):
+        while entered:
+            x * 2.0
+    assert (x * 2.0).value == 2.0
+
+
+def test_an_interrupt_between_the_operands_of_a_gate_leaves_clean_adjoints():
+    class Both(fp.Gate):
+        def forward(self, a, b):
+            return float(a + b.sum())
+
+        def backward(self, pull, a, b):
+            return pull, np.full(b.shape, pull)
+
+    x, w = fp.Unit(1.0), fp.Array(np.ones(2))
+    y = Both()(x * 2.0, w * 2.0)
+    seen = []
+
+    def interrupt(frame, event, argument):
+        if event == "call" and frame.f_code.co_name == "fit":
+            seen.append(frame)
+            if len(seen) == 2:
+                sys.setprofile(None)
+                raise KeyboardInterrupt
+
+    sys.setprofile(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            y.backward()
+    finally:
+        sys.setprofile(None)
+    assert (x.grad, y.grad) == (0.0, 0.0)
+    y.backward()
+    assert (x.grad, y.grad, w.grad.tolist()) == (2.0, 1.0, [2.0, 2.0])
+
+
+def test_results_of_other_tapes_are_constants_of_a_transform_in_any_order(engine):
+    with engine.Tape():
+        a = engine.Unit(1.0) * 2.0
+    with engine.Tape():
+        b = engine.Unit(2.0) * 3.0
+    for f in (lambda c: engine.fma(a, b, c), lambda c: engine.fma(c, a, b), lambda c: engine.sum([a, b, c])):
+        assert engine.grad(f)(3.0) in (1.0, 2.0)
+    with pytest.raises(ValueError, match="tape"):
+        engine.sum([a, b])
+
+
+def test_a_variable_that_outlives_its_transform_is_a_constant(engine):
+    kept = []
+    engine.grad(lambda x: (kept.append(x), x * x)[1])(2.0)
+    assert engine.grad(lambda y: y * kept[0])(1.0) == 2.0
+
+
+def test_partials_are_as_recorded_in_derivatives_of_derivatives(engine):
+    w, x = engine.Unit(2.0), engine.Unit(3.0)
+    _, pull_back = engine.vjp(lambda a: a * w * w, x)
+    w.value = 10.0
+    assert pull_back(1.0)[0].value == 4.0
+    weights = engine.Array([1.0, 2.0])
+
+    def changing(a):
+        product = (a @ weights) * (a @ weights)
+        weights.value = [10.0, 10.0]
+        return product
+
+    assert engine.hessian(changing)(np.ones(2)).tolist() == [[2.0, 4.0], [4.0, 8.0]]
+
+
+def test_a_transform_of_plain_numbers_inside_another_gives_plain_numbers(engine):
+    inner = engine.grad(lambda y: y * y)
+    assert engine.grad(lambda x: x * math.exp(inner(1.0)))(2.0) == math.exp(2.0)
+    assert engine.grad(lambda x: x * engine.grad(lambda y: x * y * y)(1.0))(3.0) == 12.0
+
+    class Inside(engine.Gate):
+        def forward(self, value):
+            return engine.grad(lambda q: q**3)(value)
+
+        def backward(self, pull, value):
+            return pull * engine.grad(engine.grad(lambda q: q**3))(value)
+
+    assert engine.grad(Inside())(2.0) == 12.0
+
+
+def test_bools_in_lists_are_refused(engine):
+    unit = engine.Unit(1.0)
+    calls = [
+        lambda: engine.Array([1.0, True]),
+        lambda: engine.Array([[1.0, 2.0], [True, 3.0]]),
+        lambda: engine.exp([1.0, True]),
+        lambda: engine.multiply(unit, [1.0, True]),
+        lambda: engine.sum([[1.0, True]]),
+        lambda: engine.Array([1.0, 2.0]).backward([1.0, True]),
+        lambda: engine.stop_gradient([True]),
+        lambda: engine.stop_gradient({"a": 1.0}),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="element"):
+            call()
+    with pytest.raises(TypeError):
+        engine.stop_gradient([unit])
+
+
+def test_where_takes_a_condition_array_with_single_numbers(engine):
+    condition = np.array([True, False])
+    assert engine.where(condition, engine.Unit(3.0), 0).value.tolist() == [3.0, 0.0]
+    assert np.where(condition, 1.0, engine.Unit(2.0)).value.tolist() == [1.0, 2.0]
+    assert engine.where(condition, np.float32([1.0, 2.0]), engine.Unit(2.0)).value.dtype == np.float32
+
+
+def test_a_tape_keeps_what_was_reserved():
+    tape = fp.Tape()
+    tape.reserve(2_000_000)
+    size = tape.nbytes
+    with tape:
+        x = fp.Unit(1.0)
+        for _ in range(20_000):
+            x * 2.0
+    assert tape.nbytes >= size
+
+
+def test_constant_integer_exponents_of_negative_bases_take_no_logarithm(engine):
+    x = engine.Unit(-2.0)
+    (x**3).backward()
+    (x**-2.0).backward()
+    assert x.grad == 12.0 + 0.25
+
+
+def test_elements_beyond_any_integer(engine):
+    with pytest.raises(IndexError):
+        engine.Array([1.0, 2.0])[10**30]
+    assert fp.polygamma(1e13, 5.0) == 0.0 or math.isinf(fp.polygamma(1e13, 5.0)) or math.isnan(fp.polygamma(1e13, 5.0))

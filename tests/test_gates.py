@@ -1,8 +1,10 @@
 """The table: values and partials of every row, to fourth order against mpmath, and how gates take their operands."""
 
+import copy
 import itertools
 import math
 import operator
+import pickle
 from decimal import Decimal
 from fractions import Fraction
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
+import fastprop
 from accuracy import EDGES, SEQUENCE_TRUTH, TRUTH, inf, nan, same
 from fastprop import gates
 
@@ -391,3 +394,10 @@ def test_values_are_c_librarys_without_exceptions():
     assert math.isnan(gates.remainder(inf, 1.0)) and gates.mean([]) != gates.mean([])
     assert gates.logsumexp([]) == -inf
     assert math.isnan(gates.polygamma(-1.0, 1.0)) and math.isnan(gates.polygamma(1.5, 1.0))
+
+
+@pytest.mark.parametrize("name", gates.table)
+def test_gates_are_pickled_by_name(name):
+    for function in (gates.table[name], getattr(fastprop, name)):
+        assert pickle.loads(pickle.dumps(function)) is function
+        assert copy.copy(function) is function

@@ -67,6 +67,9 @@ class Row:
     def __repr__(self) -> str:
         return f"<gate {self.name}>"
 
+    def __reduce__(self) -> str:
+        return self.name  # a row is pickled and copied as the global that it is
+
     def bind(self, operands: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Complete a call: all operands, keywords and defaults filled in, and the options that are left."""
         if self.arity == SEQUENCE:
@@ -531,5 +534,7 @@ strong_multiply = _row("strong_multiply", "``pull * partial``, but 0 if the pull
 
 _UFUNCS: dict[str, Any] = {name: getattr(np, name) for name in table if isinstance(getattr(np, name, None), np.ufunc)}
 _UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint}
+for _name in ("maximum", "minimum"):  # where NumPy's may give -0 for the larger of 0 and -0
+    del _UFUNCS[_name]
 _REDUCTIONS: dict[str, Any] = {name: getattr(np, name) for name in ("sum", "prod", "mean", "max", "min", "dot")}
 _REDUCTIONS["logsumexp"] = _logsumexp_array

@@ -46,6 +46,21 @@ cdef class Applied:
     cdef bytes name
     cdef bytes doc
 
+    # So that a gate function can be pickled: as the attribute that carries its name.
+
+    def __getattr__(self, name):
+        if name == self.row.name:
+            return globals()[name]
+        raise AttributeError(name)
+
+    def __reduce__(self):
+        return carried_by, (self.row.name,)
+
+
+def carried_by(name):
+    """What the gate function of that name carries."""
+    return globals()[name].__self__
+
 
 cdef object call_one(PyObject* self, PyObject* x):
     """A gate of one operand: a Unit or a float at once, anything else through the row."""

@@ -67,7 +67,7 @@ cdef int watch(Tape tape) except -1:
 
 
 cdef class Tape:
-    """Tape()
+    """Tape(*, captures=False, most=2147483647)
 --
 
     The growing record of gates, in the order in which they ran.

@@ -314,6 +314,14 @@ cdef bint are_single(tuple operands):
     return True
 
 
+cdef str gate_name(const Link* link):
+    """What computed a result, for an error."""
+    cdef uint8_t opcode = nodes_of(link.tape).opcode[link.slot]
+    if opcode < ELEMENT:
+        return rows[opcode & ~POOLED].name
+    return {ELEMENT: "getitem", BLOCK: "a Gate"}.get(opcode, "a transform")
+
+
 cdef class Unit:
     """Unit(value, grad=0.0, *, name=None)
 --
@@ -372,7 +380,8 @@ cdef class Unit:
         check_fresh(&self.link)
         if self.link.tape != NULL:
             raise ValueError(
-                f"the value of a result can't be assigned: {self.gate} computed it; assign to leaves and compute again"
+                f"the value of a result can't be assigned: {gate_name(&self.link)} computed it; "
+                "assign to leaves and compute again"
             )
         self.link.value = as_number(value, "value")
         self.link.key = NO_TAPE
@@ -407,16 +416,6 @@ cdef class Unit:
         """The tape of a result, None for a leaf."""
         check_fresh(&self.link)
         return None if self.link.tape == NULL else <object>self.link.tape
-
-    @property
-    def gate(self):
-        """The name of the gate that this is the result of, or None for a leaf."""
-        check_fresh(&self.link)
-        if self.link.tape == NULL:
-            return None
-        cdef uint8_t opcode = nodes_of(self.link.tape).opcode[self.link.slot]
-        return rows[opcode & ~POOLED].name if opcode < ELEMENT else {ELEMENT: "getitem", BLOCK: "a Gate"}.get(
-            opcode, "a transform")
 
     def backward(self, pull=1.0):
         """Sweep backward from here: add to `.grad` of everything that this was computed from.

@@ -215,3 +215,10 @@ def test_nan_gives_nan():
             value, _ = at(name, *[nan] * row.arity)
             assert value != value, name
     assert at("where", 0.0, nan, inf)[0] == inf
+
+
+@pytest.mark.parametrize(("n", "x"), [(200.0, 50.0), (150.0, 3.0), (120.0, 200.0), (300.0, 120.5), (99.0, 0.75)])
+def test_polygamma_of_high_orders(n, x):
+    true = mp.psi(int(n), mpf(x))
+    for value in (kernels.scalar(kernels.opcode_of["polygamma"], (n, x))[0], gates.polygamma(n, x)):
+        assert abs(mpf(value) - true) <= 1e-12 * abs(true)

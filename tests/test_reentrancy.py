@@ -86,8 +86,9 @@ def test_results_of_other_tapes_are_constants_of_a_transform_in_any_order(engine
         a = engine.Unit(1.0) * 2.0
     with engine.Tape():
         b = engine.Unit(2.0) * 3.0
-    for f in (lambda c: engine.fma(a, b, c), lambda c: engine.fma(c, a, b), lambda c: engine.sum([a, b, c])):
-        assert engine.grad(f)(3.0) in (1.0, 2.0)
+    assert engine.grad(lambda c: engine.fma(a, b, c))(3.0) == 1.0
+    assert engine.grad(lambda c: engine.fma(c, a, b))(3.0) == 2.0
+    assert engine.grad(lambda c: engine.sum([a, b, c]))(3.0) == 1.0
     with pytest.raises(ValueError, match="tape"):
         engine.sum([a, b])
 
@@ -175,4 +176,8 @@ def test_constant_integer_exponents_of_negative_bases_take_no_logarithm(engine):
 def test_elements_beyond_any_integer(engine):
     with pytest.raises(IndexError):
         engine.Array([1.0, 2.0])[10**30]
-    assert fp.polygamma(1e13, 5.0) == 0.0 or math.isinf(fp.polygamma(1e13, 5.0)) or math.isnan(fp.polygamma(1e13, 5.0))
+
+
+def test_polygamma_of_an_enormous_order_ends():
+    assert fp.polygamma(1e13, 5.0) == -math.inf
+    assert fp.polygamma(1e13 + 1.0, 5.0) == math.inf

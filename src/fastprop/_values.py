@@ -167,16 +167,19 @@ _BERNOULLI = tuple(p / q for p, q in zip(_BERNOULLI_TOP, _BERNOULLI_BOTTOM, stri
 
 
 def _hurwitz(s: float, x: float) -> float:
-    """Return the sum of ``(x + k)**-s`` over k = 0, 1, … for x > 0, s > 1, by Euler and Maclaurin."""
-    total = 0.0
-    while x < 20.0 + s:
-        total, x = total + power(x, -s), x + 1.0
-    tail = power(x, -s)
-    total += power(x, 1.0 - s) / (s - 1.0) + 0.5 * tail
-    factor = s * tail / x
+    """Return the sum of ``((x + k) / x)**-s`` over k = 0, 1, … for x > 0, s > 1, by Euler and Maclaurin."""
+    total, y = 0.0, x
+    while y < 20.0 + s:
+        term = power(y / x, -s)
+        total, y = total + term, y + 1.0
+        if term <= 1e-19 * total:
+            return total
+    tail = power(y / x, -s)
+    total += y * tail / (s - 1.0) + 0.5 * tail
+    factor = s * tail / y
     for j, bernoulli in enumerate(_BERNOULLI, 1):
         total += bernoulli * factor / math.factorial(2 * j)
-        factor *= (s + 2 * j - 1) * (s + 2 * j) / (x * x)
+        factor *= (s + 2 * j - 1) * (s + 2 * j) / (y * y)
     return total
 
 
@@ -225,7 +228,11 @@ def polygamma(n: float, x: float) -> float:
         return digamma(x)
     sign = -1.0 if math.fmod(n, 2.0) == 0.0 else 1.0
     if x > 0.0:
-        return sign * math.gamma(n + 1.0) * _hurwitz(n + 1.0, x) if x < inf else sign * 0.0
+        if x == inf:
+            return sign * 0.0
+        if n < 100.0:
+            return sign * math.gamma(n + 1.0) * power(x, -(n + 1.0)) * _hurwitz(n + 1.0, x)
+        return sign * exp(math.lgamma(n + 1.0) - (n + 1.0) * math.log(x) + math.log(_hurwitz(n + 1.0, x)))
     if x == 0.0:
         return inf if sign > 0.0 else -math.copysign(inf, x)
     if x == -inf or x == math.floor(x):

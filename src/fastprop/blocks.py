@@ -230,16 +230,17 @@ def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tu
     An n-ary row of single numbers stays a row; on blocks, or with an axis, a structural gate takes its place.
     """
     if isinstance(gate, Gate):
-        return gate, tuple(_item(operand) for operand in operands)
+        return gate, tuple(_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
     if gate.arity != SEQUENCE:
-        plain_first = gate.partials[0] is None  # a condition, which may hold bools
-        return gate, tuple(x if i == 0 and plain_first else _item(x) for i, x in enumerate(operands))
+        first = int(gate.partials[0] is None)  # after a condition, which may hold bools
+        items = (_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands[first:], first))
+        return gate, (*operands[:first], *items)
     if not options and all(_is_flat(operand) for operand in operands):
         lengths = [len(operand) for operand in operands]
         if lengths[0] != lengths[-1]:
             raise ValueError(f"{gate.name}: the sequences have {lengths[0]} and {lengths[1]} numbers; expected equal")
         return gate, tuple(item for operand in operands for item in operand)
-    items = tuple(_item(operand) for operand in operands)
+    items = tuple(_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
     return dot_product(*items) if gate.name == "dot" else (REDUCTIONS[gate.name](**options), items)
 
 
@@ -275,11 +276,11 @@ def _is_flat(operand: Any) -> bool:
     )
 
 
-def _item(operand: Any) -> Any:
+def _item(operand: Any, what: str = "an operand") -> Any:
     """Return a list of numbers as an array, a list with handles as a recorded Array, anything else as it is."""
     if not isinstance(operand, (list, tuple)):
         return operand
-    return stack(operand) if holds_handles(operand) else gates.as_reals(operand, "a list")
+    return stack(operand) if holds_handles(operand) else gates.as_reals(operand, what)
 
 
 # The face of a handle: Python's operators and NumPy's functions, everything by applying gates

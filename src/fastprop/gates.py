@@ -176,13 +176,23 @@ def as_real(x: Any) -> float | None:
 
 def as_reals(x: Any, what: str) -> np.ndarray:
     """Return an array, or nested lists, of real numbers as an array; NumPy alone would count True in a list as 1."""
+    reals: list[float] = []
     array = np.asarray(x)
-    if not isinstance(x, np.ndarray) or array.dtype.kind == "O":
-        items = [(as_real(item), item) for item in np.array(x, dtype=object).flat]
-        for i, (real, item) in enumerate(items):
+    waiting = [x] if isinstance(x, (list, tuple)) else list(array.flat)[::-1] if array.dtype.kind == "O" else []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting.extend(reversed(item))
+        elif isinstance(item, np.ndarray) and item.dtype.kind in "iuf":
+            reals.extend(item.flat)
+        else:
+            real = as_real(item)
             if real is None:
-                raise TypeError(f"{what}, element {i}, is {item!r:.60} ({type(item).__name__}); expected a real number")
-        array = np.array([real for real, _ in items]).reshape(array.shape) if array.dtype.kind == "O" else array
+                kind = type(item).__name__
+                raise TypeError(f"{what}, element {len(reals)}, is {item!r:.60} ({kind}); expected a real number")
+            reals.append(real)
+    if array.dtype.kind == "O":
+        array = np.array(reals).reshape(array.shape)
     if array.dtype.kind not in "iuf" and array.size > 0:
         raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers")
     return array if array.dtype.kind == "f" else array.astype(np.float64)

@@ -381,10 +381,10 @@ class Array(Handle, blocks.ArrayFace):
 
     Parameters
     ----------
-    values, grad, name
+    values, grad
         Nested lists of numbers or an array, which are copied; lists with Units in them are stacked, recorded.
-    dtype
-        float32 or float64; by default that of an array of one of these, else float64.
+    dtype, name
+        float32 or float64, by default that of an array of one of these, else float64; and what `repr` shows.
 
     >>> w = Array([1.0, 2.0, 3.0])
     >>> (w * w).sum().backward()
@@ -484,7 +484,9 @@ def zero_grad(units: Any) -> None:
 
 def stop_gradient(x: Any) -> Any:
     """Return a leaf with the value of `x`, through which nothing pulls on `x`; a plain number stays as it is."""
-    return type(x)(x.value) if isinstance(x, Handle) else blocks.as_plain(x, "stop_gradient: the operand")
+    if not isinstance(x, Handle):
+        return blocks.as_plain(x, "stop_gradient: the operand")
+    return (Unit if isinstance(x, Unit) else Array)(x.value)
 
 
 def __getattr__(name: str) -> Any:

@@ -17,8 +17,8 @@ from fastprop.engine.nodes cimport (
     reserve_block, touch_leaf,
 )
 from fastprop.engine.tape cimport (
-    Tape, attach, begin_sweep, check_fresh, common_home, current_home, deliver, detach, end_sweep, incref, let_arrays,
-    make_room, nodes_of, operand_of, pull_down, settled_home, watch, write,
+    Tape, attach, backward, check_fresh, common_home, current_home, detach, incref, let_arrays, make_room, nodes_of,
+    operand_of, settled_home, watch, write,
 )
 from fastprop.engine.unit cimport Unit, append, owned
 
@@ -116,16 +116,8 @@ cdef class Block:
         if self.link.tape == NULL:
             self.slope = frozen(self.grad + pull)
             return
-        cdef Tape tape = <Tape>self.link.tape
-        cdef Py_ssize_t top = self.link.slot
-        cdef Py_ssize_t low = top
-        begin_sweep(tape, top)
-        try:
-            seed(tape, &self.link, pull)
-            pull_down(tape, top, &low)
-            deliver(tape, &self.link, top, low)
-        finally:
-            end_sweep(tape, top, low)
+        cdef const double[::1] view = np.ascontiguousarray(pull, np.float64).reshape(-1)
+        backward(&self.link, &view[0] if view.shape[0] > 0 else NULL)
 
     @staticmethod
     def __fastprop_gate__(gate, operands, options):

@@ -207,21 +207,21 @@ cdef double digamma_gate(double x, double* dx) noexcept nogil:
 
 
 cdef double hurwitz(double s, double x) noexcept nogil:
-    """Return the sum of ``(x + k)**-s`` over k = 0, 1, … for x > 0, s > 1, by Euler and Maclaurin."""
-    cdef double total = 0.0, term, tail, factor
+    """Return the sum of ``((x + k) / x)**-s`` over k = 0, 1, … for x > 0, s > 1, by Euler and Maclaurin."""
+    cdef double total = 0.0, y = x, term, tail, factor
     cdef int j
-    while x < 20.0 + s:
-        term = pow(x, -s)
+    while y < 20.0 + s:
+        term = pow(y / x, -s)
         total += term
-        x += 1.0
-        if term <= 1e-19 * total:  # s is so large that what follows is a geometric series of nothing
+        y += 1.0
+        if term <= 1e-19 * total:  # s is so large that what follows is a series of nothing
             return total
-    tail = pow(x, -s)
-    total += pow(x, 1.0 - s) / (s - 1.0) + 0.5 * tail
-    factor = s * tail / x
+    tail = pow(y / x, -s)
+    total += y * tail / (s - 1.0) + 0.5 * tail
+    factor = s * tail / y
     for j in range(1, EULER_TERMS + 1):
         total += EULER[j - 1] * factor
-        factor *= (s + 2 * j - 1) * (s + 2 * j) / x / x
+        factor *= (s + 2 * j - 1) * (s + 2 * j) / y / y
     return total
 
 
@@ -257,8 +257,9 @@ cdef double polygamma(double n, double x) noexcept nogil:
     if x > 0.0:
         if isinf(x):
             return 0.0
-        return sign * (tgamma(n + 1.0) * hurwitz(n + 1.0, x) if n < 100.0
-                       else exp(lgamma_r(n + 1.0, &ignored) + log(hurwitz(n + 1.0, x))))
+        if n < 100.0:
+            return sign * tgamma(n + 1.0) * pow(x, -(n + 1.0)) * hurwitz(n + 1.0, x)
+        return sign * exp(lgamma_r(n + 1.0, &ignored) - (n + 1.0) * log(x) + log(hurwitz(n + 1.0, x)))
     if x == floor(x):
         return NAN
     if x > -0.25 and n <= MOST_REFLECTED:

@@ -47,7 +47,7 @@ cdef void abandon(PyObject* home) noexcept
 cdef int begin_sweep(Tape tape, Py_ssize_t top) except -1
 cdef int pull_down(Tape tape, Py_ssize_t top, Py_ssize_t* low) except -1
 cdef void end_sweep(Tape tape, Py_ssize_t top, Py_ssize_t low) noexcept
-cdef int deliver(Tape tape, Link* root, Py_ssize_t top, Py_ssize_t low) except -1
+cdef int backward(Link* root, const double* pull) except -1
 
 
 cdef inline Nodes* nodes_of(PyObject* tape) noexcept:

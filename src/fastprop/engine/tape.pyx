@@ -13,7 +13,7 @@ from cpython.mem cimport PyMem_RawFree
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastprop.engine.compaction cimport compact
 from fastprop.engine.nodes cimport (
@@ -501,6 +501,24 @@ cdef void end_sweep(Tape tape, Py_ssize_t top, Py_ssize_t low) noexcept:
         PyMem_RawFree(nodes.block[k].buffer)
         nodes.block[k].buffer = NULL
     tape.busy = False
+
+
+cdef int backward(Link* root, const double* pull) except -1:
+    """Sweep down from a result with a pull of its size, and add to the gradients of all that it was computed from."""
+    cdef Tape tape = <Tape>root.tape
+    cdef Py_ssize_t top = root.slot
+    cdef Py_ssize_t low = top
+    begin_sweep(tape, top)
+    try:
+        if root.size == NUMBER:
+            tape.nodes.adjoint[top] = pull[0]
+        elif root.size > 0:
+            memcpy(buffer_of(&tape.nodes, <int32_t>top), pull, <size_t>root.size * sizeof(double))
+        pull_down(tape, top, &low)
+        deliver(tape, root, top, low)
+    finally:
+        end_sweep(tape, top, low)
+    return 0
 
 
 cdef int deliver(Tape tape, Link* root, Py_ssize_t top, Py_ssize_t low) except -1:

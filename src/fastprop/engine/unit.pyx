@@ -13,12 +13,12 @@ from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.kernels cimport (
     ABSOLUTE, ADD, DIVIDE, MULTIPLY, NEGATIVE, POSITIVE, POWER, REMAINDER, SUBTRACT, Kernel, add_gate, binary,
-    divide_gate, kernel, multiply_gate, subtract_gate,
+    divide_gate, kernel, multiply_gate, negative_gate, subtract_gate,
 )
 from fastprop.engine.nodes cimport BLOCK, ELEMENT, NONE, NO_TAPE, NUMBER, POOLED, STALE, Link, Nodes
 from fastprop.engine.tape cimport (
-    Tape, attach, begin_sweep, check_fresh, common_home, current_home, decref, deliver, detach, end_sweep, make_room,
-    nodes_of, operand_of, pull_down, settled_home, write,
+    attach, backward, check_fresh, common_home, current_home, decref, detach, make_room, nodes_of, operand_of,
+    settled_home, write,
 )
 
 import numpy as np
@@ -438,16 +438,7 @@ cdef class Unit:
         if self.link.tape == NULL:
             self.link.gradient += seed
             return
-        cdef Tape tape = <Tape>self.link.tape
-        cdef Py_ssize_t top = self.link.slot
-        cdef Py_ssize_t low = top
-        begin_sweep(tape, top)
-        try:
-            tape.nodes.adjoint[top] = seed
-            pull_down(tape, top, &low)
-            deliver(tape, &self.link, top, low)
-        finally:
-            end_sweep(tape, top, low)
+        backward(&self.link, &seed)
 
     def __add__(left, right):
         return operate(ADD, add_gate, left, right)
@@ -475,8 +466,10 @@ cdef class Unit:
         return apply_slowly(REMAINDER, left, right)
 
     def __neg__(self):
+        cdef double value, partial
         if type(self) is Unit:
-            return owned(record_one(NEGATIVE, False, <PyObject*>self, -1.0, -self.link.value))
+            value = negative_gate(self.link.value, &partial)
+            return owned(record_one(NEGATIVE, False, <PyObject*>self, partial, value))
         return apply_kernel(NEGATIVE, [self])
 
     def __pos__(self):

@@ -233,8 +233,8 @@ def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tu
         return gate, tuple(_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
     if gate.arity != SEQUENCE:
         first = int(gate.partials[0] is None)  # after a condition, which may hold bools
-        items = (_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands[first:], first))
-        return gate, (*operands[:first], *items)
+        rest = [_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands[first:], first)]
+        return gate, (*operands[:first], *rest)
     if not options and all(_is_flat(operand) for operand in operands):
         lengths = [len(operand) for operand in operands]
         if lengths[0] != lengths[-1]:

@@ -1,13 +1,11 @@
 """Builds the extension modules: every .pyx in src/fastprop/engine. All else is in pyproject.toml.
 
-FASTPROP_BUILD chooses what kind of build it is; the kind is compiled in, as the string macro FASTPROP_BUILD_KIND, which
-a module reads with `cdef extern from *: const char* FASTPROP_BUILD_KIND`:
+FASTPROP_BUILD chooses the kind of build, which is compiled in as the string macro FASTPROP_BUILD_KIND:
 
 release (default)  fast: no bounds checks, every index proved when it is recorded
 check              AddressSanitizer and UndefinedBehaviorSanitizer, Cython's bounds checks, and the engine's own asserts
                    (macro FASTPROP_CHECK=1; it is 0 in the other kinds)
 coverage           line tracing, for coverage.py with Cython's plugin; the C file then lies beside its .pyx
-
 FASTPROP_ANNOTATE=1 writes Cython's annotated HTML beside the generated C, in build/.
 """
 
@@ -23,17 +21,18 @@ FLAGS = {
     "check": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
     "coverage": ["-O1"],
 }
+COMMON = "-fno-math-errno -fno-trapping-math -Wno-psabi -fno-sanitize=undefined"  # whose checks take too long here
+SETS = {
+    "executor_baseline": COMMON,
+    "executor_avx2": f"{COMMON} -mavx2 -mfma",
+    "executor_avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
+}
 KIND = os.environ.get("FASTPROP_BUILD", "release")
 if KIND not in FLAGS:
     raise SystemExit(f"FASTPROP_BUILD is {KIND!r}; it must be one of {', '.join(FLAGS)}, or not set (release)")
 CHECK, COVERAGE = KIND == "check", KIND == "coverage"
-
-MACROS = [
-    ("FASTPROP_BUILD_KIND", f'"{KIND}"'),
-    ("FASTPROP_CHECK", str(int(CHECK))),
-    ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-    *([("CYTHON_TRACE_NOGIL", "1")] if COVERAGE else []),
-]
+MACROS = [("FASTPROP_BUILD_KIND", f'"{KIND}"'), ("FASTPROP_CHECK", str(int(CHECK)))]
+MACROS += [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + [("CYTHON_TRACE_NOGIL", "1")] * COVERAGE
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": CHECK,
@@ -48,24 +47,25 @@ DIRECTIVES = {
 
 def stamp() -> str:
     """A file that changes with the kind, so that a build of another kind leaves no old object in place."""
-    path = Path("build", "kind")
-    path.parent.mkdir(exist_ok=True)
+    (path := Path("build", "kind")).parent.mkdir(exist_ok=True)
     if not path.exists() or path.read_text() != KIND:
         path.write_text(KIND)
     return str(path)
 
 
+ENGINE = Path("src", "fastprop", "engine")
 EXTENSIONS = [
     Extension(
         f"fastprop.engine.{source.stem}",
         [str(source)],
-        include_dirs=[numpy.get_include()],
+        include_dirs=[numpy.get_include(), str(ENGINE)],
         define_macros=MACROS,
-        depends=[stamp()],
-        extra_compile_args=[*FLAGS[KIND], "-ffp-contract=off"],
+        depends=[stamp(), *map(str, ENGINE.glob("*/*.h"))],
+        extra_compile_args=[*FLAGS[KIND], "-ffp-contract=off", *SETS.get(source.stem, "").split()],
         extra_link_args=[flag for flag in FLAGS[KIND] if flag.startswith("-fsanitize")],
     )
-    for source in sorted(Path("src", "fastprop", "engine").glob("*.pyx"))
+    for source in sorted(ENGINE.glob("*.pyx"))
+    if os.uname().machine == "x86_64" or "avx" not in source.stem
 ]
 
 setup(

@@ -10,6 +10,8 @@ from typing import Any
 import mpmath
 from mpmath import mp, mpf
 
+from fastprop import gates
+
 PRECISION = 250  # bits: what cancels in these formulas cancels far above the last of them
 inf, nan = math.inf, math.nan
 
@@ -347,6 +349,27 @@ def points(intervals: tuple[tuple[float, float], ...], count: int, seed: int) ->
 
     for _ in range(count):
         yield tuple(coordinate(low, high) for low, high in intervals)
+
+
+def places(name: str, count: int, seed: int = 1) -> Iterator[tuple[float, ...]]:
+    """Yield points of a domain without the poles; of two operands, some on one scale, and all kinds of powers."""
+    generator = random.Random(seed)
+    for point in points(gates.table[name].domain, count, seed):
+        if name in ("gammaln", "digamma", "polygamma") and point[-1] <= 0.0 and point[-1] == math.floor(point[-1]):
+            continue
+        if name == "polygamma":
+            if -50.0 < point[1] < 1e10:
+                yield float(generator.randint(0, 5)), point[1]
+        elif 0.0 not in point:
+            yield point
+            if len(point) == 2 and generator.random() < 0.5:
+                second = point[0] * 10.0 ** generator.uniform(-3.0, 3.0)
+                if math.isfinite(second) and second != 0.0:
+                    yield point[0], second * (1.0 if name == "power" else generator.choice([-1.0, 1.0]))
+            if name == "power":
+                yield math.exp(generator.uniform(-700.0, 700.0)), generator.uniform(-3.0, 3.0)
+                yield generator.uniform(0.5, 2.0), 10.0 ** generator.uniform(0.0, 4.0) * generator.choice([-1.0, 1.0])
+                yield -point[0], float(generator.randint(-9, 9))
 
 
 def same(given: float, expected: float, relative: float = 2e-15) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from accuracy import EDGES, PRECISION, SEQUENCE_TRUTH, SUMMANDS, TRUTH, inf, nan, points, same, ulps
+from accuracy import EDGES, PRECISION, SEQUENCE_TRUTH, SUMMANDS, TRUTH, inf, nan, places, points, same, ulps
 from fastprop import _values, gates
 from fastprop.engine import kernels
 
@@ -26,27 +26,6 @@ LIMITS = {"gammaln": 6.0}  # the C library's own error
 
 def at(name, *operands):
     return kernels.scalar(kernels.opcode_of[name], operands)
-
-
-def places(name, count, seed=1):
-    """Points of a gate's domain without its poles; of two operands, some on one scale, and all kinds of powers."""
-    generator = random.Random(seed)
-    for point in points(gates.table[name].domain, count, seed):
-        if name in ("gammaln", "digamma", "polygamma") and point[-1] <= 0.0 and point[-1] == math.floor(point[-1]):
-            continue
-        if name == "polygamma":
-            if -50.0 < point[1] < 1e10:
-                yield float(generator.randint(0, 5)), point[1]
-        elif 0.0 not in point:
-            yield point
-            if len(point) == 2 and generator.random() < 0.5:
-                second = point[0] * 10.0 ** generator.uniform(-3.0, 3.0)
-                if math.isfinite(second) and second != 0.0:
-                    yield point[0], second * (1.0 if name == "power" else generator.choice([-1.0, 1.0]))
-            if name == "power":
-                yield math.exp(generator.uniform(-700.0, 700.0)), generator.uniform(-3.0, 3.0)
-                yield generator.uniform(0.5, 2.0), 10.0 ** generator.uniform(0.0, 4.0) * generator.choice([-1.0, 1.0])
-                yield -point[0], float(generator.randint(-9, 9))
 
 
 def worst(name, count):

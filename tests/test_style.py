@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "fastprop"
-SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".pxi", ".toml", ".md", ".in"}
+SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".pxi", ".c", ".h", ".toml", ".md", ".in"}
 FOLDERS = ("src", "tests", "bench", "docs", ".ci")
 
 # From the ground up: a module imports from the floors below its own and from its own folder, never sideways or upwards.
@@ -23,9 +23,17 @@ FLOORS = (
     ("structure", "nesting"),
     ("blocks",),
     ("reference", "engine"),
-    ("sweeps", "config"),
+    ("sweeps", "config", "threads", "signature"),
     ("calls",),
-    ("transforms", "checking"),
+    ("transforms", "checking", "recording"),
+    ("plan",),
+    ("binding",),
+    ("batching",),
+    ("paths", "unrolling"),
+    ("mapping",),
+    ("circuit",),
+    ("compiling",),
+    ("vmapping",),
     ("__init__",),
     ("training",),
     ("__main__",),

@@ -2,24 +2,35 @@
 
 from fastprop import datasets, errors
 from fastprop.checking import check_grads, numerical_grad, random_search
+from fastprop.circuit import Circuit, Run, trace
+from fastprop.compiling import Compiled, compile, eager
 from fastprop.config import __version__, show_config
 from fastprop.engine import Array, Tape, Unit, current_tape, functions
 from fastprop.engine.functions import *  # noqa: F403 (one function per row of the gate table)
-from fastprop.errors import StaleUnitError
+from fastprop.errors import DivergenceError, StaleUnitError
 from fastprop.gates import Gate
+from fastprop.threads import get_num_threads, set_num_threads
 from fastprop.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from fastprop.vmapping import vmap
 
 __all__ = [
     "Array",
+    "Circuit",
+    "Compiled",
+    "DivergenceError",
     "Gate",
+    "Run",
     "StaleUnitError",
     "Tape",
     "Unit",
     "__version__",
     "check_grads",
+    "compile",
     "current_tape",
     "datasets",
+    "eager",
     "errors",
+    "get_num_threads",
     "grad",
     "hessian",
     "hvp",
@@ -27,8 +38,11 @@ __all__ = [
     "jvp",
     "numerical_grad",
     "random_search",
+    "set_num_threads",
     "show_config",
+    "trace",
     "value_and_grad",
     "vjp",
+    "vmap",
 ]
 __all__ += functions.__all__

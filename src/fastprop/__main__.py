@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     import fastprop
-    from fastprop import reference
+    import fastprop.reference
 
     chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(Options)}
-    return run(Options(**chosen), fastprop, reference)
+    return run(Options(**chosen), fastprop, fastprop.reference)
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -42,7 +42,7 @@ from fastprop.nesting import (
 from fastprop.structure import AsType
 from fastprop.sweeps import pull_back, push_forward
 
-__all__ = ["Call", "name_of"]
+__all__ = ["Call", "active_scope", "is_active", "name_of"]
 
 
 class Call:
@@ -76,7 +76,7 @@ class Call:
             points += leaves
             self.nestings.append(nesting)
         self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
-        with _Active(self.engine, self.tape):
+        with active_scope(self.engine, self.tape):
             self.variables = list(map(self.tape._variable, points))
             given = list(args)
             for position, argument in zip(positions, self._nested(self.variables, construct=True)):
@@ -159,7 +159,7 @@ class Call:
         if self.numeric:  # the pulls are handles of another transform, to which all that was recorded here is constant
             steps = [(key, gate, tuple(map(plain, operands)), among) for key, gate, operands, among in steps]
             engine, tape, _ = _place(list(pulls.values()), engine)
-        with _Active(engine, tape):
+        with active_scope(engine, tape):
             found = pull_back(([keys[i] for i in pulls], variable_keys, steps), list(pulls.values()))
             return [_as_handle(tape, gradient, variable) for gradient, variable in zip(found, self.variables)]
 
@@ -176,7 +176,7 @@ class Call:
             swept = iter(self.tape._tangents(outputs, variables, directions))
             found = [next(swept) if live else zeros_like(output) for output, live in zip(self.outputs, self.live)]
             return [_as_plain(tangent, output) for tangent, output in zip(found, self.outputs)]
-        with _Active(self.engine, self.tape):
+        with active_scope(self.engine, self.tape):
             swept = iter(push_forward(self.tape._steps(outputs, variables), directions))
             found = [next(swept) if live else None for live in self.live]
             return [_as_handle(self.tape, tangent, output) for tangent, output in zip(found, self.outputs)]
@@ -219,7 +219,7 @@ class Call:
         shape = shape_of(outer) + shape_of(inner)
         if self.numeric or not parts:
             return np.array(parts, dtype_of(inner if shape_of(inner) else outer)).reshape(shape)
-        with _Active(self.engine, self.tape):
+        with active_scope(self.engine, self.tape):
             return self.engine.Array(parts).reshape(shape)
 
 
@@ -248,13 +248,13 @@ def _as_handle(tape: Any, found: Any, like: Any) -> Any:
 class _Innermost(threading.local):
     """The innermost transform that is at work in this thread."""
 
-    active: _Active | None = None
+    active: active_scope | None = None
 
 
 _innermost = _Innermost()
 
 
-class _Active:
+class active_scope:  # noqa: N801 (used like a function)
     """A transform at work: what its function records from leaves alone goes on the transform's tape, too.
 
     Leaving must not fail when memory is short, so `__exit__` does nothing that allocates; popping from a list would.
@@ -265,7 +265,7 @@ class _Active:
     def __init__(self, engine: Any, tape: Any):
         self.engine = engine
         self.tape = tape
-        self.outer: _Active | None = _innermost.active
+        self.outer: active_scope | None = _innermost.active
 
     def __enter__(self) -> None:
         self.tape.__enter__()
@@ -274,6 +274,11 @@ class _Active:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         _innermost.active = self.outer
         self.tape.__exit__(kind, error, trace)
+
+
+def is_active() -> bool:
+    """Say whether a transform is at work in this thread."""
+    return _innermost.active is not None
 
 
 def _place(leaves: Sequence[Any], default: Any) -> tuple[Any, Any, bool]:

@@ -1,10 +1,15 @@
 """What this installation is."""
 
+import os
+
 from fastprop.engine.functions import build_kind
+from fastprop.engine.program import current_instruction_set, use_instruction_set
 
 __all__ = ["__version__", "show_config"]
 
 __version__ = "0.1.0"
+
+use_instruction_set(os.environ.get("FASTPROP_ISA"))
 
 
 def show_config() -> None:
@@ -15,9 +20,9 @@ def show_config() -> None:
     >>> import fastprop as fp
     >>> fp.show_config()  # doctest: +ELLIPSIS
     fastprop ...
-    instruction set: baseline
+    instruction set: ...
     build: ...
     """
     print(f"fastprop {__version__}")
-    print("instruction set: baseline")
+    print(f"instruction set: {current_instruction_set()}")
     print(f"build: {build_kind()}")

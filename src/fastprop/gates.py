@@ -92,7 +92,7 @@ class Row:
         for position, default in enumerate(self.defaults, missing):
             if given[position] is None and math.isinf(default):  # a bound of clip that is not there
                 given[position] = default
-        if self.partials[0] is None and hasattr(type(given[0]), "__fastprop_gate__"):
+        if self.partials[0] is None and hasattr(type(given[0]), "__fastprop_gate__") and not is_condition(given[0]):
             raise TypeError(f"{self.name}: operand 0 is a handle; expected a plain number there, as .value is")
         return tuple(given), {}
 
@@ -159,6 +159,11 @@ def recorder_of(operand: Any) -> Any:
         elif hasattr(type(item), "__fastprop_gate__"):
             return type(item).__fastprop_gate__
     return None
+
+
+def is_condition(x: Any) -> bool:
+    """Say whether `x` is what comparing traced values gives."""
+    return getattr(type(x), "__fastprop_condition__", False)
 
 
 def as_real(x: Any) -> float | None:

@@ -82,6 +82,7 @@ def grad(
         found = call.split(call.gradient(), single)
         return (found, call.plain_aux()) if has_aux else found
 
+    gradient.__fastprop__ = ("grad", f, argnums, has_aux)  # type: ignore[attr-defined]
     return _named(gradient, "grad", f)
 
 
@@ -123,6 +124,7 @@ def value_and_grad(
         found = call.split(call.gradient(), single)
         return ((call.value(), call.plain_aux()) if has_aux else call.value()), found
 
+    value_and_gradient.__fastprop__ = ("value_and_grad", f, argnums, has_aux)  # type: ignore[attr-defined]
     return _named(value_and_gradient, "value_and_grad", f)
 
 

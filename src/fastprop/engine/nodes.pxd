@@ -61,7 +61,13 @@ cdef struct Block:
     Py_ssize_t nbytes       # of the arrays that the record holds
     int32_t touched         # as a leaf's; of a free entry: the next free one
 
+cdef struct Source:         # where a gate was recorded
+    int32_t code            # the code object, by its number on the tape
+    int32_t instruction     # in bytes from the code's beginning
+
 cdef struct Nodes:
+    bint tracing            # gates keep all operands, and where they were recorded
+    Source* source          # of a tape that is tracing, else NULL
     uint64_t key            # of this tape since its last reset, never given twice
     Link* newest            # the live results in the order of their slots
     Link* pinned            # handles made for a sweep that is recorded, in no order

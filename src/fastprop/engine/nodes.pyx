@@ -25,6 +25,7 @@ cdef void release(Nodes* nodes) noexcept:
     PyMem_RawFree(nodes.partial)
     PyMem_RawFree(nodes.value)
     PyMem_RawFree(nodes.adjoint)
+    PyMem_RawFree(nodes.source)
     PyMem_RawFree(nodes.pool_operand)
     PyMem_RawFree(nodes.pool_partial)
     PyMem_RawFree(nodes.leaf)
@@ -73,6 +74,8 @@ cdef int reserve(Nodes* nodes, Py_ssize_t wanted) except -1:
     resize(<void**>&nodes.partial, capacity, sizeof(Partials))
     resize(<void**>&nodes.value, capacity, sizeof(double))
     resize(<void**>&nodes.adjoint, capacity, sizeof(double))
+    if nodes.tracing:
+        resize(<void**>&nodes.source, capacity, sizeof(Source))
     nodes.capacity = capacity
     return 0
 

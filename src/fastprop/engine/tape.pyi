@@ -1,11 +1,11 @@
 """Tape: the room for gates, the list of live results, and the sweep backward."""
 
 from types import TracebackType
-from typing import Any, NoReturn, Self, final
+from typing import Any, NoReturn, Self
 
 from typing_extensions import disjoint_base
 
-@final
+@disjoint_base
 class Tape:
     number: int
     def __new__(cls, *, captures: bool = False, most: int = 2147483647) -> Self: ...

@@ -23,5 +23,7 @@ cdef PyObject* append(
     PyObject* home, int opcode, int32_t first, int32_t second, double p, double q, double value
 ) except NULL
 cdef PyObject* record_one(int opcode, bint strong, PyObject* unit, double partial, double value) except NULL
+cdef bint are_single(tuple operands)
+cdef Link* captured(PyObject* trace, Link* link) except NULL
 cdef object apply_kernel(int opcode, list operands)
 cdef Unit pin(PyObject* home, Py_ssize_t slot)

@@ -15,11 +15,12 @@ from fastprop.engine.kernels cimport (
     ABSOLUTE, ADD, DIVIDE, MULTIPLY, NEGATIVE, POSITIVE, POWER, REMAINDER, SUBTRACT, Kernel, add_gate, binary,
     divide_gate, kernel, multiply_gate, negative_gate, subtract_gate,
 )
-from fastprop.engine.nodes cimport BLOCK, ELEMENT, NONE, NO_TAPE, NUMBER, POOLED, STALE, Link, Nodes
+from fastprop.engine.nodes cimport BLOCK, ELEMENT, INPUT, NONE, NO_TAPE, NUMBER, POOLED, STALE, Link, Nodes
 from fastprop.engine.tape cimport (
-    attach, backward, check_fresh, common_home, current_home, decref, detach, make_room, nodes_of, operand_of,
+    Tape, attach, backward, check_fresh, common_home, current_home, decref, detach, make_room, nodes_of, operand_of,
     settled_home, write,
 )
+from fastprop.engine.tracing cimport Trace, is_traced, note_source, refuse_to_bake, traced_home
 
 import numpy as np
 
@@ -98,6 +99,8 @@ cdef PyObject* append(
     """Record a gate for which room was made; returns a new reference to its handle."""
     cdef PyObject* unit = new_unit(value)
     attach(home, link_of(unit), unit, write(home, opcode, first, second, p, q, value), False)
+    if nodes_of(home).tracing:
+        note_source(home)
     return unit
 
 
@@ -132,7 +135,7 @@ cdef PyObject* record_one(int opcode, bint strong, PyObject* unit, double partia
     if nodes_of(home).length >= nodes_of(home).limit:
         make_room(home, 0)
     operand = operand_of(home, link)
-    if strong and partial == 0.0:
+    if strong and partial == 0.0 and not nodes_of(home).tracing:
         return append(home, opcode, NONE, NONE, link.value, 0.0, value)
     return append(home, opcode, operand, NONE, partial, 0.0, value)
 
@@ -165,6 +168,7 @@ cdef PyObject* record(
     """A gate of any number of Units and constants (NULL); an operand that is not pulled keeps its value as partial."""
     cdef bint strong = kernel(opcode).strong
     cdef bint pooled = kernel(opcode).arity not in (1, 2)
+    cdef PyObject* trace = traced_home(n, links)
     cdef PyObject* home = NULL
     cdef PyObject* other = NULL
     cdef Nodes* nodes
@@ -174,10 +178,16 @@ cdef PyObject* record(
     cdef double* kept
     cdef Py_ssize_t i
     for i in range(n):
-        if links[i] != NULL:
+        if links[i] == NULL:
+            continue
+        if trace != NULL:
+            check_fresh(links[i])
+            links[i] = captured(trace, links[i])
+        else:
             home = common_home(home, links[i], &other)
-    home = settled_home(home, other, rows[opcode])
+    home = settled_home(home, other, rows[opcode]) if trace == NULL else trace
     nodes = nodes_of(home)
+    strong = strong and not nodes.tracing
     if nodes.length >= nodes.limit or (pooled and nodes.pool_length + n > nodes.pool_capacity):
         make_room(home, n if pooled else 0)
     operands = &nodes.pool_operand[nodes.pool_length] if pooled else few
@@ -196,6 +206,20 @@ cdef PyObject* record(
     unit = append(home, POOLED | opcode, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value)
     nodes.pool_length += n
     return unit
+
+
+cdef Link* captured(PyObject* trace, Link* link) except NULL:
+    """The same number in a trace: a result of an outer one is an input here."""
+    if link.tape == NULL or link.tape == trace:
+        return link
+    key = (<Tape>link.tape).number, link.slot
+    unit = (<Trace>trace).stand_ins.get(key)
+    if unit is None:
+        make_room(trace, 0)
+        unit = owned(append(trace, INPUT, NONE, NONE, 0.0, 0.0, link.value))
+        (<Trace>trace).stand_ins[key] = unit
+        (<Trace>trace).captured.append(<object>link.owner)
+    return &(<Unit>unit).link
 
 
 cdef double as_number(object x, str what) except? -1:
@@ -288,6 +312,10 @@ cdef object apply_slowly(int opcode, object left, object right):
     return NotImplemented
 
 
+cdef bint is_traced_unit(object x):
+    return isinstance(x, Unit) and is_traced(&(<Unit>x).link)
+
+
 cdef object compare_exactly(double x, object other, int op):
     """As Python compares a float with any other number: exactly."""
     return PyObject_RichCompare(x, other, op)
@@ -295,6 +323,9 @@ cdef object compare_exactly(double x, object other, int op):
 
 def apply_gate(gate, tuple operands, dict options):
     """Record a gate on handles and numbers: where `gates.apply` hands a call over to this engine."""
+    if nodes_of(current_home()).tracing:
+        from fastprop.engine.traced import apply_traced
+        return apply_traced(gate, operands, options)
     if not options and gate in opcodes and gate.arity != gates.SEQUENCE and are_single(operands):
         return apply_kernel(opcodes[gate], list(operands))
     prepared, flat = prepare(gate, operands, options)
@@ -305,7 +336,7 @@ def apply_gate(gate, tuple operands, dict options):
 
 
 cdef bint are_single(tuple operands):
-    """Whether all operands are Units or numbers, not blocks of them."""
+    """Whether all operands are Units or numbers, not blocks."""
     for operand in operands:
         if not isinstance(operand, Unit) and type(operand) is not float and getattr(operand, "shape", ()) != ():
             return False
@@ -373,6 +404,8 @@ cdef class Unit:
     def value(self):
         """The number. A leaf's can be assigned, a result's can't."""
         check_fresh(&self.link)
+        if is_traced(&self.link):
+            refuse_to_bake("value", &self.link)
         return self.link.value
 
     @value.setter
@@ -385,6 +418,18 @@ cdef class Unit:
             )
         self.link.value = as_number(value, "value")
         self.link.key = NO_TAPE
+
+    @property
+    def _recorded(self):
+        """The value, also under trace, for what runs while it is recorded."""
+        check_fresh(&self.link)
+        return self.link.value
+
+    @property
+    def _slot(self):
+        """Where a result is on its tape."""
+        check_fresh(&self.link)
+        return self.link.slot
 
     @property
     def grad(self):
@@ -481,6 +526,9 @@ cdef class Unit:
     def __richcmp__(self, other, int op):
         cdef double x, y
         check_fresh(&self.link)
+        if is_traced(&self.link) or nodes_of(current_home()).tracing or is_traced_unit(other):
+            from fastprop.engine.condition import compare
+            return compare(self, other, op)
         x = self.link.value
         if type(other) is float:
             y = <double>other

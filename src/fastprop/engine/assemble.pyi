@@ -1,0 +1,27 @@
+"""From a draft in order to a program: where every number lies, and the instructions forward and backward."""
+
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+from fastprop.engine.draft import Draft
+from fastprop.engine.program import Program
+
+class Outsider:
+    def __init__(self, payload: Any, operands: Any, result: Any) -> None: ...
+
+@disjoint_base
+class Assembler:
+    def __init__(
+        self, draft: Draft, lanes: bool, gradient: bool, wanted: Any, uniform: Any, recycling: bool
+    ) -> None: ...
+
+def assemble(
+    draft: Draft,
+    *,
+    lanes: bool = False,
+    gradient: bool = True,
+    wanted: Any = None,
+    uniform: Any = None,
+    recycling: bool = True,
+) -> Program: ...

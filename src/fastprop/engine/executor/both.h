@@ -1,0 +1,13 @@
+/* What there is for double and for float: with REAL, VEC (a vector of them), MASK, COUNT (how many it holds) and NAME
+   (which makes a name of that type's own). */
+#include "executor/loops.h"
+#include "executor/pulls.h"
+#include "executor/terms.h"
+#undef GET
+#undef PUT
+#undef LOOP
+#undef LONG_LOOP
+#include "executor/tables.h"
+#include "executor/gate.h"
+#include "executor/lanes.h"
+#include "executor/point.h"

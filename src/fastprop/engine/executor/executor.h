@@ -1,0 +1,64 @@
+/* The executor of one instruction set: the loops and the interpreters, for double and for float. */
+#ifndef FASTPROP_EXECUTOR_H
+#define FASTPROP_EXECUTOR_H
+
+#include <math.h>
+#include <string.h>
+
+#include "vector/gates.h"
+#include "executor/opcodes.h"
+#include "executor/program.h"
+#include "executor/lifted.h"
+#include "executor/strong.h"
+#include "executor/coming.h"
+
+/* Of a loop that gathers or scatters: GCC's vectors of gathered numbers are slower than the numbers one by one. */
+#define SCALAR __attribute__((optimize("no-tree-vectorize")))
+
+#define REAL double
+#define VEC vec
+#define MASK ivec
+#define COUNT 8
+#define NAME(name) name
+#include "executor/both.h"
+#undef REAL
+#undef VEC
+#undef MASK
+#undef COUNT
+#undef NAME
+
+#define REAL float
+#define VEC vecf
+#define MASK ivecf
+#define COUNT 16
+#define NAME(name) name##f
+#include "executor/both.h"
+#undef REAL
+#undef VEC
+#undef MASK
+#undef COUNT
+#undef NAME
+
+#if defined(__AVX512F__)
+#define INSTRUCTION_SET "avx512"
+#elif defined(__AVX2__)
+#define INSTRUCTION_SET "avx2"
+#else
+#define INSTRUCTION_SET "baseline"
+#endif
+
+static ptrdiff_t run_forward(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end, int single) {
+    if (space->row != NULL)
+        return single ? forward_lanesf(stream, space, begin, end) : forward_lanes(stream, space, begin, end);
+    return single ? forward_pointf(stream, space, begin, end) : forward_point(stream, space, begin, end);
+}
+
+static ptrdiff_t run_backward(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end, int single) {
+    if (space->row != NULL)
+        return single ? backward_lanesf(stream, space, begin, end) : backward_lanes(stream, space, begin, end);
+    return single ? backward_pointf(stream, space, begin, end) : backward_point(stream, space, begin, end);
+}
+
+static const Executor EXECUTOR = {INSTRUCTION_SET, run_forward, run_backward};
+
+#endif

@@ -1,0 +1,177 @@
+/* The interpreter in lanes: every instruction is one gate, every operand a row or one number for all lanes. Included
+   once for double and once for float. */
+
+typedef struct {
+    REAL **row; /* by slot */
+    REAL *scratch;
+    ptrdiff_t width;
+} NAME(Lanes);
+
+/* An operand as a row: one number is repeated, in `space`. */
+static const REAL *NAME(whole_row)(const NAME(Lanes) *m, const Operand *operand, REAL *space) {
+    const REAL *found = m->row[operand->start];
+    if (operand->place != BROADCAST)
+        return found;
+    for (ptrdiff_t i = 0; i < m->width; i += COUNT)
+        NAME(store)(space + i, NAME(broadcast)(*found));
+    return space;
+}
+
+static void NAME(arithmetic)(
+    int opcode, ptrdiff_t n, const REAL *x, int one_x, const REAL *y, int one_y, REAL *value
+) {
+    if (opcode == ADD)
+        NAME(sum)(n, x, one_x, y, one_y, value);
+    else if (opcode == SUBTRACT)
+        NAME(difference)(n, x, one_x, y, one_y, value);
+    else if (opcode == MULTIPLY)
+        NAME(product)(n, x, one_x, y, one_y, value);
+    else
+        NAME(quotient)(n, x, one_x, y, one_y, value);
+}
+
+/* A gate of many operands. */
+static void NAME(many_rows)(
+    const NAME(Lanes) *m, const Instruction *step, const Operand *operand, REAL *value, REAL *saved
+) {
+    const int arity = step->arity;
+    const REAL **x = (const REAL **)m->scratch; /* `arity` pointers, as many flags, then room for a row */
+    uint8_t *single = (uint8_t *)(x + arity);
+    REAL *room = (REAL *)(x + 2 * arity);
+    for (int t = 0; t < arity; t++) {
+        x[t] = m->row[operand[t].start];
+        single[t] = operand[t].place == BROADCAST;
+    }
+    if (step->opcode == PRODUCTS)
+        NAME(products)(m->width, arity / 2, x, single, value);
+    else if (step->opcode == TOTAL)
+        NAME(totals)(m->width, arity, x, single, value);
+    else if (step->opcode == LOGSUMEXP)
+        NAME(logsumexps)(m->width, arity, x, single, value, saved, room);
+    else
+        NAME(extremes)(m->width, arity, x, single, value, saved, step->opcode == MIN);
+}
+
+/* A gate that takes long, piece by piece, so that what is coming can come meanwhile. */
+static void NAME(unary_row)(
+    const NAME(Lanes) *m, int opcode, const REAL *x, REAL *value, REAL *saved, Coming *coming
+) {
+    const NAME(unary_loop) loop = NAME(unary_loops)[opcode];
+    if (opcode == EXP)
+        saved = NULL; /* its partial is its value */
+    for (ptrdiff_t i = 0; i < m->width; i += 4 * COUNT) {
+        if (coming != NULL)
+            ask_for_some(coming);
+        loop(4 * COUNT, x + i, value + i, saved == NULL ? NULL : saved + i);
+    }
+}
+
+static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
+    const NAME(Lanes) m = {(REAL **)space->row, space->scratch, space->width};
+    const ptrdiff_t n = m.width;
+    REAL *first = m.scratch, *second = first + n, *third = second + n;
+    for (ptrdiff_t at = begin; at < end; at++) {
+        const Instruction *step = stream->instruction + at;
+        const Operand *operand = stream->operand + step->operand;
+        const int opcode = step->opcode;
+        REAL *value = m.row[step->result], *saved = step->saved >= 0 ? m.row[step->saved] : NULL;
+        const REAL *x, *y;
+        int one_x, one_y;
+        if (space->coming != NULL)
+            ask_for_some(space->coming);
+        switch (opcode) {
+        case ADD:
+        case SUBTRACT:
+        case MULTIPLY:
+        case DIVIDE:
+            x = m.row[operand[0].start], y = m.row[operand[1].start];
+            one_x = operand[0].place == BROADCAST, one_y = operand[1].place == BROADCAST;
+            if (one_x && one_y) {
+                x = NAME(whole_row)(&m, operand, first);
+                one_x = 0;
+            }
+            NAME(arithmetic)(opcode, n, x, one_x, y, one_y, value);
+            break;
+        case PRODUCTS:
+        case TOTAL:
+        case MAX:
+        case MIN:
+        case LOGSUMEXP:
+            NAME(many_rows)(&m, step, operand, value, saved);
+            break;
+        case OUTSIDE:
+            return at;
+        default:
+            x = NAME(whole_row)(&m, operand, first);
+            if (step->arity == 1 && NAME(unary_loops)[opcode] != NULL) {
+                NAME(unary_row)(&m, opcode, x, value, saved, space->coming);
+                break;
+            }
+            y = step->arity > 1 ? NAME(whole_row)(&m, operand + 1, second) : NULL;
+            NAME(gate)(
+                opcode, step->arity, n, stream->point, x, y,
+                step->arity > 2 ? NAME(whole_row)(&m, operand + 2, third) : NULL, value, saved
+            );
+        }
+    }
+    return end;
+}
+
+/* A pull on what is one number for all lanes. */
+static void NAME(pull_number)(
+    const NAME(Lanes) *m, const Instruction *step, const REAL *pull, const REAL *u, const REAL *w, int one_u,
+    REAL *total, REAL *room
+) {
+    if (step->opcode == PASS)
+        NAME(add_up)(m->width, pull, total);
+    else if (step->opcode == PRODUCT && !step->strong)
+        NAME(add_up_product)(m->width, pull, u, one_u, total);
+    else {
+        if (step->opcode == PRODUCT)
+            NAME(pull_product)(m->width, step->strong, pull, u, one_u, room, 0);
+        else
+            NAME(pull_other)(step->opcode, m->width, pull, u, w, room, 0);
+        NAME(add_up)(m->width, room, total);
+    }
+}
+
+/* Backward operands: the target, then u, then w, as the kind of pull wants them. */
+static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
+    const NAME(Lanes) m = {(REAL **)space->row, space->scratch, space->width};
+    const ptrdiff_t n = m.width;
+    REAL *first = m.scratch, *second = first + n, *third = second + n;
+    for (ptrdiff_t at = begin; at < end; at++) {
+        const Instruction *step = stream->instruction + at;
+        const Operand *operand = stream->operand + step->operand;
+        REAL *pull = m.row[step->result];
+        if (space->coming != NULL)
+            ask_for_some(space->coming);
+        if (step->opcode == CLEAR) {
+            memset(pull, 0, (size_t)n * sizeof(REAL));
+            continue;
+        }
+        if (step->opcode == OUTSIDE_PULL)
+            return at;
+        REAL *target = m.row[operand->start];
+        const int add = operand->mode == ADD_TO;
+        const int one_u = step->arity > 1 && operand[1].place == BROADCAST;
+        const int row_wanted = step->opcode != PRODUCT || step->strong;
+        const REAL *u = NULL, *w = NULL;
+        if (step->arity > 1)
+            u = row_wanted ? NAME(whole_row)(&m, operand + 1, first) : m.row[operand[1].start];
+        if (step->arity > 2)
+            w = NAME(whole_row)(&m, operand + 2, second);
+        if (operand->place == BROADCAST)
+            NAME(pull_number)(&m, step, pull, u, w, one_u, target, third);
+        else if (step->opcode == PRODUCT && step->saved == 0 && space->past_cache && !one_u && !step->strong &&
+                 ((uintptr_t)target & (LINE - 1)) == 0)
+            NAME(stream_product)(n, pull, u, target);
+        else if (step->opcode == PRODUCT)
+            NAME(pull_product)(n, step->strong, pull, u, one_u, target, add);
+        else
+            NAME(pull_other)(step->opcode, n, pull, u, w, target, add);
+    }
+    if (space->past_cache)
+        _mm_sfence(); /* other threads see it all */
+    return end;
+}

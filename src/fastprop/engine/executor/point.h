@@ -1,0 +1,402 @@
+/* The interpreter at one point: runs of equal gates, whose operands lie side by side, or in one slot, or are gathered.
+   Included once for double and once for float. */
+
+typedef struct {
+    const Stream *stream;
+    REAL *base;
+    REAL *scratch;
+} NAME(Machine);
+
+/* The operands of a run side by side: gathered, or repeated, in `space`. */
+static const REAL *NAME(fetch)(const NAME(Machine) *m, const Operand *operand, ptrdiff_t n, REAL *space) {
+    const REAL *found = m->base + operand->start;
+    if (operand->place == CONTIGUOUS)
+        return found;
+    const int32_t *index = m->stream->index + operand->start;
+    if (operand->place == GATHER)
+        for (ptrdiff_t i = 0; i < n; i++)
+            space[i] = m->base[index[i]];
+    else
+        for (ptrdiff_t i = 0; i < n; i++)
+            space[i] = *found;
+    return space;
+}
+
+static void NAME(deliver)(const NAME(Machine) *m, const Operand *operand, ptrdiff_t n, const REAL *brought) {
+    if (operand->place == GATHER) {
+        const int32_t *index = m->stream->index + operand->start;
+        for (ptrdiff_t i = 0; i < n; i++)
+            m->base[index[i]] += brought[i];
+    } else if (operand->place == BROADCAST) {
+        REAL *target = m->base + operand->start;
+        REAL total = operand->mode == ADD_TO ? *target : 0;
+        for (ptrdiff_t i = 0; i < n; i++)
+            total += brought[i];
+        *target = total;
+    }
+}
+
+/* ---- forward ---- */
+
+/* + - * / of which an operand is gathered, number by number: vectors would wait for what was just gathered. */
+#define EACH(x, sign, y)                                                                                                \
+    for (ptrdiff_t i = 0; i < n; i++)                                                                                  \
+        value[i] = (x)sign(y)
+#define GATHERED(gate, sign)                                                                                            \
+    SCALAR static void NAME(gathered_##gate)(const NAME(Machine) *m, const Operand *o, ptrdiff_t n, REAL *value) {      \
+        const REAL *base = m->base, *p = base + o[0].start, *q = base + o[1].start;                                    \
+        const int32_t *at = m->stream->index + o[0].start, *to = m->stream->index + o[1].start;                        \
+        const ptrdiff_t step = o[0].place == CONTIGUOUS, stride = o[1].place == CONTIGUOUS;                            \
+        if (o[0].place == GATHER && o[1].place == GATHER)                                                              \
+            EACH(base[at[i]], sign, base[to[i]]);                                                                      \
+        else if (o[0].place == GATHER)                                                                                 \
+            EACH(base[at[i]], sign, q[i * stride]);                                                                    \
+        else                                                                                                           \
+            EACH(p[i * step], sign, base[to[i]]);                                                                      \
+    }
+GATHERED(sum, +)
+GATHERED(difference, -)
+GATHERED(product, *)
+GATHERED(quotient, /)
+#undef GATHERED
+#undef EACH
+
+static void NAME(run_arithmetic)(const NAME(Machine) *m, int opcode, const Operand *o, ptrdiff_t n, REAL *value) {
+    const int one_x = o[0].place == BROADCAST, one_y = o[1].place == BROADCAST;
+    const REAL *x = m->base + o[0].start, *y = m->base + o[1].start;
+    if (o[0].place == GATHER || o[1].place == GATHER) {
+        if (opcode == ADD)
+            NAME(gathered_sum)(m, o, n, value);
+        else if (opcode == SUBTRACT)
+            NAME(gathered_difference)(m, o, n, value);
+        else if (opcode == MULTIPLY)
+            NAME(gathered_product)(m, o, n, value);
+        else
+            NAME(gathered_quotient)(m, o, n, value);
+    } else if (one_x && one_y)
+        NAME(arithmetic)(opcode, n, NAME(fetch)(m, o, n, m->scratch), 0, y, 1, value);
+    else
+        NAME(arithmetic)(opcode, n, x, one_x, y, one_y, value);
+}
+
+/* A gate of a list of numbers, by its scalar kernel in double. */
+static void NAME(sequence)(ptrdiff_t n, sequence_point f, const REAL *x, REAL *value, REAL *saved, double *space) {
+    for (ptrdiff_t i = 0; i < n; i++)
+        space[i] = (double)x[i];
+    *value = (REAL)f(n, space, space + n);
+    if (saved != NULL)
+        for (ptrdiff_t i = 0; i < n; i++)
+            saved[i] = (REAL)space[n + i];
+}
+
+static void NAME(lists)(const NAME(Machine) *m, const Instruction *step, const Operand *o, REAL *value, REAL *saved) {
+    const ptrdiff_t arity = step->arity;
+    const sequence_point kernel = m->stream->point[step->opcode].many;
+    double *wide = (double *)m->scratch;
+    REAL *room = (REAL *)(wide + 2 * arity);
+    const REAL *x = NAME(fetch)(m, o, arity * step->count, room);
+    for (ptrdiff_t i = 0; i < step->count; i++, x += arity)
+        NAME(sequence)(arity, kernel, x, value + i, saved == NULL ? NULL : saved + i * arity, wide);
+}
+
+/* Sums of many runs, operand after operand. */
+static void NAME(run_terms)(const NAME(Machine) *m, const Instruction *step, const Operand *o, REAL *value) {
+    const int arity = step->arity;
+    const REAL **x = (const REAL **)m->scratch; /* `arity` pointers, as many flags, then room to gather */
+    uint8_t *single = (uint8_t *)(x + arity);
+    REAL *room = (REAL *)(x + 2 * arity);
+    for (int t = 0; t < arity; t++) {
+        single[t] = o[t].place == BROADCAST;
+        x[t] = single[t] ? m->base + o[t].start : NAME(fetch)(m, o + t, step->count, room);
+        if (o[t].place == GATHER)
+            room += step->count;
+    }
+    if (step->opcode == PRODUCTS)
+        NAME(products)(step->count, arity / 2, x, single, value);
+    else
+        NAME(totals)(step->count, arity, x, single, value);
+}
+
+static void NAME(list_products)(const REAL *base, const int32_t *at, const Instruction *step, REAL *value) {
+    for (ptrdiff_t i = 0; i < step->count; i++, at += 2 * step->arity) {
+        REAL total = base[at[0]] * base[at[1]];
+        for (int t = 1; t < step->arity; t++)
+            total += base[at[2 * t]] * base[at[2 * t + 1]];
+        value[i] = total;
+    }
+}
+
+static void NAME(list_totals)(const REAL *base, const int32_t *at, const Instruction *step, REAL *value) {
+    for (ptrdiff_t i = 0; i < step->count; i++, at += step->arity) {
+        REAL total = base[at[0]];
+        for (int t = 1; t < step->arity; t++)
+            total += base[at[t]];
+        value[i] = total;
+    }
+}
+
+static void NAME(chain)(int opcode, ptrdiff_t n, REAL start, const REAL *x, REAL *value) {
+    REAL carried = start;
+    if (opcode == CHAIN_ADD)
+        for (ptrdiff_t i = 0; i < n; i++)
+            value[i] = carried = carried + x[i];
+    else
+        for (ptrdiff_t i = 0; i < n; i++)
+            value[i] = carried = carried * x[i];
+}
+
+static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
+    const NAME(Machine) m = {stream, space->base, space->scratch};
+    REAL *base = m.base;
+    for (const Instruction *step = stream->instruction + begin; step < stream->instruction + end; step++) {
+        const Operand *o = stream->operand + step->operand;
+        const ptrdiff_t n = step->count;
+        const int opcode = step->opcode, arity = step->arity;
+        REAL *value = base + step->result, *saved = step->saved >= 0 ? base + step->saved : NULL;
+        REAL *first = m.scratch, *second = first + n, *third = second + n;
+        switch (opcode) {
+        case ADD:
+            if (n == 1)
+                *value = base[o[0].start] + base[o[1].start];
+            else
+                NAME(run_arithmetic)(&m, ADD, o, n, value);
+            break;
+        case SUBTRACT:
+            if (n == 1)
+                *value = base[o[0].start] - base[o[1].start];
+            else
+                NAME(run_arithmetic)(&m, SUBTRACT, o, n, value);
+            break;
+        case MULTIPLY:
+            if (n == 1)
+                *value = base[o[0].start] * base[o[1].start];
+            else
+                NAME(run_arithmetic)(&m, MULTIPLY, o, n, value);
+            break;
+        case DIVIDE:
+            if (n == 1)
+                *value = base[o[0].start] / base[o[1].start];
+            else
+                NAME(run_arithmetic)(&m, DIVIDE, o, n, value);
+            break;
+        case LIST_PRODUCTS:
+            NAME(list_products)(base, stream->index + o->start, step, value);
+            break;
+        case LIST_TOTAL:
+            NAME(list_totals)(base, stream->index + o->start, step, value);
+            break;
+        case PRODUCTS:
+        case TOTAL:
+            NAME(run_terms)(&m, step, o, value);
+            break;
+        case MAX:
+        case MIN:
+        case LOGSUMEXP:
+            NAME(lists)(&m, step, o, value, saved);
+            break;
+        case CHAIN_ADD:
+        case CHAIN_MULTIPLY:
+            NAME(chain)(opcode, n, base[o[0].start], NAME(fetch)(&m, o + 1, n, first), value);
+            break;
+        case OUTSIDE:
+            return step - stream->instruction;
+        case SQUARE:
+            if (n == 1)
+                *value = base[o->start] * base[o->start];
+            else
+                NAME(simple)(SQUARE, n, NAME(fetch)(&m, o, n, first), value);
+            break;
+        case NEGATIVE:
+            if (n == 1)
+                *value = -base[o->start];
+            else
+                NAME(simple)(NEGATIVE, n, NAME(fetch)(&m, o, n, first), value);
+            break;
+        default: {
+            const REAL *x = NAME(fetch)(&m, o, n, first);
+            const REAL *y = arity > 1 ? NAME(fetch)(&m, o + 1, n, second) : NULL;
+            const REAL *z = arity > 2 ? NAME(fetch)(&m, o + 2, n, third) : NULL;
+            NAME(gate)(opcode, arity, n, stream->point, x, y, z, value, saved);
+        }
+        }
+    }
+    return end;
+}
+
+/* ---- backward ---- */
+
+INLINE REAL NAME(brought)(REAL pull, REAL u, int strong) {
+    return pull == 0 || (strong && u == 0) ? 0 : pull * u;
+}
+
+/* target += pull * u, or target = pull * u, number by number, as something is gathered. */
+SCALAR static void NAME(gathered_pull)(
+    const NAME(Machine) *m, const Instruction *step, const Operand *o, const REAL *pull
+) {
+    REAL *base = m->base, *target = base + o[0].start;
+    const REAL *u = base + o[1].start;
+    const int32_t *to = m->stream->index + o[0].start, *at = m->stream->index + o[1].start;
+    const ptrdiff_t n = step->count, stride = o[1].place == CONTIGUOUS;
+    if (o[0].place == GATHER && o[1].place == GATHER)
+        for (ptrdiff_t i = 0; i < n; i++)
+            base[to[i]] += NAME(brought)(pull[i], base[at[i]], 0);
+    else if (o[0].place == GATHER)
+        for (ptrdiff_t i = 0; i < n; i++)
+            base[to[i]] += NAME(brought)(pull[i], u[i * stride], 0);
+    else if (o[0].mode == ADD_TO)
+        for (ptrdiff_t i = 0; i < n; i++)
+            target[i] += NAME(brought)(pull[i], base[at[i]], 0);
+    else
+        for (ptrdiff_t i = 0; i < n; i++)
+            target[i] = NAME(brought)(pull[i], base[at[i]], 0);
+}
+
+static void NAME(list_pass)(REAL *base, const int32_t *to, const Instruction *step, const REAL *pull) {
+    for (ptrdiff_t i = 0; i < step->count; i++)
+        for (int t = 0; t < step->arity; t++)
+            base[*to++] += pull[i];
+}
+
+/* Pairs of a partial and its target. */
+static void NAME(list_pull)(REAL *base, const int32_t *at, const Instruction *step, const REAL *pull) {
+    for (ptrdiff_t i = 0; i < step->count; i++, at += 2 * step->arity) {
+        const REAL here = pull[i];
+        if (here == 0)
+            continue;
+        if (step->strong) {
+            for (int t = 0; t < step->arity; t++)
+                base[at[2 * t + 1]] += NAME(brought)(here, base[at[2 * t]], 1);
+        } else
+            for (int t = 0; t < step->arity; t++)
+                base[at[2 * t + 1]] += here * base[at[2 * t]];
+    }
+}
+
+/* Walk a chain back: what arrives on x; returns what is left for its start. If the chain is closed, a pull comes to its end
+   alone: pull[0]. */
+static REAL NAME(chain_pull)(
+    int kind, int closed, ptrdiff_t n, const REAL *pull, const REAL *x, REAL start, const REAL *value, REAL *target
+) {
+    REAL carried = closed ? *pull : 0;
+    for (ptrdiff_t i = n - 1; i >= 0; i--) {
+        if (!closed)
+            carried += pull[i];
+        target[i] = carried;
+        if (kind == CHAIN_PRODUCT && __builtin_expect(carried != 0, 1)) /* a jump, not a choice: that would be waited for */
+            carried *= x[i];
+    }
+    if (kind == CHAIN_PRODUCT) {
+        NAME(pull_product)(n - 1, 0, target + 1, value, 0, target + 1, 0);
+        target[0] = NAME(brought)(target[0], start, 0);
+    }
+    return carried;
+}
+
+static void NAME(run_chain_back)(const NAME(Machine) *m, const Instruction *step, const Operand *o, const REAL *pull) {
+    const ptrdiff_t n = step->count;
+    REAL *first = m->scratch, *second = first + n, *end = m->base + o[2].start;
+    const int direct = o[0].place == CONTIGUOUS && o[0].mode == ASSIGN;
+    const REAL *x = step->opcode == CHAIN_PRODUCT ? NAME(fetch)(m, o + 1, n, second) : NULL;
+    REAL *brought = direct ? m->base + o[0].start : first;
+    const REAL left = NAME(chain_pull)(
+        step->opcode, step->strong, n, pull, x, m->base[o[3].start], m->base + step->saved, brought
+    );
+    if (o[0].place == CONTIGUOUS && !direct)
+        NAME(pull_other)(PASS, n, brought, NULL, NULL, m->base + o[0].start, 1);
+    NAME(deliver)(m, o, n, brought);
+    *end = o[2].mode == ADD_TO ? *end + left : left;
+}
+
+static void NAME(run_pull)(const NAME(Machine) *m, const Instruction *step, const Operand *o, const REAL *pull) {
+    const ptrdiff_t n = step->count;
+    REAL *first = m->scratch, *second = first + n, *third = second + n;
+    const int direct = o[0].place == CONTIGUOUS, add = direct && o[0].mode == ADD_TO;
+    REAL *target = direct ? m->base + o[0].start : first;
+    if (step->opcode == PASS && !direct)
+        NAME(deliver)(m, o, n, pull);
+    else if (step->opcode == PRODUCT && !step->strong) {
+        if (o[0].place != BROADCAST && (!direct || o[1].place == GATHER))
+            NAME(gathered_pull)(m, step, o, pull);
+        else {
+            const REAL *u = o[1].place == BROADCAST ? m->base + o[1].start : NAME(fetch)(m, o + 1, n, second);
+            NAME(pull_product)(n, 0, pull, u, o[1].place == BROADCAST, target, add);
+            NAME(deliver)(m, o, n, target);
+        }
+    } else {
+        const REAL *u = step->arity > 1 ? NAME(fetch)(m, o + 1, n, second) : NULL;
+        const REAL *w = step->arity > 2 ? NAME(fetch)(m, o + 2, n, third) : NULL;
+        if (step->opcode == PRODUCT)
+            NAME(pull_product)(n, 1, pull, u, 0, target, add);
+        else
+            NAME(pull_other)(step->opcode, n, pull, u, w, target, add);
+        NAME(deliver)(m, o, n, target);
+    }
+}
+
+INLINE void NAME(arrive)(REAL *base, const Operand *target, REAL brought) {
+    REAL *at = base + target->start;
+    *at = target->mode == ADD_TO ? *at + brought : brought;
+}
+
+INLINE void NAME(clear)(REAL *start, ptrdiff_t n) {
+    if (n > 16)
+        memset(start, 0, (size_t)n * sizeof(REAL));
+    else
+        for (ptrdiff_t i = 0; i < n; i++)
+            ((volatile REAL *)start)[i] = 0; /* one by one: as they will be read */
+}
+
+/* A pull on one number, as run_pull would do it. */
+#define ONE(KIND, brought)                                                                                              \
+    case KIND:                                                                                                         \
+        if (step->count == 1)                                                                                          \
+            NAME(arrive)(base, o, brought);                                                                            \
+        else                                                                                                           \
+            NAME(run_pull)(&m, step, o, pull);                                                                         \
+        break;
+
+/* Backward operands: the target, then u, then w, as the kind of pull wants them. */
+static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
+    const NAME(Machine) m = {stream, space->base, space->scratch};
+    REAL *base = m.base;
+    for (const Instruction *step = stream->instruction + begin; step < stream->instruction + end; step++) {
+        const Operand *o = stream->operand + step->operand;
+        REAL *pull = base + step->result;
+        switch (step->opcode) {
+        case CLEAR:
+            NAME(clear)(pull, step->count);
+            break;
+        case LIST_PASS:
+            NAME(list_pass)(base, stream->index + o->start, step, pull);
+            break;
+        case LIST_PRODUCT:
+            NAME(list_pull)(base, stream->index + o->start, step, pull);
+            break;
+        case CHAIN_PASS:
+        case CHAIN_PRODUCT:
+            NAME(run_chain_back)(&m, step, o, pull);
+            break;
+        case OUTSIDE_PULL:
+            return step - stream->instruction;
+        case PRODUCT: /* with four operands the pull on the other factor, too */
+            if (step->count != 1) {
+                NAME(run_pull)(&m, step, o, pull);
+                break;
+            }
+            NAME(arrive)(base, o, NAME(brought)(*pull, base[o[1].start], step->strong));
+            if (step->arity == 4)
+                NAME(arrive)(base, o + 2, NAME(brought)(*pull, base[o[3].start], 0));
+            break;
+            ONE(PASS, *pull)
+            ONE(NEGATE, -*pull)
+            ONE(TWICE, NAME(brought)(*pull, base[o[1].start] + base[o[1].start], 0))
+            ONE(DIVISOR, *pull == 0 ? 0 : -(*pull * (base[o[2].start] / base[o[1].start])))
+            ONE(INVERSE, *pull == 0 ? 0 : -(*pull * base[o[1].start] * base[o[1].start]))
+        default:
+            NAME(run_pull)(&m, step, o, pull);
+        }
+    }
+    return end;
+}
+
+#undef ONE

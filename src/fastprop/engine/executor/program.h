@@ -1,0 +1,134 @@
+/* What a program is in memory: instructions over runs, forward and backward, and where their operands lie.
+
+   A run is `count` gates of one kind, whose results lie side by side. A program for one point holds a number per slot;
+   a program for lanes holds a row of `width` numbers per slot, one per lane, and its runs are single gates. Either way
+   a kernel sees `count` or `width` numbers side by side: gathers, broadcasts and scatters are the interpreter's. */
+#ifndef FASTPROP_PROGRAM_H
+#define FASTPROP_PROGRAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum Place {
+    CONTIGUOUS,  /* slots start, start + 1, … (lanes: a row) */
+    BROADCAST,   /* one slot for the whole run (lanes: one number for all lanes; as a target, COUNT partial sums of it) */
+    GATHER,      /* slots index[start], index[start + 1], … (one point only) */
+};
+
+enum Mode {
+    ASSIGN,  /* the first pull that arrives: nothing has to be cleared */
+    ADD_TO,
+};
+
+typedef struct {
+    int32_t start;
+    uint8_t place;
+    uint8_t mode; /* of a target */
+} Operand;
+
+typedef struct {
+    uint8_t opcode;  /* forward: a gate; backward: a kind of pull */
+    uint8_t strong;  /* backward: a partial of exactly zero pulls nothing; of a chain: it is pulled at its end alone */
+    int32_t count;   /* gates in the run */
+    int32_t arity;   /* operands of each gate, or terms */
+    int32_t result;  /* forward: where results go; backward: the adjoint of the results */
+    int32_t saved;   /* forward: where partials go, operand after operand; -1: not wanted
+                        lanes, backward: 0 if nothing else writes or reads the target, else -1 */
+    int32_t operand; /* the first of its operands in the pool */
+} Instruction;
+
+/* Forward instructions that are no gates of the table; their numbers follow the table's. */
+enum Extra {
+    FIRST_EXTRA = 100,
+    LESS = FIRST_EXTRA,
+    LESS_EQUAL,
+    EQUAL,
+    NOT_EQUAL,
+    BOTH,
+    EITHER,
+    NEITHER, /* of one operand: not */
+    PRODUCTS,      /* x0*y0 + x1*y1 + … in this order: operands x0, y0, x1, y1, … */
+    TOTAL,         /* x0 + x1 + … in this order */
+    LIST_PRODUCTS, /* the same, of few gates: one list of operands, gate after gate, always gathered */
+    LIST_TOTAL,
+    CHAIN_ADD,     /* result[k] = result[k - 1] + x[k]: operands the start, and x */
+    CHAIN_MULTIPLY,
+    OUTSIDE,       /* what the interpreter leaves to its caller: maps, gates of one's own */
+    EXTRA_END,
+};
+
+/* Backward instructions: target += pull times a partial made of u and w. */
+enum Pull {
+    CLEAR,     /* zeros to `count` slots from `result` on */
+    PASS,      /* pull */
+    NEGATE,    /* -pull */
+    PRODUCT,   /* pull * u */
+    TWICE,     /* pull * 2u */
+    QUOTIENT,  /* pull / u, where w is the gate's value */
+    DIVISOR,   /* -pull * (w / u), where w is the gate's value */
+    ROOT,      /* pull * 0.5 / |u|, where u is the gate's value */
+    INVERSE,   /* -pull * u * u, where u is the gate's value */
+    RECTIFIED, /* pull where u > 0 */
+    MAGNITUDE, /* pull * sign(u) */
+    LARGER,    /* the pull where u > w, half of it where they tie */
+    SMALLER,
+    CHOSEN,    /* the pull where u is true */
+    UNCHOSEN,
+    LIST_PASS,    /* one pull for a list of `arity` targets, gate after gate, always gathered */
+    LIST_PRODUCT, /* … of `arity` pairs, where u is and the target */
+    CHAIN_PASS,   /* of CHAIN_ADD, back to front: targets the start, and x */
+    CHAIN_PRODUCT,
+    OUTSIDE_PULL,
+    PULL_END,
+};
+
+typedef double (*unary_point)(double, double *);
+typedef double (*binary_point)(double, double, double *, double *);
+typedef double (*ternary_point)(double, double, double, double *, double *, double *);
+
+typedef double (*sequence_point)(ptrdiff_t, const double *, double *);
+
+typedef struct { /* the scalar kernel of a gate, for those that have no vector form */
+    int arity;
+    unary_point one;
+    binary_point two;
+    ternary_point three;
+    sequence_point many;
+} Point;
+
+typedef struct {
+    const Instruction *instruction;
+    ptrdiff_t length;
+    const Operand *operand;
+    const int32_t *index;
+    const Point *point; /* by opcode */
+    uint64_t *ticks;    /* per opcode, or NULL: nobody looks */
+} Stream;
+
+typedef struct { /* rows of callers' arrays that will be needed soon: a few lines of them are asked for at every instruction */
+    char **row;      /* where it is in the first block */
+    ptrdiff_t rows;  /* that are left */
+    ptrdiff_t reads; /* so many of them are read, the others written */
+    ptrdiff_t begin; /* the block's first byte */
+    ptrdiff_t end;
+    ptrdiff_t now;
+    ptrdiff_t at_once; /* bytes per instruction */
+} Coming;
+
+typedef struct { /* one use of a program by one thread */
+    void *base;     /* the slots (lanes: rows) */
+    void **row;     /* lanes: where each row is; NULL: one point */
+    void *scratch;
+    ptrdiff_t width;
+    Coming *coming; /* lanes: or NULL */
+    int past_cache; /* lanes: callers' arrays are so large that what is written there should not go through the cache */
+} Space;
+
+typedef struct { /* what one instruction set offers */
+    const char *name;
+    /* From instruction `begin` to `end`; returns where it stopped: at `end`, or at an instruction for the caller. */
+    ptrdiff_t (*forward)(const Stream *, const Space *, ptrdiff_t begin, ptrdiff_t end, int single);
+    ptrdiff_t (*backward)(const Stream *, const Space *, ptrdiff_t begin, ptrdiff_t end, int single);
+} Executor;
+
+#endif

@@ -1,0 +1,2 @@
+"""The executor, compiled for processors with AVX2 and FMA."""
+include "executor.pxi"

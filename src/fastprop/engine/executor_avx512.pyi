@@ -1,0 +1,5 @@
+"""The executor of one instruction set."""
+
+from typing import Any
+
+executor: Any

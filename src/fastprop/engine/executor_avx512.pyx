@@ -1,0 +1,2 @@
+"""The executor, compiled for processors with AVX-512."""
+include "executor.pxi"

@@ -1,0 +1,7 @@
+"""Where the time of a replay goes: time per kind of instruction."""
+
+from typing import Any
+
+from fastprop.engine.replay import PointRun
+
+def profile(run: PointRun, inputs: Any, pulls: Any, repeats: Any) -> Any: ...

@@ -1,0 +1,152 @@
+"""Program: the instructions of a draft, for one point or for lanes."""
+from libc.stdint cimport int32_t, uint8_t, uint64_t
+
+cdef extern from * nogil:
+    """
+    #include <executor/program.h>
+    """
+    enum Place:
+        CONTIGUOUS
+        BROADCAST
+        GATHER
+    enum Mode:
+        ASSIGN
+        ADD_TO
+    enum Extra:
+        FIRST_EXTRA
+        LESS
+        LESS_EQUAL
+        EQUAL
+        NOT_EQUAL
+        BOTH
+        EITHER
+        NEITHER
+        PRODUCTS
+        TOTAL
+        LIST_PRODUCTS
+        LIST_TOTAL
+        CHAIN_ADD
+        CHAIN_MULTIPLY
+        OUTSIDE
+        EXTRA_END
+    enum Pull:
+        CLEAR
+        PASS
+        NEGATE
+        PRODUCT
+        TWICE
+        QUOTIENT
+        DIVISOR
+        ROOT
+        INVERSE
+        RECTIFIED
+        MAGNITUDE
+        LARGER
+        SMALLER
+        CHOSEN
+        UNCHOSEN
+        LIST_PASS
+        LIST_PRODUCT
+        CHAIN_PASS
+        CHAIN_PRODUCT
+        OUTSIDE_PULL
+        PULL_END
+    ctypedef struct Operand:
+        int32_t start
+        uint8_t place
+        uint8_t mode
+    ctypedef struct Instruction:
+        uint8_t opcode
+        uint8_t strong
+        int32_t count
+        int32_t arity
+        int32_t result
+        int32_t saved
+        int32_t operand
+    ctypedef struct Point:
+        int arity
+        void* one
+        void* two
+        void* three
+        void* many
+    ctypedef struct Stream:
+        const Instruction* instruction
+        Py_ssize_t length
+        const Operand* operand
+        const int32_t* index
+        const Point* point
+        uint64_t* ticks
+    ctypedef struct Coming:
+        char** row
+        Py_ssize_t rows
+        Py_ssize_t reads
+        Py_ssize_t begin
+        Py_ssize_t end
+        Py_ssize_t now
+        Py_ssize_t at_once
+    ctypedef struct Space:
+        void* base
+        void** row
+        void* scratch
+        Py_ssize_t width
+        Coming* coming
+        int past_cache
+    ctypedef struct Executor:
+        const char* name
+        Py_ssize_t (*forward)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil
+        Py_ssize_t (*backward)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil
+
+
+ctypedef Py_ssize_t (*sweeping)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil
+
+
+cdef struct Code:               # instructions as they are written
+    Instruction* instruction
+    Py_ssize_t length
+    Py_ssize_t capacity
+
+
+cdef class Program:
+    cdef Code ahead             # forward
+    cdef Code back              # backward
+    cdef Operand* operand
+    cdef Py_ssize_t operands
+    cdef Py_ssize_t operand_capacity
+    cdef int32_t* index
+    cdef Py_ssize_t indices
+    cdef Py_ssize_t index_capacity
+    cdef readonly bint lanes
+    cdef readonly bint gradient
+    cdef readonly Py_ssize_t inputs
+    cdef readonly object constants      # float64: slots `inputs` and on
+    cdef readonly Py_ssize_t slots      # in all
+    cdef readonly Py_ssize_t adjoints   # the first of the inputs' adjoint slots
+    cdef readonly Py_ssize_t scratch    # numbers; in lanes, rows
+    cdef readonly Py_ssize_t prologue   # backward instructions before the pulls are put
+    cdef readonly object outputs        # int32: where the values of outputs are
+    cdef readonly object seeds          # int32: where pulls on outputs go; -1: to nothing
+    cdef readonly object assigned       # uint8: whether the pull is put there (else added)
+    cdef readonly object guards         # int32
+    cdef readonly object expected       # uint8
+    cdef readonly object origins        # int32, per guard
+    cdef readonly object uniform        # uint8, per input
+    cdef readonly object wanted         # uint8, per input
+    cdef int32_t* output        # the same numbers, for loops without the GIL
+    cdef Py_ssize_t outputs_count
+    cdef int32_t* seed
+    cdef uint8_t* seed_assigned
+    cdef int32_t* guard
+    cdef uint8_t* guard_expected
+    cdef Py_ssize_t guards_count
+    cdef Py_ssize_t constants_count
+    cdef readonly list outside          # payloads, in the order of the instructions
+
+    cdef int settle(self) except -1
+    cdef Instruction* write(self, Code* code) except NULL
+    cdef Py_ssize_t push_operand(self, int32_t start, int place, int mode) except -1
+    cdef Py_ssize_t push_index(self, int32_t index) except -1
+    cdef int stream(self, Stream* stream, bint forward) except -1
+    cdef str operand_text(self, Instruction step, int32_t arity)
+
+
+cdef const Executor* executor() noexcept

@@ -1,0 +1,61 @@
+"""What a trace records beside gates on numbers: gates on Arrays, stand-ins, gates of the caller's own."""
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t
+
+from fastprop.engine.kernels cimport POSITIVE
+from fastprop.engine.nodes cimport NONE, POOLED, Link, Nodes
+from fastprop.engine.program cimport OUTSIDE
+from fastprop.engine.tape cimport make_room, operand_of
+from fastprop.engine.tracing cimport Trace
+from fastprop.engine.unit cimport Unit, append, apply_kernel, are_single, captured, owned
+
+from fastprop import gates
+from fastprop.blocks import prepare
+from fastprop.engine import kernels
+from fastprop.engine.bundle import apply_to_bundles, unwrapped
+
+cdef set rows = set(gates.table.values())
+
+
+def apply_traced(gate, tuple operands, dict options):
+    """Record a gate under trace, on Arrays number by number; conditions may choose."""
+    operands = unwrapped(gate, operands)
+    if not options and gate in rows and gate.arity != gates.SEQUENCE and are_single(operands):
+        return apply_kernel(kernels.opcode_of[gate.name], list(operands))
+    prepared, flat = prepare(gate, operands, options)
+    if prepared in rows and are_single(flat):
+        return apply_kernel(kernels.opcode_of[prepared.name], list(flat))
+    return apply_to_bundles(prepared, flat)
+
+
+def slot_in(Trace trace, Unit unit):
+    """Return the slot of a Unit on a trace: of a leaf or an outer result, of what stands for it there."""
+    cdef Link* link = captured(<PyObject*>trace, &unit.link)
+    cdef PyObject* home = <PyObject*>trace
+    cdef int32_t operand
+    if link.tape == home:
+        return link.slot
+    if link.tape != NULL:
+        raise ValueError("a traced function returned a result that was computed outside of it; return its .value")
+    make_room(home, 0)
+    operand = operand_of(home, link)
+    alias = owned(append(home, POSITIVE, operand, NONE, 1.0, 0.0, link.value))
+    return (<Unit>alias).link.slot
+
+
+def outside_gate(Trace trace, list operands, double value):
+    """Record a gate that is the caller's own; returns its Unit."""
+    cdef PyObject* home = <PyObject*>trace
+    cdef Nodes* nodes
+    cdef Py_ssize_t i, n = len(operands)
+    cdef list slots = []
+    for operand in operands:
+        slots.append(slot_in(trace, operand))
+    make_room(home, n)
+    nodes = &trace.nodes
+    for i in range(n):
+        nodes.pool_operand[nodes.pool_length + i] = <int32_t>(<Py_ssize_t>slots[i])
+        nodes.pool_partial[nodes.pool_length + i] = 0.0
+    unit = owned(append(home, POOLED | OUTSIDE, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value))
+    nodes.pool_length += n
+    return unit

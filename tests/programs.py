@@ -1,0 +1,211 @@
+"""What the tests of passes, executor and lanes share: drafts, programs at points and in lanes, and their oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import fastprop
+from fastprop import gates, reference
+from fastprop.engine import kernels
+from fastprop.engine.assemble import assemble
+from fastprop.engine.draft import NAMES, Draft
+from fastprop.engine.lanes import LanesRun
+from fastprop.engine.optimise import combine, drop, expand, fold, merge
+from fastprop.engine.replay import PointRun
+from fastprop.engine.schedule import number, schedule
+from fastprop.plan import PASSES
+
+OPCODES = {name: opcode for opcode, name in NAMES.items()}
+LOGIC = {
+    "less": lambda x, y: x < y,
+    "less_equal": lambda x, y: x <= y,
+    "equal": lambda x, y: x == y,
+    "not_equal": lambda x, y: x != y,
+    "both": lambda x, y: x != 0.0 and y != 0.0,
+    "either": lambda x, y: x != 0.0 or y != 0.0,
+    "not": lambda x: x == 0.0,
+}
+
+
+class Sketch:
+    """A draft that is being written: operands are inputs (0, 1 …), gates, or constants (negative)."""
+
+    def __init__(self, inputs: int):
+        self.inputs = inputs
+        self.constants: list[float] = []
+        self.steps: list[tuple[str, list[int]]] = []
+
+    def constant(self, value: float) -> int:
+        """Return the operand that stands for a number."""
+        self.constants.append(value)
+        return -len(self.constants)
+
+    def gate(self, name: str, *operands: int) -> int:
+        """Write a gate; returns the operand that stands for it."""
+        self.steps.append((name, list(operands)))
+        return self.inputs + len(self.steps) - 1
+
+    def draft(
+        self, outputs: Sequence[int], guards: Sequence[int] = (), expected: Sequence[bool] = (), run: Any = None
+    ) -> Draft:
+        """Return the draft."""
+        lengths = [len(operands) for _, operands in self.steps]
+        return Draft(
+            self.inputs,
+            self.constants,
+            [OPCODES[name] for name, _ in self.steps],
+            np.cumsum([0, *lengths]),
+            [x for _, operands in self.steps for x in operands],
+            range(len(self.steps)),
+            outputs,
+            guards,
+            expected,
+            run,
+        )
+
+
+def single_gate(name: str, arity: int, copies: int = 1) -> Draft:
+    """Return a draft of one gate on inputs, or of copies in one run: operand j of copy i is input j * copies + i."""
+    sketch = Sketch(arity * copies)
+    outputs = [sketch.gate(name, *range(i, arity * copies, copies)) for i in range(copies)]
+    return sketch.draft(outputs)
+
+
+def optimised(draft: Draft, passes: Sequence[str] = PASSES) -> Draft:
+    """Return the draft after some of the passes, up to those for one point."""
+    draft = expand(draft)
+    for name, function in (("fold", fold), ("merge", merge), ("drop", drop), ("combine", combine)):
+        if name in passes:
+            draft = function(draft)
+    return draft
+
+
+def ordered(draft: Draft, passes: Sequence[str] = PASSES, window: int | None = None) -> Draft:
+    """Return the draft after the passes for one point."""
+    if "schedule" in passes:
+        draft = schedule(draft) if window is None else schedule(draft, window)
+        if "number" in passes:
+            draft = number(draft)
+    return draft
+
+
+def at_point(draft: Draft, inputs: Any, pulls: Any, *, single: bool = False, recycling: bool = True) -> Any:
+    """Return the values of a draft, the gradient, and the first broken guard, by a program for one point."""
+    run = PointRun(assemble(draft, recycling=recycling), single)
+    broken = run.forward(inputs)
+    values = run.values()
+    return np.array(values), run.backward(pulls), broken
+
+
+def in_lanes(
+    draft: Draft,
+    columns: Sequence[Any],
+    pulls: Sequence[Any],
+    *,
+    single: bool = False,
+    recycling: bool = True,
+    gradient: bool = True,
+) -> Any:
+    """Return values (outputs × lanes) and gradients (inputs × lanes; of numbers, the sum) by a program for lanes."""
+    dtype = np.float32 if single else np.float64
+    lanes = next((len(x) for x in columns if np.ndim(x)), 1)
+    uniform = np.array([np.ndim(x) == 0 for x in columns], np.uint8)
+    program = assemble(draft, lanes=True, gradient=gradient, uniform=uniform, recycling=recycling)
+    run = LanesRun(program, single, lanes)
+    values = np.zeros((len(draft.outputs), lanes), dtype)
+    gradients = np.zeros((len(columns), lanes), dtype)
+    for i, x in enumerate(columns):
+        if uniform[i]:
+            run.set_uniform(i, float(x))
+        else:
+            with np.errstate(over="ignore"):
+                run.set_input(i, np.ascontiguousarray(x, dtype))
+            run.set_gradient(i, gradients[i])
+    for k, pull in enumerate(pulls):
+        run.set_value(k, values[k])
+        run.set_pull(k, np.ascontiguousarray(pull, dtype) if np.ndim(pull) else float(pull))
+    run.begin()
+    run.work(gradient)
+    sums = iter(range(len(columns)))
+    for i in range(len(columns)):
+        if uniform[i] and gradient:
+            gradients[i] = run.total(next(sums))
+    return values, gradients, run.broken if run.diverged >= 0 else -1
+
+
+def by_reference(draft: Draft, inputs: Sequence[float], pulls: Sequence[float]) -> Any:
+    """Return the values of a draft and the gradient as the reference computes them, gate by gate."""
+    with reference.Tape():
+        leaves = [reference.Unit(float(x)) for x in inputs]
+        wires: list[Any] = list(leaves)
+
+        def wire(operand: int) -> Any:
+            return float(draft.constants[~operand]) if operand < 0 else wires[operand]
+
+        for i in range(len(draft)):
+            name, operands = draft.gate(i)
+            given = [wire(x) for x in operands]
+            wires.append(applied(name, given))
+        ends = [wire(int(x)) for x in draft.outputs]
+        for end, pull in zip(ends, pulls, strict=True):
+            if isinstance(end, reference.Unit):
+                end.backward(pull)
+        holds = [plain(wire(int(x))) != 0.0 for x in draft.guards]
+    broken = next((i for i, held in enumerate(holds) if held != bool(draft.expected[i])), -1)
+    return np.array([plain(end) for end in ends]), np.array([leaf.grad for leaf in leaves]), broken
+
+
+def applied(name: str, operands: list[Any]) -> Any:
+    """Apply a gate to the reference's handles and numbers."""
+    if name in LOGIC:
+        return float(LOGIC[name](*[plain(x) for x in operands]))
+    if name == "where":
+        return gates.where(plain(operands[0]), *operands[1:])
+    if name == "polygamma":
+        return gates.polygamma(plain(operands[0]), operands[1])
+    if name == "dot":
+        return gates.dot(operands[: len(operands) // 2], operands[len(operands) // 2 :])
+    row = gates.table[name]
+    return row(operands) if row.arity == gates.SEQUENCE else row(*operands)
+
+
+def plain(x: Any) -> float:
+    """Return the value of a handle or a number."""
+    return float(x.value) if isinstance(x, reference.Unit) else float(x)
+
+
+def scalar(name: str, operands: Sequence[float]) -> Any:
+    """Return value and partials by the scalar kernel."""
+    return kernels.scalar(kernels.opcode_of[name], tuple(operands))
+
+
+def lanes_loss(w: Any, x: Any, y: Any, engine: Any = fastprop) -> Any:
+    """Compute a function with products, a choice, gates with and without vector forms, and what is uniform."""
+    scale = engine.exp(0.1 * w[2]) + w[0] * w[1]
+    h = engine.tanh(w[0] * x + w[1]) + engine.sigmoid(x - y) * w[2]
+    g = engine.maximum(h * y, x - 0.25) + engine.gammaln(2.0 + y * y) + engine.logaddexp(h, y)
+    return g * scale + engine.arctan2(h, 1.5 + y * y) + x * y + engine.cbrt(2.0 + x)
+
+
+LANES_W = [0.3, -0.2, 0.7]
+
+
+def lanes_data(lanes: int, seed: int = 0, dtype: Any = np.float64) -> Any:
+    """Return a column of x and one of y."""
+    generator = np.random.default_rng(seed)
+    return generator.uniform(-1.0, 1.0, lanes).astype(dtype), generator.uniform(-1.0, 1.0, lanes).astype(dtype)
+
+
+def lanes_oracle(x: Any, y: Any) -> Any:
+    """Return value and gradient of every lane, by the reference."""
+    rows = []
+    for a, b in zip(x.tolist(), y.tolist()):
+        with reference.Tape():
+            leaves = [reference.Unit(v) for v in (*LANES_W, a, b)]
+            value = lanes_loss(leaves[:3], leaves[3], leaves[4], reference)
+            value.backward()
+            rows.append([value.value, *[leaf.grad for leaf in leaves]])
+    return np.array(rows).reshape(len(x), 6).T

@@ -1,0 +1,226 @@
+"""Misuse of traced values: what would bake a constant in, values from outside, values that leave their function."""
+
+import copy
+import math
+import pickle
+import re
+import threading
+
+import numpy as np
+import pytest
+
+import fastprop as fp
+
+HERE = re.escape(__file__)
+
+READS = {
+    "value": lambda x: x.value,
+    "value of a result": lambda x: fp.exp(x * 2.0).value,
+    "format": lambda x: f"{x:.3f}",
+}
+NUMBERS = {
+    "float": float,
+    "int": int,
+    "complex": complex,
+    "math.exp": math.exp,
+    "math.sqrt": math.sqrt,
+    "np.asarray": np.asarray,
+    "np.array": lambda x: np.array([x]),
+    "np.float64": np.float64,
+}
+RECORDERS = {
+    "trace": lambda f, x: fp.trace(f, x),
+    "compile": lambda f, x: fp.compile(f)(x),
+    "compiled gradient": lambda f, x: fp.compile(fp.grad(f))(x),
+}
+
+
+@pytest.mark.parametrize("recorder", RECORDERS)
+@pytest.mark.parametrize("read", READS)
+def test_reading_a_traced_value_names_the_line(recorder, read):
+    def f(x):
+        READS[read](x)
+        return x * 2.0
+
+    line = READS[read].__code__.co_firstlineno
+    with pytest.raises(TypeError, match=rf"{HERE}:{line}: the value of a traced Unit.*bake a constant"):
+        RECORDERS[recorder](f, 1.5)
+    assert (fp.Unit(2.0) * 3.0).value == 6.0
+
+
+@pytest.mark.parametrize("read", NUMBERS)
+def test_making_a_number_of_a_traced_value(read):
+    for use in (lambda x: NUMBERS[read](x), lambda x: NUMBERS[read](x * x)):
+        for recorder in RECORDERS.values():
+            with pytest.raises(TypeError, match=r"drop its derivative|bake a constant"):
+                recorder(lambda x, use=use: (use(x), x * 1.0)[1], 1.5)
+
+
+ARRAY_READS = {
+    "value": lambda x: x.value,
+    "value of a result": lambda x: (x * 2.0).value,
+    "float": lambda x: float(x[:1]),
+    "int": lambda x: int(x),
+    "np.asarray": lambda x: np.asarray(x),
+    "np.array": lambda x: np.array(x),
+}
+
+
+@pytest.mark.parametrize("read", ARRAY_READS)
+def test_reading_a_traced_array_names_the_line(read):
+    line = ARRAY_READS[read].__code__.co_firstlineno
+    with pytest.raises(TypeError, match=rf"{HERE}:{line}: the value of a traced Array.*bake a constant"):
+        fp.trace(lambda x: (ARRAY_READS[read](x), x.sum())[1], np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        bool,
+        lambda x: x.grad,
+        copy.copy,
+        copy.deepcopy,
+        pickle.dumps,
+        lambda x: np.sort(x),
+        lambda x: np.concatenate([x, x]),
+    ],
+    ids=range(7),
+)
+def test_what_else_a_traced_array_is_not_for(use):
+    with pytest.raises(TypeError):
+        fp.trace(lambda x: (use(x), x.sum())[1], np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        bool,
+        copy.copy,
+        copy.deepcopy,
+        pickle.dumps,
+        lambda x: setattr(x, "value", 3.0),
+        lambda x: [1, 2][x],
+        lambda x: fp.where(x, 1.0, 2.0),
+        lambda x: x // 1,
+    ],
+    ids=range(8),
+)
+def test_what_else_a_traced_unit_is_not_for(use):
+    with pytest.raises((TypeError, ValueError)):
+        fp.trace(lambda x: (use(x), x * 2.0)[1], 1.5)
+
+
+def test_results_from_outside():
+    outside = fp.Unit(3.0) * 2.0
+    block = fp.Array([1.0, 2.0]) * 2.0
+    for f in (
+        lambda x: x * outside,
+        lambda x: outside * 2.0 + x,
+        lambda x: fp.exp(outside) * x,
+        lambda x: fp.where(x > outside, x, 1.0),
+        lambda x: fp.where(outside > 0.0, x, 1.0),
+        lambda x: x * block[0],
+        lambda x: (x * block).sum(),
+        lambda x: fp.vmap(lambda y: y * outside)(fp.Array([x, x])).sum(),
+    ):
+        for recorder in RECORDERS.values():
+            with pytest.raises((ValueError, TypeError), match=r"outside|tape"):
+                recorder(f, 1.0)
+    with pytest.raises(ValueError, match="outside"):
+        fp.trace(lambda x: outside, 1.0)
+    assert fp.trace(lambda x: x * outside.value, 1.0)(2.0) == 12.0
+    outside.backward()
+
+
+def test_traced_values_that_leave_their_function():
+    kept = []
+
+    def f(x):
+        kept.append((x, x * 2.0, x > 0))
+        return x * 3.0
+
+    circuit = fp.trace(f, 1.0)
+    x, y, condition = kept[0]
+    for recorder in RECORDERS.values():
+        for use in (lambda z: z * x, lambda z: z * y, lambda z: fp.exp(y) * z, lambda z: fp.where(condition, z, 0.0)):
+            with pytest.raises(ValueError, match=r"traces|must not leave"):
+                recorder(use, 1.0)
+        with pytest.raises(ValueError, match=r"outside|traces"):
+            recorder(lambda z: y, 1.0)
+    with pytest.raises(TypeError, match="bake"):
+        _ = y.value
+    with pytest.raises(ValueError, match="outside of the function"):
+        bool(condition)
+    assert circuit(5.0) == 15.0
+
+
+def test_lanes_that_leave_their_vmap():
+    kept = []
+
+    def f(x):
+        total = fp.vmap(lambda y: (kept.append(y), y * y)[1])(x).sum()
+        return total * kept[0]
+
+    for recorder in (fp.trace, lambda f, x: fp.compile(f)(x), lambda f, x: fp.compile(fp.grad(f))(x)):
+        kept.clear()
+        with pytest.raises(ValueError, match=r"another function|traces"):
+            recorder(f, np.ones(3))
+
+
+def test_a_trace_inside_of_a_trace():
+    with pytest.raises(ValueError, match="traced inside"):
+        fp.trace(lambda x: fp.trace(lambda y: y * y, 1.0)(x), 2.0)
+    assert fp.trace(lambda x: fp.compile(lambda y: y * y)(x), 2.0)(3.0) == 9.0
+
+
+def test_a_gate_of_ones_own_is_refused():
+    class Square(fp.Gate):
+        def forward(self, x):
+            return x * x
+
+        def backward(self, pull, x):
+            return 2.0 * x * pull
+
+    assert Square()(3.0) == 9.0
+    for x in (1.0, np.ones(2)):
+        with pytest.raises(TypeError, match="gate of your own"):
+            fp.trace(lambda x: Square()(x), x)
+
+
+def test_an_exception_comes_out_unchanged_and_leaves_no_trace():
+    class MineError(Exception):
+        pass
+
+    def f(x):
+        raise MineError(str(type(x).__name__))
+
+    for recorder in RECORDERS.values():
+        with pytest.raises(MineError, match="Unit"):
+            recorder(f, 1.0)
+    with pytest.raises(MineError):
+        fp.vmap(f)(np.ones(3))
+    x = fp.Unit(2.0)
+    (x * x).backward()
+    assert x.grad == 4.0
+    assert (x > 1.0) is True
+
+
+def test_threads_trace_side_by_side():
+    ready, found = threading.Barrier(4), {}
+
+    def work(k):
+        def f(x):
+            for _ in range(200):
+                x = x * 0.5 + k
+                if _ == 50:
+                    ready.wait(10)
+            return x
+
+        found[k] = fp.trace(f, 1.0)(0.0)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {k: pytest.approx(2.0 * k) for k in range(4)}

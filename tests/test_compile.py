@@ -365,12 +365,49 @@ def test_transforms_inside_of_what_is_compiled(name):
     assert_allclose(fp.compile(fp.vmap(f))(xs), value(xs), rtol=1e-13)
 
 
-@pytest.mark.xfail(run=False, reason="sweeps.pyx, operand_list: kernel() of a comparison reads behind the table")
 def test_branches_inside_of_nested_transforms():
     f = fp.compile(lambda x: fp.grad(lambda y: cube(y) if y > 0 else y * y)(x))
     for x in (1.0, -1.0, 2.0, -2.0):
         assert f(x) == (3 * x * x if x > 0 else 2 * x)
     assert len(f.cache_info()) == 2
+
+
+KINKS = {
+    "relu": lambda y: fp.relu(y) * y,
+    "absolute": lambda y: fp.absolute(y) * y,
+    "maximum": lambda y: fp.maximum(y, y * y) * y,
+    "minimum": lambda y: fp.minimum(y, 1.0) * y,
+    "clip": lambda y: fp.clip(y, 0.0, 1.0) * y,
+    "where": lambda y: fp.where(y > 0, y * y * y, y * y),
+    "max": lambda y: fp.max([y, 2.0 * y, y * y]) * y,
+    "prod": lambda y: fp.prod([y, 2.0, y]) * y,
+    "logsumexp": lambda y: fp.logsumexp([y, 2.0 * y, 1.0]) * y,
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_derivatives_of_kinks_are_decided_at_every_replay(name):
+    def f(x):
+        return fp.grad(KINKS[name])(x)
+
+    circuit, second = fp.trace(f, 1.5), fp.compile(fp.grad(f))
+    for x in (1.5, -1.5, 0.25, 0.0, 1.0):
+        assert circuit(x) == pytest.approx(f(x), rel=1e-14, abs=1e-300)
+        assert second(x) == pytest.approx(fp.grad(f)(x), rel=1e-13, abs=1e-300)
+
+
+@pytest.mark.xfail(raises=TypeError, reason="calls.py, _engine_of: transforms take no traced Array as an argument")
+@pytest.mark.parametrize("transform", ["grad", "hessian", "jacobian", "vmap of hessian"])
+def test_transforms_of_arrays_inside_of_what_is_compiled(transform):
+    x = np.array([1.0, 2.0])
+    if transform == "grad":
+        assert fp.compile(lambda x: fp.grad(lambda y: (y * y * y).sum())(x).sum())(x) == 15.0
+    elif transform == "hessian":
+        assert_array_equal(fp.compile(fp.hessian(lambda y: y[0] ** 2 * y[1]))(x), [[4.0, 2.0], [2.0, 0.0]])
+    elif transform == "jacobian":
+        assert_array_equal(fp.compile(fp.jacobian(lambda y: y * y))(x), [[2.0, 0.0], [0.0, 4.0]])
+    else:
+        assert fp.vmap(fp.hessian(lambda y: y[0] ** 2 * y[1]))(np.ones((3, 2))).shape == (3, 2, 2)
 
 
 def test_a_captured_leaf_is_read_at_every_call():

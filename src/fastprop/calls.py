@@ -69,7 +69,7 @@ class Call:
         self.nestings = []
         points: list[Any] = []
         for position in positions:
-            leaves, nesting = flatten(args[position])
+            leaves, nesting = flatten(args[position], blocks=True)
             if set(map(type, leaves)) != {float}:
                 place = f"{name}: {noun} {position}"
                 leaves = [checked(leaf, place, nesting, i) for i, leaf in enumerate(leaves)]
@@ -90,7 +90,7 @@ class Call:
                     f"but {name_of(f)} returned {described(result)}"
                 )
             result, self.aux = result
-        leaves, self.nesting = flatten(result)
+        leaves, self.nesting = flatten(result, blocks=True)
         self.outputs = [self._output(leaf, i) for i, leaf in enumerate(leaves)]
         self.live = [_tape_of(output) is self.tape for output in self.outputs]
         if not self.numeric and not has_aux and not any(map(is_handle, [*points, *beside])):

@@ -166,7 +166,7 @@ class Circuit:
         Examples
         --------
         >>> import fastprop as fp
-        >>> print(fp.trace(lambda x: x * x + 1.0, 1.0).summary().splitlines()[1].split()[:3])
+        >>> print(fp.trace(lambda x: x * x + 1.0, 1.0).summary().splitlines()[2].split()[:3])
         ['as', 'recorded', '2']
         """
         program = self._plan.point(True)

@@ -78,6 +78,8 @@ class Nesting:
         if kind is dict:
             return dict(zip(self.keys, children))
         assert kind is not None
+        if is_block(kind):
+            return kind.made_of(children, self._template)  # type: ignore[attr-defined]
         if issubclass(kind, tuple):
             return tuple.__new__(kind, children)
         if construct and not issubclass(kind, (list, dict)):
@@ -108,6 +110,12 @@ class Nesting:
                 raise TypeError(f"{name} is a {type(tree).__name__}, where one number or array is expected")
             leaves.append(tree)
             return
+        if is_block(self.kind):
+            numbers = tree.numbers if is_block(type(tree)) else np.asarray(tree, object)
+            if numbers.shape != self._template:
+                raise ValueError(f"{name} has shape {numbers.shape}, where {self._template} is expected")
+            leaves.extend(numbers.flat)
+            return
         if not isinstance(tree, self.kind):
             raise TypeError(f"{name} is {_described(tree)}, where a {self.kind.__name__} is expected")
         if isinstance(tree, dict):
@@ -125,10 +133,13 @@ class Nesting:
 LEAF = Nesting(None, 1, None, 1, None)
 
 
-def flatten(tree: Any) -> tuple[list[Any], Nesting]:
-    """Take a nested container apart: its leaves from left to right, and its nesting."""
+def flatten(tree: Any, blocks: bool = False) -> tuple[list[Any], Nesting]:
+    """Take a nested container apart: its leaves from left to right, and its nesting.
+
+    With `blocks`, an Array under trace, which is a block of Units, is taken apart into these.
+    """
     leaves: list[Any] = []
-    return leaves, _flatten(tree, leaves, ())
+    return leaves, _flatten(tree, leaves, (), blocks)
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
@@ -142,9 +153,17 @@ def is_container(kind: type) -> bool:
     return issubclass(kind, (list, tuple, dict)) or hasattr(kind, "__dataclass_fields__")
 
 
-def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...]) -> Nesting:
+def is_block(kind: type) -> bool:
+    """Say whether instances of a class are blocks of Units under trace."""
+    return getattr(kind, "__fastprop_block__", False)
+
+
+def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: bool) -> Nesting:
     """Append the leaves of `tree`, which stands in the containers with the identities `outer`."""
     kind = type(tree)
+    if blocks and is_block(kind):
+        leaves.extend(tree.numbers.flat)
+        return Nesting(kind, tree.size, None, tree.size, tree.shape)
     if not is_container(kind):
         leaves.append(tree)
         return LEAF
@@ -152,9 +171,9 @@ def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...]) -> Nesting:
         raise ValueError(f"a {kind.__name__} contains itself: nested containers must end in numbers or arrays")
     keys, children = _children(tree)
     before = len(leaves)
-    if any(map(is_container, set(map(type, children)))):
+    if any(is_container(child) or (blocks and is_block(child)) for child in set(map(type, children))):
         inside = (*outer, id(tree))
-        nestings = tuple([_flatten(child, leaves, inside) for child in children])
+        nestings = tuple([_flatten(child, leaves, inside, blocks) for child in children])
     else:
         nestings = None
         leaves.extend(children)

@@ -144,7 +144,7 @@ class Paths:
                 if beginning not in seen and len(self.plans) < self.most:
                     self.add(_lane(own, int(some[0])), beginning)
                 seen.add(beginning)
-            waiting = np.concatenate([some for _, some in strangers])
+            waiting = np.sort(np.concatenate([some for _, some in strangers]))
         return taken
 
     def _current_selector(self) -> _Selector:
@@ -256,7 +256,7 @@ class _Selector:
         return tree
 
     def _truth(self, lanes: np.ndarray[Any, Any], inputs: Callable[[Plan], list[Any]]) -> np.ndarray[Any, Any]:
-        """Compute all conditions at some lanes."""
+        """Compute all conditions at some lanes, whose numbers increase."""
         given = inputs(self.paths.plans[0])[: self.paths.plans[0].recording.own_inputs]
         by_plan = {id(plan): inputs(plan) for plan, _ in self.handles}
         given = given + [by_plan[id(plan)][k] for plan, k in self.handles]

@@ -104,6 +104,8 @@ def _partial(row: gates.Row, i: int, operands: Sequence[Any]) -> Any:
 def _product(row: gates.Row, part: Part, partial: Any) -> Part | None:
     """Return a pull (or tangent) times a partial; None if nothing comes through."""
     pull, closed = part
+    if row.strong and _is_traced(partial):  # whether anything comes through is decided at every replay
+        return gates.where(partial == 0.0, 0.0, gates.strong_multiply(pull, partial)), closed
     if row.strong:  # nothing comes through a partial of exactly 0, not even infinity
         closed = closed | np.equal(plain(partial), 0.0)
     if not is_handle(pull):
@@ -118,6 +120,11 @@ def _product(row: gates.Row, part: Part, partial: Any) -> Part | None:
     if closed.any():
         product = gates.where(np.broadcast_to(closed, shape_of(product)), 0.0, product)
     return product, closed
+
+
+def _is_traced(x: Any) -> bool:
+    """Say whether a handle's value is not known, because a circuit is being recorded."""
+    return is_handle(x) and hasattr(x._tape, "recording")
 
 
 def _gate_pulls(gate: gates.Gate, pull: Part, operands: Sequence[Any], _: Any) -> list[Part]:

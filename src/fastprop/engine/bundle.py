@@ -26,9 +26,19 @@ class Bundle(ArrayFace):
     __slots__ = ("name", "numbers")
     __hash__ = object.__hash__
 
+    __fastprop_block__ = True
+
     def __init__(self, numbers: np.ndarray[Any, Any]):
         self.numbers = numbers
         self.name = None
+
+    @staticmethod
+    def made_of(numbers: list[Any], shape: tuple[int, ...]) -> Bundle:
+        """Return a block of these Units and floats, or blocks of them (a derivative per number)."""
+        if not numbers or not isinstance(numbers[0], Bundle):
+            return Bundle(object_array(numbers, shape))
+        inner = [number for block in numbers for number in block.numbers.flat]
+        return Bundle(object_array(inner, (*shape, *numbers[0].shape)))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -141,6 +151,8 @@ class LaneBlock(Bundle):
     """
 
     __slots__ = ("columns", "gate", "lanes", "map_unit", "mapped")
+
+    __fastprop_block__ = False
 
     def __init__(self, mapped: Callable[..., Any], gate: Any, map_unit: Any, columns: np.ndarray[Any, Any]):
         self.mapped, self.gate, self.map_unit, self.columns = mapped, gate, map_unit, columns

@@ -10,6 +10,7 @@ from fastprop.engine.kernels cimport POSITIVE, kernel
 from fastprop.engine.nodes cimport (
     BLOCK, ELEMENT, INPUT, NONE, POOLED, Leaf, Link, Nodes, block_number, sweep_forward,
 )
+from fastprop.engine.program cimport FIRST_EXTRA
 from fastprop.engine.tape cimport (
     Tape, attach, begin_sweep, check_fresh, end_sweep, make_room, operand_of, pull_down,
 )
@@ -187,7 +188,7 @@ cdef list operand_list(Nodes* nodes, Py_ssize_t slot):
     cdef uint8_t opcode = nodes.opcode[slot]
     cdef Py_ssize_t begin, k
     cdef list operands = []
-    if opcode == INPUT:
+    if opcode == INPUT or (FIRST_EXTRA <= opcode < POOLED):     # a comparison is flat: nothing is pulled through it
         return operands
     if opcode < POOLED or opcode == ELEMENT:
         operands.append(nodes.operand[slot].first)

@@ -4,6 +4,8 @@ import inspect
 import math
 import os
 import random
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +45,14 @@ def worst(name, count):
 
 def test_opcodes_are_the_table():
     assert kernels.opcode_of == {name: index for index, name in enumerate(gates.table)}
+
+
+def test_the_executor_counts_the_gates_as_the_table_does():
+    header = Path(gates.__file__).parent / "engine" / "executor" / "opcodes.h"
+    if not header.exists():
+        pytest.skip("an installed package has no headers")
+    names = re.search(r"enum Opcode \{(.*?)\}", header.read_text(), re.DOTALL)[1]
+    assert [name.strip().lower() for name in names.split(",") if name.strip()] == [*gates.table, "opcodes"]
     assert kernels.arity_of == {name: row.arity for name, row in gates.table.items()}
     assert kernels.strong_names == {name for name, row in gates.table.items() if row.strong}
 

@@ -3,12 +3,14 @@ from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, PyObject
 from libc.stdint cimport int32_t
 
 from fastprop.engine.nodes cimport NONE, Link
-from fastprop.engine.program cimport BOTH, EITHER, EQUAL, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL
+from fastprop.engine.program cimport BOTH, EITHER, EQUAL, HELD, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL
 from fastprop.engine.tape cimport check_fresh, current_home, make_room, operand_of
 from fastprop.engine.tracing cimport Trace, traced_home
 from fastprop.engine.unit cimport Unit, append, captured, owned
 
 from fastprop import gates
+from fastprop.blocks import as_plain
+from fastprop.nesting import is_block
 
 
 cdef Unit record(int opcode, object left, object right, double value):
@@ -159,3 +161,15 @@ cdef class Condition:
     def __fastprop_gate__(gate, given, options):
         from fastprop.engine.unit import apply_gate
         return apply_gate(gate, given, options)
+
+
+def held(x):
+    """Record a number, or a block of them, through which nothing is pulled."""
+    cdef list numbers = []
+    if isinstance(x, Unit):
+        return record(HELD, x, None, (<Unit>x).link.value)
+    if not is_block(type(x)):
+        return as_plain(x, "stop_gradient: the operand")
+    for number in x.numbers.flat:
+        numbers.append(held(number))
+    return type(x).made_of(numbers, x.shape)

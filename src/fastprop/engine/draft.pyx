@@ -27,13 +27,14 @@ cdef extern from *:
         BOTH
         EITHER
         NEITHER
+        HELD
         PRODUCTS
         TOTAL
         OUTSIDE
 
 EXTRA_NAMES = {
     LESS: "less", LESS_EQUAL: "less_equal", EQUAL: "equal", NOT_EQUAL: "not_equal", BOTH: "both", EITHER: "either",
-    NEITHER: "not", PRODUCTS: "products", TOTAL: "total", OUTSIDE: "outside",
+    NEITHER: "not", HELD: "stop_gradient", PRODUCTS: "products", TOTAL: "total", OUTSIDE: "outside",
 }
 NAMES = {**{opcode: name for name, opcode in kernels.opcode_of.items()}, **EXTRA_NAMES}
 
@@ -250,7 +251,7 @@ def draft_of(Trace tape, list variables, list outputs, list guards):
 
 cdef inline bint is_binary(uint8_t opcode) noexcept:
     if opcode >= FIRST_EXTRA:
-        return opcode != NEITHER
+        return opcode != NEITHER and opcode != HELD
     return kernel(opcode).arity == 2
 
 

@@ -4,7 +4,7 @@ from cpython.object cimport PyObject
 
 from fastprop.engine.array cimport link_of_any
 from fastprop.engine.kernels cimport Kernel, kernel
-from fastprop.engine.tape cimport check_fresh
+from fastprop.engine.tape cimport check_fresh, current_home, nodes_of
 from fastprop.engine.unit cimport Unit, apply_kernel, link_of, owned, record_one
 
 from fastprop import gates
@@ -245,6 +245,9 @@ def stop_gradient(x):
     >>> x.grad
     3.0
     """
+    if nodes_of(current_home()).tracing and not isinstance(x, Array):
+        from fastprop.engine.condition import held
+        return held(x)
     if link_of_any(x) == NULL:
         return as_plain(x, "stop_gradient: the operand")
     return Unit(x.value) if isinstance(x, Unit) else Array(x.value)

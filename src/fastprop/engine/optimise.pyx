@@ -31,6 +31,7 @@ cdef extern from *:
         BOTH
         EITHER
         NEITHER
+        HELD
         PRODUCTS
         TOTAL
         OUTSIDE
@@ -195,7 +196,7 @@ cdef double truth_of(int opcode, const double* x) noexcept:
         return x[0] != 0.0 and x[1] != 0.0
     if opcode == EITHER:
         return x[0] != 0.0 or x[1] != 0.0
-    return x[0] == 0.0
+    return x[0] if opcode == HELD else x[0] == 0.0
 
 
 # -------------------------------------------------------------------------------------------------------- merge

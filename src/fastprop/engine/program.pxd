@@ -21,6 +21,7 @@ cdef extern from * nogil:
         BOTH
         EITHER
         NEITHER
+        HELD
         PRODUCTS
         TOTAL
         LIST_PRODUCTS

@@ -147,6 +147,9 @@ def refuse(str what, str place=""):
 
 
 cdef int refuse_to_bake(str what, const Link* link) except -1:
+    """Raise if a handle is traced: reading it would bake a constant in."""
+    if not is_traced(link):
+        return 0
     refuse(f"the {what} of a traced Unit", place_of(<Trace>link.tape, link.slot))
 
 

@@ -404,8 +404,7 @@ cdef class Unit:
     def value(self):
         """The number. A leaf's can be assigned, a result's can't."""
         check_fresh(&self.link)
-        if is_traced(&self.link):
-            refuse_to_bake("value", &self.link)
+        refuse_to_bake("value", &self.link)
         return self.link.value
 
     @value.setter
@@ -435,6 +434,7 @@ cdef class Unit:
     def grad(self):
         """The sum of what sweeps backward have brought; it can be assigned."""
         check_fresh(&self.link)
+        refuse_to_bake("gradient", &self.link)
         return self.link.gradient
 
     @grad.setter
@@ -480,6 +480,7 @@ cdef class Unit:
         """
         cdef double seed = as_number(pull, "the pull")
         check_fresh(&self.link)
+        refuse_to_bake("gradient", &self.link)
         if self.link.tape == NULL:
             self.link.gradient += seed
             return
@@ -561,12 +562,15 @@ cdef class Unit:
         return Face.__round__(self, ndigits)
 
     def __int__(self):
+        refuse_to_bake("value", &self.link)
         return Face.__int__(self)
 
     def __float__(self):
+        refuse_to_bake("value", &self.link)
         return Face.__float__(self)
 
     def __array__(self, dtype=None, copy=None):
+        refuse_to_bake("value", &self.link)
         return Face.__array__(self, dtype, copy)
 
     def __reduce_ex__(self, protocol):

@@ -32,6 +32,7 @@ static void NAME(gate)(
         break;
     case NEGATIVE:
     case POSITIVE:
+    case HELD:
     case RECIPROCAL:
     case SQUARE:
     case SQRT:

@@ -47,6 +47,7 @@ enum Extra {
     BOTH,
     EITHER,
     NEITHER, /* of one operand: not */
+    HELD,    /* of one operand: itself, through which nothing is pulled */
     PRODUCTS,      /* x0*y0 + x1*y1 + … in this order: operands x0, y0, x1, y1, … */
     TOTAL,         /* x0 + x1 + … in this order */
     LIST_PRODUCTS, /* the same, of few gates: one list of operands, gate after gate, always gathered */

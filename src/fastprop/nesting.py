@@ -126,6 +126,9 @@ class Nesting:
             children = _children(tree)[1]
         if len(children) != len(self):
             raise ValueError(f"{name} has length {len(children)}, where {len(self)} is expected")
+        if self.children is None and not any(map(is_container, set(map(type, children)))):
+            leaves.extend(children)  # the same as below, for long lists of numbers
+            return
         for label, nesting, child in zip(self._labels(), self._child_nestings(), children):
             nesting._collect(child, name + label, leaves)
 

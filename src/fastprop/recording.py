@@ -11,7 +11,7 @@ from fastprop import calls, engine
 from fastprop.calls import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.draft import Draft, draft_of
-from fastprop.engine.traced import slot_in
+from fastprop.engine.traced import inputs_of, slot_in
 from fastprop.engine.tracing import Trace, belongs, line_of
 from fastprop.engine.unit import Unit
 from fastprop.gates import is_condition
@@ -99,7 +99,10 @@ class Recording:
         trace.recording, self.given = self, leaves
         self.scope = active_scope(engine, trace)
         with self.scope:
-            variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
+            if set(map(type, leaves)) == {float}:
+                variables = inputs_of(trace, list(leaves))
+            else:
+                variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
             result = self.function(*self.signature.build(variables, construct=True))
             for leaf in flatten(result)[0]:
                 if isinstance(leaf, LazyBundle):
@@ -117,6 +120,10 @@ class Recording:
             gate.blocks = []
 
     def _number_inputs(self, variables: Sequence[Any]) -> list[int]:
+        if set(map(type, variables)) == {Unit}:  # recorded one behind the other
+            first = variables[0]._slot
+            self.starts = list(range(len(variables)))
+            return list(range(first, first + len(variables)))
         slots: list[int] = []
         self.starts = []
         for variable in variables:

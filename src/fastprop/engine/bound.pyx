@@ -7,6 +7,10 @@ from libc.string cimport memcpy
 from fastprop.engine.replay cimport PointRun
 
 
+cdef enum:
+    SHORT = 2000        # instructions
+
+
 cdef struct Copy:               # a caller's array, and the slots that it is copied from or to
     char* array
     Py_ssize_t count
@@ -25,6 +29,7 @@ cdef class BoundCall:
     cdef double* pulls
     cdef bint busy
     cdef bint backward
+    cdef bint short             # nothing that the executor leaves to others, and no look for Ctrl-C
     cdef list kept
     cdef object before          # called first, if not None: puts what is no array
     cdef object diverged        # called with the guard that does not hold
@@ -32,6 +37,7 @@ cdef class BoundCall:
     def __cinit__(self, PointRun run, list inputs, list values, list gradients, bint backward, before, diverged):
         cdef Py_ssize_t n = len(inputs) + len(values) + len(gradients), i
         self.run, self.before, self.diverged, self.backward = run, before, diverged, backward
+        self.short = run.ahead.length < SHORT and not run.program.outside
         self.kept = []
         self.copies = <Copy*>PyMem_Malloc(<size_t>(n + 1) * sizeof(Copy))
         self.pulls = <double*>PyMem_Malloc(<size_t>(run.program.outputs_count + 1) * sizeof(double))
@@ -86,7 +92,10 @@ cdef class BoundCall:
                 self.copy(&self.copies[i], True)
             if self.before is not None:
                 self.before(self.run)
-            self.run.sweep(True, 0)
+            if self.short:
+                self.run.executor.forward(&self.run.ahead, &self.run.space, 0, self.run.ahead.length, self.run.single)
+            else:
+                self.run.sweep(True, 0)
             if self.run.program.guards_count:
                 broken = self.run.broken_guard()
                 if broken >= 0:

@@ -37,6 +37,7 @@ cdef extern from *:
         OUTSIDE
 
 cdef enum:
+    NEAR = 16           # places near its newest operand that a gate is looked for at
     LONGEST = 64        # terms of a sum: longer ones are cut, so that what they add up need not wait for the last
 
 ctypedef int32_t (*rewriting)(
@@ -208,7 +209,7 @@ def merge(Draft draft):
     cdef int32_t[::1] operand = draft.operand
     cdef int32_t[::1] origin = draft.origin
     cdef Py_ssize_t n = len(draft)
-    cdef Py_ssize_t i, j, length, place, size = 16, most = 1
+    cdef Py_ssize_t i, j, length, place, size = 64, most = 1
     cdef int32_t inputs = draft.inputs
     cdef int32_t twin
     while size < 2 * n:
@@ -229,18 +230,45 @@ def merge(Draft draft):
             moved[i] = writer.gate(OUTSIDE, &here[0], length, origin[i])
             writer.payload[moved[i] - inputs] = draft.payload[i]
             continue
-        place = <Py_ssize_t>(hash_of(opcode[i], &here[0], length) & <uint64_t>(size - 1))
-        while True:
-            twin = table[place]
-            if twin < 0:
-                moved[i] = writer.gate(opcode[i], &here[0], length, origin[i])
-                table[place] = moved[i] - inputs
-                break
-            if is_twin(writer, twin, opcode[i], &here[0], length):
-                moved[i] = inputs + twin
-                break
-            place = (place + 1) & (size - 1)
+        place = place_of(writer, &table[0], size, opcode[i], &here[0], length)
+        twin = table[place]
+        if twin >= 0:
+            moved[i] = inputs + twin
+            continue
+        moved[i] = writer.gate(opcode[i], &here[0], length, origin[i])
+        table[place] = moved[i] - inputs
     return writer.finish(moved)
+
+
+cdef Py_ssize_t place_of(
+    Writer writer, const int32_t* table, Py_ssize_t size, int opcode, const int32_t* operand, Py_ssize_t n
+) noexcept:
+    """Where in a table of gates one is, or is to be put.
+
+    First near the place that its newest operand has: gates recorded together are then looked up together, in the cache.
+    """
+    cdef uint64_t found = hash_of(opcode, operand, n)
+    cdef uint64_t mask = <uint64_t>(size - 1)
+    cdef uint64_t near = <uint64_t>newest(operand, n) * 2 + (found & 15)
+    cdef Py_ssize_t k
+    for k in range(NEAR):
+        if is_place(writer, table[(near + k) & mask], opcode, operand, n):
+            return <Py_ssize_t>((near + k) & mask)
+    while not is_place(writer, table[found & mask], opcode, operand, n):
+        found += 1
+    return <Py_ssize_t>(found & mask)
+
+
+cdef inline bint is_place(Writer writer, int32_t twin, int opcode, const int32_t* operand, Py_ssize_t n) noexcept:
+    return twin < 0 or is_twin(writer, twin, opcode, operand, n)
+
+
+cdef inline int32_t newest(const int32_t* operand, Py_ssize_t n) noexcept:
+    cdef int32_t last = 0
+    cdef Py_ssize_t i
+    for i in range(n):
+        last = max(last, operand[i])
+    return last
 
 
 cdef inline bint commutes(int opcode) noexcept:

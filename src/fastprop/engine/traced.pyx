@@ -3,7 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 
 from fastprop.engine.kernels cimport POSITIVE
-from fastprop.engine.nodes cimport NONE, POOLED, Link, Nodes
+from fastprop.engine.nodes cimport INPUT, NONE, POOLED, Link, Nodes
 from fastprop.engine.program cimport OUTSIDE
 from fastprop.engine.tape cimport make_room, operand_of
 from fastprop.engine.tracing cimport Trace
@@ -26,6 +26,16 @@ def apply_traced(gate, tuple operands, dict options):
     if prepared in rows and are_single(flat):
         return apply_kernel(kernels.opcode_of[prepared.name], list(flat))
     return apply_to_bundles(prepared, flat)
+
+
+def inputs_of(Trace trace, list values):
+    """Return Units that stand for inputs, with their values where they are recorded."""
+    cdef PyObject* home = <PyObject*>trace
+    cdef list units = []
+    for value in values:
+        make_room(home, 0)
+        units.append(owned(append(home, INPUT, NONE, NONE, 0.0, 0.0, value)))
+    return units
 
 
 def slot_in(Trace trace, Unit unit):

@@ -541,9 +541,38 @@ def test_copies_and_pickles():
     circuit = fp.trace(lambda x: x * x, 1.0)
     assert copy.copy(circuit) is circuit
     assert copy.deepcopy([circuit])[0] is circuit
-    for thing in (circuit, circuit.forward(1.0), circuit.bind(np.array(1.0)), circuit.bind(np.ones(2), in_axes=0)):
+    for thing in (circuit.forward(1.0), circuit.bind(np.array(1.0)), circuit.bind(np.ones(2), in_axes=0)):
         with pytest.raises(TypeError, match="pickled"):
             pickle.dumps(thing)
+
+
+def test_a_pickled_circuit_computes_the_same():
+    def f(p, scale):
+        x = p["w"] @ p["x"] + p["b"] if p["b"] > 0.0 else p["b"] * scale
+        return {"value": x, "all": fp.tanh(p["w"]) * x}
+
+    point = {"w": np.array([1.0, -2.0]), "x": np.array([0.5, 3.0]), "b": 2.0}
+    circuit = fp.trace(f, point, 3.0, dtype="float64")
+    twin = pickle.loads(pickle.dumps(circuit))
+    other = {"w": np.array([-1.0, 0.25]), "x": np.array([1.5, 0.5]), "b": 0.5}
+    expected, found = circuit(other, 1.0), twin(other, 1.0)
+    assert found["value"] == expected["value"] == -0.875
+    assert np.array_equal(found["all"], expected["all"])
+    pull = {"value": 1.0, "all": np.ones(2)}
+    assert twin.vjp((other, 1.0), pull)[1][0]["b"] == circuit.vjp((other, 1.0), pull)[1][0]["b"]
+    with pytest.raises(fp.DivergenceError, match=r"test_circuit\.py:\d+"):
+        twin({**other, "b": -1.0}, 1.0)
+    with pytest.raises(TypeError, match="handles"):
+        twin({**other, "b": fp.Unit(1.0)}, 1.0)
+    assert pickle.loads(pickle.dumps(fp.trace(lambda x: x * x, 1.0))).value_and_grad(3.0) == (9.0, 6.0)
+
+
+def test_what_a_circuit_is_pickled_without():
+    w = fp.Unit(2.0)
+    with pytest.raises(TypeError, match="captures leaves"):
+        pickle.dumps(fp.trace(lambda x: x * w, 1.0))
+    with pytest.raises(TypeError, match="vmap"):
+        pickle.dumps(fp.trace(lambda x: fp.vmap(fp.exp)(x), np.ones(3)))
 
 
 def test_a_long_chain():

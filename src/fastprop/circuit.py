@@ -156,9 +156,7 @@ class Circuit:
         return self
 
     def __reduce__(self) -> Any:
-        raise TypeError(
-            "a Circuit can't be pickled: it holds the function's closure; trace it again where it is needed"
-        )
+        return _restored, (self._recording, self._plan.passes)
 
     def summary(self) -> str:
         """Return a table: gates, runs, bytes and time after every pass, and what the programs take.
@@ -330,6 +328,10 @@ class Circuit:
         signature = self._recording.signature
         if len(args) == signature.count and hold_handles(args, signature.static):
             signature.check_static(args)
+            if self._recording.function is None:
+                raise TypeError(
+                    f"{self.name} was pickled without its function and takes no handles; give plain numbers"
+                )
             return self._recording.function(*args)
         run, state, _ = self._run_forward(args, gradient=False)
         result = self._result(run.values(), state)
@@ -444,6 +446,11 @@ class Circuit:
         array([1., 4., 9.])
         """
         return batch_values(self, args, in_axes, reduce, out)
+
+
+def _restored(recording: Recording, passes: tuple[str, ...]) -> Circuit:
+    """Return the circuit that was pickled."""
+    return Circuit(Plan(recording, passes))
 
 
 class Profile:

@@ -59,6 +59,11 @@ class Nesting:
         self._collect(tree, name, leaves)
         return leaves
 
+    def __reduce__(self) -> Any:
+        if self is LEAF:
+            return "LEAF"  # which is compared by identity
+        return Nesting, (self.kind, self.keys, self.children, self.size, self._template)
+
     def __len__(self) -> int:
         return self.keys if isinstance(self.keys, int) else len(self.keys)
 

@@ -82,6 +82,18 @@ class Recording:
         self.outcomes: tuple[bool, ...] = ()
         self._codes: list[Any] = []
         self._places: Any = None
+        self._lines: dict[int, str] = {}  # of the guards, once it was pickled
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.draft.payload:
+            raise TypeError(f"{self.name} has a vmap in it and can't be pickled: trace it where it is needed")
+        if self.captured:
+            raise TypeError(
+                f"{self.name} captures leaves, which are read at every call, and can't be pickled: make them arguments"
+            )
+        gates = self.draft.guards[self.draft.guards >= self.draft.inputs] - self.draft.inputs
+        lines = {slot: self.line(slot) for slot in self.draft.origin[gates].tolist()}
+        return {**vars(self), "function": None, "_codes": [], "_places": None, "_lines": lines}
 
     @property
     def own_inputs(self) -> int:
@@ -90,6 +102,8 @@ class Recording:
 
     def line(self, slot: int) -> str:
         """Return file:line of what recorded a slot."""
+        if self._places is None:
+            return self._lines[slot]
         number, instruction = self._places[slot].tolist()
         return "an unknown place" if number < 0 else line_of(self._codes[number], instruction)
 

@@ -8,13 +8,20 @@ from fastprop.engine.draft import Draft
 from fastprop.engine.program import Program
 
 class Outsider:
-    def __init__(self, payload: Any, operands: Any, result: Any) -> None: ...
+    operands: list[int]
+    payload: Any
+    pull: int
+    result: int
+    targets: list[int]
+    def __init__(self, payload: Any, operands: list[int], result: int) -> None: ...
 
 @disjoint_base
-class Assembler:
+class Layout:
     def __init__(
         self, draft: Draft, lanes: bool, gradient: bool, wanted: Any, uniform: Any, recycling: bool
     ) -> None: ...
+
+class Assembler(Layout): ...
 
 def assemble(
     draft: Draft,

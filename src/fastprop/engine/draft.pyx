@@ -76,6 +76,12 @@ cdef class Draft:
             raise IndexError(f"there is no gate {i} among {len(self)}")
         return NAMES[int(self.opcode[i])], self.operand[self.first[i] : self.first[i + 1]].tolist()
 
+    def __reduce__(self):
+        return Draft, (
+            self.inputs, self.constants, self.opcode, self.first, self.operand, self.origin, self.outputs, self.guards,
+            self.expected, self.run, self.payload,
+        )
+
     def replace(self, **changed):
         """Return a copy with other arrays in the place of some."""
         kept = {}

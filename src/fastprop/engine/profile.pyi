@@ -4,4 +4,7 @@ from typing import Any
 
 from fastprop.engine.replay import PointRun
 
+PULL_NAMES: Any
+STEP_NAMES: Any
+
 def profile(run: PointRun, inputs: Any, pulls: Any, repeats: Any) -> Any: ...

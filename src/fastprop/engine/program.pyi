@@ -4,6 +4,7 @@ from typing import Any
 
 from typing_extensions import disjoint_base
 
+NAMES: Any
 PULL_NAMES: Any
 STEP_NAMES: Any
 

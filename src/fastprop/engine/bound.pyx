@@ -65,9 +65,9 @@ cdef class BoundCall:
         cdef char* slot = <char*>self.run.space.base + copy.slot * size
         if copy.count == 1 and size == 8:
             if into:
-                (<double*>slot)[0] = (<double*>copy.array)[0]
+                memcpy(slot, copy.array, sizeof(double))       # at any alignment
             else:
-                (<double*>copy.array)[0] = (<double*>slot)[0]
+                memcpy(copy.array, slot, sizeof(double))
             return
         if copy.stride == size:
             if into:

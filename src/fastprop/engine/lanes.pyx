@@ -39,6 +39,14 @@ cdef struct Column:         # a number per lane, in a caller's array; NULL: not 
     double constant         # of a pull, where data is NULL
 
 
+cdef inline void move(char* to, const char* at, bint single) noexcept nogil:
+    """Copy a number, at any alignment."""
+    if single:
+        memcpy(to, at, sizeof(float))
+    else:
+        memcpy(to, at, sizeof(double))
+
+
 cdef class Bench:
     """The workspace of one thread."""
     cdef Memory memory
@@ -237,10 +245,7 @@ cdef class LanesRun:
             return
         for k in range(count):
             at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
-            if self.single:
-                (<float*>row)[k] = (<const float*>at)[0]
-            else:
-                (<double*>row)[k] = (<const double*>at)[0]
+            move(row + k * self.size, at, self.single)
 
     cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil:
         cdef Py_ssize_t k
@@ -254,10 +259,7 @@ cdef class LanesRun:
             return
         for k in range(count):
             at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
-            if self.single:
-                (<float*>at)[0] = (<const float*>row)[k]
-            else:
-                (<double*>at)[0] = (<const double*>row)[k]
+            move(at, row + k * self.size, self.single)
 
     cdef bint guards_hold(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Look for lanes that would have gone another way."""
@@ -267,7 +269,7 @@ cdef class LanesRun:
             row = <char*>bench.space.row[self.program.guard[g]]
             for k in range(count):
                 at = 0 if self.is_number(self.program.guard[g]) else k
-                truth = (<float*>row)[at] if self.single else (<double*>row)[at]
+                truth = self.number(row + at * self.size)
                 if (truth != 0.0) != self.program.guard_expected[g]:
                     if self.diverged < 0:
                         self.diverged = self.lane[begin + k] if self.lane != NULL else begin + k
@@ -431,7 +433,13 @@ cdef class LanesRun:
         coming.at_once = coming.rows * self.width * self.size // max(chances, <Py_ssize_t>1) + 1
 
     cdef inline double number(self, const char* at) noexcept nogil:
-        return (<const float*>at)[0] if self.single else (<const double*>at)[0]
+        cdef double number = 0.0
+        cdef float narrow = 0.0
+        if not self.single:
+            memcpy(&number, at, sizeof(double))
+            return number
+        memcpy(&narrow, at, sizeof(float))
+        return narrow
 
     cdef inline bint is_input(self, Py_ssize_t slot) noexcept nogil:
         """Whether a slot is an input or a constant."""

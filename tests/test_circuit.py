@@ -362,7 +362,7 @@ def test_one_run_from_two_threads(kind, monkeypatch):
     elif kind == "point":
         module, name = fastprop.binding, "_put_captured"
     else:
-        call, module, name = traced.bind(np.ones(3), in_axes=0), fastprop.batching, "captured_values"
+        call, module, name = traced.bind(np.ones(3), in_axes=0), fastprop.recording.Recording, "captured_values"
     original = getattr(module, name)
 
     @contextmanager

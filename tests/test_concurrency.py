@@ -10,27 +10,7 @@ import threading
 import pytest
 
 import fastprop as fp
-
-
-def in_threads(functions):
-    """Run functions at once, each in a thread of its own; return what they return, or raise what they raise."""
-    results = [None] * len(functions)
-
-    def work(i, function):
-        try:
-            results[i] = function()
-        except BaseException as error:
-            results[i] = error
-
-    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(functions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
+from programs import in_threads
 
 
 def chain(length, engine=fp):

@@ -48,9 +48,7 @@ def test_opcodes_are_the_table():
 
 
 def test_the_executor_counts_the_gates_as_the_table_does():
-    header = Path(gates.__file__).parent / "engine" / "executor" / "opcodes.h"
-    if not header.exists():
-        pytest.skip("an installed package has no headers")
+    header = Path(__file__).parents[1] / "src" / "fastprop" / "engine" / "executor" / "opcodes.h"
     names = re.search(r"enum Opcode \{(.*?)\}", header.read_text(), re.DOTALL)[1]
     assert [name.strip().lower() for name in names.split(",") if name.strip()] == [*gates.table, "opcodes"]
     assert kernels.arity_of == {name: row.arity for name, row in gates.table.items()}

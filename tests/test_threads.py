@@ -13,6 +13,7 @@ import pytest
 import fastprop as fp
 from fastprop.threads import run_on_threads
 from programs import LANES_W as W
+from programs import in_threads
 from programs import lanes_data as data
 from programs import lanes_loss as loss
 from programs import lanes_oracle as oracle
@@ -28,27 +29,6 @@ def threads_as_before():
 def always_threads(monkeypatch):
     """Let threads run also where there is little to do."""
     monkeypatch.setattr("fastprop.batching.THREAD_WORTHY", 1)
-
-
-def in_threads(functions):
-    """Run functions at once; return what they return, or raise what they raise."""
-    results = [None] * len(functions)
-
-    def work(i, function):
-        try:
-            results[i] = function()
-        except BaseException as error:
-            results[i] = error
-
-    threads = [threading.Thread(target=work, args=pair) for pair in enumerate(functions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return results
 
 
 @pytest.mark.parametrize("inner", [1, 3])

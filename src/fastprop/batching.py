@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,13 @@ def checked_reduce(reduce: Any, name: str) -> Any:
     if reduce not in (None, "sum", "mean"):
         raise ValueError(f"{name}: reduce is {reduce!r}; expected None, 'sum' or 'mean'")
     return reduce
+
+
+def scale_of(reduce: str | None, lanes: int) -> float:
+    """Return what a sum over lanes is multiplied with; the mean of no lanes is NaN."""
+    if reduce != "mean":
+        return 1.0
+    return 1.0 / lanes if lanes else math.nan
 
 
 def columns_of(array: np.ndarray[Any, Any], axis: int) -> list[np.ndarray[Any, Any]]:
@@ -183,11 +191,6 @@ def single_output(recording: Any) -> None:
         raise TypeError(f"{recording.name} returns more than one number per lane; gradients and reduce need one")
 
 
-def captured_values(recording: Any) -> list[float]:
-    """Return the values of captured leaves, as they are now."""
-    return [float(h.value if place < 0 else h.value.flat[place]) for h, place in recording.captured]
-
-
 def _prepare(circuit: Any, args: Sequence[Any], in_axes: Any, name: str) -> tuple[Signature, list[int | None], int]:
     """Return the form of one lane's arguments, which must be the circuit's."""
     recorded = circuit._recording.signature
@@ -218,7 +221,7 @@ def batch_values(circuit: Any, args: Sequence[Any], in_axes: Any, reduce: Any, o
     checked_reduce(reduce, circuit.name)
     one, axes, lanes = _prepare(circuit, args, in_axes, circuit.name)
     leaves = _leaves(one, args, recording.dtype)
-    inputs = body_inputs(one, axes, leaves, recording.starts, recording.own_inputs) + captured_values(recording)
+    inputs = body_inputs(one, axes, leaves, recording.starts, recording.own_inputs) + recording.captured_values()
     columns = Columns(lanes, inputs)
     call = LaneCall(circuit._plan, columns, gradient=False, sums_values=reduce is not None)
     made = None
@@ -232,8 +235,7 @@ def batch_values(circuit: Any, args: Sequence[Any], in_axes: Any, reduce: Any, o
     raise_divergence(circuit, call)
     if reduce is None:
         return recording.nesting.unflatten(made) if out is None else out
-    scale = 1.0 if reduce == "sum" else 1.0 / lanes if lanes else float("nan")
-    found = summed_values(call, recording, scale)
+    found = summed_values(call, recording, scale_of(reduce, lanes))
     if out is None:
         return found
     out[...] = found
@@ -249,10 +251,7 @@ def checked_single(recording: Any) -> tuple[int, ...]:
 
 
 def _leaves(signature: Signature, args: Sequence[Any], dtype: np.dtype[Any]) -> list[Any]:
-    found: list[Any] = []
-    for position, nesting in zip(signature.positions, signature.nestings):
-        found += nesting.leaves_of(args[position], f"argument {position}")
-    return [as_leaf(leaf, dtype, signature.name(k)) for k, leaf in enumerate(found)]
+    return [as_leaf(leaf, dtype, signature.name(k)) for k, leaf in enumerate(signature.taken_apart(args))]
 
 
 def bind_values(call: LaneCall, recording: Any, lanes: int, out: Any = None) -> list[Any]:
@@ -273,16 +272,14 @@ def summed_values(call: LaneCall, recording: Any, scale: float) -> Any:
         if shape is None:
             parts.append(call.value_sum(start) * scale)
         else:
-            sums = [call.value_sum(start + j) * scale for j in range(int(np.prod(shape)))]
+            sums = [call.value_sum(start + j) * scale for j in range(math.prod(shape))]
             parts.append(np.array(sums, recording.dtype).reshape(shape))
     return recording.nesting.unflatten(parts)
 
 
 def _arrays(one: Signature, arrays: Sequence[Any], axes: Sequence[int | None], dtype: np.dtype[Any]) -> list[Any]:
     """Return the leaves of arguments, which must be arrays of a dtype; what is the same in all lanes may be a float."""
-    leaves: list[Any] = []
-    for position, nesting in zip(one.positions, one.nestings):
-        leaves += nesting.leaves_of(arrays[position], f"argument {position}")
+    leaves = one.taken_apart(arrays)
     for k, leaf in enumerate(leaves):
         if isinstance(leaf, np.ndarray):
             if leaf.dtype != dtype:
@@ -312,7 +309,7 @@ class BoundLanes:
         refuse_overlap(written, [(one.name(k), x) for k, x in enumerate(leaves) if isinstance(x, np.ndarray)])
         for _, array in targets:
             array[...] = 0.0
-        inputs = body_inputs(one, axes, leaves, recording.starts, recording.own_inputs) + captured_values(recording)
+        inputs = body_inputs(one, axes, leaves, recording.starts, recording.own_inputs) + recording.captured_values()
         self._call = LaneCall(
             circuit._plan,
             Columns(lanes, inputs),
@@ -322,7 +319,7 @@ class BoundLanes:
             sums_values=reduce is not None,
         )
         self._bind(one, axes, targets)
-        self._call.run.set_pull(0, 1.0 / lanes if reduce == "mean" and lanes else 1.0)
+        self._call.run.set_pull(0, scale_of(reduce, lanes))
         if reduce is None:
             self._call.run.set_value(0, self.value)
         self._lock = threading.Lock()
@@ -405,8 +402,7 @@ class BoundLanes:
             self._call()
             raise_divergence(self._circuit, self._call)
             if self._reduce is not None:
-                scale = 1.0 / self._lanes if self._reduce == "mean" and self._lanes else 1.0
-                self.value[...] = self._call.value_sum(0) * scale
+                self.value[...] = self._call.value_sum(0) * scale_of(self._reduce, self._lanes)
             sums = self._call.gradient_sums() if self._sums else {}
             for array, start in self._sums:
                 array[...] = np.array([sums[start + j] for j in range(array.size)]).reshape(array.shape)
@@ -420,5 +416,5 @@ class BoundLanes:
             if start >= 0:
                 for j, number in enumerate(np.ravel(leaf).tolist()):
                     self._call.set_uniform(start + j, number)
-        for j, number in enumerate(captured_values(recording)):
+        for j, number in enumerate(recording.captured_values()):
             self._call.set_uniform(recording.own_inputs + j, number)

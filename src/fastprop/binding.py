@@ -205,8 +205,8 @@ def _put_captured(recording: Any) -> Any:
     """Return what puts the values of captured leaves before every call."""
 
     def put(run: PointRun) -> None:
-        for k, (handle, place) in enumerate(recording.captured):
-            run.write(recording.own_inputs + k, handle.value if place < 0 else float(handle.value.flat[place]))
+        for k, value in enumerate(recording.captured_values()):
+            run.write(recording.own_inputs + k, value)
 
     return put
 
@@ -219,8 +219,7 @@ def _diverged(circuit: Any, inputs: Sequence[tuple[int, Any]]) -> Any:
         vector = np.zeros(recording.draft.inputs)
         for start, array in inputs:
             vector[start : start + array.size] = array.reshape(-1)
-        for k, (handle, place) in enumerate(recording.captured):
-            vector[recording.own_inputs + k] = handle.value if place < 0 else handle.value.flat[place]
+        vector[recording.own_inputs :] = recording.captured_values()
         divergence: DivergenceError = circuit._plan.divergence(guard, vector)
         return divergence
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
@@ -213,9 +214,7 @@ class Circuit:
                 vector[start] = leaf
             elif start >= 0:
                 vector[start : start + leaf.size] = leaf.reshape(-1)
-        at = recording.own_inputs
-        for k, (handle, place) in enumerate(recording.captured):
-            vector[at + k] = handle.value if place < 0 else handle.value.flat[place]
+        vector[recording.own_inputs :] = recording.captured_values()
         return vector
 
     def _run_forward(self, args: Sequence[Any], gradient: bool) -> tuple[PointRun, Any, list[Any]]:
@@ -268,7 +267,7 @@ class Circuit:
             elif shape is None:
                 parts.append(values[start])
             else:
-                size = int(np.prod(shape))
+                size = math.prod(shape)
                 parts.append(np.array(values[start : start + size], recording.dtype).reshape(shape))
         return recording.nesting.unflatten(parts)
 

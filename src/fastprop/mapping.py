@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.batching import Columns, LaneCall, columns_of, lane_signature
+from fastprop.batching import Columns, LaneCall, columns_of, lane_signature, scale_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.traced import outside_gate
 from fastprop.engine.tracing import Trace, belongs
@@ -74,9 +74,7 @@ class MapGate:
     @property
     def scale(self) -> float:
         """What a sum over the lanes is multiplied with."""
-        if self.reduce != "mean":
-            return 1.0
-        return 1.0 / self.lanes if self.lanes else float("nan")
+        return scale_of(self.reduce, self.lanes)
 
 
 class ResultOf:
@@ -179,9 +177,7 @@ def _units(gate: MapGate, recording: Recording, unit: Unit, sums: Sequence[float
 
 
 def _flat_leaves(signature: Signature, args: Sequence[Any]) -> list[Any]:
-    found: list[Any] = []
-    for position, nesting in zip(signature.positions, signature.nestings):
-        found += nesting.leaves_of(args[position], f"{signature.owner}: argument {position}")
+    found = signature.taken_apart(args)
     for k, leaf in enumerate(found):
         number = leaf if is_handle(leaf) else as_number(leaf)
         if number is None:
@@ -224,7 +220,7 @@ def _sources(gate: MapGate, leaf: Any, axis: int | None, shape: tuple[int, ...] 
         gate.operand(leaf.map_unit)
         return [("block", leaf.gate, int(j)) for j in leaf.columns.flat]
     if isinstance(leaf, LazyBundle) and axis is not None:
-        size = 1 if shape is None else int(np.prod(shape))
+        size = math.prod(shape or ())
         return [("leaf", leaf.leaf, axis, j) for j in range(size)]
     if isinstance(leaf, Bundle) or (is_handle(leaf) and not isinstance(leaf, Unit)):
         numbers = (
@@ -249,7 +245,7 @@ def _source(gate: MapGate, x: Any) -> tuple[Any, ...]:
 def _blocks(gate: MapGate, recording: Recording, unit: Unit) -> Any:
     parts = []
     for start, shape in recording.outputs:
-        size = 1 if shape is None else int(np.prod(shape))
+        size = math.prod(shape or ())
         parts.append(_block(gate, unit, np.arange(start, start + size).reshape(shape or ())))
     return recording.nesting.unflatten(parts)
 
@@ -329,7 +325,7 @@ class MapState:
     def _forward(self, gate: MapGate, runner: _Runner, run: Any, outsider: Any) -> None:
         fused = self.gradient and gate.reduce is not None and gate.outputs == 1
         if fused:  # the gradient is linear in the pull: it is taken at once, with 1, and multiplied later
-            sums, blocks, arrived = runner.both([gate.scale], self._is_wanted)
+            sums, blocks, arrived = runner.run([gate.scale], self._is_wanted)
             self._unit_gradients[id(gate)] = arrived
         else:
             sums, blocks = runner.forward()
@@ -359,7 +355,7 @@ class MapState:
         if pulls:
             given = [pulls.get(k, 0.0) for k in range(gate.outputs)]
             given = [x * gate.scale if gate.reduce else x for x in given]
-            self._deliver(gate, runner.both(given, self._is_wanted)[2], 1.0, run, outsider)
+            self._deliver(gate, runner.run(given, self._is_wanted)[2], 1.0, run, outsider)
 
     def _deliver(self, gate: MapGate, arrived: dict[Any, Any], pull: float, run: Any, outsider: Any) -> None:
         """Add what arrived on a body's inputs to what they are outside."""
@@ -461,16 +457,13 @@ class _Runner:
         """Return the outputs' sums (scaled) and, if they are not reduced, their lanes."""
         if self.gate.argnums is not None:
             return self._gradient_lanes()
-        sums, blocks, _ = self._run(None, lambda source: False)
+        sums, blocks, _ = self.run(None, lambda source: False)
         return sums, blocks
 
-    def both(self, pulls: list[Any], wanted: Callable[[tuple[Any, ...]], bool]) -> tuple[list[float], list[Any], Any]:
-        """Run forward and backward; also return what arrives on the inputs, by what they are."""
-        return self._run(pulls, wanted)
-
-    def _run(
+    def run(
         self, pulls: list[Any] | None, wanted: Callable[[tuple[Any, ...]], bool]
     ) -> tuple[list[float], list[Any], Any]:
+        """Run forward and, from pulls, backward; also return what arrives on the inputs, by what they are."""
         gate = self.gate
         blocks = [] if gate.reduce else [np.empty(gate.lanes, gate.dtype) for _ in range(gate.outputs)]
         sums = [0.0] * gate.outputs

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.batching import captured_values
 from fastprop.engine.assemble import assemble
 from fastprop.engine.draft import Draft
 from fastprop.engine.lanes import LanesRun
@@ -88,7 +87,7 @@ class Paths:
         taken = np.full(1, UNKNOWN, np.int32)
 
         def inputs(plan: Plan) -> list[Any]:
-            return own + captured_values(plan.recording)
+            return own + plan.recording.captured_values()
 
         with self._lock:
             self._current_selector().part(np.arange(1), inputs, taken)

@@ -100,6 +100,10 @@ class Recording:
         """How many inputs belong to the arguments."""
         return self.draft.inputs - len(self.captured) - len(self.outer)
 
+    def captured_values(self) -> list[float]:
+        """Return the values of the captured leaves, as they are now."""
+        return [float(h.value if place < 0 else h.value.flat[place]) for h, place in self.captured]
+
     def line(self, slot: int) -> str:
         """Return file:line of what recorded a slot."""
         if self._places is None:

@@ -115,15 +115,17 @@ class Signature:
         shape = self.shapes[leaf]
         return 1 if shape is None else math.prod(shape)
 
+    def taken_apart(self, args: Sequence[Any]) -> list[Any]:
+        """Return the leaves of arguments that are nested like this, whatever they are."""
+        found: list[Any] = []
+        for i, nesting in zip(self.positions, self.nestings):
+            found += nesting.leaves_of(args[i], f"{self.owner}: argument {i}")
+        return found
+
     def leaves(self, args: Sequence[Any], dtype: np.dtype[Any]) -> list[Any]:
         """Take arguments apart, which must have this form: TypeError or ValueError with the place if they have not."""
         self.check_static(args)
-        found: list[Any] = []
-        for i, nesting in zip(self.positions, self.nestings):
-            if nesting.kind is None:
-                found.append(args[i])
-            else:
-                found += nesting.leaves_of(args[i], f"{self.owner}: argument {i}")
+        found = self.taken_apart(args)
         for k, leaf in enumerate(found):
             if type(leaf) is float and self.shapes[k] is None:
                 continue

@@ -17,9 +17,7 @@ __all__ = ["lane_by_lane"]
 def lane_by_lane(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: Any, reduce: str | None) -> Any:
     """Call a function at one lane after the other, on handles or plain numbers, and put the results together."""
     one, axes, lanes = lane_signature(name, args, in_axes)
-    leaves: list[Any] = []
-    for position, nesting in zip(one.positions, one.nestings):
-        leaves += nesting.leaves_of(args[position], f"{name}: argument {position}")
+    leaves = one.taken_apart(args)
     results = [f(*one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)]
     if not results:
         return _of_no_lanes(f(*one.build(list(map(_zeros, one.shapes)))), reduce)

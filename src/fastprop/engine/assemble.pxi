@@ -81,7 +81,7 @@ cdef class Layout:
     cdef int32_t[::1] next_spare    # slot -> another one
     cdef int32_t[::1] here          # the operands at work
     cdef int32_t[::1] slots
-    cdef int32_t inputs, constants, runs, base, time, trash
+    cdef int32_t inputs, constants, runs, base, trash
     cdef dict outsider_number       # run -> the number of the caller's own gate
     cdef bint lanes, gradient, recycling
 

@@ -12,7 +12,8 @@ from fastprop.engine.kernels cimport (
     ABSOLUTE, ADD, DIVIDE, EXP, LOGSUMEXP, MAX, MAXIMUM, MIN, MINIMUM, MULTIPLY, NEGATIVE, POSITIVE, RECIPROCAL, RELU,
     SQRT, SQUARE, STRONG_MULTIPLY, SUBTRACT, WHERE, kernel,
 )
-from fastprop.engine.program cimport *
+from fastprop.engine.instructions cimport *
+from fastprop.engine.program cimport Program
 
 cdef enum:
     WIDE = 8            # from so many gates on, a run of sums is taken operand after operand, not gate after gate
@@ -340,11 +341,9 @@ cdef class Assembler(Layout):
             found.append(self.slot_of(x))
         program.outputs = np.array(found, np.int32)
         found = []
-        origins = []
         for x in draft.guards:
             found.append(self.slot_of(x))
-            origins.append(-1 if x < draft.inputs else draft.origin[x - draft.inputs])
-        program.guards, program.origins = np.array(found, np.int32), np.array(origins, np.int32)
+        program.guards = np.array(found, np.int32)
         program.expected = draft.expected
         program.uniform, program.wanted = np.asarray(self.uniform), np.asarray(self.wanted)
         return program

@@ -3,7 +3,7 @@ from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, PyObject
 from libc.stdint cimport int32_t
 
 from fastprop.engine.nodes cimport NONE, Link
-from fastprop.engine.program cimport BOTH, EITHER, EQUAL, HELD, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL
+from fastprop.engine.instructions cimport BOTH, EITHER, EQUAL, HELD, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL
 from fastprop.engine.tape cimport check_fresh, current_home, make_room, operand_of
 from fastprop.engine.tracing cimport Trace, traced_home
 from fastprop.engine.unit cimport Unit, append, captured, owned

@@ -19,6 +19,10 @@ cdef class Draft:
 
 cdef class Writer:
     cdef Draft draft
+    cdef uint8_t[::1] old_opcode        # of the draft that is written anew
+    cdef int32_t[::1] old_first
+    cdef int32_t[::1] old_operand
+    cdef int32_t[::1] old_origin
     cdef uint8_t[::1] opcode
     cdef int32_t[::1] first
     cdef int32_t[::1] operand
@@ -35,4 +39,5 @@ cdef class Writer:
     cdef int32_t constant(self, double value) except? 0
     cdef int room(self, Py_ssize_t gates, Py_ssize_t operands) except -1
     cdef int32_t gate(self, int opcode, const int32_t* operand, Py_ssize_t n, int32_t origin) except? -2147483647
+    cdef int32_t copy(self, Py_ssize_t i, int32_t[::1] moved) except? -2147483647
     cdef Draft finish(self, int32_t[::1] moved)

@@ -8,29 +8,14 @@ import numpy as np
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcmp
 
+from fastprop.engine.instructions cimport (
+    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, NEITHER, HELD, PRODUCTS, TOTAL, OUTSIDE,
+)
 from fastprop.engine.kernels cimport kernel
 from fastprop.engine.nodes cimport BLOCK, ELEMENT, INPUT, NONE, POOLED, Nodes
 from fastprop.engine.tracing cimport Trace
 
 from fastprop.engine import kernels
-
-cdef extern from *:
-    """
-    #include <executor/program.h>
-    """
-    enum:
-        FIRST_EXTRA
-        LESS
-        LESS_EQUAL
-        EQUAL
-        NOT_EQUAL
-        BOTH
-        EITHER
-        NEITHER
-        HELD
-        PRODUCTS
-        TOTAL
-        OUTSIDE
 
 EXTRA_NAMES = {
     LESS: "less", LESS_EQUAL: "less_equal", EQUAL: "equal", NOT_EQUAL: "not_equal", BOTH: "both", EITHER: "either",
@@ -96,6 +81,8 @@ cdef class Writer:
 
     def __init__(self, Draft draft, Py_ssize_t gates, Py_ssize_t operands, keep_constants=True):
         self.draft = draft
+        self.old_opcode, self.old_first = draft.opcode, draft.first
+        self.old_operand, self.old_origin = draft.operand, draft.origin
         self.payload = {}
         self.places = {}
         self.constants = []
@@ -157,6 +144,21 @@ cdef class Writer:
         self.gates += 1
         self.first[self.gates] = <int32_t>self.operands
         return <int32_t>(self.draft.inputs + self.gates - 1)
+
+    cdef int32_t copy(self, Py_ssize_t i, int32_t[::1] moved) except? -2147483647:
+        """Write a gate of the old draft as it is; `moved` says what stands for the gates before it now."""
+        cdef int32_t begin = self.old_first[i], inputs = self.draft.inputs, x, made
+        cdef Py_ssize_t n = self.old_first[i + 1] - begin, k
+        self.room(1, n)
+        for k in range(n):
+            x = self.old_operand[begin + k]
+            self.operand[self.operands + k] = moved[x - inputs] if x >= inputs else x
+        made = self.gate(
+            self.old_opcode[i], &self.operand[self.operands] if n > 0 else NULL, n, self.old_origin[i]
+        )
+        if self.old_opcode[i] == OUTSIDE:
+            self.payload[made - inputs] = self.draft.payload[i]
+        return made
 
     cdef Draft finish(self, int32_t[::1] moved):
         """The new draft; `moved` says for each gate of the old one what stands for it now."""

@@ -9,7 +9,8 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-from fastprop.engine.program cimport PRODUCT, Coming, Executor, Program, Space, Stream, executor
+from fastprop.engine.instructions cimport PRODUCT, Coming, Executor, Space, Stream
+from fastprop.engine.program cimport Program, executor
 from fastprop.engine.replay cimport Memory
 
 cdef extern from *:

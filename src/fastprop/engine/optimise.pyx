@@ -13,28 +13,15 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from fastprop.engine.draft cimport Draft, Writer
+from fastprop.engine.instructions cimport (
+    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, HELD, PRODUCTS, TOTAL, OUTSIDE,
+)
 from fastprop.engine.kernels cimport (
     ADD, DOT, MAXIMUM, MEAN, MINIMUM, MULTIPLY, DIVIDE, POSITIVE, POWER, PROD, RECIPROCAL, SQUARE, SUM,
     WHERE, Kernel, kernel,
 )
 
-cdef extern from *:
-    """
-    #include <executor/program.h>
-    """
-    enum:
-        FIRST_EXTRA
-        LESS
-        LESS_EQUAL
-        EQUAL
-        NOT_EQUAL
-        BOTH
-        EITHER
-        NEITHER
-        HELD
-        PRODUCTS
-        TOTAL
-        OUTSIDE
+from fastprop.engine.draft import translate
 
 cdef enum:
     NEAR = 16           # places near its newest operand that a gate is looked for at
@@ -60,16 +47,15 @@ cdef Draft rewrite(Draft draft, rewriting rule):
         most = max(most, first[i + 1] - first[i])
     cdef int32_t[::1] here = np.empty(most, np.int32)
     for i in range(n):
+        if opcode[i] == OUTSIDE:
+            moved[i] = writer.copy(i, moved)
+            continue
         length = first[i + 1] - first[i]
         for j in range(length):
             here[j] = operand[first[i] + j]
             if here[j] >= inputs:
                 here[j] = moved[here[j] - inputs]
-        if opcode[i] == OUTSIDE:
-            moved[i] = writer.gate(OUTSIDE, &here[0], length, origin[i])
-            writer.payload[moved[i] - inputs] = draft.payload[i]
-        else:
-            moved[i] = rule(writer, opcode[i], &here[0], length, origin[i])
+        moved[i] = rule(writer, opcode[i], &here[0], length, origin[i])
     return writer.finish(moved)
 
 
@@ -221,15 +207,14 @@ def merge(Draft draft):
     cdef int32_t[::1] here = np.empty(most, np.int32)
     cdef Writer writer = Writer(draft, n, operand.shape[0])
     for i in range(n):
+        if opcode[i] == OUTSIDE:
+            moved[i] = writer.copy(i, moved)
+            continue
         length = first[i + 1] - first[i]
         for j in range(length):
             here[j] = operand[first[i] + j]
             if here[j] >= inputs:
                 here[j] = moved[here[j] - inputs]
-        if opcode[i] == OUTSIDE:
-            moved[i] = writer.gate(OUTSIDE, &here[0], length, origin[i])
-            writer.payload[moved[i] - inputs] = draft.payload[i]
-            continue
         place = place_of(writer, &table[0], size, opcode[i], &here[0], length)
         twin = table[place]
         if twin >= 0:
@@ -339,27 +324,12 @@ def needed_gates(Draft draft, roots):
 def keep(Draft draft, kept):
     """Return a draft of some of the gates, of which the others need none."""
     cdef uint8_t[::1] needed = np.ascontiguousarray(kept, np.uint8)
-    cdef uint8_t[::1] opcode = draft.opcode
-    cdef int32_t[::1] first = draft.first
-    cdef int32_t[::1] operand = draft.operand
-    cdef int32_t[::1] origin = draft.origin
-    cdef Py_ssize_t n = len(draft)
-    cdef Py_ssize_t i
-    cdef int32_t j, inputs = draft.inputs
+    cdef Py_ssize_t n = len(draft), i
     cdef int32_t[::1] moved = np.zeros(max(n, 1), np.int32)
-    cdef Writer writer = Writer(draft, n, operand.shape[0])
+    cdef Writer writer = Writer(draft, n, draft.operand.shape[0])
     for i in range(n):
         if needed[i]:
-            for j in range(first[i], first[i + 1]):
-                writer.operand[writer.operands + j - first[i]] = (
-                    moved[operand[j] - inputs] if operand[j] >= inputs else operand[j]
-                )
-            moved[i] = writer.gate(
-                opcode[i], &writer.operand[writer.operands] if first[i + 1] > first[i] else NULL,
-                first[i + 1] - first[i], origin[i]
-            )
-            if opcode[i] == OUTSIDE:
-                writer.payload[moved[i] - inputs] = draft.payload[i]
+            moved[i] = writer.copy(i, moved)
     return writer.finish(moved)
 
 
@@ -408,17 +378,7 @@ def combine(Draft draft):
                     here[j] = here[2 * j]
                 moved[i] = writer.gate(TOTAL, here, length, origin[i])
                 continue
-        writer.room(1, first[i + 1] - first[i])
-        for j in range(first[i], first[i + 1]):
-            writer.operand[writer.operands + j - first[i]] = (
-                moved[operand[j] - inputs] if operand[j] >= inputs else operand[j]
-            )
-        moved[i] = writer.gate(
-            opcode[i], &writer.operand[writer.operands] if first[i + 1] > first[i] else NULL,
-            first[i + 1] - first[i], origin[i]
-        )
-        if opcode[i] == OUTSIDE:
-            writer.payload[moved[i] - inputs] = draft.payload[i]
+        moved[i] = writer.copy(i, moved)
     return writer.finish(moved)
 
 
@@ -524,20 +484,15 @@ cdef Draft without(Draft draft, gone, border):
     cdef Py_ssize_t n = len(draft)
     cdef int32_t inputs = draft.inputs
     left = np.flatnonzero(np.asarray(gone) == 0)
-    moved = np.zeros(n, np.int32)
+    moved = np.zeros(max(n, 1), np.int32)
     moved[left] = inputs + len(border) + np.arange(len(left), dtype=np.int32)
     moved[border] = inputs + np.arange(len(border), dtype=np.int32)
     lengths = np.diff(draft.first)
     kept = np.repeat(np.asarray(gone) == 0, lengths)
     first = np.zeros(len(left) + 1, np.int32)
     np.cumsum(lengths[left], out=first[1:])
-    renamed = []
-    for operands in (draft.operand[kept], draft.outputs, draft.guards):
-        result = np.array(operands, np.int32)
-        gates = result >= inputs
-        result[gates] = moved[result[gates] - inputs]
-        renamed.append(result)
     return draft.replace(
-        inputs=inputs + len(border), opcode=draft.opcode[left], first=first, operand=renamed[0],
-        origin=draft.origin[left], outputs=renamed[1], guards=renamed[2],
+        inputs=inputs + len(border), opcode=draft.opcode[left], first=first,
+        operand=translate(draft.operand[kept], inputs, moved), origin=draft.origin[left],
+        outputs=translate(draft.outputs, inputs, moved), guards=translate(draft.guards, inputs, moved),
     )

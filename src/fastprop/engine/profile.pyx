@@ -3,7 +3,8 @@ import numpy as np
 
 from libc.stdint cimport int32_t, int64_t
 
-from fastprop.engine.program cimport Stream, sweeping
+from fastprop.engine.instructions cimport Stream
+from fastprop.engine.program cimport sweeping
 from fastprop.engine.replay cimport PointRun
 
 from fastprop.engine.program import PULL_NAMES, STEP_NAMES

@@ -6,6 +6,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
+from fastprop.engine.instructions cimport CHAIN_ADD, CHAIN_MULTIPLY, LIST_PRODUCTS, LIST_TOTAL, Point
 from fastprop.engine.kernels cimport STRONG_MULTIPLY, kernel
 
 from fastprop.engine.draft import NAMES
@@ -85,7 +86,6 @@ cdef class Program:
         stream.operand = self.operand
         stream.index = self.index
         stream.point = POINTS
-        stream.ticks = NULL
         return 0
 
     cdef int settle(self) except -1:

@@ -1,7 +1,8 @@
 """PointRun: a program at one point."""
 from libc.stdint cimport int32_t
 
-from fastprop.engine.program cimport Executor, Program, Space, Stream
+from fastprop.engine.instructions cimport Executor, Space, Stream
+from fastprop.engine.program cimport Program
 
 
 cdef struct Copy:               # numbers of a caller's array, side by side

@@ -9,18 +9,10 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport qsort
 
 from fastprop.engine.draft cimport Draft
+from fastprop.engine.instructions cimport OUTSIDE
 from fastprop.engine.kernels cimport ADD, MULTIPLY
 
 from fastprop.engine.draft import translate
-
-cdef extern from *:
-    """
-    #include <executor/program.h>
-    """
-    enum:
-        OUTSIDE
-        CHAIN_ADD
-        CHAIN_MULTIPLY
 
 cdef enum:
     WINDOW = 8192       # gates that are put in order together: a wider window gives longer runs and more cache misses

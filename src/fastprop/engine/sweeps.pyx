@@ -10,7 +10,7 @@ from fastprop.engine.kernels cimport POSITIVE, kernel
 from fastprop.engine.nodes cimport (
     BLOCK, ELEMENT, INPUT, NONE, POOLED, Leaf, Link, Nodes, block_number, sweep_forward,
 )
-from fastprop.engine.program cimport FIRST_EXTRA
+from fastprop.engine.instructions cimport FIRST_EXTRA
 from fastprop.engine.tape cimport (
     Tape, attach, begin_sweep, check_fresh, end_sweep, make_room, operand_of, pull_down,
 )

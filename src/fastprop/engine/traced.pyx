@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t
 
 from fastprop.engine.kernels cimport POSITIVE
 from fastprop.engine.nodes cimport INPUT, NONE, POOLED, Link, Nodes
-from fastprop.engine.program cimport OUTSIDE
+from fastprop.engine.instructions cimport OUTSIDE
 from fastprop.engine.tape cimport make_room, operand_of
 from fastprop.engine.tracing cimport Trace
 from fastprop.engine.unit cimport Unit, append, apply_kernel, are_single, captured, owned

@@ -103,7 +103,6 @@ typedef struct {
     const Operand *operand;
     const int32_t *index;
     const Point *point; /* by opcode */
-    uint64_t *ticks;    /* per opcode, or NULL: nobody looks */
 } Stream;
 
 typedef struct { /* rows of callers' arrays that will be needed soon: a few lines of them are asked for at every instruction */

@@ -154,44 +154,9 @@ INLINE vec absolute(vec x) { return (vec)((ivec)x & INT64_MAX); }
 
 INLINE vecf absolutef(vecf x) { return (vecf)((ivecf)x & INT32_MAX); }
 
-INLINE vec copysign_(vec size, vec sign) { return (vec)(((ivec)size & INT64_MAX) | ((ivec)sign & INT64_MIN)); }
-
-INLINE vecf copysign_f(vecf size, vecf sign) {
-    return (vecf)(((ivecf)size & INT32_MAX) | ((ivecf)sign & INT32_MIN));
-}
-
-/* A primitive of one, two or three parts, part by part. */
-#define LIFT_ONE(name, primitive)                                                                                     \
-    INLINE vec name(vec x) {                                                                                          \
-        pieces from = {x}, to;                                                                                        \
-        FOR_PARTS(i) to.parts[i] = primitive(from.parts[i]);                                                          \
-        return to.whole;                                                                                              \
-    }
-LIFT_ONE(square_root, root)
-LIFT_ONE(floor_, floor_part)
-LIFT_ONE(ceil_, ceil_part)
-LIFT_ONE(trunc_, trunc_part)
-LIFT_ONE(nearest, nearest_part)
-
-/* x * y + z, rounded once where the build has an fma. */
-INLINE vec fused(vec x, vec y, vec z) {
-    pieces a = {x}, b = {y}, c = {z}, to;
-    FOR_PARTS(i) to.parts[i] = fused_part(a.parts[i], b.parts[i], c.parts[i]);
-    return to.whole;
-}
-
-/* The product of two, and its rounding error. */
-INLINE vec two_product(vec x, vec y, vec *low) {
-    pieces a = {x}, b = {y}, high, error;
-    FOR_PARTS(i) high.parts[i] = two_product_part(a.parts[i], b.parts[i], &error.parts[i]);
-    *low = error.whole;
-    return high.whole;
-}
-
-/* x * 2**k for an integer k up to 2044 in magnitude, right also into the subnormals. */
-INLINE vec scaled(vec x, vec k) {
-    pieces a = {x}, b = {k}, to;
-    FOR_PARTS(i) to.parts[i] = scale(a.parts[i], b.parts[i]);
+INLINE vec square_root(vec x) {
+    pieces from = {x}, to;
+    FOR_PARTS(i) to.parts[i] = root(from.parts[i]);
     return to.whole;
 }
 
@@ -211,10 +176,6 @@ COMPARISON(is_less, <)
 COMPARISON(is_at_most, <=)
 COMPARISON(is_equal, ==)
 COMPARISON(is_other, !=)
-
-INLINE ivec is_nan(vec x) { return is_other(x, x); }
-
-INLINE ivecf is_nanf(vecf x) { return is_otherf(x, x); }
 
 /* 16 floats as twice 8 doubles, and back, rounded. */
 INLINE void widen(vecf x, vec *low, vec *high) {

@@ -1,0 +1,97 @@
+"""The instructions of a program, and what an executor is: executor/program.h, for Cython."""
+from libc.stdint cimport int32_t, uint8_t
+
+cdef extern from * nogil:
+    """
+    #include <executor/program.h>
+    """
+    enum Place:
+        CONTIGUOUS
+        BROADCAST
+        GATHER
+    enum Mode:
+        ASSIGN
+        ADD_TO
+    enum Extra:
+        FIRST_EXTRA
+        LESS
+        LESS_EQUAL
+        EQUAL
+        NOT_EQUAL
+        BOTH
+        EITHER
+        NEITHER
+        HELD
+        PRODUCTS
+        TOTAL
+        LIST_PRODUCTS
+        LIST_TOTAL
+        CHAIN_ADD
+        CHAIN_MULTIPLY
+        OUTSIDE
+        EXTRA_END
+    enum Pull:
+        CLEAR
+        PASS
+        NEGATE
+        PRODUCT
+        TWICE
+        QUOTIENT
+        DIVISOR
+        ROOT
+        INVERSE
+        RECTIFIED
+        MAGNITUDE
+        LARGER
+        SMALLER
+        CHOSEN
+        UNCHOSEN
+        LIST_PASS
+        LIST_PRODUCT
+        CHAIN_PASS
+        CHAIN_PRODUCT
+        OUTSIDE_PULL
+        PULL_END
+    ctypedef struct Operand:
+        int32_t start
+        uint8_t place
+        uint8_t mode
+    ctypedef struct Instruction:
+        uint8_t opcode
+        uint8_t strong
+        int32_t count
+        int32_t arity
+        int32_t result
+        int32_t saved
+        int32_t operand
+    ctypedef struct Point:
+        int arity
+        void* one
+        void* two
+        void* three
+        void* many
+    ctypedef struct Stream:
+        const Instruction* instruction
+        Py_ssize_t length
+        const Operand* operand
+        const int32_t* index
+        const Point* point
+    ctypedef struct Coming:
+        char** row
+        Py_ssize_t rows
+        Py_ssize_t reads
+        Py_ssize_t begin
+        Py_ssize_t end
+        Py_ssize_t now
+        Py_ssize_t at_once
+    ctypedef struct Space:
+        void* base
+        void** row
+        void* scratch
+        Py_ssize_t width
+        Coming* coming
+        int past_cache
+    ctypedef struct Executor:
+        const char* name
+        Py_ssize_t (*forward)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil
+        Py_ssize_t (*backward)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil

@@ -3,8 +3,7 @@
 FASTPROP_BUILD chooses the kind of build, which is compiled in as the string macro FASTPROP_BUILD_KIND:
 
 release (default)  fast: no bounds checks, every index proved when it is recorded
-check              AddressSanitizer and UndefinedBehaviorSanitizer, Cython's bounds checks, and the engine's own asserts
-                   (macro FASTPROP_CHECK=1; it is 0 in the other kinds)
+check              AddressSanitizer, UndefinedBehaviorSanitizer, bounds checks, the engine's asserts (FASTPROP_CHECK=1)
 coverage           line tracing, for coverage.py with Cython's plugin; the C file then lies beside its .pyx
 FASTPROP_ANNOTATE=1 writes Cython's annotated HTML beside the generated C, in build/.
 """
@@ -60,6 +59,7 @@ EXTENSIONS = [
         [str(source)],
         include_dirs=[numpy.get_include(), str(ENGINE)],
         define_macros=MACROS,
+        libraries=["m"],  # else old forms of exp and log are found
         depends=[stamp(), *map(str, ENGINE.glob("*/*.h"))],
         extra_compile_args=[*FLAGS[KIND], "-ffp-contract=off", *SETS.get(source.stem, "").split()],
         extra_link_args=[flag for flag in FLAGS[KIND] if flag.startswith("-fsanitize")],

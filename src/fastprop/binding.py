@@ -58,7 +58,8 @@ def refuse_overlap(outputs: Sequence[tuple[str, Any]], inputs: Sequence[tuple[st
         bounds.append((low, high, len(bounds), name, array))
     bounds.sort(key=lambda item: item[:3])
     for i, (_, high, number, name, array) in enumerate(bounds):
-        for low, _, other, another, its in bounds[i + 1 :]:
+        for j in range(i + 1, len(bounds)):
+            low, _, other, another, its = bounds[j]
             if low >= high:
                 break
             if min(number, other) < len(outputs) and np.shares_memory(array, its):

@@ -14,6 +14,7 @@ from fastprop.engine.kernels cimport (
 )
 from fastprop.engine.instructions cimport *
 from fastprop.engine.program cimport Program
+from fastprop.engine.words cimport write_words
 
 cdef enum:
     WIDE = 8            # from so many gates on, a run of sums is taken operand after operand, not gate after gate
@@ -177,24 +178,6 @@ cdef class Assembler(Layout):
         """Whether x is a varying input, in lanes, to which one gate alone brings its whole gradient."""
         return self.lanes and 0 <= x < self.inputs and not self.uniform[x] and self.uses[x] == 1
 
-    cdef bint pull_factors(self, int32_t r) except -1:
-        """Write the pulls on both factors of a product that is alone in its run as one instruction, or nothing."""
-        cdef int32_t first = self.first[self.run[r]], j
-        cdef Instruction* step
-        if self.lanes or self.size_of(self.base + r) != 1 or self.operand[first] == self.operand[first + 1]:
-            return False
-        if not self.is_active(self.operand[first]) or not self.is_active(self.operand[first + 1]):
-            return False
-        at = self.program.operands
-        for j in range(2):
-            self.here[0] = self.operand[first + j]
-            self.aim(1)
-            self.take(r, 1 - j)
-        step = self.program.write(&self.program.back)
-        step.opcode, step.count, step.arity, step.operand = PRODUCT, 1, 4, <int32_t>at
-        step.result, step.saved = self.adjoint[self.base + r], -1
-        return True
-
     cdef bint is_unity(self, int32_t r, int32_t j) except -1:
         """Whether the operands j of a run are all the constant 1."""
         cdef int32_t x = self.operand[self.first[self.run[r]] + j], i
@@ -315,7 +298,7 @@ cdef class Assembler(Layout):
                     self.pull_chain(r)
                 elif self.in_lists(r):
                     self.pull_list(r)
-                elif not (opcode == MULTIPLY and self.pull_factors(r)):
+                else:
                     for j in range(arity):
                         self.pull_operand(r, j)
                 self.leave(place)
@@ -377,4 +360,6 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
     if gradient:
         assembler.backward()
     program.settle()
+    if not lanes:
+        write_words(program)
     return program

@@ -2,13 +2,16 @@
 import numpy as np
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
+from fastprop.engine.instructions cimport HALT, Stream
+from fastprop.engine.program cimport Program
 from fastprop.engine.replay cimport PointRun
 
 
 cdef enum:
-    SHORT = 2000        # instructions
+    FEW = 16            # numbers that are copied one by one, as they were stored: else the copy waits for the stores
 
 
 cdef struct Copy:               # a caller's array, and the slots that it is copied from or to
@@ -29,7 +32,8 @@ cdef class BoundCall:
     cdef double* pulls
     cdef bint busy
     cdef bint backward
-    cdef bint short             # nothing that the executor leaves to others, and no look for Ctrl-C
+    cdef bint short             # the GIL is kept
+    cdef bint lone              # one pull is put, and nothing before it
     cdef list kept
     cdef object before          # called first, if not None: puts what is no array
     cdef object diverged        # called with the guard that does not hold
@@ -37,7 +41,11 @@ cdef class BoundCall:
     def __cinit__(self, PointRun run, list inputs, list values, list gradients, bint backward, before, diverged):
         cdef Py_ssize_t n = len(inputs) + len(values) + len(gradients), i
         self.run, self.before, self.diverged, self.backward = run, before, diverged, backward
-        self.short = run.ahead.length < SHORT and not run.program.outside
+        self.short = run.is_short()
+        self.lone = (
+            backward and run.program.outputs_count == 1 and run.program.seed[0] >= 0 and run.program.seed_assigned[0]
+            and run.program.prologue == 0
+        )
         self.kept = []
         self.copies = <Copy*>PyMem_Malloc(<size_t>(n + 1) * sizeof(Copy))
         self.pulls = <double*>PyMem_Malloc(<size_t>(run.program.outputs_count + 1) * sizeof(double))
@@ -63,11 +71,12 @@ cdef class BoundCall:
     cdef inline void copy(self, Copy* copy, bint into) noexcept nogil:
         cdef Py_ssize_t i, size = self.run.size
         cdef char* slot = <char*>self.run.space.base + copy.slot * size
-        if copy.count == 1 and size == 8:
-            if into:
-                memcpy(slot, copy.array, sizeof(double))       # at any alignment
-            else:
-                memcpy(copy.array, slot, sizeof(double))
+        if copy.count <= FEW and size == sizeof(double):
+            for i in range(copy.count):     # at any alignment
+                if into:
+                    memcpy(slot + i * sizeof(double), copy.array + i * copy.stride, sizeof(double))
+                else:
+                    memcpy(copy.array + i * copy.stride, slot + i * sizeof(double), sizeof(double))
             return
         if copy.stride == size:
             if into:
@@ -81,6 +90,22 @@ cdef class BoundCall:
             else:
                 memcpy(copy.array + i * copy.stride, slot + i * size, <size_t>size)
 
+    cdef inline int sweep(self, Stream* stream, const int32_t* words, Py_ssize_t begin) except -1:
+        """Run forward or backward: if it is short, by one call of the executor as a rule."""
+        cdef const int32_t* at = words + begin
+        if self.short:
+            at = self.run.run(stream, &self.run.space, at)
+            if at[0] == HALT:
+                return 0
+        return self.run.sweep(stream == &self.run.ahead, at - words)
+
+    cdef inline int pull(self) except -1:
+        cdef Program program = self.run.program
+        if not self.lone:
+            return self.run.pull(self.pulls)
+        self.run.put(program.seed[0], 1.0)
+        return self.sweep(&self.run.back, program.back_words.word, program.prologue_words)
+
     def __call__(self):
         """Run once."""
         cdef Py_ssize_t i, broken
@@ -92,10 +117,7 @@ cdef class BoundCall:
                 self.copy(&self.copies[i], True)
             if self.before is not None:
                 self.before(self.run)
-            if self.short:
-                self.run.executor.forward(&self.run.ahead, &self.run.space, 0, self.run.ahead.length, self.run.single)
-            else:
-                self.run.sweep(True, 0)
+            self.sweep(&self.run.ahead, self.run.program.ahead_words.word, 0)
             if self.run.program.guards_count:
                 broken = self.run.broken_guard()
                 if broken >= 0:
@@ -103,7 +125,7 @@ cdef class BoundCall:
             for i in range(self.inputs, self.inputs + self.values):
                 self.copy(&self.copies[i], False)
             if self.backward:
-                self.run.pull(self.pulls)
+                self.pull()
                 for i in range(self.inputs + self.values, self.inputs + self.values + self.gradients):
                     self.copy(&self.copies[i], False)
         finally:

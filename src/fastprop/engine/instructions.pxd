@@ -52,6 +52,46 @@ cdef extern from * nogil:
         CHAIN_PRODUCT
         OUTSIDE_PULL
         PULL_END
+    enum Action:
+        HALT
+        PAUSE
+        CALLER
+        RUNS
+        RUNS_BACK
+        ONE_SUM
+        ONE_PRODUCT
+        ONE_DIFFERENCE
+        ONE_QUOTIENT
+        ONE_NEGATIVE
+        ONE_SQUARE
+        ONE_ROOT
+        ONE_PRODUCT_AND_SUM
+        ONE_SUM_OF_TWO
+        ONE_SUM_OF_PRODUCTS
+        ONE_TOTAL
+        ONE_UNARY
+        ONE_BINARY
+        ONE_TERNARY
+        ONE_ROW
+        ONE_CLEAR
+        PULL_PASS
+        PULL_NEGATE
+        PULL_PRODUCT
+        PULL_TWICE
+        PULL_ROOT
+        PULL_QUOTIENT
+        PULL_DIVISOR
+        PULL_PASSES
+        PULL_PASS_AND_NEGATE
+        PULL_PRODUCTS
+        PULL_DIVISION
+        PULL_OTHER
+        FIRST_FROM_LAST
+        OTHER_FROM_LAST
+        PULL_FROM_LAST
+        SAME_PULL
+        ADDED
+        OTHER_ADDED
     ctypedef struct Operand:
         int32_t start
         uint8_t place
@@ -95,3 +135,5 @@ cdef extern from * nogil:
         const char* name
         Py_ssize_t (*forward)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil
         Py_ssize_t (*backward)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil
+        const int32_t* (*words)(const Stream*, const Space*, const int32_t*) noexcept nogil
+        const int32_t* (*words_single)(const Stream*, const Space*, const int32_t*) noexcept nogil

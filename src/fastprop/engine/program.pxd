@@ -13,9 +13,19 @@ cdef struct Code:               # instructions as they are written
     Py_ssize_t capacity
 
 
+cdef struct Words:              # steps of single gates, as they are written
+    int32_t* word
+    Py_ssize_t length
+    Py_ssize_t capacity
+    Py_ssize_t latest           # where the last step begins
+
+
 cdef class Program:
     cdef Code ahead             # forward
     cdef Code back              # backward
+    cdef Words ahead_words      # the same for one point
+    cdef Words back_words
+    cdef Py_ssize_t prologue_words      # where those begin that follow when the pulls are put
     cdef Operand* operand
     cdef Py_ssize_t operands
     cdef Py_ssize_t operand_capacity
@@ -51,6 +61,7 @@ cdef class Program:
     cdef Instruction* write(self, Code* code) except NULL
     cdef Py_ssize_t push_operand(self, int32_t start, int place, int mode) except -1
     cdef Py_ssize_t push_index(self, int32_t index) except -1
+    cdef int push_word(self, Words* words, int32_t word) except -1
     cdef int stream(self, Stream* stream, bint forward) except -1
     cdef str operand_text(self, Instruction step, int32_t arity)
 

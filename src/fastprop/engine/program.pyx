@@ -56,6 +56,8 @@ cdef class Program:
         PyMem_RawFree(self.back.instruction)
         PyMem_RawFree(self.operand)
         PyMem_RawFree(self.index)
+        PyMem_RawFree(self.ahead_words.word)
+        PyMem_RawFree(self.back_words.word)
 
     cdef Instruction* write(self, Code* code) except NULL:
         """A new instruction, all zero."""
@@ -77,6 +79,12 @@ cdef class Program:
         self.index[self.indices] = index
         self.indices += 1
         return self.indices - 1
+
+    cdef int push_word(self, Words* words, int32_t word) except -1:
+        grow(<void**>&words.word, &words.capacity, words.length + 1, sizeof(int32_t))
+        words.word[words.length] = word
+        words.length += 1
+        return 0
 
     cdef int stream(self, Stream* stream, bint forward) except -1:
         """What the executor sees of it, forward or backward."""
@@ -111,7 +119,8 @@ cdef class Program:
         """Bytes of the program itself."""
         return (
             (self.ahead.length + self.back.length) * <Py_ssize_t>sizeof(Instruction)
-            + self.operands * <Py_ssize_t>sizeof(Operand) + self.indices * <Py_ssize_t>sizeof(int32_t)
+            + self.operands * <Py_ssize_t>sizeof(Operand)
+            + (self.indices + self.ahead_words.length + self.back_words.length) * <Py_ssize_t>sizeof(int32_t)
             + self.constants.nbytes
         )
 

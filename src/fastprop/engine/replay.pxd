@@ -5,17 +5,13 @@ from fastprop.engine.instructions cimport Executor, Space, Stream
 from fastprop.engine.program cimport Program
 
 
-cdef struct Copy:               # numbers of a caller's array, side by side
-    char* array
-    Py_ssize_t count
-    Py_ssize_t slot
-    Py_ssize_t step             # in numbers
-
-
 cdef class Memory:
     cdef void* raw
     cdef char* start            # on a cache line
     cdef readonly Py_ssize_t nbytes
+
+
+ctypedef const int32_t* (*stepping)(const Stream*, const Space*, const int32_t*) noexcept nogil
 
 
 cdef class PointRun:
@@ -26,12 +22,14 @@ cdef class PointRun:
     cdef Stream back
     cdef Space space
     cdef const Executor* executor
+    cdef stepping run
     cdef bint busy
     cdef Py_ssize_t size        # of a number, in bytes
     cdef public object outside  # called with (payload, run, forward) for what the executor leaves to its caller
 
     cdef double get(self, Py_ssize_t slot) noexcept
     cdef void put(self, Py_ssize_t slot, double value) noexcept
+    cdef bint is_short(self) noexcept
     cdef int sweep(self, bint forward, Py_ssize_t begin) except -1
     cdef Py_ssize_t broken_guard(self) noexcept
     cdef int pull(self, const double* pulls) except -1

@@ -6,11 +6,11 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
-from fastprop.engine.program cimport Program, executor, sweeping
+from fastprop.engine.instructions cimport CALLER, HALT
+from fastprop.engine.program cimport Program, executor
 
 cdef enum:
     SHORT = 2000        # instructions that are run without letting go of the GIL
-    PATIENCE = 100000   # instructions between two looks for Ctrl-C
 
 
 cdef class Memory:
@@ -40,6 +40,7 @@ cdef class PointRun:
         self.outside = outside
         self.size = 4 if single else 8
         self.executor = executor()
+        self.run = self.executor.words_single if single else self.executor.words
         self.memory = Memory((program.slots + 16 + 64) * self.size + (program.scratch + 64) * 8)
         self.space.base = self.memory.start
         self.space.row = NULL
@@ -59,24 +60,28 @@ cdef class PointRun:
         else:
             (<double*>self.space.base)[slot] = value
 
+    cdef bint is_short(self) noexcept:
+        """Whether it is run without letting go of the GIL."""
+        return self.ahead.length < SHORT and self.back.length < SHORT
+
     cdef int sweep(self, bint forward, Py_ssize_t begin) except -1:
-        """Run the instructions from one on, with looks for Ctrl-C in a long program."""
+        """Run the steps from a word on, with looks for Ctrl-C in a long program."""
         cdef Stream* stream = &self.ahead if forward else &self.back
-        cdef Py_ssize_t at = begin, end, length = stream.length
-        cdef bint short = length - begin < SHORT
-        cdef sweeping run = self.executor.forward if forward else self.executor.backward
-        while at < length:
-            end = length if short else min(length, at + PATIENCE)
-            if short:
-                at = run(stream, &self.space, at, end, self.single)
+        cdef const int32_t* at = (self.program.ahead_words.word if forward else self.program.back_words.word) + begin
+        while True:
+            if self.is_short():
+                at = self.run(stream, &self.space, at)
             else:
                 with nogil:
-                    at = run(stream, &self.space, at, end, self.single)
+                    at = self.run(stream, &self.space, at)
                 PyErr_CheckSignals()
-            if at < end:
-                self.outside(self.program.outside[stream.instruction[at].count], self, forward)
+            if at[0] == HALT:
+                return 0
+            if at[0] == CALLER:
+                self.outside(self.program.outside[at[1]], self, forward)
+                at += 2
+            else:
                 at += 1
-        return 0
 
     cdef Py_ssize_t broken_guard(self) noexcept:
         """The first guard that came out otherwise than when it was recorded, or -1."""
@@ -91,11 +96,11 @@ cdef class PointRun:
         cdef const int32_t* seed = self.program.seed
         cdef Py_ssize_t k
         if self.program.prologue:
-            self.executor.backward(&self.back, &self.space, 0, self.program.prologue, self.single)
+            self.sweep(False, 0)
         for k in range(self.program.outputs_count):
             if seed[k] >= 0:
                 self.put(seed[k], pulls[k] + (0.0 if self.program.seed_assigned[k] else self.get(seed[k])))
-        return self.sweep(False, self.program.prologue)
+        return self.sweep(False, self.program.prologue_words)
 
     # for Python
 

@@ -11,3 +11,4 @@
 #include "executor/gate.h"
 #include "executor/lanes.h"
 #include "executor/point.h"
+#include "executor/words.h"

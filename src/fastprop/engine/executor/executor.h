@@ -59,6 +59,6 @@ static ptrdiff_t run_backward(const Stream *stream, const Space *space, ptrdiff_
     return single ? backward_pointf(stream, space, begin, end) : backward_point(stream, space, begin, end);
 }
 
-static const Executor EXECUTOR = {INSTRUCTION_SET, run_forward, run_backward};
+static const Executor EXECUTOR = {INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf};
 
 #endif

@@ -156,28 +156,10 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
         REAL *first = m.scratch, *second = first + n, *third = second + n;
         switch (opcode) {
         case ADD:
-            if (n == 1)
-                *value = base[o[0].start] + base[o[1].start];
-            else
-                NAME(run_arithmetic)(&m, ADD, o, n, value);
-            break;
         case SUBTRACT:
-            if (n == 1)
-                *value = base[o[0].start] - base[o[1].start];
-            else
-                NAME(run_arithmetic)(&m, SUBTRACT, o, n, value);
-            break;
         case MULTIPLY:
-            if (n == 1)
-                *value = base[o[0].start] * base[o[1].start];
-            else
-                NAME(run_arithmetic)(&m, MULTIPLY, o, n, value);
-            break;
         case DIVIDE:
-            if (n == 1)
-                *value = base[o[0].start] / base[o[1].start];
-            else
-                NAME(run_arithmetic)(&m, DIVIDE, o, n, value);
+            NAME(run_arithmetic)(&m, opcode, o, n, value);
             break;
         case LIST_PRODUCTS:
             NAME(list_products)(base, stream->index + o->start, step, value);
@@ -200,18 +182,6 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
             break;
         case OUTSIDE:
             return step - stream->instruction;
-        case SQUARE:
-            if (n == 1)
-                *value = base[o->start] * base[o->start];
-            else
-                NAME(simple)(SQUARE, n, NAME(fetch)(&m, o, n, first), value);
-            break;
-        case NEGATIVE:
-            if (n == 1)
-                *value = -base[o->start];
-            else
-                NAME(simple)(NEGATIVE, n, NAME(fetch)(&m, o, n, first), value);
-            break;
         default: {
             const REAL *x = NAME(fetch)(&m, o, n, first);
             const REAL *y = arity > 1 ? NAME(fetch)(&m, o + 1, n, second) : NULL;
@@ -333,27 +303,17 @@ static void NAME(run_pull)(const NAME(Machine) *m, const Instruction *step, cons
     }
 }
 
-INLINE void NAME(arrive)(REAL *base, const Operand *target, REAL brought) {
-    REAL *at = base + target->start;
-    *at = target->mode == ADD_TO ? *at + brought : brought;
+/* By whole stores of several sizes: what is read from a masked one soon after would be waited for. */
+static void NAME(clear)(REAL *start, ptrdiff_t n) {
+    for (; n >= COUNT; n -= COUNT, start += COUNT)
+        memset(start, 0, COUNT * sizeof(REAL));
+    for (ptrdiff_t half = COUNT / 2; half > 0; half /= 2)
+        if (n >= half) {
+            memset(start, 0, (size_t)half * sizeof(REAL));
+            n -= half;
+            start += half;
+        }
 }
-
-INLINE void NAME(clear)(REAL *start, ptrdiff_t n) {
-    if (n > 16)
-        memset(start, 0, (size_t)n * sizeof(REAL));
-    else
-        for (ptrdiff_t i = 0; i < n; i++)
-            ((volatile REAL *)start)[i] = 0; /* one by one: as they will be read */
-}
-
-/* A pull on one number, as run_pull would do it. */
-#define ONE(KIND, brought)                                                                                              \
-    case KIND:                                                                                                         \
-        if (step->count == 1)                                                                                          \
-            NAME(arrive)(base, o, brought);                                                                            \
-        else                                                                                                           \
-            NAME(run_pull)(&m, step, o, pull);                                                                         \
-        break;
 
 /* Backward operands: the target, then u, then w, as the kind of pull wants them. */
 static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
@@ -378,20 +338,6 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
             break;
         case OUTSIDE_PULL:
             return step - stream->instruction;
-        case PRODUCT: /* with four operands the pull on the other factor, too */
-            if (step->count != 1) {
-                NAME(run_pull)(&m, step, o, pull);
-                break;
-            }
-            NAME(arrive)(base, o, NAME(brought)(*pull, base[o[1].start], step->strong));
-            if (step->arity == 4)
-                NAME(arrive)(base, o + 2, NAME(brought)(*pull, base[o[3].start], 0));
-            break;
-            ONE(PASS, *pull)
-            ONE(NEGATE, -*pull)
-            ONE(TWICE, NAME(brought)(*pull, base[o[1].start] + base[o[1].start], 0))
-            ONE(DIVISOR, *pull == 0 ? 0 : -(*pull * (base[o[2].start] / base[o[1].start])))
-            ONE(INVERSE, *pull == 0 ? 0 : -(*pull * base[o[1].start] * base[o[1].start]))
         default:
             NAME(run_pull)(&m, step, o, pull);
         }

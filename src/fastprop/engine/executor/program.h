@@ -83,6 +83,48 @@ enum Pull {
     PULL_END,
 };
 
+/* Steps of single gates at one point: words, of which the first is one of these, then slots (see words.h). Where the first
+   operand, or another, is what the step before has left, FROM_LAST and the like are added to the action. */
+enum Action {
+    HALT,
+    PAUSE,       /* the caller may look whether it is interrupted */
+    CALLER,      /* number: a gate that is the caller's */
+    RUNS,        /* begin, end: instructions forward */
+    RUNS_BACK,   /* the same backward */
+    ONE_SUM,     /* result, x, y */
+    ONE_PRODUCT = ONE_SUM + 2,
+    ONE_DIFFERENCE = ONE_PRODUCT + 2,
+    ONE_QUOTIENT = ONE_DIFFERENCE + 3,
+    ONE_NEGATIVE = ONE_QUOTIENT + 3, /* result, x */
+    ONE_SQUARE = ONE_NEGATIVE + 2,
+    ONE_ROOT = ONE_SQUARE + 2,
+    ONE_PRODUCT_AND_SUM = ONE_ROOT + 2,          /* result, x, y, z: x*y + z */
+    ONE_SUM_OF_TWO = ONE_PRODUCT_AND_SUM + 3,    /* result, x, y, z, w: x*y + z*w */
+    ONE_SUM_OF_PRODUCTS = ONE_SUM_OF_TWO + 3,    /* result, pairs, x, y, z, w, … */
+    ONE_TOTAL,                                   /* result, terms, x, y, … */
+    ONE_UNARY,                                   /* opcode, result, x, saved: by its scalar kernel */
+    ONE_BINARY,                                  /* opcode, result, x, y, saved */
+    ONE_TERNARY,                                 /* opcode, result, x, y, z, saved */
+    ONE_ROW,                                     /* opcode, arity, result, x, y, z, count, saved: by its loop */
+    ONE_CLEAR,                                   /* start, count */
+    PULL_PASS,                                   /* target, pull */
+    PULL_NEGATE = PULL_PASS + 6,
+    PULL_PRODUCT = PULL_NEGATE + 6,              /* target, pull, u */
+    PULL_TWICE = PULL_PRODUCT + 6,
+    PULL_ROOT = PULL_TWICE + 6,
+    PULL_QUOTIENT = PULL_ROOT + 6,               /* target, pull, u, w */
+    PULL_DIVISOR = PULL_QUOTIENT + 6,
+    PULL_PASSES = PULL_DIVISOR + 6,              /* target, pull, target: two at once */
+    PULL_PASS_AND_NEGATE = PULL_PASSES + 12,
+    PULL_PRODUCTS = PULL_PASS_AND_NEGATE + 12,   /* target, pull, u, target, u */
+    PULL_DIVISION = PULL_PRODUCTS + 12,          /* target, pull, u, w, target */
+    PULL_OTHER = PULL_DIVISION + 12,             /* kind, strong, mode, target, pull, u, w */
+    ACTIONS,
+};
+
+enum { FIRST_FROM_LAST = 1, OTHER_FROM_LAST = 2 }; /* of gates */
+enum { PULL_FROM_LAST = 1, SAME_PULL = 2, ADDED = 3, OTHER_ADDED = 6 }; /* of pulls; ADDED to what is at the target */
+
 typedef double (*unary_point)(double, double *);
 typedef double (*binary_point)(double, double, double *, double *);
 typedef double (*ternary_point)(double, double, double, double *, double *, double *);
@@ -129,6 +171,9 @@ typedef struct { /* what one instruction set offers */
     /* From instruction `begin` to `end`; returns where it stopped: at `end`, or at an instruction for the caller. */
     ptrdiff_t (*forward)(const Stream *, const Space *, ptrdiff_t begin, ptrdiff_t end, int single);
     ptrdiff_t (*backward)(const Stream *, const Space *, ptrdiff_t begin, ptrdiff_t end, int single);
+    /* One point: from a word on until HALT, PAUSE or CALLER, whose place is returned. */
+    const int32_t *(*words)(const Stream *, const Space *, const int32_t *at);
+    const int32_t *(*words_single)(const Stream *, const Space *, const int32_t *at);
 } Executor;
 
 #endif

@@ -124,6 +124,7 @@ cdef extern from * nogil:
         Py_ssize_t end
         Py_ssize_t now
         Py_ssize_t at_once
+        Coming* then
     ctypedef struct Space:
         void* base
         void** row

@@ -9,28 +9,35 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-from fastprop.engine.instructions cimport PRODUCT, Coming, Executor, Space, Stream
+from fastprop.engine.instructions cimport PRODUCT, Coming, Executor, Instruction, Space, Stream
+from fastprop.engine.kernels cimport EXP
 from fastprop.engine.program cimport Program, executor
 from fastprop.engine.replay cimport Memory
 
 cdef extern from *:
     """
     #include <executor/rows.h>
+
+    static Py_ssize_t following(Py_ssize_t *number) { return __atomic_fetch_add(number, 1, __ATOMIC_RELAXED); }
     """
+    Py_ssize_t following(Py_ssize_t* number) noexcept nogil
     enum:
         SUM_BYTES
     void fill_row(void* row, Py_ssize_t n, double number, int single) noexcept nogil
     void add_row(void* row, Py_ssize_t n, const void* other, int single) noexcept nogil
     void add_up_row(void* sums, Py_ssize_t n, const void* row, int single) noexcept nogil
     double total_of(const void* sums, int single) noexcept nogil
+    void publish() noexcept nogil
 
 cdef enum:
-    STRANDS = 32            # at most
+    STRANDS = 32            # at most, of sums
+    FINEST = 256            # strands at most where nothing is summed up: the finer, the less threads wait at the end
     PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C
     CACHE = 2500000         # bytes that the rows of a block may take; half of them, at most, are at work together
     FORESEEN = 1 << 16      # bytes of the next block's inputs that are fetched into the cache beforehand
     PAST_CACHE = 1 << 25    # bytes of gradients from which on no cache keeps them
-    WIDEST = 256
+    WIDEST = 512
+    WIDEST_STREAMED = 256   # where gradients go past the cache: their rows and the foreseen inputs want the nearest one
     NARROWEST = 64
 
 
@@ -100,11 +107,13 @@ cdef class LanesRun:
         self.size = 4 if single else 8
         self.sums_values = sums_values
         self.executor = executor()
-        self.width = WIDEST
+        self.once = np.zeros(program.inputs + 1, np.uint8)
+        for i in range(program.back.length):
+            if program.back.instruction[i].saved == 0 and program.back.instruction[i].opcode == PRODUCT:
+                self.once[program.operand[program.back.instruction[i].operand].start - program.adjoints] = 1
+        self.width = WIDEST_STREAMED if np.any(self.once) else WIDEST
         while self.width > NARROWEST and (program.slots * self.width * self.size > CACHE or self.width >= 2 * lanes):
             self.width //= 2
-        blocks = (lanes + self.width - 1) // self.width
-        self.strands = min(blocks, <Py_ssize_t>STRANDS)
         self.table = Memory((2 * program.inputs + 2 * outputs + 1) * <Py_ssize_t>sizeof(Column))
         self.input = <Column*>self.table.start
         self.gradient = self.input + program.inputs
@@ -114,14 +123,12 @@ cdef class LanesRun:
         for i, value in enumerate(program.constants.tolist()):
             self.set_number(program.inputs + i, value)
         self.uniform, self.wanted = program.uniform, program.wanted
-        self.once = np.zeros(program.inputs + 1, np.uint8)
-        for i in range(program.back.length):
-            if program.back.instruction[i].saved == 0 and program.back.instruction[i].opcode == PRODUCT:
-                self.once[program.operand[program.back.instruction[i].operand].start - program.adjoints] = 1
         self.summed_inputs = 0
         for i in range(program.inputs):
             self.summed_inputs += self.uniform[i] and self.wanted[i]
         rows = (self.summed_inputs if program.gradient else 0) + (outputs if sums_values else 0)
+        blocks = (lanes + self.width - 1) // self.width
+        self.strands = min(blocks, <Py_ssize_t>(STRANDS if rows else FINEST))
         self.sums = Memory(self.strands * rows * <Py_ssize_t>SUM_BYTES)
         self.inputs_kept = []
         self.benches = []
@@ -249,9 +256,7 @@ cdef class LanesRun:
             move(row + k * self.size, at, self.single)
 
     cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil:
-        cdef Py_ssize_t k
-        for k in range(count, self.width):
-            memcpy(row + k * self.size, row + (count - 1) * self.size, <size_t>self.size)
+        fill_row(row + count * self.size, self.width - count, self.number(row + (count - 1) * self.size), self.single)
 
     cdef void scatter(self, const char* row, Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         cdef Py_ssize_t k
@@ -380,7 +385,8 @@ cdef class LanesRun:
     cdef int list_streams(self, Bench bench) noexcept nogil:
         """List the callers' arrays that are read and written block after block: the inputs, then the others."""
         cdef char** row = <char**>bench.addresses.start
-        cdef Py_ssize_t i, n = 0
+        cdef Py_ssize_t i, n = 0, pieces = self.width * self.size // 512
+        cdef Instruction step
         for i in range(self.program.inputs):
             if not self.uniform[i] and self.is_whole(&self.input[i], self.width):
                 row[n] = self.input[i].data
@@ -389,8 +395,9 @@ cdef class LanesRun:
         bench.space.past_cache = self.streamed_bytes() > PAST_CACHE
         bench.chances = bench.ahead.length
         for i in range(bench.ahead.length):
-            if bench.ahead.instruction[i].arity == 1 and bench.ahead.instruction[i].saved >= 0:
-                bench.chances += self.width * self.size // 256      # one per piece of a gate that takes long
+            step = bench.ahead.instruction[i]
+            if step.arity == 1 and (step.saved >= 0 or step.opcode == EXP):
+                bench.chances += pieces     # one per piece of a gate that takes long
         for i in range(self.program.outputs_count):
             if self.is_whole(&self.value[i], self.width):
                 row[n] = self.value[i].data
@@ -416,11 +423,18 @@ cdef class LanesRun:
         return self.once[i] and ((<size_t>column.data + <size_t>(self.lead * self.size)) & 63) == 0
 
     cdef void foresee(self, Bench bench, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-        """Say what is coming: forward, what this block still needs; backward, the next one's first inputs."""
+        """Say what is coming: forward, what this block still needs; backward, the next one's first inputs.
+
+        Those too forward where gradients go past the cache: that keeps the way to memory busy backward.
+        """
         cdef Py_ssize_t row_bytes = self.width * self.size
         cdef Py_ssize_t first = min(bench.reads, FORESEEN // row_bytes)
         self.expect(&bench.soon, bench, first, bench.streams, begin, end, bench.chances)
         self.expect(&bench.next, bench, 0, first, end, min(end + self.width, self.lanes), bench.back.length)
+        if bench.space.past_cache and first == bench.reads:
+            bench.soon.then = &bench.next
+            bench.soon.at_once = self.at_once(bench.soon.rows + bench.next.rows, bench.chances)
+            bench.next.at_once = bench.soon.at_once
 
     cdef void expect(
         self, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end,
@@ -431,7 +445,12 @@ cdef class LanesRun:
         coming.reads = bench.reads - first
         coming.begin = coming.now = begin * self.size
         coming.end = end * self.size
-        coming.at_once = coming.rows * self.width * self.size // max(chances, <Py_ssize_t>1) + 1
+        coming.at_once = self.at_once(coming.rows, chances)
+        coming.then = NULL
+
+    cdef inline Py_ssize_t at_once(self, Py_ssize_t rows, Py_ssize_t chances) noexcept nogil:
+        """How much of so many rows to ask for at every chance, in bytes: whole lines."""
+        return (rows * self.width * self.size // max(chances, <Py_ssize_t>1) // 64 + 1) * 64
 
     cdef inline double number(self, const char* at) noexcept nogil:
         cdef double number = 0.0
@@ -455,7 +474,7 @@ cdef class LanesRun:
         cdef Py_ssize_t i = slot - self.program.adjoints
         return 0 <= i < self.program.inputs and self.uniform[i] != 0
 
-    cdef int strand(self, Bench bench, Py_ssize_t strand, bint backward, bint main) except -1:
+    cdef int strand(self, Bench bench, Py_ssize_t strand, bint backward, bint main) except -1 nogil:
         """Run the blocks of a strand in order."""
         cdef Py_ssize_t blocks = (self.lanes - self.lead + self.width - 1) // self.width + (self.lead > 0)
         cdef Py_ssize_t at = strand * blocks // self.strands
@@ -468,18 +487,17 @@ cdef class LanesRun:
             if self.program.gradient and self.uniform[i] and self.wanted[i]:
                 bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, k)
                 k += 1
-        self.fetch_repeated(bench)
-        self.list_streams(bench)
         while at < end and not self.stopped:
             stop = min(end, at + patience)
-            with nogil:
-                while at < stop:
-                    if not self.block(bench, strand, self.begin_of(at), self.begin_of(at + 1), backward):
-                        self.stopped = True
-                        break
-                    at += 1
+            while at < stop:
+                if not self.block(bench, strand, self.begin_of(at), self.begin_of(at + 1), backward):
+                    self.stopped = True
+                    break
+                at += 1
+            publish()
             if main:
-                PyErr_CheckSignals()
+                with gil:
+                    PyErr_CheckSignals()
         return 0
 
     def work(self, bint backward, bint main=True):
@@ -488,10 +506,13 @@ cdef class LanesRun:
         cdef Py_ssize_t mine
         bench = self.benches.pop() if self.benches else self.new_bench()
         try:
-            while self.next_strand < self.strands and not self.stopped:
-                mine = self.next_strand
-                self.next_strand += 1
-                self.strand(bench, mine, backward, main)
+            self.fetch_repeated(bench)
+            self.list_streams(bench)
+            with nogil:     # also between strands: threads that wait for each other there lose a tenth
+                mine = following(&self.next_strand)
+                while mine < self.strands and not self.stopped:
+                    self.strand(bench, mine, backward, main)
+                    mine = following(&self.next_strand)
         except BaseException:
             self.stopped = True
             raise

@@ -3,6 +3,7 @@
 #include "executor/loops.h"
 #include "executor/pulls.h"
 #include "executor/terms.h"
+#include "executor/pairs.h"
 #undef GET
 #undef PUT
 #undef LOOP

@@ -59,10 +59,11 @@ static void NAME(unary_row)(
     const NAME(unary_loop) loop = NAME(unary_loops)[opcode];
     if (opcode == EXP)
         saved = NULL; /* its partial is its value */
-    for (ptrdiff_t i = 0; i < m->width; i += 4 * COUNT) {
+    const ptrdiff_t piece = m->width < 8 * COUNT ? m->width : 8 * COUNT;
+    for (ptrdiff_t i = 0; i < m->width; i += piece) {
         if (coming != NULL)
             ask_for_some(coming);
-        loop(4 * COUNT, x + i, value + i, saved == NULL ? NULL : saved + i);
+        loop(piece, x + i, value + i, saved == NULL ? NULL : saved + i);
     }
 }
 
@@ -135,6 +136,35 @@ static void NAME(pull_number)(
     }
 }
 
+/* Whether a product may be written past the cache. */
+static int NAME(may_stream)(const NAME(Lanes) *m, const Space *space, const Instruction *step, const Operand *target) {
+    return space->past_cache && step->saved == 0 && ((uintptr_t)m->row[target->start] & (LINE - 1)) == 0;
+}
+
+/* Run this pull and the next one together, if they are one pull that goes to two rows; otherwise 0. */
+static int NAME(pull_pair)(const NAME(Lanes) *m, const Stream *stream, const Space *space, const Instruction *step) {
+    const Instruction *next = step + 1;
+    const Operand *x = stream->operand + step->operand, *y = stream->operand + next->operand;
+    if (next->result != step->result || next->opcode != PRODUCT || step->strong || next->strong)
+        return 0;
+    if (x->place == BROADCAST || y->place == BROADCAST || y[1].place == BROADCAST)
+        return 0;
+    const REAL *pull = m->row[step->result], *w = m->row[y[1].start];
+    REAL *to_x = m->row[x->start], *to_y = m->row[y->start];
+    const int add_x = x->mode == ADD_TO, add_y = y->mode == ADD_TO;
+    if (step->opcode == PASS && add_x && add_y)
+        NAME(pull_and_product)(m->width, pull, to_x, w, to_y);
+    else if (step->opcode != PRODUCT || x[1].place == BROADCAST)
+        return 0;
+    else if (NAME(may_stream)(m, space, step, x) && NAME(may_stream)(m, space, next, y))
+        NAME(stream_two)(m->width, pull, m->row[x[1].start], to_x, w, to_y);
+    else
+        NAME(pull_two)(m->width, pull, m->row[x[1].start], to_x, add_x, w, to_y, add_y);
+    if (space->coming != NULL)
+        ask_for_some(space->coming);
+    return 1;
+}
+
 /* Backward operands: the target, then u, then w, as the kind of pull wants them. */
 static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
     const NAME(Lanes) m = {(REAL **)space->row, space->scratch, space->width};
@@ -152,6 +182,11 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
         }
         if (step->opcode == OUTSIDE_PULL)
             return at;
+        if (at + 1 < end && (step->opcode == PRODUCT || step->opcode == PASS) &&
+            NAME(pull_pair)(&m, stream, space, step)) {
+            at++;
+            continue;
+        }
         REAL *target = m.row[operand->start];
         const int add = operand->mode == ADD_TO;
         const int one_u = step->arity > 1 && operand[1].place == BROADCAST;
@@ -163,15 +198,12 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
             w = NAME(whole_row)(&m, operand + 2, second);
         if (operand->place == BROADCAST)
             NAME(pull_number)(&m, step, pull, u, w, one_u, target, third);
-        else if (step->opcode == PRODUCT && step->saved == 0 && space->past_cache && !one_u && !step->strong &&
-                 ((uintptr_t)target & (LINE - 1)) == 0)
+        else if (step->opcode == PRODUCT && !one_u && !step->strong && NAME(may_stream)(&m, space, step, operand))
             NAME(stream_product)(n, pull, u, target);
         else if (step->opcode == PRODUCT)
             NAME(pull_product)(n, step->strong, pull, u, one_u, target, add);
         else
             NAME(pull_other)(step->opcode, n, pull, u, w, target, add);
     }
-    if (space->past_cache)
-        _mm_sfence(); /* other threads see it all */
     return end;
 }

@@ -147,7 +147,7 @@ typedef struct {
     const Point *point; /* by opcode */
 } Stream;
 
-typedef struct { /* rows of callers' arrays that will be needed soon: a few lines of them are asked for at every instruction */
+typedef struct Coming { /* rows of callers' arrays that are needed soon: every instruction asks for a few lines of them */
     char **row;      /* where it is in the first block */
     ptrdiff_t rows;  /* that are left */
     ptrdiff_t reads; /* so many of them are read, the others written */
@@ -155,6 +155,7 @@ typedef struct { /* rows of callers' arrays that will be needed soon: a few line
     ptrdiff_t end;
     ptrdiff_t now;
     ptrdiff_t at_once; /* bytes per instruction */
+    struct Coming *then; /* what is asked for when these have been; or NULL */
 } Coming;
 
 typedef struct { /* one use of a program by one thread */

@@ -80,16 +80,13 @@ static void NAME(pull_other)(
 #undef U
 #undef W
 
-/* pull * u, past the cache: `target` begins on a cache line. */
-static void NAME(stream_product)(ptrdiff_t n, const REAL *pull, const REAL *u, REAL *target) {
-    for (ptrdiff_t i = 0; i < n; i += COUNT) {
-        const VEC g = NAME(load)(pull + i);
-        union {
-            VEC whole;
-            part parts[PARTS];
-        } brought = {NAME(strong)(g, g * NAME(load)(u + i))};
-        FOR_PARTS(p) stream_part((char *)(target + i) + p * PART_BYTES, brought.parts[p]);
-    }
+/* Store past the cache, to an address that is a multiple of a line. */
+INLINE void NAME(stream)(REAL *target, VEC whole) {
+    union {
+        VEC whole;
+        part parts[PARTS];
+    } x = {whole};
+    FOR_PARTS(p) stream_part((char *)target + p * PART_BYTES, x.parts[p]);
 }
 
 /* ---- pulls on what is one number for all lanes: added up, lane i to total[i % COUNT]; n is a multiple of 4 COUNT ---- */

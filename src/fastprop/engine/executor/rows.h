@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <immintrin.h>
 
 enum { SUM_BYTES = 64 }; /* of the partial sums of one sum: number k is added to sum k modulo their count */
 
@@ -61,5 +62,8 @@ static double total_of(const void *sums, int single) {
         total += single ? (double)((const float *)sums)[s] : ((const double *)sums)[s];
     return total;
 }
+
+/* Let other threads see what was written past the cache. */
+static void publish(void) { _mm_sfence(); }
 
 #endif

@@ -6,14 +6,14 @@
 #include "exponential.h"
 
 INLINE part sigmoid_lanes(part x, part *dx) {
-    part q = exp_part(-magnitude(x)), d = 1.0 + q, inverse = inverse_of(d, q - (d - 1.0)), other = q * inverse;
+    part q = exp_of_negative(-magnitude(x)), d = 1.0 + q, inverse = inverse_of(d, q - (d - 1.0)), other = q * inverse;
     *dx = other * inverse;
     return choose(less(x, spread(0.0)), other, inverse);
 }
 
 /* max(x, 0) + log(1 + q) with q = exp(-a). */
 INLINE part softplus_lanes(part x, part *dx) {
-    part q = exp_part(-magnitude(x)), d = 1.0 + q, inverse = inverse_of(d, q - (d - 1.0));
+    part q = exp_of_negative(-magnitude(x)), d = 1.0 + q, inverse = inverse_of(d, q - (d - 1.0));
     *dx = choose(less(x, spread(0.0)), q * inverse, inverse);
     return larger(spread(0.0), x) + log1p_of_unit(q);
 }

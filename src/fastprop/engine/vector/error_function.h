@@ -34,15 +34,16 @@ static const double TAIL[TAIL_TERMS] = {
     -8.44952889053656e-10, -9.489411336081945e-08, -4.1869366486883515e-09, 1.1915907631527907e-08,
     1.3841477660936555e-09, -5.264689599757261e-10};
 
-/* exp(-rate * x * x) without its 2**k, to a unit, for rate 1 or 1/2: the rounding of x * x is put back. */
+/* exp(-rate * x * x) without its 2**k, to a unit, for rate 1 or 1/2 and x up to 37 or 52: the rounding of x * x is put
+   back. */
 INLINE part gaussian(part x, double rate, part *k) {
     part low, square = two_product_part(x, x, &low);
-    return 1.0 + exp_reduced(-rate * square, -rate * low, k);
+    return 1.0 + exp_bounded(-rate * square, -rate * low, k);
 }
 
 /* height * exp(-rate * x * x). */
 INLINE part bell(part x, double rate, double height, double height_low) {
-    part k, power = gaussian(smaller(spread(60.0), magnitude(x)), rate, &k);
+    part k, power = gaussian(smaller(spread(rate == 1.0 ? 37.0 : 52.0), magnitude(x)), rate, &k);
     return scale(fused_part(power, spread(height), power * height_low), k);
 }
 

@@ -39,10 +39,9 @@ static const double LOG_SERIES[LOG_TERMS] = {
 INLINE part exp_bounded(part x, part low, part *k) {
     part whole = fused_part(x, spread(LOG2_E), spread(INTEGRAL)) - INTEGRAL;
     part high = fused_part(whole, spread(-LN2_HEAD), x); /* exact */
-    part tail = whole * LN2_TAIL - low;
-    part r = high - tail, r_low = (high - r) - tail;
+    part r = high - (whole * LN2_TAIL - low); /* to half a unit of ln(2) / 2 */
     *k = whole;
-    return r + fused_part(r * r, polynomial(r, EXP_SERIES, EXP_TERMS), r_low);
+    return fused_part(r * r, polynomial(r, EXP_SERIES, EXP_TERMS), r);
 }
 
 /* The same for any x, infinities included; k is then at most 2020 in magnitude. */
@@ -52,6 +51,12 @@ INLINE part exp_reduced(part x, part low, part *k) {
 
 INLINE part exp_part(part x) {
     part k, fraction = exp_reduced(x, spread(0.0), &k);
+    return scale(1.0 + fraction, k);
+}
+
+/* For x up to 0. */
+INLINE part exp_of_negative(part x) {
+    part k, fraction = exp_bounded(larger(spread(-1400.0), x), spread(0.0), &k);
     return scale(1.0 + fraction, k);
 }
 

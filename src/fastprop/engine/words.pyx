@@ -17,6 +17,7 @@ cdef enum:
     SHORT = 4               # gates: a run that is taken apart
     LISTED = 16             # operands: a list that is taken apart
     CLEARED = 64            # slots that are not cleared at once, in the hope that something is assigned to them
+    FORESEEN = 1000         # instructions: in a longer program a processor does not remember which step follows
     ROW = 64                # gates: a run of a gate of one operand that is a step
     ALONE = 3               # gates: a run that is taken apart, of gates that take long
     PATIENCE = 200000       # gates between two pauses
@@ -33,11 +34,18 @@ cdef class Writer:
     cdef uint8_t[::1] unclear   # by slot: it counts as zero, though nothing has been put there
     cdef list ranges            # where such slots are
     cdef Py_ssize_t worked      # gates since the last pause
+    cdef int32_t short          # how long what is taken apart may be
+    cdef int32_t alone
+    cdef int32_t listed
 
     def __init__(self, Program program):
         self.program = program
         self.unclear = np.zeros(program.slots + 1, np.uint8)
         self.ranges = []
+        cdef bint foreseen = program.ahead.length + program.back.length <= FORESEEN
+        self.short = SHORT if foreseen else 1
+        self.alone = ALONE if foreseen else 1
+        self.listed = LISTED if foreseen else 0
         self.forget()
 
     cdef int forget(self) noexcept:
@@ -119,9 +127,9 @@ cdef class Writer:
         cdef int opcode = step.opcode
         cdef int32_t k, n = step.count
         if opcode == LIST_PRODUCTS or opcode == LIST_TOTAL:
-            return self.lists(step, operand)
+            return step.count <= self.short and self.lists(step, operand)
         if opcode == CHAIN_ADD or opcode == CHAIN_MULTIPLY:
-            if n <= 2 * SHORT:
+            if n <= 2 * self.short:
                 opcode = ADD if opcode == CHAIN_ADD else MULTIPLY
                 for k in range(n):
                     self.gate_of_two(
@@ -131,15 +139,15 @@ cdef class Writer:
                 return True
             return False
         if is_arithmetic(opcode):
-            if n <= SHORT:
+            if n <= self.short:
                 for k in range(n):
                     self.gate_of_two(opcode, step.result + k, self.slot(operand, k), self.slot(operand + 1, k))
-            return n <= SHORT
+            return n <= self.short
         if opcode == NEGATIVE or opcode == SQUARE or opcode == SQRT:
-            if n <= SHORT:
+            if n <= self.short:
                 for k in range(n):
                     self.gate_of_one(opcode, step.result + k, self.slot(operand, k))
-            return n <= SHORT
+            return n <= self.short
         return self.any_gate(step, operand)
 
     cdef bint any_gate(self, const Instruction* step, const Operand* operand) except -1:
@@ -148,7 +156,7 @@ cdef class Writer:
         cdef int32_t j, k
         if is_list(opcode):
             return False
-        if opcode < FIRST_EXTRA and step.count <= (ALONE if arity == 1 else 1) and not is_quicker_in_rows(opcode):
+        if opcode < FIRST_EXTRA and step.count <= (self.alone if arity == 1 else 1) and not is_quicker_in_rows(opcode):
             for k in range(step.count):
                 self.begin()
                 self.push_all((ONE_UNARY if arity == 1 else ONE_BINARY if arity == 2 else ONE_TERNARY, opcode))
@@ -275,13 +283,13 @@ cdef class Writer:
                 self.note_clear(step.result, step.count)
             return step.count <= CLEARED
         if kind == LIST_PRODUCT or kind == LIST_PASS:
-            if step.strong or step.arity > LISTED:
+            if step.strong or step.arity > self.listed:
                 return False
             return self.list_of_pulls(step, operand)
         if kind == CHAIN_PASS or kind == CHAIN_PRODUCT:
             return False
         if not step.strong and pulling(kind) >= 0:
-            if step.count <= SHORT:
+            if step.count <= self.short:
                 for k in range(step.count):
                     self.pull(
                         kind, self.slot(operand, k), ADD_TO if k and operand.place == BROADCAST else operand.mode,
@@ -289,7 +297,7 @@ cdef class Writer:
                         self.slot(operand + 1, k) if step.arity > 1 else NONE,
                         self.slot(operand + 2, k) if step.arity > 2 else NONE,
                     )
-            return step.count <= SHORT
+            return step.count <= self.short
         if step.count > 1:
             return False
         return self.pull_other(step, operand)

@@ -1,6 +1,7 @@
 """What all tests share: every test that asks for `engine` runs on the reference and on the compiled engine."""
 
 import gc
+import signal
 
 import pytest
 from hypothesis import settings
@@ -10,6 +11,8 @@ from fastprop import reference
 
 settings.register_profile("fastprop", deadline=None, database=None)
 settings.load_profile("fastprop")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in a shell's background, and children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ENGINES = {"reference": reference, "compiled": fastprop}
 

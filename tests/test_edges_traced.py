@@ -188,20 +188,6 @@ def test_a_trace_inside_of_a_trace():
     assert fp.trace(lambda x: fp.compile(lambda y: y * y)(x), 2.0)(3.0) == 9.0
 
 
-def test_a_gate_of_ones_own_is_refused():
-    class Square(fp.Gate):
-        def forward(self, x):
-            return x * x
-
-        def backward(self, pull, x):
-            return 2.0 * x * pull
-
-    assert Square()(3.0) == 9.0
-    for x in (1.0, np.ones(2)):
-        with pytest.raises(TypeError, match="gate of your own"):
-            fp.trace(lambda x: Square()(x), x)
-
-
 def test_an_exception_comes_out_unchanged_and_leaves_no_trace():
     class MineError(Exception):
         pass

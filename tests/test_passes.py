@@ -450,15 +450,24 @@ def test_summary_tells_of_every_pass_and_of_its_time():
     circuit = fp.trace(f, [1.0] * 9)
     head, title, *lines = circuit.summary().splitlines()
     assert head == repr(circuit)
-    assert title.split() == ["pass", "gates", "runs", "bytes", "ms"]
+    assert title.split() == ["pass", "gates", "runs", "slots", "bytes", "ms"]
     table = {line[:12].strip(): [float(x) for x in line[12:].split()] for line in lines[:-1]}
-    assert list(table) == ["as recorded", "expand", "fold", "merge", "drop", "combine", "schedule", "number"]
+    passes = ["expand", "fold", "merge", "drop", "combine", "schedule", "number"]
+    assert list(table) == ["as recorded", *passes, "assembled", "recycle"]
     assert table["as recorded"][0] == 7 and table["expand"][0] == 23
     assert table["merge"][0] == 21 and table["combine"][0] < 10 and table["schedule"][1] <= table["schedule"][0]
-    assert all(len(row) == 4 and row[3] >= 0.0 and row[2] > 0.0 for row in table.values())
+    assert all(len(row) == 5 and row[4] >= 0.0 and row[3] > 0.0 for row in table.values())
+    assert table["as recorded"][2] == 9 + 1 + 7 and table["recycle"][2] < table["assembled"][2]
     assert "instructions forward" in lines[-1] and "slots" in lines[-1] and "bytes" in lines[-1]
     shorter = fp.trace(f, [1.0] * 9, passes=("merge",)).summary()
-    assert "merge" in shorter and "fold" not in shorter and "schedule" not in shorter
+    assert "merge" in shorter and "fold" not in shorter and "schedule" not in shorter and "recycle" not in shorter
+
+
+def test_summary_tells_what_was_hoisted_for_lanes():
+    circuit = fp.trace(lambda x, w: fp.sin(fp.exp(w)) * x, 1.0, 0.5)
+    assert "hoist" not in circuit.summary()
+    circuit.batch(np.ones(5), 1.0, in_axes=(0, None))
+    assert "hoist: 2 gates once, 1 per lane" in circuit.summary()
 
 
 @pytest.mark.parametrize("passes", [(), PASSES], ids=str)

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastprop.binding import checked_output, per_argument, refuse_overlap
 from fastprop.engine.lanes import LanesRun
+from fastprop.engine.opaque import has_vmap
 from fastprop.engine.replay import PointRun
 from fastprop.nesting import LEAF
 from fastprop.plan import Plan
@@ -139,6 +140,8 @@ class LaneCall:
             self._set_input(i, x, bool(uniform[i]))
         self.wanted = [i for i in range(len(uniform)) if uniform[i] and wanted[i]]
         self.most_threads = 1 + lanes * max(len(plan.draft), 1) // THREAD_WORTHY
+        if self.program.outside:
+            self.most_threads = 1  # gates of the user's own take the lanes in order
 
     def _set_input(self, i: int, x: Any, uniform: bool) -> None:
         if isinstance(x, np.ndarray):
@@ -203,7 +206,7 @@ def _prepare(circuit: Any, args: Sequence[Any], in_axes: Any, name: str) -> tupl
                     f"{one.name(k)} has shape {given or ()} per lane, but the circuit was traced with {expected or ()}"
                 )
         raise ValueError(f"{name}: the arguments are not nested as those with which the circuit was recorded")
-    if circuit._plan.draft.payload:
+    if has_vmap(circuit._plan.draft):
         raise ValueError(f"{name} has a vmap in it and can't be batched as a circuit; use fp.compile(fp.vmap({name}))")
     return one, axes, lanes
 

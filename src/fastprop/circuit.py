@@ -160,7 +160,10 @@ class Circuit:
         return _restored, (self._recording, self._plan.passes)
 
     def summary(self) -> str:
-        """Return a table: gates, runs, bytes and time after every pass, and what the programs take.
+        """Return a table: gates, runs, slots, bytes and time after every pass, and what the program takes.
+
+        Of a draft every number is a slot. The rows "assembled" and "recycle" are of the program with its sweep
+        backward, before slots are used again and after; hoisting has a line for every kind of lanes that was run.
 
         Examples
         --------
@@ -197,6 +200,10 @@ class Circuit:
         found = profile(run, vector, np.ones(len(self._recording.draft.outputs)), repeats)
         self._release(run)
         return Profile(self.name, found)
+
+    def _own_gates(self) -> Any:
+        """Return what runs the gates of the user's own; None if there are none."""
+        return MapState(self, ()) if self._plan.draft.payload else None
 
     # inputs and outputs
 
@@ -237,7 +244,14 @@ class Circuit:
         if self._plan.draft.payload:
             state = MapState(self, leaves, wanted, gradient)
             run.outside = state
-        broken = run.forward(vector)
+        try:
+            broken = run.forward(vector)
+        except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
+            broken = self._plan.broken_guard(vector)
+            self._release(run)
+            if broken < 0:
+                raise
+            return run, state, broken
         if broken >= 0:
             self._release(run)
         return run, state, broken

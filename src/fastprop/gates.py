@@ -115,7 +115,13 @@ class Gate:
     ...         return pull * 3.0 * x * x
     >>> Cube()(2.0)
     8.0
+
+    A circuit calls it back: at one point with floats (or arrays, where operands are Arrays), in lanes one by one, in
+    order. If the class says ``vectorised = True``, it is called once for many lanes, with arrays whose first axis are
+    the lanes (constants stay as they are), and gives such arrays.
     """
+
+    vectorised = False
 
     @property
     def name(self) -> str:

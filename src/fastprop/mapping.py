@@ -10,6 +10,7 @@ import numpy as np
 
 from fastprop.batching import Columns, LaneCall, columns_of, lane_signature, scale_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.opaque import Opaque, ResultOf
 from fastprop.engine.traced import outside_gate
 from fastprop.engine.tracing import Trace, belongs
 from fastprop.engine.unit import Unit
@@ -75,13 +76,6 @@ class MapGate:
     def scale(self) -> float:
         """What a sum over the lanes is multiplied with."""
         return scale_of(self.reduce, self.lanes)
-
-
-class ResultOf:
-    """The payload of a gate that stands for a further output of a reduced vmap."""
-
-    def __init__(self, gate: MapGate, output: int):
-        self.gate, self.output = gate, output
 
 
 # Recording ------------------------------------------------------------------------------------------------------------
@@ -292,7 +286,7 @@ def _gradient_blocks(gate: MapGate, kind: Any, unit: Unit) -> Any:
 
 
 class MapState:
-    """Runs the vmaps of a circuit at one set of arguments; called for the gates that the executor leaves to others."""
+    """Runs what the executor leaves to others, at one set of arguments: vmaps, and gates of the user's own."""
 
     def __init__(self, circuit: Any, leaves: Sequence[Any], wanted: set[int] | None = None, gradient: bool = False):
         self.leaves = leaves
@@ -313,11 +307,28 @@ class MapState:
             else:
                 self._add_pull(payload.gate, payload.output, run.read(outsider.pull))
             return
+        if isinstance(payload, Opaque):
+            self._run_opaque(payload, outsider, run, forward)
+            return
         runner = _Runner(payload, lambda k: run.read(outsider.operands[k]), self.leaves, self._block_of)
         if forward:
             self._forward(payload, runner, run, outsider)
         else:
             self._backward(payload, runner, run, outsider)
+
+    def _run_opaque(self, gate: Opaque, outsider: Any, run: Any, forward: bool) -> None:
+        numbers = [run.read(slot) for slot in outsider.operands]
+        if forward:
+            self._sums[id(gate)] = gate.forward(numbers)
+            run.write(outsider.result, self._sums[id(gate)][0])
+            return
+        pulls = [0.0] * len(self._sums[id(gate)])
+        for k, pull in self._pulls.pop(id(gate), {}).items():
+            pulls[k] = pull
+        pulls[0] = run.read(outsider.pull)
+        for target, part in zip(outsider.targets, gate.backward(pulls, numbers)):
+            if target >= 0 and part != 0.0:
+                run.write(target, run.read(target) + part)
 
     def _block_of(self, gate: MapGate, j: int) -> Any:
         return self._blocks[id(gate)][j]
@@ -335,7 +346,7 @@ class MapState:
     def _is_wanted(self, source: tuple[Any, ...]) -> bool:
         return source[0] in ("unit", "units", "block") or (source[0] == "leaf" and source[1] in self.wanted)
 
-    def _add_pull(self, gate: MapGate, output: int, pull: Any) -> None:
+    def _add_pull(self, gate: Any, output: int, pull: Any) -> None:
         pulls = self._pulls.setdefault(id(gate), {})
         pulls[output] = pulls[output] + pull if output in pulls else pull
 

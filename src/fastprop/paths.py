@@ -134,7 +134,12 @@ class Paths:
             strangers = []
             for begin in range(0, len(waiting), CHUNK):
                 chunk = waiting[begin : begin + CHUNK]
-                strangers += selector.part(chunk, inputs, taken)
+                try:
+                    strangers += selector.part(chunk, inputs, taken)
+                except Exception:
+                    if not selector.draft.payload:
+                        raise
+                    return taken  # a gate of the user's own may fail in a lane that never reaches it: one by one, then
             waiting = np.array([], np.int64)
             if not strangers or self.full:
                 break
@@ -199,6 +204,7 @@ class _Selector:
         bits, place = np.unique(all_constants.view(np.int64), return_inverse=True)  # equal ones are one
         opcode, operand, origin, outputs = [], [], [], []
         first = [np.zeros(1, np.int64)]
+        payload: dict[int, Any] = {}
         gates = operands = numbers_before = 0
         for part, named in zip(parts, maps):
             constants = place[numbers_before : numbers_before + len(part.constants)]
@@ -207,6 +213,7 @@ class _Selector:
             first.append(part.first[1:].astype(np.int64) + operands)
             operand.append(_renamed(part.operand, part.inputs, named, inputs + gates, constants))
             outputs.append(_renamed(part.outputs, part.inputs, named, inputs + gates, constants))
+            payload.update({gates + i: what for i, what in part.payload.items()})
             gates += len(part)
             operands += len(part.operand)
             numbers_before += len(part.constants)
@@ -220,6 +227,7 @@ class _Selector:
             np.concatenate(outputs),
             [],
             [],
+            payload=payload,
         )
 
     def part(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,8 @@ class Plan:
     def __init__(self, recording: Recording, passes: tuple[str, ...]):
         self.recording, self.passes = recording, passes
         self.single = recording.dtype == np.float32
-        self.report: list[tuple[str, int, int, int, float]] = []  # pass, gates, runs, bytes, seconds
+        self.report: list[tuple[str, int, int, int, int, float]] = []  # pass, gates, runs, slots, bytes, seconds
+        self._hoisted: list[tuple[int, int, float]] = []  # gates that run once, those of every lane, seconds
         self._lock = threading.RLock()
         self._programs: dict[Any, Program] = {}
         self._lane_programs: dict[Any, tuple[Program, Program | None]] = {}
@@ -66,7 +68,8 @@ class Plan:
 
     def _note(self, name: str, draft: Draft, seconds: float) -> None:
         runs = len(draft) if draft.run is None else len(draft.run) - 1
-        self.report.append((name, len(draft), runs, draft.nbytes, seconds))
+        slots = draft.inputs + len(draft.constants) + len(draft)  # a number each
+        self.report.append((name, len(draft), runs, slots, draft.nbytes, seconds))
 
     def _in_order(self) -> Draft:
         """Return the draft in the order for one point."""
@@ -106,7 +109,9 @@ class Plan:
             if key not in self._lane_programs:
                 once, draft = None, self.draft
                 if "hoist" in self.passes and uniform.any():
+                    began = time.perf_counter()
                     once, draft = hoist(self.draft, uniform)
+                    self._hoisted.append((len(once), len(draft), time.perf_counter() - began))
                     more = np.ones(draft.inputs - self.draft.inputs, np.uint8)
                     uniform, wanted = np.concatenate([uniform, more]), np.concatenate([wanted, more])
                 if "combine" in self.passes:
@@ -133,6 +138,20 @@ class Plan:
         """Take a workspace back."""
         if len(self._spare[run.program.gradient]) < 16:
             self._spare[run.program.gradient].append(run)
+
+    def broken_guard(self, inputs: np.ndarray[Any, Any]) -> int:
+        """Return the first guard that comes out otherwise, or -1, of those before any that needs a gate outside."""
+        draft = self.recording.draft
+
+        def alone(count: int) -> Draft:
+            guards = draft.guards[:count]
+            found: Draft = drop(draft.replace(outputs=guards, guards=guards, expected=draft.expected[:count]))
+            return found
+
+        known = range(len(draft.guards) + 1)
+        count = bisect.bisect(known, False, key=lambda count: bool(alone(count).payload)) - 1
+        program = assemble(expand(alone(count)), gradient=False)
+        return int(PointRun(program, self.single).forward(inputs))
 
     def sides(self, guard: int, inputs: np.ndarray[Any, Any]) -> tuple[str, list[float]]:
         """Return the comparison of a guard and the values that it compares at some inputs."""
@@ -169,9 +188,24 @@ class Plan:
         )
 
     def summary(self) -> str:
-        """Return a table of the passes: gates, runs, bytes and time after each."""
+        """Return a table: gates, runs, slots, bytes and time as recorded and after each pass; programs below."""
         self.point(True)
-        lines = [f"{'pass':<12} {'gates':>10} {'runs':>10} {'bytes':>12} {'ms':>9}"]
-        for name, gates, runs, nbytes, seconds in self.report:
-            lines.append(f"{name:<12} {gates:>10} {runs:>10} {nbytes:>12} {seconds * 1e3:>9.3f}")
+        lines = [f"{'pass':<12} {'gates':>10} {'runs':>10} {'slots':>10} {'bytes':>12} {'ms':>9}"]
+        lines += [_row(*figures) for figures in [*self.report, *self._assembled()]]
+        lines += [f"hoist: {once} gates once, {n} per lane, {s * 1e3:.3f} ms" for once, n, s in self._hoisted]
         return "\n".join(lines)
+
+    def _assembled(self) -> Iterator[tuple[str, int, int, int, int, float]]:
+        """Yield the figures of the program forward and backward, whose slots are not used again, and are."""
+        draft = self._in_order()
+        for name, recycling in (("assembled", False), ("recycle", True)):
+            if recycling and name not in self.passes:
+                continue
+            began = time.perf_counter()
+            program = assemble(draft, recycling=recycling)
+            seconds = time.perf_counter() - began
+            yield name, len(draft), program.instructions[0], program.slots, program.nbytes, seconds
+
+
+def _row(name: str, gates: int, runs: int, slots: int, nbytes: int, seconds: float) -> str:
+    return f"{name:<12} {gates:>10} {runs:>10} {slots:>10} {nbytes:>12} {seconds * 1e3:>9.3f}"

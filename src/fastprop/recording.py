@@ -86,7 +86,9 @@ class Recording:
 
     def __getstate__(self) -> dict[str, Any]:
         if self.draft.payload:
-            raise TypeError(f"{self.name} has a vmap in it and can't be pickled: trace it where it is needed")
+            raise TypeError(
+                f"{self.name} has a vmap or a gate of your own in it and can't be pickled: trace it where it is needed"
+            )
         if self.captured:
             raise TypeError(
                 f"{self.name} captures leaves, which are read at every call, and can't be pickled: make them arguments"

@@ -17,7 +17,7 @@ from fastprop.blocks import ArrayFace
 from fastprop.engine.tracing import refuse
 from fastprop.gates import Gate, Row
 
-__all__ = ["Bundle", "LaneBlock", "apply_to_bundles", "object_array", "unwrapped"]
+__all__ = ["Bundle", "LaneBlock", "apply_to_bundles", "is_opaque", "numbers_of", "object_array", "unwrapped"]
 
 
 class Bundle(ArrayFace):
@@ -200,7 +200,7 @@ def _decided(index: Any) -> Any:
     return bool(index) if gates.is_condition(index) else index
 
 
-def _numbers_of(x: Any) -> Any:
+def numbers_of(x: Any) -> Any:
     """Return a block as an object array of Units and floats; a single number as it is."""
     if isinstance(x, Bundle):
         return x.numbers
@@ -224,7 +224,7 @@ def object_array(items: list[Any], shape: tuple[int, ...]) -> np.ndarray[Any, An
 
 def _elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
     """Apply a function number by number, with NumPy's broadcasting."""
-    numbers = [_numbers_of(x) for x in operands]
+    numbers = [numbers_of(x) for x in operands]
     shape = np.broadcast_shapes(*map(np.shape, numbers))
     if shape == ():
         return function(*numbers)
@@ -276,20 +276,21 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     if isinstance(gate, Row):
         return _elementwise(gate, operands)
     if type(gate) in _REDUCED:
-        return _reduce(_REDUCED[type(gate)], gate.axis, gate.keepdims, _numbers_of(operands[0]))
+        return _reduce(_REDUCED[type(gate)], gate.axis, gate.keepdims, numbers_of(operands[0]))
     if type(gate).__module__ == structure.__name__:
-        return _structural(gate, tuple(map(_numbers_of, operands)))
-    if isinstance(gate, Gate):
-        raise TypeError(
-            f"{gate.name} is a gate of your own, which a circuit can't hold; write it with fastprop's gates, or call "
-            "the function without trace or compile"
-        )
+        return _structural(gate, tuple(map(numbers_of, operands)))
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
+
+
+def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
+    """Whether a gate is the user's own, and applied to what is not lanes of a vmap."""
+    own = isinstance(gate, Gate) and type(gate).__module__ != structure.__name__
+    return own and not any(isinstance(x, LaneBlock) for x in operands)
 
 
 def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:
     """Record a gate on lanes as a vmap of it; of the reductions, those over the lanes."""
-    if isinstance(gate, Row):
+    if isinstance(gate, Row) or is_opaque(gate, ()):
         axes = [
             0 if isinstance(x, LaneBlock) or (np.shape(x) and np.shape(x)[0] == block.lanes) else None for x in operands
         ]

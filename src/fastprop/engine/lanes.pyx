@@ -11,8 +11,10 @@ from libc.string cimport memcpy, memset
 
 from fastprop.engine.instructions cimport PRODUCT, Coming, Executor, Instruction, Space, Stream
 from fastprop.engine.kernels cimport EXP
-from fastprop.engine.program cimport Program, executor
+from fastprop.engine.program cimport Program, executor, sweeping
 from fastprop.engine.replay cimport Memory
+
+from fastprop.engine.opaque import run_in_lanes
 
 cdef extern from *:
     """
@@ -67,6 +69,8 @@ cdef class Bench:
     cdef Coming next            # inputs of the next one
     cdef Stream ahead
     cdef Stream back
+    cdef readonly dict results  # of gates of the user's own in this block: columns
+    cdef readonly dict pulls    # on their further results
 
 
 cdef class LanesRun:
@@ -218,6 +222,7 @@ cdef class LanesRun:
             bench.space.row[i] = self.numbers.start + i * self.size
         program.stream(&bench.ahead, True)
         program.stream(&bench.back, False)
+        bench.results, bench.pulls = {}, {}
         bench.addresses = Memory((2 * program.inputs + len(program.outputs)) * <Py_ssize_t>sizeof(void*))
         return bench
 
@@ -358,29 +363,69 @@ cdef class LanesRun:
             block -= 1
         return max(<Py_ssize_t>0, min(self.lanes, self.lead + block * self.width))
 
-    cdef bint block(
+    cdef int block(
         self, Bench bench, Py_ssize_t strand, Py_ssize_t begin, Py_ssize_t end, bint backward
-    ) noexcept nogil:
-        """Run a block of lanes; False if a guard came out otherwise."""
+    ) except -1 nogil:
+        """Run a block of lanes; 0 if a guard came out otherwise."""
         cdef Py_ssize_t count = end - begin
         self.foresee(bench, begin, end)
         bench.space.coming = &bench.soon
         self.fetch(bench, begin, count)
         self.aim_outputs(bench, begin, count)
-        self.executor.forward(&bench.ahead, &bench.space, 0, bench.ahead.length, self.single)
+        self.sweep(bench, True, 0, bench.ahead.length, count)
         if self.program.guards_count and not self.guards_hold(bench, begin, count):
-            return False
+            return 0
         self.put_outputs(bench, strand, begin, count)
         if not backward:
-            return True
+            return 1
         bench.space.coming = &bench.next
         self.deliver(bench, begin, count, True)
         if self.program.prologue:
-            self.executor.backward(&bench.back, &bench.space, 0, self.program.prologue, self.single)
+            self.sweep(bench, False, 0, self.program.prologue, count)
         self.seed(bench, begin, count)
-        self.executor.backward(&bench.back, &bench.space, self.program.prologue, bench.back.length, self.single)
+        self.sweep(bench, False, self.program.prologue, bench.back.length, count)
         self.deliver(bench, begin, count, False)
-        return True
+        return 1
+
+    # gates of the user's own
+
+    cdef int sweep(
+        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t count
+    ) except -1 nogil:
+        """Run instructions of a block, and what is left to Python between them."""
+        cdef const Stream* stream = &bench.ahead if forward else &bench.back
+        cdef sweeping run = self.executor.forward if forward else self.executor.backward
+        while True:
+            at = run(stream, &bench.space, at, end, self.single)
+            if at >= end:
+                return 0
+            with gil:
+                run_in_lanes(self.program.outside[stream.instruction[at].count], self, bench, count, forward)
+            at += 1
+
+    def read(self, Bench bench, Py_ssize_t slot, Py_ssize_t count):
+        """Return a copy of the numbers at a slot: one per lane, or one for all."""
+        cdef char* row = <char*>bench.space.row[slot]
+        if slot < self.program.adjoints and self.is_number(slot):
+            return self.number(row)
+        found = np.empty(count, np.float32 if self.single else np.float64)
+        memcpy(<void*><size_t>found.ctypes.data, row, <size_t>(count * self.size))
+        return found
+
+    def write(self, Bench bench, Py_ssize_t slot, column):
+        """Put one number per lane at a slot."""
+        numbers = np.ascontiguousarray(column, np.float32 if self.single else np.float64)
+        memcpy(bench.space.row[slot], <void*><size_t>numbers.ctypes.data, <size_t>numbers.nbytes)
+        self.repeat_last(<char*>bench.space.row[slot], len(numbers))
+
+    def add(self, Bench bench, Py_ssize_t slot, column):
+        """Add a pull of one number per lane to what has arrived at a slot."""
+        numbers = np.ascontiguousarray(column, np.float32 if self.single else np.float64)
+        cdef void* row = bench.space.row[slot]
+        if self.is_sum(slot):
+            add_up_row(row, len(numbers), <void*><size_t>numbers.ctypes.data, self.single)
+        else:
+            add_row(row, len(numbers), <void*><size_t>numbers.ctypes.data, self.single)
 
     cdef int list_streams(self, Bench bench) noexcept nogil:
         """List the callers' arrays that are read and written block after block: the inputs, then the others."""

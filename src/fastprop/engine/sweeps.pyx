@@ -10,7 +10,7 @@ from fastprop.engine.kernels cimport POSITIVE, kernel
 from fastprop.engine.nodes cimport (
     BLOCK, ELEMENT, INPUT, NONE, POOLED, Leaf, Link, Nodes, block_number, sweep_forward,
 )
-from fastprop.engine.instructions cimport FIRST_EXTRA
+from fastprop.engine.instructions cimport FIRST_EXTRA, OUTSIDE
 from fastprop.engine.tape cimport (
     Tape, attach, begin_sweep, check_fresh, end_sweep, make_room, operand_of, pull_down,
 )
@@ -18,6 +18,7 @@ from fastprop.engine.unit cimport Unit, append, owned, pin
 
 from fastprop import gates
 from fastprop.blocks import as_block, as_float
+from fastprop.engine.opaque import differentiable
 from fastprop.structure import GetItem
 
 cdef list rows = list(gates.table.values())     # by opcode
@@ -237,6 +238,9 @@ cdef tuple gate_of(Tape tape, Py_ssize_t slot, dict handles):
     elif opcode == ELEMENT:
         array = handle_of(tape, operands[0], None, handles)
         return GetItem(tuple(map(int, np.unravel_index(nodes.operand[slot].second, array.shape)))), (array,)
+    elif opcode == POOLED | OUTSIDE:
+        gate = differentiable(tape.outsiders[slot])
+        kept.extend([0.0] * len(operands))
     elif opcode < POOLED:
         gate = rows[opcode]
         kept.append(nodes.partial[slot].first)

@@ -1,4 +1,4 @@
-"""What a trace records beside gates on numbers: gates on Arrays, stand-ins, gates of the caller's own."""
+"""What a trace records beside gates on numbers: gates on Arrays, stand-ins, the caller's and the user's own gates."""
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 
@@ -12,7 +12,9 @@ from fastprop.engine.unit cimport Unit, append, apply_kernel, are_single, captur
 from fastprop import gates
 from fastprop.blocks import prepare
 from fastprop.engine import kernels
-from fastprop.engine.bundle import apply_to_bundles, unwrapped
+from fastprop.engine.bundle import Bundle, apply_to_bundles, is_opaque, numbers_of, object_array, unwrapped
+from fastprop.engine.opaque import Opaque, ResultOf
+from fastprop.engine.tape import current_tape
 
 cdef set rows = set(gates.table.values())
 
@@ -25,7 +27,25 @@ def apply_traced(gate, tuple operands, dict options):
     prepared, flat = prepare(gate, operands, options)
     if prepared in rows and are_single(flat):
         return apply_kernel(kernels.opcode_of[prepared.name], list(flat))
+    if is_opaque(prepared, flat):
+        return apply_opaque(prepared, flat)
     return apply_to_bundles(prepared, flat)
+
+
+def apply_opaque(gate, tuple operands):
+    """Record a gate of the user's own: one gate of the caller's for every number of its value."""
+    trace = current_tape()
+    opaque = Opaque(gate, list(map(numbers_of, operands)))
+    given = []
+    for unit in opaque.units:
+        given.append(unit._recorded)
+    results = opaque.forward(given)
+    units = []
+    for k, value in enumerate(results):
+        units.append(outside_gate(trace, opaque.units if k == 0 else units[:1], value))
+        trace.outsiders[units[k]._slot] = opaque if k == 0 else ResultOf(opaque, k)
+    opaque.units = []
+    return units[0] if opaque.shape == () else Bundle(object_array(units, opaque.shape))
 
 
 def inputs_of(Trace trace, list values):

@@ -2,14 +2,17 @@
 enum { LINE = 64 };
 
 INLINE void ask_for(const char *line, int writing) {
-    if (writing)
+#if defined(__x86_64__)
+    if (writing) {
         __asm__ volatile("prefetchw %0" : : "m"(*line)); /* where there is no such instruction, it does nothing */
+        return;
+    }
+#endif
+    if (writing)
+        __builtin_prefetch(line, 1, 3);
     else
         __builtin_prefetch(line, 0, 3);
 }
-
-/* Write a part past the cache, to an address that is a multiple of its size. */
-INLINE void stream_part(void *to, part x) { REGISTER(stream_pd)((double *)to, x); }
 
 /* The next `at_once` bytes (whole lines) of the rows. */
 INLINE void ask_for_some(Coming *coming) {

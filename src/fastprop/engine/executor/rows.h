@@ -4,7 +4,6 @@
 
 #include <stddef.h>
 #include <string.h>
-#include <immintrin.h>
 
 enum { SUM_BYTES = 64 }; /* of the partial sums of one sum: number k is added to sum k modulo their count */
 
@@ -64,6 +63,10 @@ static double total_of(const void *sums, int single) {
 }
 
 /* Let other threads see what was written past the cache. */
-static void publish(void) { _mm_sfence(); }
+static void publish(void) {
+#if defined(__x86_64__)
+    __asm__ volatile("sfence" : : : "memory");
+#endif
+}
 
 #endif

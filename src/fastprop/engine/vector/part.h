@@ -5,7 +5,13 @@
 #ifndef FASTPROP_PART_H
 #define FASTPROP_PART_H
 
+#if !defined(__SSE2__) && !defined(FASTPROP_PORTABLE)
+#define FASTPROP_PORTABLE 1 /* no intrinsics: portable.h instead; to be set by hand, too, so that it can be tried */
+#endif
+#if !defined(FASTPROP_PORTABLE) || defined(__AVX2__)
+#undef FASTPROP_PORTABLE
 #include <immintrin.h>
+#endif
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -30,6 +36,10 @@ typedef uint64_t upart __attribute__((vector_size(PART_BYTES)));
 #if !defined(__AVX512F__)
 typedef ipart mask;
 #endif
+
+#if defined(FASTPROP_PORTABLE)
+#include "portable.h"
+#else
 
 /* Where the registers' widths differ only in the names of their intrinsics: _mm512_add_pd, _mm_add_pd, and so on. */
 #if defined(__AVX512F__)
@@ -70,6 +80,21 @@ INLINE part widened(partf x, int upper) { return (part)_mm_cvtps_pd(upper ? _mm_
 INLINE partf narrowed(part lower, part upper) { return (partf)_mm_movelh_ps(_mm_cvtpd_ps(lower), _mm_cvtpd_ps(upper)); }
 #endif
 
+INLINE part smaller(part bound, part x) { return (part)REGISTER(min_pd)(bound, x); } /* x where x is NaN */
+
+INLINE part larger(part bound, part x) { return (part)REGISTER(max_pd)(bound, x); }
+
+INLINE part root(part x) { return (part)REGISTER(sqrt_pd)(x); }
+
+#if !defined(__AVX512F__)
+INLINE int signs(ipart m) { return REGISTER(movemask_pd)((part)m); } /* a bit per lane */
+#endif
+
+/* Write a part past the cache, to an address that is a multiple of its size. */
+INLINE void stream_part(void *to, part x) { REGISTER(stream_pd)((double *)to, x); }
+
+#endif /* not portable */
+
 /* Masks ------------------------------------------------------------------------------------------------------------ */
 
 #if defined(__AVX512F__)
@@ -88,13 +113,16 @@ INLINE mask at_most(part x, part y) { return (mask)(x <= y); }
 INLINE mask equal(part x, part y) { return (mask)(x == y); }
 INLINE mask unordered(part x, part y) { return (mask)((x != x) | (y != y)); }
 INLINE mask beyond(part x, part y) { return ~(mask)(x <= y); } /* also if one is NaN */
-INLINE int any(mask m) { return REGISTER(movemask_pd)((part)m) != 0; }
-INLINE int all(mask m) { return REGISTER(movemask_pd)((part)m) == (1 << PART_LANES) - 1; }
+INLINE int any(mask m) { return signs(m) != 0; }
+INLINE int all(mask m) { return signs(m) == (1 << PART_LANES) - 1; }
 #if defined(__AVX2__)
 INLINE part choose(mask m, part x, part y) { return (part)_mm256_blendv_pd(y, x, (part)m); }
-INLINE mask sign_bit(part x) { return (mask)((ipart)x < 0); }
 #else
 INLINE part choose(mask m, part x, part y) { return (part)((m & (ipart)x) | (~m & (ipart)y)); }
+#endif
+#if defined(__AVX2__) || defined(FASTPROP_PORTABLE)
+INLINE mask sign_bit(part x) { return (mask)((ipart)x < 0); }
+#else
 INLINE mask sign_bit(part x) {
     __m128i high = _mm_srai_epi32((__m128i)x, 31);
     return (mask)_mm_shuffle_epi32(high, _MM_SHUFFLE(3, 3, 1, 1));
@@ -104,7 +132,7 @@ INLINE mask sign_bit(part x) {
 
 INLINE mask is_nan_part(part x) { return unordered(x, x); }
 
-/* Signs, smallest and largest -------------------------------------------------------------------------------------- */
+/* Signs ------------------------------------------------------------------------------------------------------------ */
 
 INLINE part magnitude(part x) { return (part)((ipart)x & INT64_MAX); }
 
@@ -113,13 +141,7 @@ INLINE part with_sign(part size, part sign) { return (part)(((ipart)size & INT64
 /* -x where the sign bit is set, else x. */
 INLINE part flip_sign(part x, part sign) { return (part)((ipart)x ^ ((ipart)sign & INT64_MIN)); }
 
-INLINE part smaller(part bound, part x) { return (part)REGISTER(min_pd)(bound, x); } /* x where x is NaN */
-
-INLINE part larger(part bound, part x) { return (part)REGISTER(max_pd)(bound, x); }
-
 /* Arithmetic ------------------------------------------------------------------------------------------------------- */
-
-INLINE part root(part x) { return (part)REGISTER(sqrt_pd)(x); }
 
 #if defined(__FMA__)
 INLINE part fused_part(part x, part y, part z) { return (part)REGISTER(fmadd_pd)(x, y, z); }

@@ -5,6 +5,7 @@ FASTPROP_BUILD chooses the kind of build, which is compiled in as the string mac
 release (default)  fast: no bounds checks, every index proved when it is recorded
 check              AddressSanitizer, UndefinedBehaviorSanitizer, bounds checks, the engine's asserts (FASTPROP_CHECK=1)
 coverage           line tracing, for coverage.py with Cython's plugin; the C file then lies beside its .pyx
+quick              compiled in half the time, and slow: to see whether it builds and runs somewhere
 FASTPROP_ANNOTATE=1 writes Cython's annotated HTML beside the generated C, in build/.
 """
 
@@ -15,11 +16,8 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FLAGS = {
-    "release": ["-O3"],
-    "check": ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
-    "coverage": ["-O1"],
-}
+FLAGS = {"release": ["-O3"], "check": ["-O1", "-g"], "coverage": ["-O1"], "quick": ["-O1"]}
+FLAGS["check"] += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 COMMON = "-fno-math-errno -fno-trapping-math -Wno-psabi -fno-sanitize=undefined"  # whose checks take too long here
 SETS = {
     "executor_baseline": COMMON,

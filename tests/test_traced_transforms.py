@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 
@@ -65,3 +66,27 @@ def test_lanes_of_second_derivatives():
 def test_a_gradient_of_a_vmap_inside_of_a_traced_function():
     f = fp.compile(lambda w, xs: fp.grad(lambda v: fp.vmap(lambda x: v * x * x, reduce="sum")(xs))(w) + w)
     assert f(2.0, np.array([1.0, 2.0, 3.0])) == 16.0
+
+
+def test_jvp_of_a_circuit():
+    def f(v, d):
+        return {"a": fp.exp(d["k"]) * v, "b": v.sum() * d["k"]}
+
+    circuit = fp.trace(f, np.ones(3), {"k": 1.0})
+    point, along = (np.array([1.0, 2.0, 3.0]), {"k": 0.5}), (np.array([0.1, 0.2, 0.3]), {"k": 2.0})
+    value, tangent = circuit.jvp(point, along)
+    expected_value, expected = fp.jvp(f, point, along)
+    assert_array_equal(value["a"], expected_value["a"])
+    assert_allclose(tangent["a"], expected["a"], rtol=1e-14)
+    assert (value["b"], tangent["b"]) == (expected_value["b"], pytest.approx(expected["b"]))
+    mapped = fp.trace(lambda w, xs: fp.vmap(lambda x: x * w * x)(xs).sum(), 1.0, np.ones(4))
+    assert mapped.jvp((2.0, np.arange(4.0)), (1.0, np.ones(4))) == (28.0, 38.0)
+    power = fp.trace(lambda x, n: x**n, 2.0, 3, static_argnums=1)
+    assert power.jvp((2.0, 3), (1.0, None)) == (8.0, 12.0)
+    for tangents, message in [
+        ((np.ones(2), {"k": 1.0}), r"tangent 0 has shape \(2,\); expected \(3,\)"),
+        ((np.ones(3), {"z": 1.0}), r"tangent 1 has the keys \['z'\]"),
+        ((np.ones(3),), "1 tangents for 2 arguments"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            circuit.jvp(point, tangents)

@@ -396,6 +396,41 @@ class Circuit:
         value, parts = self._value_and_gradients(args, pull)
         return value, self._gradients_of(self._recording.signature.positions, False, parts)
 
+    def jvp(self, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+        """Return the value and its tangent, from tangents of the arguments: a sweep backward per number of the value.
+
+        Examples
+        --------
+        >>> import fastprop as fp
+        >>> fp.trace(lambda x, y: (x * y, x + y), 1.0, 1.0).jvp((2.0, 3.0), (1.0, 0.5))
+        ((6.0, 5.0), (4.0, 1.5))
+        """
+        if len(tangents) != len(args):
+            raise ValueError(f"jvp got {len(tangents)} tangents for {len(args)} arguments; expected one for each")
+        value, nesting = self(*args), self._recording.nesting
+        leaves = nesting.leaves_of(value, "the value")
+        slopes = [np.zeros(np.shape(leaf)) for leaf in leaves]
+        for slope in slopes:
+            for place in np.ndindex(slope.shape):
+                pulls = [np.zeros(part.shape) for part in slopes]
+                pulls[next(i for i, part in enumerate(slopes) if part is slope)][place] = 1.0
+                pull = nesting.unflatten([part if part.shape else float(part) for part in pulls])
+                slope[place] = self._along(self.vjp(args, pull)[1], tangents)
+        return value, nesting.unflatten([slope if slope.shape else float(slope) for slope in slopes])
+
+    def _along(self, gradients: tuple[Any, ...], tangents: Sequence[Any]) -> float:
+        """Return the product of gradients of all arguments that are not static with tangents."""
+        total = 0.0
+        for position, gradient in zip(self._recording.signature.positions, gradients):
+            parts, nesting = flatten(gradient)
+            for i, (part, along) in enumerate(zip(parts, nesting.leaves_of(tangents[position], f"tangent {position}"))):
+                if np.shape(along) != np.shape(part):
+                    raise ValueError(
+                        f"tangent {position}{nesting.path(i)} has shape {np.shape(along)}; expected {np.shape(part)}"
+                    )
+                total += float(np.vdot(part, along))
+        return total
+
     def bind(
         self, *arrays: Any, grad: Any = None, value: Any = None, in_axes: Any = None, reduce: str | None = None
     ) -> Any:

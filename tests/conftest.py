@@ -8,6 +8,7 @@ from hypothesis import settings
 
 import fastprop
 from fastprop import reference
+from fastprop.engine.program import instruction_sets, use_instruction_set
 
 settings.register_profile("fastprop", deadline=None, database=None)
 settings.load_profile("fastprop")
@@ -38,3 +39,24 @@ def collected():
         return sum(reference() is not None for reference in references)
 
     return alive
+
+
+@pytest.fixture
+def threads_as_before():
+    """Afterwards, as many threads as by default."""
+    yield
+    fastprop.set_num_threads(None)
+
+
+@pytest.fixture
+def always_threads(monkeypatch):
+    """Let threads run also where there is little to do."""
+    monkeypatch.setattr("fastprop.batching.THREAD_WORTHY", 1)
+
+
+@pytest.fixture(params=instruction_sets())
+def instruction_set(request):
+    """One instruction set of this processor after the other."""
+    chosen = use_instruction_set(request.param)
+    yield chosen
+    use_instruction_set()

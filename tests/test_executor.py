@@ -25,14 +25,6 @@ LIMITS = {("gammaln", 0): 6.0}  # the C library's own error
 BITS = {False: (53, -1074, 1024), True: (24, -149, 128)}  # of float64, of float32: digits, least and largest exponent
 
 
-@pytest.fixture(params=instruction_sets())
-def instruction_set(request):
-    """One instruction set of this processor after the other."""
-    chosen = use_instruction_set(request.param)
-    yield chosen
-    use_instruction_set()
-
-
 def test_instruction_sets():
     assert instruction_sets()[0] == "baseline"
     for name in instruction_sets():

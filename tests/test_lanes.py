@@ -18,16 +18,7 @@ from programs import lanes_oracle as oracle
 SIZES = [0, 1, 2, 7, 8, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 511, 512, 513, 1000]
 
 
-@pytest.fixture(autouse=True)
-def threads_as_before():
-    yield
-    fp.set_num_threads(None)
-
-
-@pytest.fixture
-def always_threads(monkeypatch):
-    """Let threads run also where there is little to do."""
-    monkeypatch.setattr("fastprop.batching.THREAD_WORTHY", 1)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 @pytest.fixture(scope="module")
@@ -220,17 +211,9 @@ def cubic_in_numpy(x):
     return value, np.array(slopes).T
 
 
-@pytest.mark.parametrize("name", instruction_sets())
+@pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("lanes", [1, 64, 70, 300])
-def test_any_layout_of_inputs(lanes, name):
-    use_instruction_set(name)
-    try:
-        check_layouts_of_inputs(lanes)
-    finally:
-        use_instruction_set()
-
-
-def check_layouts_of_inputs(lanes):
+def test_any_layout_of_inputs(lanes):
     circuit = fp.trace(cubic, np.ones(3))
     x = np.random.default_rng(7).normal(size=(lanes, 3))
     value, slopes = cubic_in_numpy(x)
@@ -246,17 +229,9 @@ def check_layouts_of_inputs(lanes):
     np.testing.assert_allclose(circuit.batch(x.astype(">f8")), value, rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", instruction_sets())
+@pytest.mark.usefixtures("instruction_set")
 @pytest.mark.parametrize("lanes", [1, 64, 70, 300])
-def test_any_layout_of_outputs(lanes, name):
-    use_instruction_set(name)
-    try:
-        check_layouts_of_outputs(lanes)
-    finally:
-        use_instruction_set()
-
-
-def check_layouts_of_outputs(lanes):
+def test_any_layout_of_outputs(lanes):
     circuit = fp.trace(cubic, np.ones(3))
     x = np.random.default_rng(8).normal(size=(lanes, 3))
     value, slopes = cubic_in_numpy(x)

@@ -18,17 +18,7 @@ from programs import lanes_data as data
 from programs import lanes_loss as loss
 from programs import lanes_oracle as oracle
 
-
-@pytest.fixture(autouse=True)
-def threads_as_before():
-    yield
-    fp.set_num_threads(None)
-
-
-@pytest.fixture
-def always_threads(monkeypatch):
-    """Let threads run also where there is little to do."""
-    monkeypatch.setattr("fastprop.batching.THREAD_WORTHY", 1)
+pytestmark = pytest.mark.usefixtures("threads_as_before")
 
 
 @pytest.mark.parametrize("inner", [1, 3])

@@ -248,10 +248,9 @@ class Circuit:
             broken = run.forward(vector)
         except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
             broken = self._plan.broken_guard(vector)
-            self._release(run)
             if broken < 0:
+                self._release(run)
                 raise
-            return run, state, broken
         if broken >= 0:
             self._release(run)
         return run, state, broken
@@ -410,10 +409,10 @@ class Circuit:
         value, nesting = self(*args), self._recording.nesting
         leaves = nesting.leaves_of(value, "the value")
         slopes = [np.zeros(np.shape(leaf)) for leaf in leaves]
-        for slope in slopes:
+        for i, slope in enumerate(slopes):
             for place in np.ndindex(slope.shape):
                 pulls = [np.zeros(part.shape) for part in slopes]
-                pulls[next(i for i, part in enumerate(slopes) if part is slope)][place] = 1.0
+                pulls[i][place] = 1.0
                 pull = nesting.unflatten([part if part.shape else float(part) for part in pulls])
                 slope[place] = self._along(self.vjp(args, pull)[1], tangents)
         return value, nesting.unflatten([slope if slope.shape else float(slope) for slope in slopes])

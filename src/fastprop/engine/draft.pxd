@@ -40,4 +40,5 @@ cdef class Writer:
     cdef int room(self, Py_ssize_t gates, Py_ssize_t operands) except -1
     cdef int32_t gate(self, int opcode, const int32_t* operand, Py_ssize_t n, int32_t origin) except? -2147483647
     cdef int32_t copy(self, Py_ssize_t i, int32_t[::1] moved) except? -2147483647
+    cdef Py_ssize_t renamed(self, Py_ssize_t i, int32_t[::1] moved, int32_t* here) noexcept
     cdef Draft finish(self, int32_t[::1] moved)

@@ -147,18 +147,26 @@ cdef class Writer:
 
     cdef int32_t copy(self, Py_ssize_t i, int32_t[::1] moved) except? -2147483647:
         """Write a gate of the old draft as it is; `moved` says what stands for the gates before it now."""
-        cdef int32_t begin = self.old_first[i], inputs = self.draft.inputs, x, made
-        cdef Py_ssize_t n = self.old_first[i + 1] - begin, k
+        cdef Py_ssize_t n = self.old_first[i + 1] - self.old_first[i]
+        cdef int32_t made
         self.room(1, n)
-        for k in range(n):
-            x = self.old_operand[begin + k]
-            self.operand[self.operands + k] = moved[x - inputs] if x >= inputs else x
+        if n > 0:
+            self.renamed(i, moved, &self.operand[self.operands])
         made = self.gate(
             self.old_opcode[i], &self.operand[self.operands] if n > 0 else NULL, n, self.old_origin[i]
         )
         if self.old_opcode[i] == OUTSIDE:
-            self.payload[made - inputs] = self.draft.payload[i]
+            self.payload[made - self.draft.inputs] = self.draft.payload[i]
         return made
+
+    cdef Py_ssize_t renamed(self, Py_ssize_t i, int32_t[::1] moved, int32_t* here) noexcept:
+        """Write the operands of a gate of the old draft to `here`, as they are called now; how many there are."""
+        cdef int32_t begin = self.old_first[i], inputs = self.draft.inputs, x
+        cdef Py_ssize_t n = self.old_first[i + 1] - begin, k
+        for k in range(n):
+            x = self.old_operand[begin + k]
+            here[k] = moved[x - inputs] if x >= inputs else x
+        return n
 
     cdef Draft finish(self, int32_t[::1] moved):
         """The new draft; `moved` says for each gate of the old one what stands for it now."""

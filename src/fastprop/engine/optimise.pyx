@@ -36,13 +36,11 @@ cdef Draft rewrite(Draft draft, rewriting rule):
     """Write every gate anew by a rule, which says what stands for it."""
     cdef uint8_t[::1] opcode = draft.opcode
     cdef int32_t[::1] first = draft.first
-    cdef int32_t[::1] operand = draft.operand
     cdef int32_t[::1] origin = draft.origin
-    cdef Py_ssize_t n = len(draft), m = operand.shape[0]
-    cdef Py_ssize_t i, j, length, most = 1
-    cdef int32_t inputs = draft.inputs
+    cdef Py_ssize_t n = len(draft)
+    cdef Py_ssize_t i, length, most = 1
     cdef int32_t[::1] moved = np.empty(max(n, 1), np.int32)
-    cdef Writer writer = Writer(draft, n, m)
+    cdef Writer writer = Writer(draft, n, len(draft.operand))
     for i in range(n):
         most = max(most, first[i + 1] - first[i])
     cdef int32_t[::1] here = np.empty(most, np.int32)
@@ -50,11 +48,7 @@ cdef Draft rewrite(Draft draft, rewriting rule):
         if opcode[i] == OUTSIDE:
             moved[i] = writer.copy(i, moved)
             continue
-        length = first[i + 1] - first[i]
-        for j in range(length):
-            here[j] = operand[first[i] + j]
-            if here[j] >= inputs:
-                here[j] = moved[here[j] - inputs]
+        length = writer.renamed(i, moved, &here[0])
         moved[i] = rule(writer, opcode[i], &here[0], length, origin[i])
     return writer.finish(moved)
 
@@ -192,10 +186,9 @@ def merge(Draft draft):
     """Let equal gates of equal operands be one (common subexpressions)."""
     cdef uint8_t[::1] opcode = draft.opcode
     cdef int32_t[::1] first = draft.first
-    cdef int32_t[::1] operand = draft.operand
     cdef int32_t[::1] origin = draft.origin
     cdef Py_ssize_t n = len(draft)
-    cdef Py_ssize_t i, j, length, place, size = 64, most = 1
+    cdef Py_ssize_t i, length, place, size = 64, most = 1
     cdef int32_t inputs = draft.inputs
     cdef int32_t twin
     while size < 2 * n:
@@ -205,16 +198,12 @@ def merge(Draft draft):
     cdef int32_t[::1] table = np.full(size, -1, np.int32)
     cdef int32_t[::1] moved = np.empty(max(n, 1), np.int32)
     cdef int32_t[::1] here = np.empty(most, np.int32)
-    cdef Writer writer = Writer(draft, n, operand.shape[0])
+    cdef Writer writer = Writer(draft, n, len(draft.operand))
     for i in range(n):
         if opcode[i] == OUTSIDE:
             moved[i] = writer.copy(i, moved)
             continue
-        length = first[i + 1] - first[i]
-        for j in range(length):
-            here[j] = operand[first[i] + j]
-            if here[j] >= inputs:
-                here[j] = moved[here[j] - inputs]
+        length = writer.renamed(i, moved, &here[0])
         place = place_of(writer, &table[0], size, opcode[i], &here[0], length)
         twin = table[place]
         if twin >= 0:

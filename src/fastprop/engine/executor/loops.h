@@ -49,7 +49,7 @@ INLINE void NAME(put)(REAL *x, VEC value, int k) {
 typedef void (*NAME(unary_loop))(ptrdiff_t n, const REAL *x, REAL *value, REAL *saved);
 typedef void (*NAME(binary_loop))(ptrdiff_t n, const REAL *x, const REAL *y, REAL *value, REAL *saved);
 
-#define UNARY(gate, OPCODE)                                                                                                     \
+#define UNARY(gate, OPCODE)                                                                                             \
     static void NAME(gate##_loop)(ptrdiff_t n, const REAL *x, REAL *value, REAL *saved) {                              \
         VEC dx;                                                                                                        \
         if (saved == NULL)                                                                                             \
@@ -58,7 +58,7 @@ typedef void (*NAME(binary_loop))(ptrdiff_t n, const REAL *x, const REAL *y, REA
             LONG_LOOP(PUT(value, NAME(gate##_gate)(GET(x), &dx)); PUT(saved, dx);)                                     \
     }
 
-#define BINARY(gate, OPCODE)                                                                                                    \
+#define BINARY(gate, OPCODE)                                                                                            \
     static void NAME(gate##_loop)(ptrdiff_t n, const REAL *x, const REAL *y, REAL *value, REAL *saved) {               \
         VEC dx, dy;                                                                                                    \
         if (saved == NULL)                                                                                             \

@@ -36,7 +36,7 @@
 #define ROOT_OF(x) ((REAL)__builtin_sqrt((double)(x)))
 
 /* A pull of exactly 0 brings exactly 0: by a jump, not a choice, which would be waited for. */
-#define BRING(name, size, source, brought, before)                                                                           \
+#define BRING(name, size, source, brought, before)                                                                      \
     name:                                                                                                              \
     pull = source;                                                                                                     \
     last = before brought;                                                                                             \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastprop.gates import is_condition
 from fastprop.nesting import LEAF, Nesting, as_number, described, flatten
 from fastprop.signature import Signature
 
-__all__ = ["LazyBundle", "Recording", "current_trace", "innermost_scope", "record"]
+__all__ = ["LazyBundle", "Recording", "Whole", "current_trace", "innermost_scope", "record"]
 
 
 class LazyBundle(Bundle):
@@ -33,6 +34,11 @@ class LazyBundle(Bundle):
         self.trace, self.leaf, self.given = trace, leaf, given
         self._made: np.ndarray[Any, Any] | None = None
         self.name = None
+
+    def array(self) -> int:
+        """Return its number among the arrays of its recording, read as a whole."""
+        recording: Recording = self.trace.recording
+        return recording.array_of(Whole("leaf", leaf=self.leaf), self.given)
 
     @property
     def numbers(self) -> np.ndarray[Any, Any]:  # type: ignore[override]
@@ -54,11 +60,31 @@ class LazyBundle(Bundle):
         return self.given.size
 
 
+@dataclass(frozen=True)
+class Whole:
+    """An array that a recording uses as a whole: a leaf of its arguments, a captured Array, a constant, what a map makes.
+
+    Of those whose `kind` is "made", `shape` has the lanes first.
+    """
+
+    kind: str
+    leaf: int = -1
+    handle: Any = None
+    values: Any = None
+    shape: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> Any:
+        """What two of them that are the same array have in common; None: each is one of its own."""
+        return self.leaf if self.kind == "leaf" else self.handle
+
+
 class Recording:
     """What a call computed: a draft, and how its inputs and outputs belong to arguments and result.
 
     `starts` says for each leaf of the arguments where its numbers begin among the inputs, -1 if none was used.
-    `captured` are the leaves (Units, numbers of Arrays) that are inputs, too, behind those of the arguments.
+    `captured` are the leaves (Units, numbers of Arrays) that are inputs, too, behind those of the arguments. `arrays`
+    are used as wholes, by maps.
     """
 
     def __init__(self, f: Callable[..., Any], signature: Signature, dtype: np.dtype[Any], parent: Trace | None = None):
@@ -70,15 +96,18 @@ class Recording:
         self.max_paths = 0  # so many ways through the body of a vmap; 0: as recorded, or an error
         self.given: Sequence[Any] = ()  # the leaves, while it is recorded
         self.forced: tuple[bool, ...] = ()  # how the first guards come out, whatever Python says
-        self.gates: list[Any] = []  # the vmaps in it
+        self.arrays: list[Whole] = []
+        self._array_numbers: dict[Any, int] = {}
+        self.examples: list[Any] = []  # their values, while it is recorded
         self.scope: Any = None  # the function at work, while it is recorded
         self.draft: Draft
         self.starts: list[int] = []
         self.captured: list[tuple[Any, int]] = []
         self.outer: list[Unit] = []  # results of an outer trace that are inputs, before the captured leaves
+        self.outer_keys: list[Any] = []  # what tells them from others
         self.nesting: Nesting = LEAF
         self.outputs: list[tuple[int, tuple[int, ...] | None]] = []  # of each leaf: its first output, and its shape
-        self.blocks: dict[int, Any] = {}  # leaf of the result -> (vmap, output) of each of its numbers, lane by lane
+        self.made: dict[int, int] = {}  # leaf of the result -> the array that it is
         self.outcomes: tuple[bool, ...] = ()
         self._codes: list[Any] = []
         self._places: Any = None
@@ -95,12 +124,29 @@ class Recording:
             )
         gates = self.draft.guards[self.draft.guards >= self.draft.inputs] - self.draft.inputs
         lines = {slot: self.line(slot) for slot in self.draft.origin[gates].tolist()}
-        return {**vars(self), "function": None, "_codes": [], "_places": None, "_lines": lines}
+        return {**vars(self), "function": None, "_codes": [], "_places": None, "_lines": lines, "outer": []}
 
     @property
     def own_inputs(self) -> int:
         """How many inputs belong to the arguments."""
-        return self.draft.inputs - len(self.captured) - len(self.outer)
+        return self.draft.inputs - len(self.captured) - len(self.outer_keys)
+
+    def array_of(self, whole: Whole, values: Any) -> int:
+        """Return the number of an array that is used as a whole; `values` are what it holds here."""
+        if whole.key is not None and whole.key in self._array_numbers:
+            return self._array_numbers[whole.key]
+        self._array_numbers[whole.key] = len(self.arrays)
+        self.arrays.append(whole)
+        self.examples.append(values)
+        return len(self.arrays) - 1
+
+    def input_places(self) -> list[tuple[int, int]]:
+        """Return for every input that belongs to the arguments its leaf, and which number of that it is."""
+        found = []
+        for leaf, start in enumerate(self.starts):
+            if start >= 0:
+                found += [(leaf, element) for element in range(self.signature.size(leaf))]
+        return found
 
     def captured_values(self) -> list[float]:
         """Return the values of the captured leaves, as they are now."""
@@ -124,20 +170,17 @@ class Recording:
             else:
                 variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
             result = self.function(*self.signature.build(variables, construct=True))
-            for leaf in flatten(result)[0]:
-                if isinstance(leaf, LazyBundle):
-                    _ = leaf.numbers  # an argument that is returned as it is has been used, too
+            ends = self._number_outputs(trace, result)  # which may use more of what is outside
             slots = self._number_inputs(variables)
-            for unit in trace.stand_ins.values():
-                slots.append(unit._slot)
-            self.outer = list(trace.captured)
-            ends = self._number_outputs(trace, result)
+            slots += [unit._slot for unit in trace.stand_ins.values()]
+        self.outer = list(trace.captured)
+        self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer]
         self.draft, self.captured = draft_of(trace, slots, ends, trace.guards)
         self.outcomes = tuple(bool(outcome) for _, outcome in trace.guards)
         self._codes, self._places = trace.places()
         self.given, self.scope, trace.recording = (), None, None
-        for gate in self.gates:
-            gate.blocks = []
+        self.examples = []
+        trace.forget_units()
 
     def _number_inputs(self, variables: Sequence[Any]) -> list[int]:
         if set(map(type, variables)) == {Unit}:  # recorded one behind the other
@@ -167,7 +210,7 @@ class Recording:
                 if self.parent is not None:
                     raise TypeError(_leaves_the_trace(self.name, self.nesting, i))
                 self.outputs.append((len(ends), leaf.shape))
-                self.blocks[i] = (leaf.gate, leaf.columns)
+                self.made[i] = leaf.number
                 ends.append(slot_in(trace, leaf.map_unit))
                 continue
             if isinstance(leaf, Bundle):

@@ -39,16 +39,6 @@ cdef Rule rule_of(int opcode, int32_t j) noexcept:
     return Rule(PRODUCT, KEPT, NOTHING)
 
 
-class Outsider:
-    """A gate that the caller of the executor runs: where its operands, its result and their adjoints are."""
-
-    __slots__ = ("operands", "payload", "pull", "result", "targets")
-
-    def __init__(self, payload, operands, result):
-        self.payload, self.operands, self.result = payload, operands, result
-        self.pull, self.targets = -1, []
-
-
 cdef inline bint is_list(int opcode) noexcept:
     """Whether at one point the gate takes a list of numbers."""
     return opcode == MAX or opcode == MIN or opcode == LOGSUMEXP
@@ -82,16 +72,18 @@ cdef class Layout:
     cdef int32_t[::1] here          # the operands at work
     cdef int32_t[::1] slots
     cdef int32_t inputs, constants, runs, base, trash
-    cdef dict outsider_number       # run -> the number of the caller's own gate
+    cdef dict region_number         # run -> the number of its region
+    cdef set active_arrays          # those that wanted inputs reach
     cdef bint lanes, gradient, recycling
 
-    def __init__(self, Draft draft, bint lanes, bint gradient, wanted, uniform, bint recycling):
+    def __init__(self, Draft draft, bint lanes, bint gradient, wanted, uniform, bint recycling, arrays):
         n = len(draft)
+        self.active_arrays = set(arrays)
         self.draft = draft
         self.lanes, self.gradient, self.recycling = lanes, gradient, recycling
         self.opcode, self.first, self.operand = draft.opcode, draft.first, draft.operand
         if lanes or draft.run is None:
-            self.run = np.arange(n + 1, dtype=np.int32)
+            self.run = np.append(np.flatnonzero(draft.opcode != RESULT), n).astype(np.int32)
         else:
             self.run = draft.run
         self.runs = <int32_t>(self.run.shape[0] - 1)
@@ -122,10 +114,11 @@ cdef class Layout:
         self.here = np.empty(max(longest, widest, room, 1), np.int32)
         self.slots = np.empty(max(longest, widest, room, 1), np.int32)
         self.next_spare = np.empty(1024, np.int32)
-        self.outsider_number = {}
+        self.region_number = {}
         self.program = Program()
         self.program.lanes, self.program.gradient = lanes, gradient
-        self.program.outside = []
+        self.program.regions = []
+        self.program.active_arrays = self.active_arrays
 
     # ranges and slots
 
@@ -191,7 +184,9 @@ cdef class Layout:
         self.open = np.zeros(max(self.runs, 1), np.uint8)
         for r in range(self.runs):
             for i in range(self.run[r], self.run[r + 1]):
-                self.active[i] = self.opcode[i] == OUTSIDE      # it may read wanted arguments that are no inputs here
+                if self.opcode[i] == RESULT:
+                    self.active[i] = self.active[i - 1]
+                    continue
                 for j in range(self.first[i], self.first[i + 1]):
                     x = self.operand[j]
                     place = self.range_of(x)
@@ -200,12 +195,14 @@ cdef class Layout:
                     self.uses[place] += 1
                     if place >= self.base and place != self.base + r:
                         self.note_use(x, place)
-                    if self.is_active(x):
+                    if self.is_active(x) and self.opcode[i] != REGION:
                         self.active[i] = 1
                     until = r
                     if self.gradient and is_read_backward(self.opcode[i], j - self.first[i]):
                         until = 2 * self.runs - r
                     self.death[place] = max(self.death[place], until)
+                if self.opcode[i] == REGION:
+                    self.active[i] = self.survey_region(i)
             if self.gradient:
                 rule = rule_of(self.opcode[self.run[r]], 0)
                 place = self.base + r
@@ -228,6 +225,17 @@ cdef class Layout:
             self.next_dying[place] = self.dying[self.death[place]]
             self.dying[self.death[place]] = place
         return 0
+
+    cdef bint survey_region(self, int32_t i) except -1:
+        """Whether wanted inputs reach a region: by the numbers that it is a function of, or by arrays."""
+        cdef Region region = self.draft.payload[i]
+        cdef int32_t j, first = self.first[i]
+        cdef bint active = not self.active_arrays.isdisjoint(region.reads)
+        for j in range(first, min(self.first[i + 1], first + <int32_t>region.numbers)):
+            active = active or self.is_active(self.operand[j])
+        if active:
+            self.active_arrays.update(region.makes)
+        return active
 
     cdef inline int note_use(self, int32_t x, int32_t place) noexcept:
         """A number is used by others than its own run."""
@@ -345,7 +353,7 @@ cdef class Layout:
                     self.index_list(r)
                     arity = arity // 2 if opcode == PRODUCTS else arity
                     opcode = LIST_PRODUCTS if opcode == PRODUCTS else LIST_TOTAL
-            else:
+            elif opcode != REGION:
                 for j in range(arity):
                     self.take(r, j)
             self.value[place] = self.allocate(count)
@@ -355,20 +363,22 @@ cdef class Layout:
             step = self.program.write(&self.program.ahead)
             step.opcode, step.count, step.arity, step.operand = opcode, count, arity, <int32_t>at
             step.result, step.saved = self.value[place], self.saved[place]
-            if opcode == OUTSIDE:
-                step.count = <int32_t>len(self.program.outside)
-                self.outsider_number[r] = len(self.program.outside)
-                self.program.outside.append(self.outsider(r))
+            if opcode == REGION:
+                step.count = <int32_t>len(self.program.regions)
+                self.region_number[r] = len(self.program.regions)
+                self.program.regions.append(self.wiring(r))
             self.bury(r)
         return 0
 
-    cdef object outsider(self, int32_t r):
-        """What the caller needs to know to run a gate that is its own."""
+    cdef Wiring wiring(self, int32_t r):
+        """Where a region finds its operands and puts its results."""
         cdef int32_t begin = self.run[r], j
+        cdef Region region = self.draft.payload[begin]
+        self.program.ordered = self.program.ordered or region.ordered
         slots = []
         for j in range(self.first[begin], self.first[begin + 1]):
             slots.append(self.slot_of(self.operand[j]))
-        return Outsider(self.draft.payload[begin], slots, self.value[self.base + r])
+        return Wiring(region, slots, self.value[self.base + r], self.run[r + 1] - begin)
 
     cdef bint any_active(self, int32_t r) noexcept:
         cdef int32_t i
@@ -402,7 +412,7 @@ cdef inline bint is_read_backward(int opcode, int32_t j) noexcept:
         return True
     if opcode == MAXIMUM or opcode == MINIMUM:
         return True
-    if opcode == OUTSIDE:
+    if opcode == REGION:
         return True
     if opcode == DIVIDE:
         return j == 1

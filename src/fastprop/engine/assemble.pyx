@@ -13,7 +13,7 @@ from fastprop.engine.kernels cimport (
     SQRT, SQUARE, STRONG_MULTIPLY, SUBTRACT, WHERE, kernel,
 )
 from fastprop.engine.instructions cimport *
-from fastprop.engine.program cimport Program
+from fastprop.engine.program cimport Program, Region, Wiring
 from fastprop.engine.words cimport write_words
 
 cdef enum:
@@ -47,7 +47,7 @@ cdef class Assembler(Layout):
 
     cdef int32_t heir_of(self, int32_t place) except -2:
         """In lanes, a varying input whose whole gradient is the pull on this gate, so that they share a row; or -1."""
-        cdef int32_t j, x, gate = place - self.base
+        cdef int32_t j, x, gate = self.run[place - self.base]
         cdef int opcode = self.opcode[gate]
         for j in range(self.first[gate + 1] - self.first[gate]):
             x = self.operand[self.first[gate] + j]
@@ -250,23 +250,23 @@ cdef class Assembler(Layout):
         step.result, step.saved = self.adjoint[self.base + r], self.value[self.base + r]
         return 0
 
-    cdef int pull_outsider(self, int32_t r) except -1:
-        """Let the caller pull; every operand that is active has adjoints to which it can add."""
+    cdef int pull_region(self, int32_t r) except -1:
+        """Let a region pull; every operand that is active has adjoints to which it can add."""
         cdef int32_t begin = self.run[r], j, x
         cdef Instruction* step
-        cdef Py_ssize_t number = self.outsider_number[r]
+        cdef Py_ssize_t number = self.region_number[r]
+        cdef Region region = self.draft.payload[begin]
         targets = []
         for j in range(self.first[begin], self.first[begin + 1]):
             x = self.operand[j]
-            if self.is_active(x):
+            if self.is_active(x) and j - self.first[begin] < region.numbers:
                 self.clear(self.range_of(x))
                 targets.append(self.adjoint_of(x))
             else:
                 targets.append(-1)
-        self.program.outside[number].targets = targets
-        self.program.outside[number].pull = self.adjoint[self.base + r]
+        (<Wiring>self.program.regions[number]).aim(targets, self.adjoint[self.base + r])
         step = self.program.write(&self.program.back)
-        step.opcode, step.count = OUTSIDE_PULL, <int32_t>number
+        step.opcode, step.count = REGION_PULL, <int32_t>number
         step.result, step.saved = self.adjoint[self.base + r], -1
         return 0
 
@@ -292,8 +292,8 @@ cdef class Assembler(Layout):
             if self.adjoint[place] >= 0:
                 opcode = self.opcode[self.run[r]]
                 arity = self.first[self.run[r] + 1] - self.first[self.run[r]]
-                if opcode == OUTSIDE:
-                    self.pull_outsider(r)
+                if opcode == REGION:
+                    self.pull_region(r)
                 elif self.is_chain(r):
                     self.pull_chain(r)
                 elif self.in_lists(r):
@@ -332,7 +332,8 @@ cdef class Assembler(Layout):
         return program
 
 
-def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True):
+def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True,
+             arrays=()):
     """Return the program of a draft.
 
     Parameters
@@ -349,8 +350,10 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
         The inputs that are one number for all lanes.
     recycling : bool, optional
         Whether slots are used again.
+    arrays : iterable of int, optional
+        The arrays of the recording whose gradients are wanted.
     """
-    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling)
+    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays)
     assembler.survey()
     assembler.layout()
     assembler.forward()

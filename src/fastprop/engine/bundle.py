@@ -144,20 +144,24 @@ class ConditionBlock(Bundle):
 
 
 class LaneBlock(Bundle):
-    """What a vmap gives under trace: a number for every lane, or a block of them.
+    """An array that a vmap makes under trace: a number for every lane, or a block of them.
 
-    `columns` holds, for every number of a lane, the vmap and which of its outputs it is. Sums and means over the lanes,
-    gates on lanes and other vmaps take it; single lanes can't be taken out.
+    `number` is its own among the arrays of the recording. Sums and means over the lanes, gates on lanes and other vmaps
+    take it; single lanes can't be taken out.
     """
 
-    __slots__ = ("columns", "gate", "lanes", "map_unit", "mapped")
+    __slots__ = ("map_unit", "mapped", "number", "whole")
 
     __fastprop_block__ = False
 
-    def __init__(self, mapped: Callable[..., Any], gate: Any, map_unit: Any, columns: np.ndarray[Any, Any]):
-        self.mapped, self.gate, self.map_unit, self.columns = mapped, gate, map_unit, columns
-        self.lanes: int = gate.lanes
+    def __init__(self, mapped: Callable[..., Any], map_unit: Any, number: int, shape: tuple[int, ...]):
+        self.mapped, self.map_unit, self.number, self.whole = mapped, map_unit, number, shape
         self.name = None
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are, which are along the first axis."""
+        return self.whole[0]
 
     @property
     def numbers(self) -> Any:  # type: ignore[override]
@@ -169,12 +173,12 @@ class LaneBlock(Bundle):
     @property
     def shape(self) -> tuple[int, ...]:
         """The length of every axis; the lanes are the first."""
-        return (self.lanes, *self.columns.shape)
+        return self.whole
 
     @property
     def size(self) -> int:
         """How many numbers there are."""
-        return self.lanes * self.columns.size
+        return math.prod(self.whole)
 
     @property
     def _tape(self) -> Any:
@@ -296,7 +300,7 @@ def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> A
         ]
         return block.mapped(gate, operands, tuple(axes), None)
     if isinstance(gate, (structure.Sum, structure.Mean)) and gate.axis in (None, 0) and not gate.keepdims:
-        if gate.axis is None and block.columns.shape:
+        if gate.axis is None and len(block.shape) > 1:
             over = block.mapped(type(gate)(None, False), (block,), 0, None)
             return _apply_to_lanes(gate, (over,), over)
         reduce = "sum" if isinstance(gate, structure.Sum) else "mean"

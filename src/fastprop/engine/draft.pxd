@@ -14,7 +14,7 @@ cdef class Draft:
     cdef readonly object guards         # int32: operands, 1.0 or 0.0 when they hold
     cdef readonly object expected       # uint8, one per guard
     cdef readonly object run            # int32: where runs begin, and the end; None: every gate is one
-    cdef readonly dict payload          # what gates OUTSIDE the table do, by the number of the gate
+    cdef readonly dict payload          # what regions do, by the number of the gate
 
 
 cdef class Writer:

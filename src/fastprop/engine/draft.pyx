@@ -1,7 +1,7 @@
 """Draft: a finished tape on its way to a program, in arrays that passes read and write anew.
 
 A draft holds what a program computes and nothing of how: gates in order, each with its operands; inputs, constants,
-outputs and guards. A pass reads one with plain loops and writes another with a `Writer`.
+outputs and guards. A region is a gate of n numbers, which take n places in a row: REGION, then a RESULT for each further one. A pass reads one with plain loops and writes another with a `Writer`.
 """
 import numpy as np
 
@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcmp
 
 from fastprop.engine.instructions cimport (
-    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, NEITHER, HELD, PRODUCTS, TOTAL, OUTSIDE,
+    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, NEITHER, HELD, PRODUCTS, TOTAL, REGION, RESULT,
 )
 from fastprop.engine.kernels cimport kernel
 from fastprop.engine.nodes cimport BLOCK, ELEMENT, INPUT, NONE, POOLED, Nodes
@@ -19,7 +19,8 @@ from fastprop.engine import kernels
 
 EXTRA_NAMES = {
     LESS: "less", LESS_EQUAL: "less_equal", EQUAL: "equal", NOT_EQUAL: "not_equal", BOTH: "both", EITHER: "either",
-    NEITHER: "not", HELD: "stop_gradient", PRODUCTS: "products", TOTAL: "total", OUTSIDE: "outside",
+    NEITHER: "not", HELD: "stop_gradient", PRODUCTS: "products", TOTAL: "total", REGION: "region",
+    RESULT: "result",
 }
 NAMES = {**{opcode: name for name, opcode in kernels.opcode_of.items()}, **EXTRA_NAMES}
 
@@ -155,7 +156,7 @@ cdef class Writer:
         made = self.gate(
             self.old_opcode[i], &self.operand[self.operands] if n > 0 else NULL, n, self.old_origin[i]
         )
-        if self.old_opcode[i] == OUTSIDE:
+        if self.old_opcode[i] == REGION:
             self.payload[made - self.draft.inputs] = self.draft.payload[i]
         return made
 
@@ -234,9 +235,12 @@ def draft_of(Trace tape, list variables, list outputs, list guards):
         opcode = nodes.opcode[slot]
         if opcode == INPUT:
             continue
-        if opcode == POOLED | OUTSIDE:
-            payload[writer.gates] = tape.outsiders[slot]
-        if opcode == ELEMENT:
+        if opcode == POOLED | REGION:
+            payload[writer.gates] = tape.regions[slot]
+        if opcode == RESULT:
+            two[0] = name[nodes.operand[slot].first]
+            name[slot] = writer.gate(RESULT, two, 1, <int32_t>slot)
+        elif opcode == ELEMENT:
             name[slot] = leaves[nodes.operand[slot].first, nodes.operand[slot].second]
         elif opcode == BLOCK:
             raise TypeError("an Array gate of captured Arrays alone can't be traced")
@@ -267,7 +271,7 @@ def draft_of(Trace tape, list variables, list outputs, list guards):
 
 cdef inline bint is_binary(uint8_t opcode) noexcept:
     if opcode >= FIRST_EXTRA:
-        return opcode != NEITHER and opcode != HELD
+        return opcode != NEITHER and opcode != HELD and opcode != RESULT
     return kernel(opcode).arity == 2
 
 

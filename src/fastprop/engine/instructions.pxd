@@ -28,7 +28,8 @@ cdef extern from * nogil:
         LIST_TOTAL
         CHAIN_ADD
         CHAIN_MULTIPLY
-        OUTSIDE
+        REGION
+        RESULT
         EXTRA_END
     enum Pull:
         CLEAR
@@ -50,12 +51,12 @@ cdef extern from * nogil:
         LIST_PRODUCT
         CHAIN_PASS
         CHAIN_PRODUCT
-        OUTSIDE_PULL
+        REGION_PULL
         PULL_END
     enum Action:
         HALT
         PAUSE
-        CALLER
+        ENTER
         RUNS
         RUNS_BACK
         ONE_SUM

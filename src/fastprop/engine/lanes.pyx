@@ -6,15 +6,13 @@ are added up in order, then the strands', so that the same bits come out whateve
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from fastprop.engine.instructions cimport PRODUCT, Coming, Executor, Instruction, Space, Stream
 from fastprop.engine.kernels cimport EXP
-from fastprop.engine.program cimport Program, executor, sweeping
+from fastprop.engine.program cimport Program, Wiring, executor, sweeping
 from fastprop.engine.replay cimport Memory
-
-from fastprop.engine.opaque import run_in_lanes
 
 cdef extern from *:
     """
@@ -27,6 +25,7 @@ cdef extern from *:
         SUM_BYTES
     void fill_row(void* row, Py_ssize_t n, double number, int single) noexcept nogil
     void add_row(void* row, Py_ssize_t n, const void* other, int single) noexcept nogil
+    void add_number(void* to, const void* more, int single) noexcept nogil
     void add_up_row(void* sums, Py_ssize_t n, const void* row, int single) noexcept nogil
     double total_of(const void* sums, int single) noexcept nogil
     void publish() noexcept nogil
@@ -43,12 +42,6 @@ cdef enum:
     NARROWEST = 64
 
 
-cdef struct Column:         # a number per lane, in a caller's array; NULL: not wanted
-    char* data
-    Py_ssize_t stride       # in bytes
-    double constant         # of a pull, where data is NULL
-
-
 cdef inline void move(char* to, const char* at, bint single) noexcept nogil:
     """Copy a number, at any alignment."""
     if single:
@@ -59,55 +52,57 @@ cdef inline void move(char* to, const char* at, bint single) noexcept nogil:
 
 cdef class Bench:
     """The workspace of one thread."""
-    cdef Memory memory
-    cdef Space space
-    cdef Memory addresses       # of rows of the caller's arrays, in the order in which they are needed
-    cdef Py_ssize_t reads       # so many of them are inputs
-    cdef Py_ssize_t streams
-    cdef Py_ssize_t chances     # of asking for them, in a sweep forward
-    cdef Coming soon            # of this block
-    cdef Coming next            # inputs of the next one
-    cdef Stream ahead
-    cdef Stream back
-    cdef readonly dict results  # of gates of the user's own in this block: columns
-    cdef readonly dict pulls    # on their further results
+
+
+cdef class LaneRegion:
+    """One use of a region by a Bench: it reads and writes rows of a block of lanes."""
+
+    def __init__(self, Wiring wiring):
+        self.wiring = wiring
+
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+        raise NotImplementedError(f"{type(self).__name__} can't be run in lanes")
+
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+        raise NotImplementedError(f"{type(self).__name__} can't be run backward in lanes")
+
+
+cdef class CalledInLanes(LaneRegion):
+    """A region that is Python's: its `forward_lanes` and `backward_lanes` take and give columns, one number per lane."""
+
+    cdef list columns(self, LanesRun run, Bench bench, Py_ssize_t count):
+        cdef int32_t slot
+        found = []
+        for slot in self.wiring.operand:
+            found.append(run.read(bench, slot, count))
+        return found
+
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+        cdef Py_ssize_t k = self.wiring.result
+        for column in self.wiring.region.forward_lanes(self.columns(run, bench, count), count):
+            run.write(bench, k, column)
+            k += 1
+        return 0
+
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+        cdef Py_ssize_t k
+        pulls = []
+        for k in range(self.wiring.pull, self.wiring.pull + self.wiring.results):
+            pulls.append(run.read(bench, k, count))
+        columns = self.columns(run, bench, count)
+        for k, column in enumerate(self.wiring.region.backward_lanes(pulls, columns, count)):
+            if self.wiring.target[k] >= 0:
+                run.add(bench, self.wiring.target[k], column)
+        return 0
 
 
 cdef class LanesRun:
     """A program, the arrays that it reads and writes, and how many lanes there are."""
 
-    cdef readonly Program program
-    cdef readonly bint single
-    cdef readonly Py_ssize_t lanes
-    cdef readonly Py_ssize_t width
-    cdef readonly Py_ssize_t strands
-    cdef readonly Py_ssize_t diverged   # the first lane of which a guard came out otherwise, or -1
-    cdef readonly Py_ssize_t broken     # that guard
-    cdef Py_ssize_t size
-    cdef list inputs_kept               # arrays that are kept alive
-    cdef Memory table                   # of columns
-    cdef Column* input
-    cdef Column* gradient
-    cdef Column* value
-    cdef Column* pull
-    cdef Memory numbers                 # constants, then uniform inputs
-    cdef Memory sums                    # per strand: partial sums of each summed input, and of each summed output
-    cdef const int64_t* lane            # which lanes; NULL: all
-    cdef list benches
-    cdef uint8_t[::1] uniform
-    cdef uint8_t[::1] wanted
-    cdef uint8_t[::1] once              # input: whether one pull is its whole gradient
-    cdef bint sums_values
-    cdef Py_ssize_t lead                # lanes of a short first block, which lets the others begin on a cache line
-    cdef Py_ssize_t summed_inputs
-    cdef const Executor* executor
-    cdef bint stopped
-    cdef Py_ssize_t next_strand
-
     def __init__(self, Program program, bint single, Py_ssize_t lanes, bint sums_values=False, index=None):
         cdef Py_ssize_t i, outputs = len(program.outputs)
         cdef const int64_t[::1] view
-        self.program, self.single, self.lanes = program, single, lanes
+        self.program, self.single = program, single
         self.size = 4 if single else 8
         self.sums_values = sums_values
         self.executor = executor()
@@ -115,9 +110,6 @@ cdef class LanesRun:
         for i in range(program.back.length):
             if program.back.instruction[i].saved == 0 and program.back.instruction[i].opcode == PRODUCT:
                 self.once[program.operand[program.back.instruction[i].operand].start - program.adjoints] = 1
-        self.width = WIDEST_STREAMED if np.any(self.once) else WIDEST
-        while self.width > NARROWEST and (program.slots * self.width * self.size > CACHE or self.width >= 2 * lanes):
-            self.width //= 2
         self.table = Memory((2 * program.inputs + 2 * outputs + 1) * <Py_ssize_t>sizeof(Column))
         self.input = <Column*>self.table.start
         self.gradient = self.input + program.inputs
@@ -130,17 +122,40 @@ cdef class LanesRun:
         self.summed_inputs = 0
         for i in range(program.inputs):
             self.summed_inputs += self.uniform[i] and self.wanted[i]
-        rows = (self.summed_inputs if program.gradient else 0) + (outputs if sums_values else 0)
-        blocks = (lanes + self.width - 1) // self.width
-        self.strands = min(blocks, <Py_ssize_t>(STRANDS if rows else FINEST))
-        self.sums = Memory(self.strands * rows * <Py_ssize_t>SUM_BYTES)
         self.inputs_kept = []
         self.benches = []
+        self.sums = Memory(0)
+        self.lanes = -1
         self.diverged = -1
-        if index is not None:
+        if index is None:
+            self.take_lanes(lanes, NULL)
+        else:
             view = index
-            self.lane = &view[0] if view.shape[0] else NULL
+            self.take_lanes(lanes, &view[0] if view.shape[0] else NULL)
             self.inputs_kept.append(index)
+
+    cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1:
+        """Say how many lanes there are, and which if not all."""
+        cdef Py_ssize_t rows, blocks, width = WIDEST_STREAMED if np.any(self.once) else WIDEST
+        self.lane = lane
+        if lanes == self.lanes:
+            return 0
+        while width > NARROWEST and (self.program.slots * width * self.size > CACHE or width >= 2 * lanes):
+            width //= 2
+        if width != self.width:
+            self.benches.clear()
+        rows = (self.summed_inputs if self.program.gradient else 0)
+        rows += self.program.outputs_count if self.sums_values else 0
+        blocks = (lanes + width - 1) // width
+        self.lanes, self.width = lanes, width
+        self.strands = min(blocks, <Py_ssize_t>(STRANDS if rows else FINEST))
+        if self.strands * rows * <Py_ssize_t>SUM_BYTES != self.sums.nbytes:
+            self.sums = Memory(self.strands * rows * <Py_ssize_t>SUM_BYTES)
+        return 0
+
+    cdef inline void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil:
+        """Let a column be numbers in memory that somebody else keeps."""
+        column.data, column.stride, column.add = data, stride, add
 
     cdef int set_number(self, Py_ssize_t slot, double value) except -1:
         if self.single:
@@ -192,13 +207,16 @@ cdef class LanesRun:
             rows += self.program.outputs_count
         return self.sums.start + (strand * rows + row) * SUM_BYTES
 
-    def total(self, Py_ssize_t row):
-        """Return a sum over all lanes: of the gradients of the uniform inputs that are wanted, then of the outputs."""
+    cdef double sum_of(self, Py_ssize_t row) noexcept nogil:
         cdef Py_ssize_t strand
         cdef double all_strands = 0.0
         for strand in range(self.strands):
             all_strands += total_of(self.partial_sums(strand, row), self.single)
         return all_strands
+
+    def total(self, Py_ssize_t row):
+        """Return a sum over all lanes: of the gradients of the uniform inputs that are wanted, then of the outputs."""
+        return self.sum_of(row)
 
     # one thread's work
 
@@ -222,7 +240,9 @@ cdef class LanesRun:
             bench.space.row[i] = self.numbers.start + i * self.size
         program.stream(&bench.ahead, True)
         program.stream(&bench.back, False)
-        bench.results, bench.pulls = {}, {}
+        bench.regions = []
+        for wiring in program.regions:
+            bench.regions.append(wiring.region.in_lanes(wiring, self, bench))
         bench.addresses = Memory((2 * program.inputs + len(program.outputs)) * <Py_ssize_t>sizeof(void*))
         return bench
 
@@ -265,6 +285,11 @@ cdef class LanesRun:
 
     cdef void scatter(self, const char* row, Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         cdef Py_ssize_t k
+        if column.add:
+            for k in range(count):
+                at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
+                add_number(at, row + k * self.size, self.single)
+            return
         if self.lane == NULL and column.stride == self.size:
             memcpy(column.data + begin * self.size, row, <size_t>(count * self.size))
             return
@@ -341,7 +366,10 @@ cdef class LanesRun:
 
     cdef inline bint is_whole(self, const Column* column, Py_ssize_t count) noexcept nogil:
         """Whether a block can be written straight to a column."""
-        return self.lane == NULL and column.data != NULL and column.stride == self.size and count == self.width
+        return (
+            self.lane == NULL and column.data != NULL and column.stride == self.size and count == self.width
+            and not column.add
+        )
 
     cdef void put_outputs(self, Bench bench, Py_ssize_t strand, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Add up the outputs, and write those that aren't in place yet."""
@@ -372,7 +400,7 @@ cdef class LanesRun:
         bench.space.coming = &bench.soon
         self.fetch(bench, begin, count)
         self.aim_outputs(bench, begin, count)
-        self.sweep(bench, True, 0, bench.ahead.length, count)
+        self.sweep(bench, True, 0, bench.ahead.length, begin, count)
         if self.program.guards_count and not self.guards_hold(bench, begin, count):
             return 0
         self.put_outputs(bench, strand, begin, count)
@@ -381,18 +409,18 @@ cdef class LanesRun:
         bench.space.coming = &bench.next
         self.deliver(bench, begin, count, True)
         if self.program.prologue:
-            self.sweep(bench, False, 0, self.program.prologue, count)
+            self.sweep(bench, False, 0, self.program.prologue, begin, count)
         self.seed(bench, begin, count)
-        self.sweep(bench, False, self.program.prologue, bench.back.length, count)
+        self.sweep(bench, False, self.program.prologue, bench.back.length, begin, count)
         self.deliver(bench, begin, count, False)
         return 1
 
-    # gates of the user's own
+    # regions
 
     cdef int sweep(
-        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t count
+        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count
     ) except -1 nogil:
-        """Run instructions of a block, and what is left to Python between them."""
+        """Run instructions of a block, and the regions between them."""
         cdef const Stream* stream = &bench.ahead if forward else &bench.back
         cdef sweeping run = self.executor.forward if forward else self.executor.backward
         while True:
@@ -400,7 +428,10 @@ cdef class LanesRun:
             if at >= end:
                 return 0
             with gil:
-                run_in_lanes(self.program.outside[stream.instruction[at].count], self, bench, count, forward)
+                if forward:
+                    (<LaneRegion>bench.regions[stream.instruction[at].count]).forward(self, bench, begin, count)
+                else:
+                    (<LaneRegion>bench.regions[stream.instruction[at].count]).backward(self, bench, begin, count)
             at += 1
 
     def read(self, Bench bench, Py_ssize_t slot, Py_ssize_t count):
@@ -582,8 +613,12 @@ cdef class LanesRun:
 
     def begin(self):
         """Make ready for another run."""
+        self.prepare()
+
+    cdef int prepare(self) except -1:
         self.stopped = False
         self.diverged = -1
         self.next_strand = 0
         self.lead = self.best_lead()
         memset(self.sums.start, 0, <size_t>self.sums.nbytes)
+        return 0

@@ -10,14 +10,17 @@ import numpy as np
 
 from fastprop.blocks import as_result, frozen, gate_pulls
 from fastprop.engine.bundle import Bundle, object_array
+from fastprop.engine.lanes import CalledInLanes, LaneRegion
+from fastprop.engine.program import Region, Wiring
+from fastprop.engine.replay import CalledAtPoint, PointRegion
 from fastprop.gates import Gate
 
-__all__ = ["Opaque", "ResultOf", "differentiable", "has_vmap", "run_in_lanes"]
+__all__ = ["Opaque", "differentiable"]
 
 Numbers = Sequence[Any]  # of the operands that are recorded: floats, in lanes also arrays of one per lane
 
 
-class Opaque:
+class Opaque(Region):
     """The payload of a gate of the user's own, in circuits.
 
     `templates` holds its operands as they were recorded, `places` which numbers of them are recorded Units, and which
@@ -37,6 +40,16 @@ class Opaque:
                 if not isinstance(x, float):
                     self.places.append((position, place))
                     self.units.append(x)
+        super().__init__(len(self.units))
+        self.ordered = True
+
+    def at_point(self, wiring: Wiring, run: Any) -> PointRegion:
+        """Return one use of it at one point."""
+        return CalledAtPoint(wiring)
+
+    def in_lanes(self, wiring: Wiring, run: Any, bench: Any) -> LaneRegion:
+        """Return one use of it in lanes."""
+        return CalledInLanes(wiring)
 
     @staticmethod
     def _constant(x: Any) -> float:
@@ -135,13 +148,6 @@ class Opaque:
         return tuple(float(x) if x.ndim == 0 else frozen(x) for x in operands)
 
 
-class ResultOf:
-    """The payload of a gate that stands for a further number of another one's value."""
-
-    def __init__(self, gate: Any, output: int):
-        self.gate, self.output = gate, output
-
-
 class Flat(Gate):
     """A gate of the user's own on the numbers of its operands one by one, for derivatives that are recorded."""
 
@@ -177,38 +183,10 @@ def differentiable(payload: Any) -> Gate:
     """Return the gate whose derivative is recorded in the place of one outside of the table, or raise."""
     if isinstance(payload, Opaque) and payload.shape == ():
         return Flat(payload)
-    gate = payload.gate if isinstance(payload, ResultOf) else payload
     raise TypeError(
-        f"{gate.name}: its derivative is not recorded gate by gate in a circuit; let grad or value_and_grad be the "
+        f"{payload.name}: its derivative is not recorded gate by gate in a circuit; let grad or value_and_grad be the "
         "outermost transform, as in fp.compile(fp.grad(f))"
     )
-
-
-def has_vmap(draft: Any) -> bool:
-    """Whether some of a draft's gates outside of the table are not gates of the user's own."""
-    gates = [what.gate if isinstance(what, ResultOf) else what for what in draft.payload.values()]
-    return not all(isinstance(gate, Opaque) for gate in gates)
-
-
-def run_in_lanes(outsider: Any, run: Any, bench: Any, lanes: int, forward: bool) -> None:
-    """Run a gate at a block of lanes, forward or backward; `run` reads and writes what lies at slots of `bench`."""
-    gate = outsider.payload
-    if isinstance(gate, ResultOf):
-        if forward:
-            run.write(bench, outsider.result, bench.results[id(gate.gate)][gate.output])
-        else:
-            bench.pulls[id(gate.gate), gate.output] = run.read(bench, outsider.pull, lanes)
-        return
-    numbers = [run.read(bench, slot, lanes) for slot in outsider.operands]
-    if forward:
-        bench.results[id(gate)] = gate.forward_lanes(numbers, lanes)
-        run.write(bench, outsider.result, bench.results[id(gate)][0])
-        return
-    further = [bench.pulls.pop((id(gate), k), 0.0) for k in range(1, len(bench.results[id(gate)]))]
-    pulls = [run.read(bench, outsider.pull, lanes), *further]
-    for target, column in zip(outsider.targets, gate.backward_lanes(pulls, numbers, lanes)):
-        if target >= 0:
-            run.add(bench, target, column)
 
 
 def _lanes_of(columns: Numbers, lanes: int) -> list[list[float]]:

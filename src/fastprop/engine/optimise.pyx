@@ -14,7 +14,8 @@ from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from fastprop.engine.draft cimport Draft, Writer
 from fastprop.engine.instructions cimport (
-    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, HELD, PRODUCTS, TOTAL, OUTSIDE,
+    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, HELD, PRODUCTS, TOTAL, REGION,
+    RESULT,
 )
 from fastprop.engine.kernels cimport (
     ADD, DOT, MAXIMUM, MEAN, MINIMUM, MULTIPLY, DIVIDE, POSITIVE, POWER, PROD, RECIPROCAL, SQUARE, SUM,
@@ -32,6 +33,11 @@ ctypedef int32_t (*rewriting)(
 ) except? -2147483647
 
 
+cdef inline bint is_of_region(int opcode) noexcept:
+    """Whether it is a number of a region, which a pass moves as it is."""
+    return opcode == REGION or opcode == RESULT
+
+
 cdef Draft rewrite(Draft draft, rewriting rule):
     """Write every gate anew by a rule, which says what stands for it."""
     cdef uint8_t[::1] opcode = draft.opcode
@@ -45,7 +51,7 @@ cdef Draft rewrite(Draft draft, rewriting rule):
         most = max(most, first[i + 1] - first[i])
     cdef int32_t[::1] here = np.empty(most, np.int32)
     for i in range(n):
-        if opcode[i] == OUTSIDE:
+        if is_of_region(opcode[i]):
             moved[i] = writer.copy(i, moved)
             continue
         length = writer.renamed(i, moved, &here[0])
@@ -200,7 +206,7 @@ def merge(Draft draft):
     cdef int32_t[::1] here = np.empty(most, np.int32)
     cdef Writer writer = Writer(draft, n, len(draft.operand))
     for i in range(n):
-        if opcode[i] == OUTSIDE:
+        if is_of_region(opcode[i]):
             moved[i] = writer.copy(i, moved)
             continue
         length = writer.renamed(i, moved, &here[0])
@@ -293,6 +299,7 @@ def drop(Draft draft):
 def needed_gates(Draft draft, roots):
     """Return for every gate whether one of the roots (arrays of operands) was computed from it."""
     cdef uint8_t[::1] needed = np.zeros(max(len(draft), 1), np.uint8)
+    cdef uint8_t[::1] opcode = draft.opcode
     cdef int32_t[::1] first = draft.first
     cdef int32_t[::1] operand = draft.operand
     cdef int32_t inputs = draft.inputs
@@ -307,6 +314,11 @@ def needed_gates(Draft draft, roots):
             for j in range(first[i], first[i + 1]):
                 if operand[j] >= inputs:
                     needed[operand[j] - inputs] = 1
+            if opcode[i] == REGION:     # all its numbers, or none
+                for j in range(<int32_t>i + 1, <int32_t>len(draft)):
+                    if opcode[j] != RESULT:
+                        break
+                    needed[j] = 1
     return np.asarray(needed)[: len(draft)]
 
 
@@ -449,7 +461,7 @@ def hoist(Draft draft, uniform):
     cdef uint8_t[::1] crosses = np.zeros(max(n, 1), np.uint8)
     cdef bint all_same
     for i in range(n):
-        all_same = opcode[i] != OUTSIDE
+        all_same = not is_of_region(opcode[i])
         for j in range(first[i], first[i + 1]):
             x = operand[j]
             if x >= 0:
@@ -480,8 +492,12 @@ cdef Draft without(Draft draft, gone, border):
     kept = np.repeat(np.asarray(gone) == 0, lengths)
     first = np.zeros(len(left) + 1, np.int32)
     np.cumsum(lengths[left], out=first[1:])
+    payload = {}
+    for gate, what in draft.payload.items():
+        payload[int(moved[gate]) - inputs - len(border)] = what
     return draft.replace(
         inputs=inputs + len(border), opcode=draft.opcode[left], first=first,
         operand=translate(draft.operand[kept], inputs, moved), origin=draft.origin[left],
         outputs=translate(draft.outputs, inputs, moved), guards=translate(draft.guards, inputs, moved),
+        payload=payload,
     )

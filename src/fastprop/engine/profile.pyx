@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t
 
 from fastprop.engine.instructions cimport Stream
 from fastprop.engine.program cimport sweeping
-from fastprop.engine.replay cimport PointRun
+from fastprop.engine.replay cimport PointRegion, PointRun
 
 from fastprop.engine.program import PULL_NAMES, STEP_NAMES
 
@@ -30,10 +30,15 @@ cdef int time_instructions(PointRun run, bint forward, Py_ssize_t begin, int64_t
     cdef sweeping sweep = run.executor.forward if forward else run.executor.backward
     cdef Py_ssize_t at
     cdef int64_t began, took
+    cdef PointRegion region
     for at in range(begin, stream.length):
         began = now()
         if sweep(stream, &run.space, at, at + 1, run.single) == at:
-            run.outside(run.program.outside[stream.instruction[at].count], run, forward)
+            region = run.regions[stream.instruction[at].count]
+            if forward:
+                region.forward(run)
+            else:
+                region.backward(run)
         took = now() - began
         least[at] = min(least[at], took)
     return 0
@@ -79,6 +84,6 @@ cdef int add_up(Stream* stream, int64_t[::1] least, int64_t clock, str sweep, na
             continue
         key = sweep, names[stream.instruction[at].opcode]
         count, gates, time = found.get(key, (0, 0, 0))
-        inside = 1 if key[1] == "outside" else stream.instruction[at].count
+        inside = 1 if key[1] == "region" else stream.instruction[at].count
         found[key] = count + 1, gates + inside, time + max(least[at] - clock, 0)
     return 0

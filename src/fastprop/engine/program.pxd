@@ -20,6 +20,26 @@ cdef struct Words:              # steps of single gates, as they are written
     Py_ssize_t latest           # where the last step begins
 
 
+cdef class Region:
+    cdef readonly Py_ssize_t numbers    # so many of its operands it is a function of; the others are pulls
+    cdef public bint ordered            # it takes lanes in order, on one thread
+    cdef public object reads            # the arrays that it reads, by their numbers
+    cdef public object makes            # and those that it makes
+
+
+cdef class Wiring:
+    cdef readonly Region region
+    cdef readonly object operands       # int32: the slots of the operands
+    cdef readonly object targets        # int32: their adjoints; -1: nobody wants it
+    cdef int32_t[::1] operand
+    cdef int32_t[::1] target
+    cdef readonly Py_ssize_t result     # the first of the results' slots
+    cdef readonly Py_ssize_t results
+    cdef readonly Py_ssize_t pull       # the first of their adjoints; -1: there is no sweep backward through it
+
+    cdef int aim(self, list targets, Py_ssize_t pull) except -1
+
+
 cdef class Program:
     cdef Code ahead             # forward
     cdef Code back              # backward
@@ -55,7 +75,9 @@ cdef class Program:
     cdef uint8_t* guard_expected
     cdef Py_ssize_t guards_count
     cdef Py_ssize_t constants_count
-    cdef readonly list outside          # payloads, in the order of the instructions
+    cdef readonly bint ordered          # some region takes lanes in order
+    cdef readonly set active_arrays     # those that wanted inputs reach
+    cdef readonly list regions          # the wiring of each, in the order of the instructions
 
     cdef int settle(self) except -1
     cdef Instruction* write(self, Code* code) except NULL

@@ -1,6 +1,8 @@
 """Program: the instructions of a draft, for one point or for lanes, and the executor that runs them."""
 import importlib
 
+import numpy as np
+
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t
@@ -24,7 +26,7 @@ for number in range(OPCODES):
 
 PULL_NAMES = (
     "clear", "pass", "negate", "product", "twice", "quotient", "divisor", "root", "inverse", "rectified", "magnitude",
-    "larger", "smaller", "chosen", "unchosen", "list pass", "list product", "chain pass", "chain product", "outside",
+    "larger", "smaller", "chosen", "unchosen", "list pass", "list product", "chain pass", "chain product", "region",
 )
 STEP_NAMES = {
     **NAMES, LIST_PRODUCTS: "list products", LIST_TOTAL: "list total", CHAIN_ADD: "chain add",
@@ -46,6 +48,35 @@ cdef int grow(void** memory, Py_ssize_t* capacity, Py_ssize_t wanted, size_t siz
     memory[0] = moved
     capacity[0] = more
     return 0
+
+
+cdef class Region:
+    """What a gate does that the executor leaves to others: a map, a gate of the user's own.
+
+    Derived classes say how it is run: ``at_point(wiring, run)`` and ``in_lanes(wiring, run, bench)`` give one use of it.
+    """
+
+    def __init__(self, Py_ssize_t numbers=0):
+        self.numbers = numbers
+        self.reads, self.makes = (), ()
+
+
+cdef class Wiring:
+    """Where in a program a region's operands, its results and their adjoints are."""
+
+    def __init__(self, Region region, operands, Py_ssize_t result, Py_ssize_t results):
+        self.region, self.result, self.results, self.pull = region, result, results, -1
+        self.operands = np.array(operands, np.int32)
+        self.targets = np.full(len(operands), -1, np.int32)
+        self.operand, self.target = self.operands, self.targets
+
+    cdef int aim(self, list targets, Py_ssize_t pull) except -1:
+        """Say where the adjoints are."""
+        cdef Py_ssize_t i
+        for i in range(len(targets)):
+            self.target[i] = targets[i]
+        self.pull = pull
+        return 0
 
 
 cdef class Program:

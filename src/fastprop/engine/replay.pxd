@@ -1,8 +1,9 @@
 """PointRun: a program at one point."""
 from libc.stdint cimport int32_t
 
+from fastprop.engine.arrays cimport Arrays
 from fastprop.engine.instructions cimport Executor, Space, Stream
-from fastprop.engine.program cimport Program
+from fastprop.engine.program cimport Program, Wiring
 
 
 cdef class Memory:
@@ -12,6 +13,17 @@ cdef class Memory:
 
 
 ctypedef const int32_t* (*stepping)(const Stream*, const Space*, const int32_t*) noexcept nogil
+
+
+cdef class PointRegion:
+    cdef Wiring wiring
+
+    cdef int forward(self, PointRun run) except -1
+    cdef int backward(self, PointRun run) except -1
+
+
+cdef class CalledAtPoint(PointRegion):
+    cdef list numbers(self, PointRun run)
 
 
 cdef class PointRun:
@@ -25,7 +37,8 @@ cdef class PointRun:
     cdef stepping run
     cdef bint busy
     cdef Py_ssize_t size        # of a number, in bytes
-    cdef public object outside  # called with (payload, run, forward) for what the executor leaves to its caller
+    cdef readonly Arrays arrays
+    cdef list regions           # one use of each
 
     cdef double get(self, Py_ssize_t slot) noexcept
     cdef void put(self, Py_ssize_t slot, double value) noexcept

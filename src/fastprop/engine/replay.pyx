@@ -6,8 +6,8 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
-from fastprop.engine.instructions cimport CALLER, HALT
-from fastprop.engine.program cimport Program, executor
+from fastprop.engine.instructions cimport ENTER, HALT
+from fastprop.engine.program cimport Program, Wiring, executor
 
 cdef enum:
     SHORT = 2000        # instructions that are run without letting go of the GIL
@@ -30,14 +30,57 @@ cdef class Memory:
         PyMem_RawFree(self.raw)
 
 
+cdef class PointRegion:
+    """One use of a region by a PointRun."""
+
+    def __init__(self, Wiring wiring):
+        self.wiring = wiring
+
+    cdef int forward(self, PointRun run) except -1:
+        raise NotImplementedError(f"{type(self).__name__} can't be run")
+
+    cdef int backward(self, PointRun run) except -1:
+        raise NotImplementedError(f"{type(self).__name__} can't be run backward")
+
+
+cdef class CalledAtPoint(PointRegion):
+    """A region that is Python's: its `forward` and `backward` take and give lists of numbers."""
+
+    cdef list numbers(self, PointRun run):
+        cdef int32_t slot
+        found = []
+        for slot in self.wiring.operand:
+            found.append(run.get(slot))
+        return found
+
+    cdef int forward(self, PointRun run) except -1:
+        cdef Py_ssize_t k = self.wiring.result
+        for value in self.wiring.region.forward(self.numbers(run)):
+            run.put(k, value)
+            k += 1
+        return 0
+
+    cdef int backward(self, PointRun run) except -1:
+        cdef Py_ssize_t k
+        cdef int32_t target
+        pulls = []
+        for k in range(self.wiring.pull, self.wiring.pull + self.wiring.results):
+            pulls.append(run.get(k))
+        for k, part in enumerate(self.wiring.region.backward(pulls, self.numbers(run))):
+            target = self.wiring.target[k]
+            if target >= 0 and part != 0.0:
+                run.put(target, run.get(target) + <double>part)
+        return 0
+
+
 cdef class PointRun:
     """One use of a program at one point; for one thread at a time."""
 
-    def __init__(self, Program program, bint single, outside=None):
+    def __init__(self, Program program, bint single, Py_ssize_t arrays=0):
         cdef Py_ssize_t i
         self.program = program
         self.single = single
-        self.outside = outside
+        self.arrays = Arrays(arrays)
         self.size = 4 if single else 8
         self.executor = executor()
         self.run = self.executor.words_single if single else self.executor.words
@@ -50,6 +93,9 @@ cdef class PointRun:
         program.stream(&self.back, False)
         for i, value in enumerate(program.constants.tolist()):
             self.put(program.inputs + i, value)
+        self.regions = []
+        for wiring in program.regions:
+            self.regions.append(wiring.region.at_point(wiring, self))
 
     cdef double get(self, Py_ssize_t slot) noexcept:
         return (<float*>self.space.base)[slot] if self.single else (<double*>self.space.base)[slot]
@@ -77,8 +123,11 @@ cdef class PointRun:
                 PyErr_CheckSignals()
             if at[0] == HALT:
                 return 0
-            if at[0] == CALLER:
-                self.outside(self.program.outside[at[1]], self, forward)
+            if at[0] == ENTER:
+                if forward:
+                    (<PointRegion>self.regions[at[1]]).forward(self)
+                else:
+                    (<PointRegion>self.regions[at[1]]).backward(self)
                 at += 2
             else:
                 at += 1

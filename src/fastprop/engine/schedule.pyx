@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport qsort
 
 from fastprop.engine.draft cimport Draft
-from fastprop.engine.instructions cimport OUTSIDE
+from fastprop.engine.instructions cimport REGION, RESULT
 from fastprop.engine.kernels cimport ADD, MULTIPLY
 
 from fastprop.engine.draft import translate
@@ -23,6 +23,8 @@ cdef enum:
 def schedule(Draft draft, Py_ssize_t window=WINDOW):
     """Put the gates of every window in the order of their depth there, and those of one depth in the order of kind."""
     cdef Py_ssize_t n = len(draft)
+    if draft.payload:
+        window = max(window, n)     # the numbers of a region stay side by side
     cdef int32_t[::1] link = chains(draft, window)
     cdef int32_t[::1] depth = depths(draft, link, window)
     cdef int32_t[::1] kind = kinds(draft, link, depth)
@@ -71,11 +73,14 @@ cdef int count_sort(
 def boundaries(Draft draft, int32_t[::1] kind, int32_t[::1] depth, Py_ssize_t window):
     """Return where runs begin, in a draft in order, and its end."""
     cdef int32_t[::1] first = draft.first
+    cdef uint8_t[::1] opcode = draft.opcode
     cdef Py_ssize_t n = len(draft), i, begin = 0, runs = 1
     cdef int32_t[::1] found = np.zeros(n + 2, np.int32)
     if n == 0:
         return np.zeros(1, np.int32)
     for i in range(1, n):
+        if opcode[i] == RESULT:
+            continue
         if (
             kind[i] != kind[i - 1] or depth[i] != depth[i - 1] or i % window == 0 or i - begin >= RUN
             or first[i + 1] - first[begin] > 4 * RUN
@@ -122,6 +127,7 @@ cdef int32_t[::1] chains(Draft draft, Py_ssize_t window):
 
 cdef int32_t[::1] depths(Draft draft, int32_t[::1] link, Py_ssize_t window):
     """How many runs of its window a gate waits for; the gates of a chain don't wait for each other."""
+    cdef uint8_t[::1] opcode = draft.opcode
     cdef int32_t[::1] first = draft.first
     cdef int32_t[::1] operand = draft.operand
     cdef int32_t inputs = draft.inputs
@@ -135,7 +141,7 @@ cdef int32_t[::1] depths(Draft draft, int32_t[::1] link, Py_ssize_t window):
         for j in range(first[i], first[i + 1]):
             before = operand[j] - inputs
             if before >= begin:
-                deepest = max(deepest, depth[before] + (0 if link[i] == before else 1))
+                deepest = max(deepest, depth[before] + (0 if link[i] == before or opcode[i] == RESULT else 1))
         depth[i] = deepest
     return depth
 
@@ -159,10 +165,13 @@ cdef int32_t[::1] kinds(Draft draft, int32_t[::1] link, int32_t[::1] depth):
         if link[i] >= 0 and depth[link[i]] == depth[i]:
             followed[link[i]] = 1
     for i in range(n):
+        if opcode[i] == RESULT:
+            kind[i] = kind[operand[first[i]] - draft.inputs]
+            continue
         if link[i] >= 0 and depth[link[i]] == depth[i]:
             kind[i] = kind[link[i]]
             continue
-        if followed[i] or opcode[i] == OUTSIDE:
+        if followed[i] or opcode[i] == REGION:
             kind[i] = next_kind
             next_kind += 1
             continue
@@ -238,7 +247,7 @@ def number(Draft draft):
     cdef bint changed = False
     for r in range(run.shape[0] - 1):
         begin, end = run[r], run[r + 1]
-        if end - begin < 2 or operand[first[begin + 1]] == inputs + begin:     # a chain has its order
+        if end - begin < 2 or operand[first[begin + 1]] == inputs + begin:     # a chain or region has its order
             continue
         for j in range(min(first[begin + 1] - first[begin], 2)):
             for i in range(begin, end):

@@ -10,7 +10,7 @@ from fastprop.engine.kernels cimport POSITIVE, kernel
 from fastprop.engine.nodes cimport (
     BLOCK, ELEMENT, INPUT, NONE, POOLED, Leaf, Link, Nodes, block_number, sweep_forward,
 )
-from fastprop.engine.instructions cimport FIRST_EXTRA, OUTSIDE
+from fastprop.engine.instructions cimport FIRST_EXTRA, REGION, RESULT
 from fastprop.engine.tape cimport (
     Tape, attach, begin_sweep, check_fresh, end_sweep, make_room, operand_of, pull_down,
 )
@@ -189,6 +189,9 @@ cdef list operand_list(Nodes* nodes, Py_ssize_t slot):
     cdef uint8_t opcode = nodes.opcode[slot]
     cdef Py_ssize_t begin, k
     cdef list operands = []
+    if opcode == RESULT:
+        operands.append(nodes.operand[slot].first)
+        return operands
     if opcode == INPUT or (FIRST_EXTRA <= opcode < POOLED):     # a comparison is flat: nothing is pulled through it
         return operands
     if opcode < POOLED or opcode == ELEMENT:
@@ -238,8 +241,10 @@ cdef tuple gate_of(Tape tape, Py_ssize_t slot, dict handles):
     elif opcode == ELEMENT:
         array = handle_of(tape, operands[0], None, handles)
         return GetItem(tuple(map(int, np.unravel_index(nodes.operand[slot].second, array.shape)))), (array,)
-    elif opcode == POOLED | OUTSIDE:
-        gate = differentiable(tape.outsiders[slot])
+    elif opcode == RESULT:
+        gate = differentiable(tape.regions[nodes.operand[slot].first])
+    elif opcode == POOLED | REGION:
+        gate = differentiable(tape.regions[slot])
         kept.extend([0.0] * len(operands))
     elif opcode < POOLED:
         gate = rows[opcode]

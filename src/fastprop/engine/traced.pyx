@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t
 
 from fastprop.engine.kernels cimport POSITIVE
 from fastprop.engine.nodes cimport INPUT, NONE, POOLED, Link, Nodes
-from fastprop.engine.instructions cimport OUTSIDE
+from fastprop.engine.instructions cimport REGION, RESULT
 from fastprop.engine.tape cimport make_room, operand_of
 from fastprop.engine.tracing cimport Trace
 from fastprop.engine.unit cimport Unit, append, apply_kernel, are_single, captured, owned
@@ -13,7 +13,7 @@ from fastprop import gates
 from fastprop.blocks import prepare
 from fastprop.engine import kernels
 from fastprop.engine.bundle import Bundle, apply_to_bundles, is_opaque, numbers_of, object_array, unwrapped
-from fastprop.engine.opaque import Opaque, ResultOf
+from fastprop.engine.opaque import Opaque
 from fastprop.engine.tape import current_tape
 
 cdef set rows = set(gates.table.values())
@@ -40,10 +40,7 @@ def apply_opaque(gate, tuple operands):
     for unit in opaque.units:
         given.append(unit._recorded)
     results = opaque.forward(given)
-    units = []
-    for k, value in enumerate(results):
-        units.append(outside_gate(trace, opaque.units if k == 0 else units[:1], value))
-        trace.outsiders[units[k]._slot] = opaque if k == 0 else ResultOf(opaque, k)
+    units = region_gate(trace, opaque.units, opaque, results) if results else []
     opaque.units = []
     return units[0] if opaque.shape == () else Bundle(object_array(units, opaque.shape))
 
@@ -73,12 +70,12 @@ def slot_in(Trace trace, Unit unit):
     return (<Unit>alias).link.slot
 
 
-def outside_gate(Trace trace, list operands, double value):
-    """Record a gate that is the caller's own; returns its Unit."""
+def region_gate(Trace trace, list operands, region, list values):
+    """Record a region; returns the Units of its numbers (one even if it gives none: what follows it depends on that)."""
     cdef PyObject* home = <PyObject*>trace
     cdef Nodes* nodes
-    cdef Py_ssize_t i, n = len(operands)
-    cdef list slots = []
+    cdef Py_ssize_t i, n = len(operands), head
+    cdef list slots = [], units = []
     for operand in operands:
         slots.append(slot_in(trace, operand))
     make_room(home, n)
@@ -86,6 +83,13 @@ def outside_gate(Trace trace, list operands, double value):
     for i in range(n):
         nodes.pool_operand[nodes.pool_length + i] = <int32_t>(<Py_ssize_t>slots[i])
         nodes.pool_partial[nodes.pool_length + i] = 0.0
-    unit = owned(append(home, POOLED | OUTSIDE, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value))
+    head = nodes.length
+    units.append(owned(append(
+        home, POOLED | REGION, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, values[0] if values else 0.0
+    )))
     nodes.pool_length += n
-    return unit
+    for value in values[1:]:
+        make_room(home, 0)
+        units.append(owned(append(home, RESULT, <int32_t>head, NONE, 0.0, 0.0, value)))
+    trace.regions[head] = region
+    return units

@@ -16,7 +16,7 @@ cdef class Trace(Tape):
     cdef list ours
     cdef public object recording    # who records
     cdef readonly list guards       # (slot, outcome)
-    cdef readonly dict outsiders    # slot -> what a gate of the caller's own does
+    cdef readonly dict regions      # slot -> what a region does
     cdef readonly list captured     # results of the parents that are used here
     cdef readonly dict stand_ins    # (parent, slot) -> the input that stands for it, in the order of `captured`
 

@@ -35,7 +35,7 @@ cdef class Trace(Tape):
         self.nodes.tracing = True
         self.held = 1       # slots stay where they are
         self.codes, self.code_numbers, self.ours = [], {}, []
-        self.guards, self.captured, self.stand_ins, self.outsiders = [], [], {}, {}
+        self.guards, self.captured, self.stand_ins, self.regions = [], [], {}, {}
 
     def open_to(self, Trace parent):
         """Allow results of an outer trace as inputs; returns self."""
@@ -63,6 +63,10 @@ cdef class Trace(Tape):
             self.nodes.opcode[variable._slot] = POSITIVE
             self.nodes.partial[variable._slot].first = variable._recorded
         return variable
+
+    def forget_units(self):
+        """Let go of the Units that stand for others, which hold on to this trace."""
+        self.stand_ins, self.captured, self.regions = {}, [], {}
 
     def place(self, Py_ssize_t slot):
         """Return the source line that recorded a gate, as file:line."""

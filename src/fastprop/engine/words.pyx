@@ -103,7 +103,7 @@ cdef class Writer:
         """Let the caller do it."""
         self.begin()
         self.forget()
-        self.push(CALLER)
+        self.push(ENTER)
         return self.push(number)
 
     # forward
@@ -114,7 +114,7 @@ cdef class Writer:
         self.words = &self.program.ahead_words
         for i in range(self.program.ahead.length):
             step = &self.program.ahead.instruction[i]
-            if step.opcode == OUTSIDE:
+            if step.opcode == REGION:
                 self.leave(step.count)
             elif not self.take_apart(step):
                 self.hand_over(RUNS, i)
@@ -259,7 +259,7 @@ cdef class Writer:
                 self.end()
                 self.program.prologue_words = self.words.length
             step = &self.program.back.instruction[i]
-            if step.opcode == OUTSIDE_PULL:
+            if step.opcode == REGION_PULL:
                 self.settle()
                 self.leave(step.count)
             elif not self.take_pulls_apart(step):

@@ -100,7 +100,7 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
         case LOGSUMEXP:
             NAME(many_rows)(&m, step, operand, value, saved);
             break;
-        case OUTSIDE:
+        case REGION:
             return at;
         default:
             x = NAME(whole_row)(&m, operand, first);
@@ -180,7 +180,7 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
             memset(pull, 0, (size_t)n * sizeof(REAL));
             continue;
         }
-        if (step->opcode == OUTSIDE_PULL)
+        if (step->opcode == REGION_PULL)
             return at;
         if (at + 1 < end && (step->opcode == PRODUCT || step->opcode == PASS) &&
             NAME(pull_pair)(&m, stream, space, step)) {

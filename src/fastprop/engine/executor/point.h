@@ -180,7 +180,7 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
         case CHAIN_MULTIPLY:
             NAME(chain)(opcode, n, base[o[0].start], NAME(fetch)(&m, o + 1, n, first), value);
             break;
-        case OUTSIDE:
+        case REGION:
             return step - stream->instruction;
         default: {
             const REAL *x = NAME(fetch)(&m, o, n, first);
@@ -336,7 +336,7 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
         case CHAIN_PRODUCT:
             NAME(run_chain_back)(&m, step, o, pull);
             break;
-        case OUTSIDE_PULL:
+        case REGION_PULL:
             return step - stream->instruction;
         default:
             NAME(run_pull)(&m, step, o, pull);

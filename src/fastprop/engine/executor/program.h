@@ -54,7 +54,8 @@ enum Extra {
     LIST_TOTAL,
     CHAIN_ADD,     /* result[k] = result[k - 1] + x[k]: operands the start, and x */
     CHAIN_MULTIPLY,
-    OUTSIDE,       /* what the interpreter leaves to its caller: maps, gates of one's own */
+    REGION,        /* what the interpreter leaves to its caller: maps, gates of one's own */
+    RESULT,        /* in drafts alone: a further number of the region before it */
     EXTRA_END,
 };
 
@@ -79,7 +80,7 @@ enum Pull {
     LIST_PRODUCT, /* … of `arity` pairs, where u is and the target */
     CHAIN_PASS,   /* of CHAIN_ADD, back to front: targets the start, and x */
     CHAIN_PRODUCT,
-    OUTSIDE_PULL,
+    REGION_PULL,
     PULL_END,
 };
 
@@ -88,7 +89,7 @@ enum Pull {
 enum Action {
     HALT,
     PAUSE,       /* the caller may look whether it is interrupted */
-    CALLER,      /* number: a gate that is the caller's */
+    ENTER,       /* number: a region */
     RUNS,        /* begin, end: instructions forward */
     RUNS_BACK,   /* the same backward */
     ONE_SUM,     /* result, x, y */
@@ -172,7 +173,7 @@ typedef struct { /* what one instruction set offers */
     /* From instruction `begin` to `end`; returns where it stopped: at `end`, or at an instruction for the caller. */
     ptrdiff_t (*forward)(const Stream *, const Space *, ptrdiff_t begin, ptrdiff_t end, int single);
     ptrdiff_t (*backward)(const Stream *, const Space *, ptrdiff_t begin, ptrdiff_t end, int single);
-    /* One point: from a word on until HALT, PAUSE or CALLER, whose place is returned. */
+    /* One point: from a word on until HALT, PAUSE or ENTER, whose place is returned. */
     const int32_t *(*words)(const Stream *, const Space *, const int32_t *at);
     const int32_t *(*words_single)(const Stream *, const Space *, const int32_t *at);
 } Executor;

@@ -62,6 +62,23 @@ static double total_of(const void *sums, int single) {
     return total;
 }
 
+/* Add a number to one at any alignment. */
+static void add_number(void *to, const void *more, int single) {
+    double wide[2];
+    float narrow[2];
+    if (single) {
+        memcpy(narrow, to, sizeof(float));
+        memcpy(narrow + 1, more, sizeof(float));
+        narrow[0] += narrow[1];
+        memcpy(to, narrow, sizeof(float));
+    } else {
+        memcpy(wide, to, sizeof(double));
+        memcpy(wide + 1, more, sizeof(double));
+        wide[0] += wide[1];
+        memcpy(to, wide, sizeof(double));
+    }
+}
+
 /* Let other threads see what was written past the cache. */
 static void publish(void) {
 #if defined(__x86_64__)

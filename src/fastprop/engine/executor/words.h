@@ -124,7 +124,7 @@ __attribute__((optimize("no-gcse", "no-crossjumping"))) static const int32_t *NA
     static const void *const label[ACTIONS] = {
         [HALT] = &&stop,
         [PAUSE] = &&stop,
-        [CALLER] = &&stop,
+        [ENTER] = &&stop,
         [RUNS] = &&runs,
         [RUNS_BACK] = &&runs_back,
         LABELS_OF_ONE(ONE_SUM, sum),

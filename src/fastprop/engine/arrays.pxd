@@ -1,0 +1,29 @@
+"""Arrays: where the arrays of one use of a program are, and their adjoints."""
+from libc.stdint cimport uint8_t
+
+
+cdef struct ArrayRef:
+    char* data                  # NULL: there is none
+    int ndim
+    const Py_ssize_t* shape
+    const Py_ssize_t* stride    # in bytes
+
+
+cdef class Arrays:
+    cdef readonly Py_ssize_t count
+    cdef ArrayRef* value
+    cdef ArrayRef* adjoint
+    cdef uint8_t* arrived       # whether the adjoint holds what has been pulled so far; else its numbers mean nothing
+    cdef uint8_t* kept          # whether results are written to the array that is there
+    cdef readonly list values   # the arrays themselves, which are kept alive
+    cdef readonly list adjoints
+
+    cdef int put(self, Py_ssize_t a, array) except -1
+    cdef int put_adjoint(self, Py_ssize_t a, array) except -1
+    cdef int clear_adjoint(self, Py_ssize_t a) except -1
+    cdef int begin(self) except -1
+    cdef int make(self, Py_ssize_t a, tuple shape, bint single) except -1
+    cdef int check(self, Py_ssize_t a) except -1
+
+
+cdef Py_ssize_t offset_of(const ArrayRef* array, int axis, Py_ssize_t element) noexcept nogil

@@ -1,0 +1,132 @@
+"""Arrays: where the arrays of one use of a program are, and their adjoints.
+
+An array keeps its own memory and layout: maps read its lanes and write those of its adjoint in place.
+"""
+import numpy as np
+
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t
+from libc.string cimport memset
+
+cdef extern from *:
+    """
+    /* Whether nobody but the list that holds it can see an array. */
+    static int is_free(PyObject *array) {
+        return Py_REFCNT(array) == 1 && ((PyArrayObject_fields *)array)->weakreflist == NULL;
+    }
+    """
+    bint is_free(PyObject* array) noexcept
+    PyObject* PyList_GET_ITEM(object items, Py_ssize_t i) noexcept
+
+cnp.import_array()
+
+
+cdef class Arrays:
+    """The arrays of one use of a program, by their numbers in its recording."""
+
+    def __cinit__(self, Py_ssize_t count):
+        self.value = <ArrayRef*>PyMem_Malloc(<size_t>(count + 1) * sizeof(ArrayRef))
+        self.adjoint = <ArrayRef*>PyMem_Malloc(<size_t>(count + 1) * sizeof(ArrayRef))
+        self.arrived = <uint8_t*>PyMem_Malloc(<size_t>(count + 1))
+        self.kept = <uint8_t*>PyMem_Malloc(<size_t>(count + 1))
+        if self.value == NULL or self.adjoint == NULL or self.arrived == NULL or self.kept == NULL:
+            raise MemoryError(f"no memory for {count} arrays")
+        memset(self.value, 0, <size_t>(count + 1) * sizeof(ArrayRef))
+        memset(self.adjoint, 0, <size_t>(count + 1) * sizeof(ArrayRef))
+        memset(self.arrived, 0, <size_t>(count + 1))
+        memset(self.kept, 0, <size_t>(count + 1))
+        self.count = count
+        self.values, self.adjoints = [None] * count, [None] * count
+
+    def __dealloc__(self):
+        PyMem_Free(self.value)
+        PyMem_Free(self.adjoint)
+        PyMem_Free(self.arrived)
+        PyMem_Free(self.kept)
+
+    cdef int put(self, Py_ssize_t a, array) except -1:
+        """Let array `a` be an ndarray of the program's dtype, which is kept; or none."""
+        refer(&self.value[a], array)
+        self.values[a] = array
+        return 0
+
+    cdef int put_adjoint(self, Py_ssize_t a, array) except -1:
+        """Let its adjoint be an ndarray, in which nothing has arrived yet; or none."""
+        refer(&self.adjoint[a], array)
+        self.adjoints[a] = array
+        self.arrived[a] = False
+        return 0
+
+    cdef int clear_adjoint(self, Py_ssize_t a) except -1:
+        """Let what is pulled be added to the adjoint, which is made if there is none yet."""
+        if not self.arrived[a]:
+            if self.adjoints[a] is None:
+                self.put_adjoint(a, np.zeros_like(self.values[a]))
+            else:
+                self.adjoints[a][...] = 0.0
+            self.arrived[a] = True
+        return 0
+
+    cdef int make(self, Py_ssize_t a, tuple shape, bint single) except -1:
+        """Make array `a`, for results with the lanes first, of which each number's are side by side in memory.
+
+        One that was made before is taken again if nobody else has it any more.
+        """
+        cdef PyObject* before = PyList_GET_ITEM(self.values, a)
+        if self.kept[a] or (before != <PyObject*>None and is_free(before)):
+            return 0
+        return self.put(a, np.empty(shape, np.float32 if single else np.float64, order="F"))
+
+    cdef int begin(self) except -1:
+        """Forget what has arrived."""
+        memset(self.arrived, 0, <size_t>self.count)
+        return 0
+
+    # for Python
+
+    def set(self, Py_ssize_t a, array, bint kept=False):
+        """Let array `a` be an ndarray; or the one to which results go, if it is kept."""
+        self.check(a)
+        self.put(a, array)
+        self.kept[a] = kept
+
+    def set_adjoint(self, Py_ssize_t a, array, bint arrived=False):
+        """Let its adjoint be an ndarray, in which a pull has arrived already, or nothing."""
+        self.check(a)
+        self.put_adjoint(a, array)
+        self.arrived[a] = arrived
+
+    def finished_adjoint(self, Py_ssize_t a):
+        """Return the adjoint: zeros where nothing has arrived."""
+        self.check(a)
+        self.clear_adjoint(a)
+        return self.adjoints[a]
+
+    cdef int check(self, Py_ssize_t a) except -1:
+        if not 0 <= a < self.count:
+            raise IndexError(f"there is no array {a} among {self.count}")
+        return 0
+
+
+cdef int refer(ArrayRef* ref, array) except -1:
+    if array is None:
+        ref.data = NULL
+        return 0
+    ref.data = <char*>cnp.PyArray_DATA(array)
+    ref.ndim = cnp.PyArray_NDIM(array)
+    ref.shape = <const Py_ssize_t*>cnp.PyArray_SHAPE(array)
+    ref.stride = <const Py_ssize_t*>cnp.PyArray_STRIDES(array)
+    return 0
+
+
+cdef Py_ssize_t offset_of(const ArrayRef* array, int axis, Py_ssize_t element) noexcept nogil:
+    """Where in a lane one of its numbers is, in bytes; the lanes are along an axis (-1: there are none)."""
+    cdef Py_ssize_t offset = 0
+    cdef int i
+    for i in range(array.ndim - 1, -1, -1):
+        if i != axis:
+            offset += element % array.shape[i] * array.stride[i]
+            element //= array.shape[i]
+    return offset

@@ -1,20 +1,20 @@
 """What a gate is: the rows of the table as functions, and how each is applied."""
 
-from fastprop.gates.table import *  # noqa: F403 (each row)
-from fastprop.gates.table import (
+from fastprop.gates.partials import choose
+from fastprop.gates.row import (
     SEQUENCE,
     Gate,
     Row,
     apply,
     as_real,
     as_reals,
-    choose,
     is_condition,
     number,
     recorder_of,
     result_dtype,
-    table,
 )
+from fastprop.gates.table import *  # noqa: F403 (each row)
+from fastprop.gates.table import table
 
 __all__ = [
     "Gate",

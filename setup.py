@@ -20,9 +20,9 @@ FLAGS = {"release": ["-O3"], "check": ["-O1", "-g"], "coverage": ["-O1"], "quick
 FLAGS["check"] += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 COMMON = "-fno-math-errno -fno-trapping-math -Wno-psabi -fno-sanitize=undefined"  # whose checks take too long here
 SETS = {
-    "executor_baseline": COMMON,
-    "executor_avx2": f"{COMMON} -mavx2 -mfma",
-    "executor_avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
+    "baseline": COMMON,
+    "avx2": f"{COMMON} -mavx2 -mfma",
+    "avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
 }
 KIND = os.environ.get("FASTPROP_BUILD", "release")
 if KIND not in FLAGS:
@@ -53,7 +53,7 @@ def stamp() -> str:
 ENGINE = Path("src", "fastprop", "engine")
 EXTENSIONS = [
     Extension(
-        f"fastprop.engine.{source.stem}",
+        ".".join(source.relative_to("src").with_suffix("").parts),
         [str(source)],
         include_dirs=[numpy.get_include(), str(ENGINE)],
         define_macros=MACROS,
@@ -62,7 +62,7 @@ EXTENSIONS = [
         extra_compile_args=[*FLAGS[KIND], "-ffp-contract=off", *SETS.get(source.stem, "").split()],
         extra_link_args=[flag for flag in FLAGS[KIND] if flag.startswith("-fsanitize")],
     )
-    for source in sorted(ENGINE.glob("*.pyx"))
+    for source in sorted(ENGINE.rglob("*.pyx"))
     if os.uname().machine == "x86_64" or "avx" not in source.stem
 ]
 

@@ -127,7 +127,7 @@ def _cbrt(x: Any) -> Any:
 ONE = mpf(1)
 Formula = Callable[..., Any]
 
-# The value and the partials of every gate of numbers, written apart from gates.py and from the kernels.
+# The value and the partials of every gate of numbers, written apart from gates/ and from the kernels.
 TRUTH: dict[str, tuple[Formula, ...]] = {
     "add": (lambda x, y: x + y, lambda x, y: ONE, lambda x, y: ONE),
     "subtract": (lambda x, y: x - y, lambda x, y: ONE, lambda x, y: -ONE),

@@ -10,14 +10,14 @@ import numpy as np
 
 import fastprop
 from fastprop import gates, reference
-from fastprop.engine import kernels
-from fastprop.engine.assemble import assemble
-from fastprop.engine.draft import NAMES, Draft
-from fastprop.engine.lanes import LanesRun
-from fastprop.engine.optimise import combine, drop, expand, fold, merge
-from fastprop.engine.replay import PointRun
-from fastprop.engine.schedule import number, schedule
-from fastprop.plan import PASSES
+from fastprop.circuits.pipeline import PASSES
+from fastprop.engine.kernels import kernels
+from fastprop.engine.passes.optimise import combine, drop, expand, fold, merge
+from fastprop.engine.passes.schedule import number, schedule
+from fastprop.engine.program.assemble import assemble
+from fastprop.engine.run.lanes import LanesRun
+from fastprop.engine.run.replay import PointRun
+from fastprop.engine.trace.draft import NAMES, Draft
 
 OPCODES = {name: opcode for opcode, name in NAMES.items()}
 LOGIC = {

@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
-import fastprop.batching
-import fastprop.binding
-import fastprop.circuit
+import fastprop.circuits.batching
+import fastprop.circuits.bind
+import fastprop.circuits.circuit
 
 Layer = collections.namedtuple("Layer", "weights bias")
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import fastprop
-from fastprop import reference, transforms
+from fastprop import reference
+from fastprop.derivatives import transforms
 
 
 def is_handle(engine, x):

@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from fastprop import checking
-from fastprop.checking import numerical_grad, random_search
+from fastprop.derivatives import checking
+from fastprop.derivatives.checking import numerical_grad, random_search
 
 Neuron = collections.namedtuple("Neuron", "weights bias")
 

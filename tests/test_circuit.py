@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
-import fastprop.batching
-import fastprop.binding
-import fastprop.circuit
+import fastprop.circuits.batching
+import fastprop.circuits.bind
+import fastprop.circuits.circuit
 from fastprop import reference
 
 Layer = collections.namedtuple("Layer", "weights bias")
@@ -358,11 +358,11 @@ def test_one_run_from_two_threads(kind, monkeypatch):
     u = fp.Unit(2.0)
     traced = fp.trace(lambda x: x * u, 1.0)
     if kind == "run":
-        call, module, name = traced.forward(1.0).backward, fastprop.circuit, "_add_to_captured"
+        call, module, name = traced.forward(1.0).backward, fastprop.circuits.circuit, "_add_to_captured"
     elif kind == "point":
-        module, name = fastprop.binding, "_put_captured"
+        module, name = fastprop.circuits.bind, "_put_captured"
     else:
-        call, module, name = traced.bind(np.ones(3), in_axes=0), fastprop.recording.Recording, "captured_values"
+        call, module, name = traced.bind(np.ones(3), in_axes=0), fastprop.circuits.trace.Recording, "captured_values"
     original = getattr(module, name)
 
     @contextmanager

@@ -12,8 +12,9 @@ import pytest
 from mpmath import mp, mpf
 
 from accuracy import EDGES, PRECISION, SEQUENCE_TRUTH, SUMMANDS, TRUTH, inf, nan, places, points, same, ulps
-from fastprop import _values, gates
-from fastprop.engine import kernels
+from fastprop import gates
+from fastprop.engine.kernels import kernels
+from fastprop.gates import values
 
 COUNT = int(os.environ.get("FASTPROP_ACCURACY_POINTS", "250"))  # per gate: 20000 for a thorough sweep
 ELEMENTWISE = [name for name, row in gates.table.items() if row.arity != gates.SEQUENCE]
@@ -73,7 +74,7 @@ def test_accuracy(name):
 def test_values_are_the_c_librarys(name):
     row = gates.table[name]
     for point in points(row.domain, 300, seed=7):
-        assert same(at(name, *point)[0], getattr(_values, name, row.value)(*point), 0.0), point
+        assert same(at(name, *point)[0], getattr(values, name, row.value)(*point), 0.0), point
 
 
 @pytest.mark.parametrize("name", SEQUENCES)

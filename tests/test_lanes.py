@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fastprop as fp
-from fastprop.engine import lanes as lanes_module
-from fastprop.engine.program import instruction_sets, use_instruction_set
+from fastprop.engine.program.program import instruction_sets, use_instruction_set
+from fastprop.engine.run import lanes as lanes_module
 from programs import LANES_W as W
 from programs import Sketch, by_reference, in_lanes, optimised
 from programs import lanes_data as data

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastprop.nesting import (
+from fastprop.handles.nesting import (
     LEAF,
     as_number,
     checked,

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 import fastprop as fp
 from fastprop import gates
-from fastprop.batching import Columns, LaneCall
-from fastprop.engine.draft import Draft
-from fastprop.engine.optimise import combine, drop, expand, fold, hoist, merge, needed_gates
-from fastprop.engine.schedule import number, schedule
-from fastprop.plan import PASSES, Plan
+from fastprop.circuits.batching import Columns, LaneCall
+from fastprop.circuits.pipeline import PASSES, Plan
+from fastprop.engine.kernels import kernels
+from fastprop.engine.passes.optimise import combine, drop, expand, fold, hoist, merge, needed_gates
+from fastprop.engine.passes.schedule import number, schedule
+from fastprop.engine.trace.draft import Draft
 from programs import LOGIC, Sketch, at_point, by_reference, in_lanes, optimised, ordered
 
 INPUTS = 4
@@ -483,7 +484,7 @@ def test_no_gates_at_all(passes):
 
 def test_drafts_of_many_gates_go_through_all_passes_without_recursion():
     length = 300_000
-    opcode = fp.engine.kernels.opcode_of
+    opcode = kernels.opcode_of
     codes = np.where(np.arange(length) % 3 == 0, opcode["sin"], opcode["multiply"])
     arity = np.where(np.arange(length) % 3 == 0, 1, 2)
     first = np.concatenate([[0], np.cumsum(arity)])

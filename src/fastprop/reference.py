@@ -30,10 +30,12 @@ from typing import Any
 
 import numpy as np
 
-from fastprop import blocks, gates
-from fastprop.blocks import as_block, as_float, as_operand, as_result, fit, frozen, like_block, product
+from fastprop import gates
 from fastprop.errors import StaleUnitError
 from fastprop.gates import SEQUENCE, Gate
+from fastprop.handles import operands as shared
+from fastprop.handles.face import ArrayFace, Face
+from fastprop.handles.operands import as_block, as_float, as_operand, as_result, fit, frozen, like_block, product
 
 TRANSFORMS = "grad value_and_grad vjp jvp jacobian hessian hvp check_grads numerical_grad random_search".split()  # noqa: SIM905
 __all__ = ["Array", "Gate", "StaleUnitError", "Tape", "Unit", "current_tape", "stop_gradient", "zero_grad"]
@@ -59,13 +61,13 @@ class Slot:
     def pulls(self, pull: Any) -> Iterable[Any]:
         """The chain rule backward: what a pull on the result pulls on each operand."""
         if isinstance(self.gate, Gate):
-            return blocks.gate_pulls(self.gate, pull, self.values)
+            return shared.gate_pulls(self.gate, pull, self.values)
         return [None if partial is None else product(pull, partial, self.gate.strong) for partial in self.partials]
 
     def tangent(self, tangents: list[Any]) -> Any:
         """The chain rule forward: the result's tangent, from the operands' (None: zero)."""
         if isinstance(self.gate, Gate):
-            along = blocks.gate_tangent(self.gate, tuple(tangents), self.values)
+            along = shared.gate_tangent(self.gate, tuple(tangents), self.values)
         else:
             pairs = zip(tangents, self.partials)
             parts = [product(tangent, partial, self.gate.strong) for tangent, partial in pairs if tangent is not None]
@@ -345,7 +347,7 @@ class Handle:
         return record(gate, operands, options)
 
 
-class Unit(Handle, blocks.Face):
+class Unit(Handle, Face):
     """A handle on one real number.
 
     Parameters
@@ -376,7 +378,7 @@ class Unit(Handle, blocks.Face):
             return f"<stale Unit: {error}>"
 
 
-class Array(Handle, blocks.ArrayFace):
+class Array(Handle, ArrayFace):
     """A handle on a block of numbers with a shape and a dtype, float32 or float64.
 
     Parameters
@@ -395,8 +397,8 @@ class Array(Handle, blocks.ArrayFace):
     __slots__ = ()
 
     def __new__(cls, values: Any, grad: Any = None, *, dtype: Any = None, name: str | None = None) -> Any:  # noqa: D102
-        if isinstance(values, Handle) or blocks.holds_handles(values):
-            self = blocks.stack(values) if isinstance(values, (list, tuple)) else gates.positive(values)
+        if isinstance(values, Handle) or shared.holds_handles(values):
+            self = shared.stack(values) if isinstance(values, (list, tuple)) else gates.positive(values)
         else:
             self = Handle.__new__(cls)
             self._value = as_block(values, "Array: values", dtype)
@@ -419,8 +421,7 @@ def _like(x: Any, value: Any, what: str) -> Any:
     """A number, or a block of the shape and the dtype of `value`; a gradient may be filled with one number."""
     if isinstance(value, float):
         return as_float(x, what)
-    if what == "grad" and np.ndim(x) == 0:
-        x = np.full(value.shape, as_float(x, what), value.dtype)
+    x = np.full(value.shape, as_float(x, what), value.dtype) if what == "grad" and np.ndim(x) == 0 else x
     return like_block(x, value, what)
 
 
@@ -432,7 +433,7 @@ def _zero(like: Any) -> Any:
 
 def record(gate: Any, operands: Many, options: dict[str, Any], tape: Tape | None = None) -> Any:
     """Run a gate on handles and numbers, and write it on the tape of the results among them."""
-    gate, operands = blocks.prepare(gate, operands, options)
+    gate, operands = shared.prepare(gate, operands, options)
     tape = _tape_of(gate, operands) if tape is None else tape
     inputs, values = [], []
     for position, operand in enumerate(operands):
@@ -485,7 +486,7 @@ def zero_grad(units: Any) -> None:
 def stop_gradient(x: Any) -> Any:
     """Return a leaf with the value of `x`, through which nothing pulls on `x`; a plain number stays as it is."""
     if not isinstance(x, Handle):
-        return blocks.as_plain(x, "stop_gradient: the operand")
+        return shared.as_plain(x, "stop_gradient: the operand")
     return (Unit if isinstance(x, Unit) else Array)(x.value)
 
 
@@ -494,6 +495,6 @@ def __getattr__(name: str) -> Any:
     if name in gates.table:
         return gates.table[name]
     if name in TRANSFORMS:
-        transforms = importlib.import_module("fastprop.transforms")  # a floor above: only when it is asked for
+        transforms = importlib.import_module("fastprop.derivatives.transforms")  # a floor above
         return transforms.for_engine(importlib.import_module(__name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,597 @@
+"""Circuit: a function recorded once, to be replayed at new inputs at the speed of the machine."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastprop import engine
+from fastprop.circuits.batching import BoundLanes, batch_values
+from fastprop.circuits.bind import BoundPoint
+from fastprop.circuits.mapping import MapState
+from fastprop.circuits.pipeline import Plan, checked_passes
+from fastprop.circuits.signature import Signature, as_leaf, positions_of
+from fastprop.circuits.trace import Recording, current_trace, record
+from fastprop.derivatives.call import name_of
+from fastprop.engine.run.profile import profile
+from fastprop.engine.run.replay import PointRun
+from fastprop.handles.nesting import LEAF, described, flatten, is_handle, map_leaves, plain
+
+__all__ = ["Circuit", "Profile", "Run", "trace"]
+
+
+def checked_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return float32 or float64 as a dtype."""
+    found = np.dtype(np.float64 if dtype is None else dtype)
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"dtype is {found}; a circuit computes in float64 or float32")
+    return found
+
+
+def checked_static(static_argnums: Any, count: int, name: str) -> list[int]:
+    """Return the positions of static arguments."""
+    given = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    for position in given:
+        if isinstance(position, bool) or not isinstance(position, int):
+            raise TypeError(f"{name}: static_argnums holds {position!r}; expected integers")
+        if not -count <= position < count:
+            raise ValueError(f"{name}: static_argnums names argument {position}, but there are {count}")
+    return sorted({position % count for position in given})
+
+
+def trace(
+    f: Callable[..., Any],
+    *example_args: Any,
+    dtype: Any = None,
+    static_argnums: int | Sequence[int] = (),
+    passes: Iterable[str] | None = None,
+) -> Circuit:
+    """Record one call of a function as a circuit.
+
+    Parameters
+    ----------
+    f : callable
+        Gets Units and Arrays in the place of the numbers and arrays; returns numbers, arrays, or nested containers.
+    *example_args : number, array or nested container
+        Where to record: floats, integers, arrays, and nested lists, tuples, dataclasses and dicts of them.
+    dtype : {"float64", "float32"}, optional
+        What the circuit computes in. Constants are folded in float64 and rounded once.
+    static_argnums : int or sequence of int, optional
+        Arguments that are passed on as they are, and must be the same at every call.
+    passes : iterable of str, optional
+        The names of the optimising passes to run (`fastprop.circuits.pipeline.PASSES`); all by default.
+
+    Returns
+    -------
+    Circuit
+        Immutable; threads may share it.
+
+    Raises
+    ------
+    TypeError
+        If an argument or output is not made of numbers, or a traced value was read (``.value``, ``float()``).
+    ValueError
+        If the function uses a result that was computed outside of it.
+
+    Notes
+    -----
+    Leaves (Units and Arrays) that `f` captures are inputs, read at every call. A comparison that decides an ``if`` is a
+    guard: at inputs where it comes out otherwise the circuit raises `DivergenceError`; `fastprop.compile` records the
+    other branch.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> circuit = fp.trace(lambda x, y: x * y + fp.exp(x), 0.0, 1.0)
+    >>> circuit(0.0, 5.0)
+    1.0
+    >>> circuit.value_and_grad(0.0, 5.0)
+    (1.0, 6.0)
+    """
+    name = name_of(f)
+    if not callable(f):
+        raise TypeError(f"trace takes a function first, not {described(f)}")
+    if current_trace() is not None:
+        raise ValueError(f"{name} is traced inside of a function that is traced itself; call it there as it is")
+    static = checked_static(static_argnums, len(example_args), name)
+    example_args = tuple(x if i in static else map_leaves(plain, x) for i, x in enumerate(example_args))
+    signature = Signature(example_args, static, name).emptied()
+    kind = checked_dtype(dtype)
+    leaves = signature.leaves(example_args, kind)
+    wanted = checked_passes(passes)
+    circuit = Circuit(Plan(record(f, signature, leaves, kind), wanted))
+    while True:  # Python rounds otherwise than a circuit: where a guard tells, the branch is the circuit's
+        forced = circuit._first_branches(leaves)
+        if forced is None:
+            return circuit
+        circuit = Circuit(Plan(record(f, signature, leaves, kind, forced=forced), wanted))
+
+
+class Circuit:
+    """A function recorded once (`trace`), to be replayed at new inputs.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> circuit = fp.trace(lambda x: x * x, 1.0)
+    >>> run = circuit.forward(3.0)
+    >>> run.backward()
+    >>> run.value, run.grads
+    (9.0, (6.0,))
+    """
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+        self._recording: Recording = plan.recording
+
+    # what it is
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What it computes in."""
+        return self._recording.dtype
+
+    @property
+    def name(self) -> str:
+        """The name of the function."""
+        return self._recording.name
+
+    def __len__(self) -> int:
+        return len(self._plan.draft)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        inputs, outputs = self._recording.draft.inputs, len(self._recording.draft.outputs)
+        return f"<Circuit {self.name}: {len(self)} gates, {inputs} inputs, {outputs} outputs, {self.dtype}>"
+
+    def __copy__(self) -> Circuit:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Circuit:
+        return self
+
+    def __reduce__(self) -> Any:
+        return _restored, (self._recording, self._plan.passes)
+
+    def summary(self) -> str:
+        """Return a table: gates, runs, slots, bytes and time after every pass, and what the program takes.
+
+        Of a draft every number is a slot. The rows "assembled" and "recycle" are of the program with its sweep
+        backward, before slots are used again and after; hoisting has a line for every kind of lanes that was run.
+
+        Examples
+        --------
+        >>> import fastprop as fp
+        >>> print(fp.trace(lambda x: x * x + 1.0, 1.0).summary().splitlines()[2].split()[:3])
+        ['as', 'recorded', '2']
+        """
+        program = self._plan.point(True)
+        forward, backward = program.instructions
+        size = self.dtype.itemsize
+        return (
+            f"{self!r}\n{self._plan.summary()}\n"
+            f"program: {forward} instructions forward, {backward} backward, {program.nbytes} bytes; "
+            f"{program.slots} slots, {program.slots * size} bytes"
+        )
+
+    def profile(self, *args: Any, repeats: int = 20) -> Profile:
+        """Run at some arguments, instruction by instruction, and return where the time goes.
+
+        Parameters
+        ----------
+        *args
+            The arguments.
+        repeats : int, optional
+            How often to run; the least time of each instruction counts.
+
+        Returns
+        -------
+        Profile
+            Prints as a table; `Profile.kinds` holds the figures.
+        """
+        vector, leaves = self._numbers(args)
+        run, _, _ = self._run_at(vector, leaves, True)
+        found = profile(run, vector, np.ones(len(self._recording.draft.outputs)), repeats)
+        self._release(run)
+        return Profile(self.name, found)
+
+    def _own_gates(self) -> Any:
+        """Return what runs the gates of the user's own; None if there are none."""
+        return MapState(self, ()) if self._plan.draft.payload else None
+
+    # inputs and outputs
+
+    def _numbers(self, args: Sequence[Any]) -> tuple[np.ndarray[Any, Any], list[Any]]:
+        """Return the circuit's inputs as one vector, and the leaves of the arguments."""
+        leaves = self._recording.signature.leaves(args, self._recording.dtype)
+        return self._vector(leaves), leaves
+
+    def _vector(self, leaves: Sequence[Any]) -> np.ndarray[Any, Any]:
+        """Return the circuit's inputs as one vector."""
+        recording = self._recording
+        vector = np.empty(recording.draft.inputs)
+        for start, leaf in zip(recording.starts, leaves):
+            if type(leaf) is float:
+                vector[start] = leaf
+            elif start >= 0:
+                vector[start : start + leaf.size] = leaf.reshape(-1)
+        vector[recording.own_inputs :] = recording.captured_values()
+        return vector
+
+    def _run_forward(self, args: Sequence[Any], gradient: bool) -> tuple[PointRun, Any, list[Any]]:
+        return self._run_at(*self._numbers(args), gradient)
+
+    def _run_at(
+        self, vector: np.ndarray[Any, Any], leaves: list[Any], gradient: bool, wanted: set[int] | None = None
+    ) -> tuple[PointRun, Any, list[Any]]:
+        run, state, broken = self._attempt(vector, leaves, gradient, wanted)
+        if broken >= 0:
+            raise self._plan.divergence(broken, vector)
+        return run, state, leaves
+
+    def _attempt(
+        self, vector: np.ndarray[Any, Any], leaves: list[Any], gradient: bool, wanted: set[int] | None = None
+    ) -> tuple[PointRun, Any, int]:
+        """Run forward; also return the first guard that does not hold, or -1."""
+        state = None
+        run = self._plan.acquire(gradient)
+        if self._plan.draft.payload:
+            state = MapState(self, leaves, wanted, gradient)
+            run.outside = state
+        try:
+            broken = run.forward(vector)
+        except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
+            broken = self._plan.broken_guard(vector)
+            if broken < 0:
+                self._release(run)
+                raise
+        if broken >= 0:
+            self._release(run)
+        return run, state, broken
+
+    def _first_branches(self, leaves: list[Any]) -> tuple[bool, ...] | None:
+        """Return how the guards begin at some leaves if not as recorded; None if they hold."""
+        outcomes = self._recording.outcomes
+        if not outcomes:
+            return None
+        run, _, broken = self._attempt(self._vector(leaves), leaves, False)
+        if broken < 0:
+            self._release(run)
+            return None
+        return (*outcomes[:broken], not outcomes[broken])
+
+    def _release(self, run: PointRun) -> None:
+        """Give a workspace back, without what it knows of the arguments."""
+        run.outside = None
+        self._plan.release(run)
+
+    def _result(self, values: Sequence[float], state: Any) -> Any:
+        recording = self._recording
+        parts: list[Any] = []
+        for i, (start, shape) in enumerate(recording.outputs):
+            if i in recording.blocks:
+                parts.append(state.block(recording.blocks[i]))
+            elif shape is None:
+                parts.append(values[start])
+            else:
+                size = math.prod(shape)
+                parts.append(np.array(values[start : start + size], recording.dtype).reshape(shape))
+        return recording.nesting.unflatten(parts)
+
+    def _pulls(self, pull: Any, state: Any) -> np.ndarray[Any, Any]:
+        """Return one pull per output from one in the form of the result; 1.0 stands for ones if it is one number."""
+        recording = self._recording
+        if pull is None:
+            if recording.nesting is not LEAF or recording.outputs[0][1] is not None:
+                raise ValueError(
+                    f"{self.name} returns more than one number; backward needs a pull in the form of its result"
+                )
+            pull = 1.0
+        pulls = np.zeros(len(recording.draft.outputs))
+        leaves = recording.nesting.leaves_of(pull, "the pull")
+        for i, ((start, shape), leaf) in enumerate(zip(recording.outputs, leaves)):
+            along = as_leaf(leaf, recording.dtype, f"the pull{recording.nesting.path(i)}")
+            if (np.shape(along) or None) != shape:
+                raise ValueError(
+                    f"the pull{recording.nesting.path(i)} has shape {np.shape(along)}; the output has {shape or ()}"
+                )
+            if i in recording.blocks:
+                state.pull_block(recording.blocks[i], along)
+            elif shape is None:
+                pulls[start] = along
+            else:
+                pulls[start : start + along.size] = along.reshape(-1)
+        return pulls
+
+    def _leaf_gradients(self, vector: np.ndarray[Any, Any], state: Any, leaves: Sequence[Any]) -> list[Any]:
+        """Return the gradient of every leaf of the arguments."""
+        recording = self._recording
+        found: list[Any] = []
+        for k, (start, leaf) in enumerate(zip(recording.starts, leaves)):
+            if type(leaf) is float:
+                found.append(float(vector[start]))
+                continue
+            part = np.zeros(leaf.shape, recording.dtype)
+            if start >= 0:
+                part = vector[start : start + leaf.size].astype(recording.dtype).reshape(leaf.shape)
+            if state is not None and k in state.leaf_gradients:
+                part = part + state.leaf_gradients[k]
+            found.append(part)
+        return found
+
+    # calls
+
+    def __call__(self, *args: Any) -> Any:
+        """Return the value at new arguments.
+
+        If there are Units or Arrays among them, the function itself is called, so that it is recorded where they are.
+
+        Raises
+        ------
+        DivergenceError
+            If a branch would go another way than where the circuit was recorded.
+        """
+        signature = self._recording.signature
+        if len(args) == signature.count and hold_handles(args, signature.static):
+            signature.check_static(args)
+            if self._recording.function is None:
+                raise TypeError(
+                    f"{self.name} was pickled without its function and takes no handles; give plain numbers"
+                )
+            return self._recording.function(*args)
+        run, state, _ = self._run_forward(args, gradient=False)
+        result = self._result(run.values(), state)
+        self._release(run)
+        return result
+
+    def forward(self, *args: Any) -> Run:
+        """Sweep forward at new arguments; the Run that comes back can sweep backward, as often as one likes."""
+        return Run(self, args)
+
+    def value_and_grad(self, *args: Any, argnums: int | Sequence[int] = 0) -> tuple[Any, Any]:
+        """Return the value, which must be one number, and its gradient.
+
+        Parameters
+        ----------
+        *args
+            The arguments.
+        argnums : int or sequence of int, optional
+            Whose gradient: by default that of the first argument, in its nesting; a tuple of them for a sequence.
+        """
+        recording = self._recording
+        if recording.nesting is not LEAF or recording.outputs[0][1] is not None:
+            raise TypeError(
+                f"value_and_grad is only defined for functions that return one number, and {self.name} returns more; "
+                "use vjp with a pull"
+            )
+        positions, single = positions_of(argnums, recording.signature.count, self.name)
+        for position in positions:
+            recording.signature.leaves_of_argument(position)
+        value, parts = self._value_and_gradients(args, None)
+        return value, self._gradients_of(positions, single, parts)
+
+    def _gradients_of(self, positions: Sequence[int], single: bool, parts: Sequence[Any]) -> Any:
+        """Put the gradients of some arguments together, or of a single one."""
+        found = tuple(self._recording.signature.gradient_of(i, parts) for i in positions)
+        return found[0] if single else found
+
+    def _value_and_gradients(self, args: Sequence[Any], pull: Any) -> tuple[Any, list[Any]]:
+        run, state, leaves = self._run_forward(args, gradient=True)
+        value = self._result(run.values(), state)
+        vector = run.backward(self._pulls(pull, state))
+        self._release(run)
+        return value, self._leaf_gradients(vector, state, leaves)
+
+    def vjp(self, args: Sequence[Any], pull: Any = None) -> tuple[Any, tuple[Any, ...]]:
+        """Return the value and, from a pull on it, the gradients of all arguments that are not static, as a tuple."""
+        if not isinstance(args, (tuple, list)):
+            raise TypeError(f"vjp takes the arguments as a tuple, not {described(args)}")
+        value, parts = self._value_and_gradients(args, pull)
+        return value, self._gradients_of(self._recording.signature.positions, False, parts)
+
+    def jvp(self, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+        """Return the value and its tangent, from tangents of the arguments: a sweep backward per number of the value.
+
+        Examples
+        --------
+        >>> import fastprop as fp
+        >>> fp.trace(lambda x, y: (x * y, x + y), 1.0, 1.0).jvp((2.0, 3.0), (1.0, 0.5))
+        ((6.0, 5.0), (4.0, 1.5))
+        """
+        if len(tangents) != len(args):
+            raise ValueError(f"jvp got {len(tangents)} tangents for {len(args)} arguments; expected one for each")
+        value, nesting = self(*args), self._recording.nesting
+        leaves = nesting.leaves_of(value, "the value")
+        slopes = [np.zeros(np.shape(leaf)) for leaf in leaves]
+        for i, slope in enumerate(slopes):
+            for place in np.ndindex(slope.shape):
+                pulls = [np.zeros(part.shape) for part in slopes]
+                pulls[i][place] = 1.0
+                pull = nesting.unflatten([part if part.shape else float(part) for part in pulls])
+                slope[place] = self._along(self.vjp(args, pull)[1], tangents)
+        return value, nesting.unflatten([slope if slope.shape else float(slope) for slope in slopes])
+
+    def _along(self, gradients: tuple[Any, ...], tangents: Sequence[Any]) -> float:
+        """Return the product of gradients of all arguments that are not static with tangents."""
+        total = 0.0
+        for position, gradient in zip(self._recording.signature.positions, gradients):
+            parts, nesting = flatten(gradient)
+            for i, (part, along) in enumerate(zip(parts, nesting.leaves_of(tangents[position], f"tangent {position}"))):
+                if np.shape(along) != np.shape(part):
+                    raise ValueError(
+                        f"tangent {position}{nesting.path(i)} has shape {np.shape(along)}; expected {np.shape(part)}"
+                    )
+                total += float(np.vdot(part, along))
+        return total
+
+    def bind(
+        self, *arrays: Any, grad: Any = None, value: Any = None, in_axes: Any = None, reduce: str | None = None
+    ) -> Any:
+        """Bind arrays that are read and written in place: each call of what comes back replays the circuit.
+
+        Parameters
+        ----------
+        *arrays : ndarray or nested container of them
+            The arguments, as arrays of the circuit's dtype (of shape () or (1,) for a number), read at every call.
+        grad : ndarray, nested container or tuple, optional
+            Where gradients go: in the nesting of the first argument, or a tuple with one entry per argument (None: not
+            wanted). New arrays by default, which are the attribute ``grad`` of what comes back.
+        value : ndarray, optional
+            Where the value goes; a new array by default.
+        in_axes, reduce : optional
+            For many points at once, as in `batch`; None (the default of `in_axes`) stands for one point.
+
+        Returns
+        -------
+        callable
+            ``run()`` computes the value and the gradient. One thread at a time may call it.
+
+        Examples
+        --------
+        >>> import fastprop as fp, numpy as np
+        >>> circuit = fp.trace(lambda x: x[0] * x[1], [1.0, 1.0])
+        >>> x, g, v = np.array([2.0, 3.0]), np.zeros(2), np.zeros(())
+        >>> run = circuit.bind(x, grad=g, value=v)
+        >>> run()
+        >>> v, g
+        (array(6.), array([3., 2.]))
+        """
+        if in_axes is not None:
+            return BoundLanes(self, arrays, grad, value, in_axes, reduce)
+        return BoundPoint(self, arrays, grad, value)
+
+    def batch(self, *args: Any, in_axes: Any = 0, reduce: str | None = None, out: Any = None) -> Any:
+        """Return the values at many points.
+
+        Parameters
+        ----------
+        *args
+            The arguments, arrays with one more axis, or the same for all points.
+        in_axes : int, None, or tuple of them, optional
+            Which axis counts the points, for all arguments, or one per argument; None: the same for all points.
+        reduce : {None, "sum", "mean"}, optional
+            What to do with the values of all points.
+        out : ndarray, optional
+            Where the values go.
+
+        Returns
+        -------
+        number, array or nested container
+            The result, with the points as the first axis unless they are reduced.
+
+        Examples
+        --------
+        >>> import fastprop as fp, numpy as np
+        >>> circuit = fp.trace(lambda x: x * x, 1.0)
+        >>> circuit.batch(np.array([1.0, 2.0, 3.0]))
+        array([1., 4., 9.])
+        """
+        return batch_values(self, args, in_axes, reduce, out)
+
+
+def _restored(recording: Recording, passes: tuple[str, ...]) -> Circuit:
+    """Return the circuit that was pickled."""
+    return Circuit(Plan(recording, passes))
+
+
+class Profile:
+    """Where the time of a replay goes (`Circuit.profile`).
+
+    Attributes
+    ----------
+    kinds : dict
+        ``(sweep, kind of instruction)`` -> how many there are, how many gates are in them, and their time in ns.
+    """
+
+    def __init__(self, name: str, kinds: dict[tuple[str, str], tuple[int, int, int]]):
+        self.name, self.kinds = name, kinds
+
+    def __repr__(self) -> str:
+        lines = [f"{'sweep':<9} {'kind':<16} {'instructions':>12} {'gates':>10} {'ns':>12} {'ns/gate':>8}"]
+        for (sweep, kind), (count, gates, time) in sorted(self.kinds.items(), key=lambda item: -item[1][2]):
+            lines.append(f"{sweep:<9} {kind:<16} {count:>12} {gates:>10} {time:>12} {time / max(gates, 1):>8.2f}")
+        return "\n".join(lines)
+
+
+def hold_handles(args: Sequence[Any], static: Container[int] = ()) -> bool:
+    """Say whether there is a Unit or an Array among arguments that are not static."""
+    for i, arg in enumerate(args):
+        kind = type(arg)
+        if kind is float or kind is np.ndarray or i in static:
+            continue
+        if is_handle(arg) or any(is_handle(leaf) for leaf in flatten(arg)[0]):
+            return True
+    return False
+
+
+class Run:
+    """One use of a circuit: its value, and the gradients that sweeps backward have brought. One thread at a time."""
+
+    def __init__(self, circuit: Circuit, args: Sequence[Any]):
+        self._circuit = circuit
+        self._vector, leaves = circuit._numbers(args)
+        self._leaves = (
+            leaves if not circuit._plan.draft.payload else [np.copy(leaf) if np.ndim(leaf) else leaf for leaf in leaves]
+        )
+        self._point, self._state, _ = circuit._run_at(self._vector, self._leaves, True)
+        self._fresh = True
+        self.value = circuit._result(self._point.values(), self._state)
+        self._sums: list[Any] | None = None
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a Run is one use of a circuit and can be neither copied nor pickled; keep its value and its grads"
+        )
+
+    @property
+    def grads(self) -> tuple[Any, ...]:
+        """The gradients of the arguments that are not static, one per argument; they add up over sweeps."""
+        parts = self._sums
+        if parts is None:
+            parts = [0.0 if type(leaf) is float else np.zeros(leaf.shape, self._circuit.dtype) for leaf in self._leaves]
+        parts = [part if type(part) is float else np.array(part) for part in parts]  # the caller's to keep
+        signature = self._circuit._recording.signature
+        return tuple(signature.gradient_of(i, parts) for i in signature.positions)
+
+    def backward(self, pull: Any = None) -> None:
+        """Sweep backward: add to `grads`, and to ``.grad`` of the leaves that the function captured.
+
+        Parameters
+        ----------
+        pull : optional
+            In the form of the value; 1.0 by default, if that is one number.
+        """
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "this Run is in use by another thread; give each thread a Run of its own (circuit.forward)"
+            )
+        try:
+            circuit = self._circuit
+            if not self._fresh:  # a sweep backward uses up the values that it needs
+                self._point, self._state, _ = circuit._run_at(self._vector, self._leaves, True)
+            self._fresh = False
+            vector = self._point.backward(circuit._pulls(pull, self._state))
+            parts = circuit._leaf_gradients(vector, self._state, self._leaves)
+            self._sums = parts if self._sums is None else [x + y for x, y in zip(self._sums, parts)]
+            _add_to_captured(circuit._recording, vector)
+        finally:
+            self._lock.release()
+
+
+def _add_to_captured(recording: Recording, vector: np.ndarray[Any, Any]) -> None:
+    arrays: dict[int, tuple[Any, np.ndarray[Any, Any]]] = {}
+    for k, (handle, place) in enumerate(recording.captured):
+        part = vector[recording.own_inputs + k]
+        if isinstance(handle, engine.Unit):
+            handle.grad = handle.grad + part
+        else:
+            arrays.setdefault(id(handle), (handle, np.array(handle.grad)))[1].flat[place] += part
+    for handle, gradient in arrays.values():
+        handle.grad = gradient

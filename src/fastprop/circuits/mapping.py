@@ -1,0 +1,359 @@
+"""vmap under trace: a region that runs a body at every lane, and how it is recorded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastprop.circuits.batching import lane_signature, scale_of
+from fastprop.engine.run.arrays import Arrays
+from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
+from fastprop.engine.trace.traced import region_gate
+from fastprop.engine.trace.tracing import Trace, belongs
+from fastprop.engine.tape.unit import Unit
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle
+from fastprop.circuits.branches import UNKNOWN, Paths
+from fastprop.circuits.pipeline import PASSES, Plan
+from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
+from fastprop.circuits.signature import Signature, positions_of
+from fastprop.circuits.unrolling import lane_by_lane
+
+__all__ = ["RecordedMap", "Retrace", "record_map"]
+
+Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and where
+
+
+class Retrace(Exception):  # noqa: N818 (never seen outside)
+    """A body took a path that needs the function around it to be recorded again."""
+
+
+class RecordedMap(MapRegion):
+    """A map as it was recorded, and what is recorded later: other paths of its body.
+
+    `leaves` says for every leaf of the body's arguments that is no array what each of its numbers is.
+    """
+
+    body: Paths
+
+    def __init__(self, f: Callable[..., Any], name: str, lanes: int, signature: Signature, trace: Trace):
+        outer: Recording = trace.recording
+        super().__init__(name, lanes, outer.dtype == np.float32)
+        self.dtype = outer.dtype
+        self.signature = signature  # of one lane's arguments
+        self.leaves: list[list[Given] | None] = []
+        self.operands: list[Unit] = []  # while it is recorded
+        self._numbers: dict[Any, int] = {}  # what an operand is -> its number
+        self._sealed = False  # once it is recorded, no operand can be added
+        self.body = Paths(self._recorder(f, trace), name, outer.max_paths)
+
+    # operands
+
+    def operand(self, unit: Any) -> int:
+        """Return the number of an operand, which is added if it is new."""
+        tape = unit._tape
+        key = (tape.number, unit._slot) if tape is not None else (unit, -1)
+        if key not in self._numbers:
+            trace = current_trace()
+            if trace is not None and not self._sealed and not belongs(unit, trace):
+                raise ValueError(
+                    f"{self.name}: a vmap in a traced function got a result that was computed outside of it; pass it "
+                    "as an argument, or give its .value if a constant is meant"
+                )
+        return self._number_of(key, lambda: unit)
+
+    def _number_of(self, key: Any, unit: Callable[[], Any]) -> int:
+        if key not in self._numbers:
+            if self._sealed:
+                raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
+            self._numbers[key] = len(self.operands)
+            self.operands.append(unit())
+        return self._numbers[key]
+
+    def captured_operands(self, recording: Recording) -> list[int]:
+        """Return the numbers of the operands that are a recording's inputs beside those of the arguments."""
+        outer = dict(zip(recording.outer_keys, recording.outer))
+        found = [self._number_of(key, lambda key=key: outer[key]) for key in recording.outer_keys]
+        for handle, place in recording.captured:
+            found.append(self._number_of((handle, place), lambda h=handle, p=place: _number_in(h, p)))
+        return found
+
+    # paths
+
+    def _recorder(self, f: Callable[..., Any], trace: Trace) -> Callable[..., Plan]:
+        """Return what records a path of the body."""
+        outer: Recording = trace.recording
+        dtype, passes = outer.dtype, outer.passes or PASSES
+
+        def record_path(vector: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> Plan:
+            points, at = [], 0
+            for k, shape in enumerate(self.signature.shapes):
+                size = self.signature.size(k)
+                points.append(float(vector[at]) if shape is None else vector[at : at + size].reshape(shape))
+                at += size
+            decided = len(trace.guards)
+            recording = record(f, self.signature, points, dtype, parent=trace, lazily=False, forced=beginning)
+            if self._sealed and len(trace.guards) > decided:
+                raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
+            return Plan(recording, passes)
+
+        return record_path
+
+    def wires(self, plan: Plan) -> Wires:
+        """Return where the inputs of a path come from."""
+        recording = plan.recording
+        given: list[Given] = []
+        places = recording.input_places()
+        for leaf, element in places:
+            numbers = self.leaves[leaf]
+            if numbers is not None:
+                given.append(numbers[element])
+            else:
+                given.append((Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0))
+        given += [(Kind.OPERAND, k, 0, 0.0) for k in self.captured_operands(recording)]
+        return Wires(plan, given, places, [start >= 0 for start in recording.starts])
+
+    def only_path(self) -> Plan | None:
+        """Return the path that all lanes take, if nothing is decided."""
+        plans = self.body.plans
+        if len(plans) == 1 and (self.body.most == 0 or not plans[0].recording.outcomes):
+            return plans[0]
+        return None
+
+    def parts(self, run: MapRun) -> Iterator[tuple[Plan, Any]]:
+        """Yield the paths, each with its lanes; lanes of no path get one each, which is thrown away."""
+        plans = self.body.plans
+
+        def inputs(plan: Plan) -> list[Any]:
+            return run.inputs(self.wires(plan))
+
+        own = inputs(plans[0])[: plans[0].recording.own_inputs]
+        taken = self.body.part(self.lanes, inputs, own)
+        for number in np.unique(taken).tolist():
+            index = np.flatnonzero(taken == number).astype(np.int64)
+            if number != UNKNOWN:
+                yield plans[number], index
+                continue
+            for lane in index:
+                index = np.array([lane], np.int64)
+                yield self._once(run, own, int(lane)), index
+
+    def _once(self, run: MapRun, own: Sequence[Any], lane: int) -> Plan:
+        """Return a path for one lane, whose guards hold there also as circuits round."""
+        beginning: tuple[bool, ...] = ()
+        while True:
+            plan = self.body.once(own, lane, beginning)
+            broken = plan.broken_guard(run.lane_inputs(self.wires(plan), lane))
+            if broken < 0:
+                return plan
+            outcomes = plan.recording.outcomes
+            beginning = (*outcomes[:broken], not outcomes[broken])
+
+    def settle(self) -> None:
+        """Let no operand be added any more."""
+        for plan in self.body.plans:
+            self.captured_operands(plan.recording)
+        self.seal(len(self.operands))
+        self._sealed = True
+
+
+def _number_in(handle: Any, place: int) -> Any:
+    """Return a captured Unit, or a number of a captured Array."""
+    return handle if place < 0 else handle[tuple(int(i) for i in np.unravel_index(place, handle.shape))]
+
+
+# Recording ------------------------------------------------------------------------------------------------------------
+
+
+def record_map(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: Any, reduce: str | None) -> Any:
+    """Record a vmap on the current trace; returns Units (reduced), or LaneBlocks."""
+    trace = current_trace()
+    assert trace is not None
+    outer: Recording = trace.recording
+    if outer.parent is not None:  # inside of another vmap: its lanes are gates of the outer one's body
+        return lane_by_lane(f, name, args, in_axes, reduce)
+    one, axes, lanes = lane_signature(name, args, in_axes)
+    kind = _gradient_kind(f, outer) if reduce is None else None
+    region = RecordedMap(kind[1] if kind else f, name, lanes, one, trace)
+    region.summed, region.scale = reduce is not None, scale_of(reduce, lanes)
+    leaves = _flat_leaves(one, args)
+    _take_leaves(region, leaves, axes)
+    examples = [_example(leaf, axis, outer) for leaf, axis in zip(leaves, axes)]
+    region.body.add(np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]]))
+    recording = region.body.plans[0].recording
+    if kind:
+        _give_gradients(region, kind, recording)
+    else:
+        region.outputs = len(recording.draft.outputs)
+        if reduce is None:
+            region.value_arrays = [(_made(outer, lanes, shape), shape or ()) for _, shape in recording.outputs]
+    sums = _run_examples(region, outer)
+    region.settle()
+    units = region_gate(trace, region.operands, region, sums)
+    region.operands = []
+    if kind:
+        return _gradient_blocks(region, kind, units[0], outer)
+    return _sums(recording, units) if reduce else _blocks(recording, region, units[0])
+
+
+def _made(outer: Recording, lanes: int, shape: tuple[int, ...] | None) -> int:
+    """Return the number of an array that a map makes."""
+    whole = Whole("made", shape=(lanes, *(shape or ())))
+    return outer.array_of(whole, None)
+
+
+def _gradient_kind(f: Any, outer: Recording) -> Any:
+    """Return what `grad` or `value_and_grad` made of a function, if the body can be swept without recording it."""
+    kind = getattr(f, "__fastprop__", None)
+    if kind is None or outer.differentiable or kind[0] not in ("grad", "value_and_grad") or kind[3]:
+        return None
+    return kind
+
+
+def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
+    """Run a map where it is recorded; returns the sums, and lets the arrays that it makes have examples."""
+    arrays = Arrays(len(outer.arrays))
+    for a, values in enumerate(outer.examples):
+        if values is not None:
+            arrays.set(a, np.asarray(values, region.dtype))
+    while True:
+        region.seal(len(region.operands))
+        run = MapRun(region, arrays, np.zeros(len(region.operands), np.uint8), ())
+        sums = run.run_at([unit._recorded for unit in region.operands])
+        before = len(region.operands)
+        for plan in region.body.plans:
+            region.captured_operands(plan.recording)
+        if len(region.operands) == before:
+            break
+    for a in region.makes:
+        outer.examples[a] = arrays.values[a]
+    return sums
+
+
+def _sums(recording: Recording, units: Sequence[Unit]) -> Any:
+    """Return the reduced outputs, in the form of the body's result."""
+    parts: list[Any] = []
+    for start, shape in recording.outputs:
+        if shape is None:
+            parts.append(units[start])
+        else:
+            parts.append(Bundle(object_array(list(units[start : start + math.prod(shape)]), shape)))
+    return recording.nesting.unflatten(parts)
+
+
+def _flat_leaves(signature: Signature, args: Sequence[Any]) -> list[Any]:
+    found = signature.taken_apart(args)
+    for k, leaf in enumerate(found):
+        number = leaf if is_handle(leaf) else as_number(leaf)
+        if number is None:
+            raise TypeError(f"{signature.name(k)} is {described(leaf)}; vmap takes numbers, arrays, Units and Arrays")
+        found[k] = number
+    return found
+
+
+def _example(leaf: Any, axis: int | None, outer: Recording) -> Any:
+    """Return the values of a leaf at the first lane."""
+    values: Any
+    if isinstance(leaf, LaneBlock):
+        values = outer.examples[leaf.number]
+    elif isinstance(leaf, LazyBundle):
+        values = leaf.given
+    elif isinstance(leaf, Bundle):
+        values = np.array([x if isinstance(x, float) else x._recorded for x in leaf.numbers.flat]).reshape(leaf.shape)
+    elif isinstance(leaf, Unit):
+        return leaf._recorded
+    else:
+        values = leaf.value if is_handle(leaf) else leaf
+    if axis is None:
+        return values
+    shape = (*np.shape(values)[:axis], *np.shape(values)[axis + 1 :])
+    if np.shape(values)[axis] == 0:
+        return np.zeros(shape) if shape else 0.0
+    picked = np.take(values, 0, axis)
+    return picked if shape else float(picked)
+
+
+def _take_leaves(region: RecordedMap, leaves: Sequence[Any], axes: Sequence[int | None]) -> None:
+    """Say where the leaves of the body's arguments come from."""
+    arrays = [_whole(region, leaf, axis) for leaf, axis in zip(leaves, axes)]
+    region.take_leaves(list(region.signature.shapes), arrays, [-1 if axis is None else axis for axis in axes])
+    for leaf, a in zip(leaves, arrays):
+        region.leaves.append(None if a >= 0 else _numbers(region, leaf))
+
+
+def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
+    """Return the number of the array that a leaf is, if it is read as a whole; else -1."""
+    trace = current_trace()
+    assert trace is not None
+    outer: Recording = trace.recording
+    if isinstance(leaf, LaneBlock):
+        region.operand(leaf.map_unit)
+        return leaf.number
+    if isinstance(leaf, LazyBundle):
+        return leaf.array()
+    if axis is None:
+        return -1
+    if isinstance(leaf, Bundle):
+        return _packed(region, leaf)
+    if is_handle(leaf):
+        return outer.array_of(Whole("captured", handle=leaf), np.asarray(leaf.value, region.dtype))
+    constant = np.ascontiguousarray(leaf, region.dtype)
+    return outer.array_of(Whole("constant", values=constant), constant)
+
+
+def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:
+    """Return what each number of a leaf is that is the same in all lanes."""
+    if isinstance(leaf, Bundle):
+        numbers = list(leaf.numbers.flat)
+    elif is_handle(leaf) and not isinstance(leaf, Unit):
+        numbers = [leaf[place] for place in np.ndindex(leaf.shape)]
+    else:
+        numbers = [float(x) for x in leaf.flat] if isinstance(leaf, np.ndarray) else [leaf]
+    return [
+        (Kind.NUMBER, 0, 0, x) if isinstance(x, float) else (Kind.OPERAND, region.operand(x), 0, 0.0) for x in numbers
+    ]
+
+
+def _blocks(recording: Recording, region: RecordedMap, unit: Unit) -> Any:
+    parts = [_block(unit, a, (region.lanes, *shape)) for a, shape in region.value_arrays]
+    return recording.nesting.unflatten(parts)
+
+
+def _block(unit: Unit, a: int, shape: tuple[int, ...]) -> LaneBlock:
+    return LaneBlock(_mapped, unit, a, shape)
+
+
+def _mapped(f: Any, operands: Any, axes: Any, reduce: Any) -> Any:
+    return record_map(f, getattr(f, "name", "a gate"), operands, axes, reduce)
+
+
+def _give_gradients(region: RecordedMap, kind: Any, recording: Recording) -> None:
+    """Let what the map makes be the value, if it is wanted, and the gradients of some arguments."""
+    if recording.nesting is not LEAF or recording.outputs[0][1] is not None:
+        raise TypeError(
+            f"{kind[0]} is only defined for functions that return one number, and {recording.name} returns more"
+        )
+    trace = current_trace()
+    assert trace is not None
+    outer: Recording = trace.recording
+    one = region.signature
+    region.gradients = True
+    if kind[0] == "value_and_grad":
+        region.value_arrays = [(_made(outer, region.lanes, None), ())]
+    for position in positions_of(kind[2], one.count, region.name)[0]:
+        for k in one.leaves_of_argument(position):
+            region.gradient_arrays.append((k, _made(outer, region.lanes, one.shapes[k])))
+
+
+def _gradient_blocks(region: RecordedMap, kind: Any, unit: Unit, outer: Recording) -> Any:
+    one = region.signature
+    positions, single = positions_of(kind[2], one.count, region.name)
+    blocks = {k: _block(unit, a, outer.arrays[a].shape) for k, a in region.gradient_arrays}
+    per_argument = [one.gradient_of(position, blocks) for position in positions]
+    gradient = per_argument[0] if single else tuple(per_argument)
+    if kind[0] == "grad":
+        return gradient
+    return _block(unit, region.value_arrays[0][0], (region.lanes,)), gradient

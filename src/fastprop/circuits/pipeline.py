@@ -1,0 +1,211 @@
+"""From a recording to programs: the passes by name, and what each of them did."""
+
+from __future__ import annotations
+
+import bisect
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from fastprop.circuits.trace import Recording
+from fastprop.engine.passes.optimise import combine, drop, expand, fold, hoist, merge
+from fastprop.engine.passes.schedule import number, schedule
+from fastprop.engine.program.assemble import assemble
+from fastprop.engine.program.program import Program
+from fastprop.engine.run.replay import PointRun
+from fastprop.engine.trace.draft import Draft
+from fastprop.errors import DivergenceError
+
+__all__ = ["PASSES", "Plan", "checked_passes"]
+
+# In the order in which they run; between "combine" and "schedule" there is room for what finds matrix products.
+PASSES = ("fold", "merge", "drop", "hoist", "combine", "schedule", "number", "recycle")
+_BY_NAME = {"fold": fold, "merge": merge, "drop": drop}
+
+
+def checked_passes(passes: Iterable[str] | None) -> tuple[str, ...]:
+    """Return the passes that are wanted, in their order; None stands for all."""
+    if passes is None:
+        return PASSES
+    if isinstance(passes, str):
+        raise TypeError(f"passes is {passes!r}; expected a sequence of names from {', '.join(PASSES)}")
+    names = tuple(passes)
+    unknown = [name for name in names if name not in PASSES]
+    if unknown:
+        raise ValueError(f"there is no pass {unknown[0]!r}; the passes are {', '.join(PASSES)}")
+    return tuple(name for name in PASSES if name in names)
+
+
+class Plan:
+    """A recording's draft after the passes, and the programs made of it when they are first wanted."""
+
+    def __init__(self, recording: Recording, passes: tuple[str, ...]):
+        self.recording, self.passes = recording, passes
+        self.single = recording.dtype == np.float32
+        self.report: list[tuple[str, int, int, int, int, float]] = []  # pass, gates, runs, slots, bytes, seconds
+        self._hoisted: list[tuple[int, int, float]] = []  # gates that run once, those of every lane, seconds
+        self._lock = threading.RLock()
+        self._programs: dict[Any, Program] = {}
+        self._lane_programs: dict[Any, tuple[Program, Program | None]] = {}
+        self._spare: dict[bool, list[PointRun]] = {False: [], True: []}
+        draft = recording.draft
+        self._note("as recorded", draft, 0.0)
+        draft = self._step("expand", expand, draft)
+        for name, function in _BY_NAME.items():
+            if name in passes:
+                draft = self._step(name, function, draft)
+        self.draft = draft
+        self._ordered: Draft | None = None
+
+    def _step(self, name: str, function: Any, draft: Draft) -> Draft:
+        began = time.perf_counter()
+        result: Draft = function(draft)
+        self._note(name, result, time.perf_counter() - began)
+        return result
+
+    def _note(self, name: str, draft: Draft, seconds: float) -> None:
+        runs = len(draft) if draft.run is None else len(draft.run) - 1
+        slots = draft.inputs + len(draft.constants) + len(draft)  # a number each
+        self.report.append((name, len(draft), runs, slots, draft.nbytes, seconds))
+
+    def _in_order(self) -> Draft:
+        """Return the draft in the order for one point."""
+        if self._ordered is None:
+            draft = self.draft
+            if "combine" in self.passes:
+                draft = self._step("combine", combine, draft)
+            if "schedule" in self.passes:
+                draft = self._step("schedule", schedule, draft)
+                if "number" in self.passes:
+                    draft = self._step("number", number, draft)
+            self._ordered = draft
+        return self._ordered
+
+    def _program(self, key: Any, make: Callable[[], Program]) -> Program:
+        with self._lock:
+            if key not in self._programs:
+                self._programs[key] = make()
+            return self._programs[key]
+
+    def point(self, gradient: bool) -> Program:
+        """Return the program for one point."""
+        return self._program(
+            (gradient,), lambda: assemble(self._in_order(), gradient=gradient, recycling="recycle" in self.passes)
+        )
+
+    def lanes(
+        self, gradient: bool, uniform: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]
+    ) -> tuple[Program, Program | None]:
+        """Return the program for lanes, for some inputs that are uniform and some whose gradients are wanted.
+
+        And the program for what is the same in all lanes, whose outputs are further uniform inputs, if there is such.
+        """
+        key = gradient, uniform.tobytes(), wanted.tobytes()
+        recycling = "recycle" in self.passes
+        with self._lock:
+            if key not in self._lane_programs:
+                once, draft = None, self.draft
+                if "hoist" in self.passes and uniform.any():
+                    began = time.perf_counter()
+                    once, draft = hoist(self.draft, uniform)
+                    self._hoisted.append((len(once), len(draft), time.perf_counter() - began))
+                    more = np.ones(draft.inputs - self.draft.inputs, np.uint8)
+                    uniform, wanted = np.concatenate([uniform, more]), np.concatenate([wanted, more])
+                if "combine" in self.passes:
+                    draft = combine(draft)
+                program = assemble(
+                    draft, lanes=True, gradient=gradient, uniform=uniform, wanted=wanted, recycling=recycling
+                )
+                before = None
+                if once is not None and len(once.outputs):
+                    before = assemble(once, gradient=gradient, recycling=recycling)
+                self._lane_programs[key] = program, before
+            return self._lane_programs[key]
+
+    def acquire(self, gradient: bool, outside: Any = None) -> PointRun:
+        """Return a workspace that nobody uses; `release` takes it back."""
+        try:
+            run = self._spare[gradient].pop()
+        except IndexError:
+            return PointRun(self.point(gradient), self.single, outside)
+        run.outside = outside
+        return run
+
+    def release(self, run: PointRun) -> None:
+        """Take a workspace back."""
+        if len(self._spare[run.program.gradient]) < 16:
+            self._spare[run.program.gradient].append(run)
+
+    def broken_guard(self, inputs: np.ndarray[Any, Any]) -> int:
+        """Return the first guard that comes out otherwise, or -1, of those before any that needs a gate outside."""
+        draft = self.recording.draft
+
+        def alone(count: int) -> Draft:
+            guards = draft.guards[:count]
+            found: Draft = drop(draft.replace(outputs=guards, guards=guards, expected=draft.expected[:count]))
+            return found
+
+        known = range(len(draft.guards) + 1)
+        count = bisect.bisect(known, False, key=lambda count: bool(alone(count).payload)) - 1
+        program = assemble(expand(alone(count)), gradient=False)
+        return int(PointRun(program, self.single).forward(inputs))
+
+    def sides(self, guard: int, inputs: np.ndarray[Any, Any]) -> tuple[str, list[float]]:
+        """Return the comparison of a guard and the values that it compares at some inputs."""
+        draft = self.recording.draft
+        gate = int(draft.guards[guard]) - draft.inputs
+        if gate < 0:
+            return "condition", []
+        name, operands = draft.gate(gate)
+        draft = draft.replace(outputs=np.array(operands, np.int32), guards=[], expected=[])
+        run = PointRun(assemble(expand(drop(draft)), gradient=False), self.single)
+        run.forward(inputs)
+        return name, run.values()
+
+    def guard_line(self, guard: int) -> str:
+        """Return the source line of a guard."""
+        draft = self.recording.draft
+        gate = int(draft.guards[guard]) - draft.inputs
+        return "an argument" if gate < 0 else self.recording.line(int(draft.origin[gate]))
+
+    def divergence(
+        self, guard: int, vector: np.ndarray[Any, Any] | None = None, lane: int | None = None
+    ) -> DivergenceError:
+        """Return the error for a guard that does not hold: its line, what it compares at some inputs, what to do."""
+        recording = self.recording
+        comparison, values = ("condition", []) if vector is None else self.sides(guard, vector)
+        outcome = recording.outcomes[guard]
+        signs = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}
+        shown = f" {signs.get(comparison, comparison)} ".join(f"{value:.17g}" for value in values)
+        at = f" in lane {lane}" if lane is not None else ""
+        return DivergenceError(
+            f"{self.guard_line(guard)}: the condition {shown} is {not outcome}{at}, but was {outcome} where "
+            f"{recording.name} was recorded, so the circuit does not hold here; use fp.compile({recording.name}), "
+            "which records every branch, or fp.where instead of the if"
+        )
+
+    def summary(self) -> str:
+        """Return a table: gates, runs, slots, bytes and time as recorded and after each pass; programs below."""
+        self.point(True)
+        lines = [f"{'pass':<12} {'gates':>10} {'runs':>10} {'slots':>10} {'bytes':>12} {'ms':>9}"]
+        lines += [_row(*figures) for figures in [*self.report, *self._assembled()]]
+        lines += [f"hoist: {once} gates once, {n} per lane, {s * 1e3:.3f} ms" for once, n, s in self._hoisted]
+        return "\n".join(lines)
+
+    def _assembled(self) -> Iterator[tuple[str, int, int, int, int, float]]:
+        """Yield the figures of the program forward and backward, whose slots are not used again, and are."""
+        draft = self._in_order()
+        for name, recycling in (("assembled", False), ("recycle", True)):
+            if recycling and name not in self.passes:
+                continue
+            began = time.perf_counter()
+            program = assemble(draft, recycling=recycling)
+            seconds = time.perf_counter() - began
+            yield name, len(draft), program.instructions[0], program.slots, program.nbytes, seconds
+
+
+def _row(name: str, gates: int, runs: int, slots: int, nbytes: int, seconds: float) -> str:
+    return f"{name:<12} {gates:>10} {runs:>10} {slots:>10} {nbytes:>12} {seconds * 1e3:>9.3f}"

@@ -1,0 +1,301 @@
+"""One call of a function, recorded as what a circuit is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastprop import engine
+from fastprop.circuits.signature import Signature
+from fastprop.derivatives import call
+from fastprop.derivatives.call import active_scope, name_of
+from fastprop.engine.tape.unit import Unit
+from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.trace.draft import Draft, draft_of
+from fastprop.engine.trace.traced import inputs_of, slot_in
+from fastprop.engine.trace.tracing import Trace, belongs, line_of
+from fastprop.gates import is_condition
+from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
+
+__all__ = ["LazyBundle", "Recording", "Whole", "current_trace", "innermost_scope", "record"]
+
+
+class LazyBundle(Bundle):
+    """An array among the arguments, whose numbers become inputs when one of them is used.
+
+    So an array that is mapped over as a whole costs nothing per number.
+    """
+
+    __slots__ = ("_made", "given", "leaf", "trace")
+
+    def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any]):
+        self.trace, self.leaf, self.given = trace, leaf, given
+        self._made: np.ndarray[Any, Any] | None = None
+        self.name = None
+
+    def array(self) -> int:
+        """Return its number among the arrays of its recording, read as a whole."""
+        recording: Recording = self.trace.recording
+        return recording.array_of(Whole("leaf", leaf=self.leaf), self.given)
+
+    @property
+    def numbers(self) -> np.ndarray[Any, Any]:  # type: ignore[override]
+        """An object array of the Units that stand for the numbers."""
+        if self._made is None:
+            made = [self.trace._input(float(x)) for x in self.given.flat]
+            self._made = object_array(made, self.given.shape)
+        return self._made
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of every axis."""
+        shape: tuple[int, ...] = self.given.shape
+        return shape
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return self.given.size
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An array that a recording uses as a whole: a leaf of its arguments, a captured Array, a constant, what a map makes.
+
+    Of those whose `kind` is "made", `shape` has the lanes first.
+    """
+
+    kind: str
+    leaf: int = -1
+    handle: Any = None
+    values: Any = None
+    shape: tuple[int, ...] = ()
+
+    @property
+    def key(self) -> Any:
+        """What two of them that are the same array have in common; None: each is one of its own."""
+        return self.leaf if self.kind == "leaf" else self.handle
+
+
+class Recording:
+    """What a call computed: a draft, and how its inputs and outputs belong to arguments and result.
+
+    `starts` says for each leaf of the arguments where its numbers begin among the inputs, -1 if none was used.
+    `captured` are the leaves (Units, numbers of Arrays) that are inputs, too, behind those of the arguments. `arrays`
+    are used as wholes, by maps.
+    """
+
+    def __init__(self, f: Callable[..., Any], signature: Signature, dtype: np.dtype[Any], parent: Trace | None = None):
+        self.function, self.signature, self.dtype = f, signature, dtype
+        self.name = name_of(f)
+        self.parent = parent
+        self.differentiable = True  # whether its gradient may be asked for
+        self.passes: Any = None
+        self.max_paths = 0  # so many ways through the body of a vmap; 0: as recorded, or an error
+        self.given: Sequence[Any] = ()  # the leaves, while it is recorded
+        self.forced: tuple[bool, ...] = ()  # how the first guards come out, whatever Python says
+        self.arrays: list[Whole] = []
+        self._array_numbers: dict[Any, int] = {}
+        self.examples: list[Any] = []  # their values, while it is recorded
+        self.scope: Any = None  # the function at work, while it is recorded
+        self.draft: Draft
+        self.starts: list[int] = []
+        self.captured: list[tuple[Any, int]] = []
+        self.outer: list[Unit] = []  # results of an outer trace that are inputs, before the captured leaves
+        self.outer_keys: list[Any] = []  # what tells them from others
+        self.nesting: Nesting = LEAF
+        self.outputs: list[tuple[int, tuple[int, ...] | None]] = []  # of each leaf: its first output, and its shape
+        self.made: dict[int, int] = {}  # leaf of the result -> the array that it is
+        self.outcomes: tuple[bool, ...] = ()
+        self._codes: list[Any] = []
+        self._places: Any = None
+        self._lines: dict[int, str] = {}  # of the guards, once it was pickled
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self.draft.payload:
+            raise TypeError(
+                f"{self.name} has a vmap or a gate of your own in it and can't be pickled: trace it where it is needed"
+            )
+        if self.captured:
+            raise TypeError(
+                f"{self.name} captures leaves, which are read at every call, and can't be pickled: make them arguments"
+            )
+        gates = self.draft.guards[self.draft.guards >= self.draft.inputs] - self.draft.inputs
+        lines = {slot: self.line(slot) for slot in self.draft.origin[gates].tolist()}
+        return {**vars(self), "function": None, "_codes": [], "_places": None, "_lines": lines, "outer": []}
+
+    @property
+    def own_inputs(self) -> int:
+        """How many inputs belong to the arguments."""
+        return self.draft.inputs - len(self.captured) - len(self.outer_keys)
+
+    def array_of(self, whole: Whole, values: Any) -> int:
+        """Return the number of an array that is used as a whole; `values` are what it holds here."""
+        if whole.key is not None and whole.key in self._array_numbers:
+            return self._array_numbers[whole.key]
+        self._array_numbers[whole.key] = len(self.arrays)
+        self.arrays.append(whole)
+        self.examples.append(values)
+        return len(self.arrays) - 1
+
+    def input_places(self) -> list[tuple[int, int]]:
+        """Return for every input that belongs to the arguments its leaf, and which number of that it is."""
+        found = []
+        for leaf, start in enumerate(self.starts):
+            if start >= 0:
+                found += [(leaf, element) for element in range(self.signature.size(leaf))]
+        return found
+
+    def captured_values(self) -> list[float]:
+        """Return the values of the captured leaves, as they are now."""
+        return [float(h.value if place < 0 else h.value.flat[place]) for h, place in self.captured]
+
+    def line(self, slot: int) -> str:
+        """Return file:line of what recorded a slot."""
+        if self._places is None:
+            return self._lines[slot]
+        number, instruction = self._places[slot].tolist()
+        return "an unknown place" if number < 0 else line_of(self._codes[number], instruction)
+
+    def run(self, leaves: Sequence[Any], lazily: bool) -> None:
+        """Call the function with Units and Arrays of a new trace in the place of the leaves, and keep what it did."""
+        trace = Trace().open_to(self.parent)
+        trace.recording, self.given = self, leaves
+        self.scope = active_scope(engine, trace)
+        with self.scope:
+            if set(map(type, leaves)) == {float}:
+                variables = inputs_of(trace, list(leaves))
+            else:
+                variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
+            result = self.function(*self.signature.build(variables, construct=True))
+            ends = self._number_outputs(trace, result)  # which may use more of what is outside
+            slots = self._number_inputs(variables)
+            slots += [unit._slot for unit in trace.stand_ins.values()]
+        self.outer = list(trace.captured)
+        self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer]
+        self.draft, self.captured = draft_of(trace, slots, ends, trace.guards)
+        self.outcomes = tuple(bool(outcome) for _, outcome in trace.guards)
+        self._codes, self._places = trace.places()
+        self.given, self.scope, trace.recording = (), None, None
+        self.examples = []
+        trace.forget_units()
+
+    def _number_inputs(self, variables: Sequence[Any]) -> list[int]:
+        if set(map(type, variables)) == {Unit}:  # recorded one behind the other
+            first = variables[0]._slot
+            self.starts = list(range(len(variables)))
+            return list(range(first, first + len(variables)))
+        slots: list[int] = []
+        self.starts = []
+        for variable in variables:
+            if isinstance(variable, LazyBundle):
+                self.starts.append(-1 if variable._made is None else len(slots))
+                slots += [] if variable._made is None else [unit._slot for unit in variable._made.flat]
+            elif isinstance(variable, Bundle):
+                self.starts.append(len(slots))
+                slots += [unit._slot for unit in variable.numbers.flat]
+            else:
+                self.starts.append(len(slots))
+                slots.append(variable._slot)
+        return slots
+
+    def _number_outputs(self, trace: Trace, result: Any) -> list[Any]:
+        leaves, self.nesting = flatten(result)
+        ends: list[Any] = []
+        self.outputs = []
+        for i, leaf in enumerate(leaves):
+            if isinstance(leaf, LaneBlock):
+                if self.parent is not None:
+                    raise TypeError(_leaves_the_trace(self.name, self.nesting, i))
+                self.outputs.append((len(ends), leaf.shape))
+                self.made[i] = leaf.number
+                ends.append(slot_in(trace, leaf.map_unit))
+                continue
+            if isinstance(leaf, Bundle):
+                numbers, shape = list(leaf.numbers.flat), leaf.shape
+            elif isinstance(leaf, engine.Array):
+                numbers, shape = [leaf[place] for place in np.ndindex(leaf.shape)], leaf.shape
+            elif isinstance(leaf, Unit) or is_condition(leaf):
+                numbers, shape = [leaf], None
+            else:
+                number = as_number(leaf)
+                if number is None:
+                    where = f" at {self.nesting.path(i)}" if self.nesting is not LEAF else ""
+                    raise TypeError(
+                        f"{self.name} returned {described(leaf)}{where}; a circuit's outputs are numbers, arrays, and "
+                        "nested containers of them"
+                    )
+                shape = np.shape(number) or None
+                numbers = [number] if shape is None else [float(x) for x in number.flat]
+            self.outputs.append((len(ends), shape))
+            ends += [_end(trace, number) for number in numbers]
+        return ends
+
+
+def _variable(trace: Trace, k: int, leaf: Any, lazily: bool) -> Any:
+    if type(leaf) is float:
+        return trace._input(leaf)
+    lazy = LazyBundle(trace, k, leaf)
+    return lazy if lazily else Bundle(lazy.numbers)
+
+
+def _end(trace: Trace, number: Any) -> Any:
+    """Return the slot of an output, or the number that it is."""
+    if is_condition(number):
+        number = number.unit
+    if not isinstance(number, Unit):
+        return float(number)
+    if not belongs(number, trace):
+        raise ValueError(
+            "a traced function returned a result that was computed outside of it, or in another function that is "
+            "traced; pass it as an argument, or return its .value if a constant is meant"
+        )
+    return slot_in(trace, number)
+
+
+def _leaves_the_trace(name: str, nesting: Nesting, i: int) -> str:
+    where = f" at {nesting.path(i)}" if nesting is not LEAF else ""
+    return f"{name} returned the lanes of a vmap{where} from inside of another vmap"
+
+
+def current_trace() -> Trace | None:
+    """Return the trace that is recording in this thread, if one is."""
+    tape = engine.current_tape()
+    return tape if isinstance(tape, Trace) else None
+
+
+def innermost_scope() -> Any:
+    """Return the innermost transform, or function that is recorded, that is at work in this thread."""
+    return call._innermost.active
+
+
+def record(
+    f: Callable[..., Any],
+    signature: Signature,
+    leaves: Sequence[Any],
+    dtype: np.dtype[Any],
+    *,
+    parent: Trace | None = None,
+    lazily: bool = True,
+    differentiable: bool = True,
+    max_paths: int = 0,
+    passes: Any = None,
+    forced: tuple[bool, ...] = (),
+) -> Recording:
+    """Call `f` once, at these leaves, and return what it did.
+
+    `forced` says how the first guards come out, where a circuit found out that they do not as they did before.
+    """
+    recording = Recording(f, signature, dtype, parent)
+    recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
+    recording.forced = forced
+    recording.run(leaves, lazily)
+    if recording.outcomes[: len(forced)] != forced:
+        raise RuntimeError(
+            f"{recording.name} took another way at the same arguments; what is traced or compiled must depend on "
+            "nothing that changes but its arguments and the leaves that it captures"
+        )
+    return recording

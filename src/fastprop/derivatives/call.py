@@ -1,0 +1,311 @@
+"""One call of a function, recorded with variables in the place of the numbers to differentiate.
+
+There are two kinds of call:
+
+*Numeric.* Where nothing else is being differentiated, the tape is the call's own and the engine sweeps it: numbers in,
+numbers out.
+
+*Recorded.* Inside of another transform, or with Units and Arrays as arguments, the derivative is itself something to
+differentiate. The function then runs on the tape that is there, and so does the sweep, gate by gate (`sweeps`).
+
+Why does no derivative leak into another one? In ``grad(lambda x: x * grad(lambda y: x * y)(1.0))`` both sweeps walk one
+tape. But the inner one starts from a variable of its own (of a handle: an alias, one more gate on the tape) and follows
+the paths from there alone, so to it the outer ``x`` is a constant, while the outer sweep follows ``x`` through all that
+the inner one recorded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastprop.derivatives.recorded import pull_back, push_forward
+from fastprop.gates.blocks import AsType
+from fastprop.handles.nesting import (
+    LEAF,
+    as_number,
+    checked,
+    described,
+    dtype_of,
+    flatten,
+    is_handle,
+    map_leaves,
+    plain,
+    shape_of,
+    size_of,
+    unit_directions,
+    zeros_like,
+)
+
+__all__ = ["Call", "active_scope", "is_active", "name_of"]
+
+
+class Call:
+    """One call of `f`, with variables in the place of the arguments at `positions`.
+
+    `name` and `noun` are for errors: which transform calls, and what it calls an argument. The handles among `beside`,
+    as among the arguments, decide where to record; `engine` does if nothing else does.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        f: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        positions: Sequence[int],
+        has_aux: bool = False,
+        engine: Any = None,
+        noun: str = "argument",
+        beside: Sequence[Any] = (),
+    ):
+        self.name = name
+        self.function = f
+        self.nestings = []
+        points: list[Any] = []
+        for position in positions:
+            leaves, nesting = flatten(args[position], blocks=True)
+            if set(map(type, leaves)) != {float}:
+                place = f"{name}: {noun} {position}"
+                leaves = [checked(leaf, place, nesting, i) for i, leaf in enumerate(leaves)]
+            points += leaves
+            self.nestings.append(nesting)
+        self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
+        with active_scope(self.engine, self.tape):
+            self.variables = list(map(self.tape._variable, points))
+            given = list(args)
+            for position, argument in zip(positions, self._nested(self.variables, construct=True)):
+                given[position] = argument
+            result = f(*given, **kwargs)
+        self.aux = None
+        if has_aux:
+            if not isinstance(result, tuple) or len(result) != 2:
+                raise TypeError(
+                    f"{name} with has_aux=True needs a function that returns a pair (value, aux), "
+                    f"but {name_of(f)} returned {described(result)}"
+                )
+            result, self.aux = result
+        leaves, self.nesting = flatten(result, blocks=True)
+        self.outputs = [self._output(leaf, i) for i, leaf in enumerate(leaves)]
+        self.live = [_tape_of(output) is self.tape for output in self.outputs]
+        if not self.numeric and not has_aux and not any(map(is_handle, [*points, *beside])):
+            # inside of another transform, but on plain arguments, and of nothing of that transform's: plain results
+            ends = [output for output, live in zip(self.outputs, self.live) if live]
+            self.numeric = bool(self.variables) and self.tape._closed(self.variables, ends)
+
+    def _output(self, leaf: Any, index: int) -> Any:
+        output = as_number(leaf)
+        if output is None:
+            place = f" at {self.nesting.path(index)}" if self.nesting is not LEAF else ""
+            raise TypeError(
+                f"{self.name} needs a function that returns numbers or arrays, "
+                f"but {name_of(self.function)} returned {described(leaf)}{place}"
+            )
+        return output
+
+    def _nested(self, leaves: Sequence[Any], construct: bool = False) -> list[Any]:
+        """Put one thing per variable together in the nestings of the arguments."""
+        parts, start = [], 0
+        for nesting in self.nestings:
+            parts.append(nesting.unflatten(leaves[start : start + nesting.size], construct))
+            start += nesting.size
+        return parts
+
+    def split(self, leaves: Sequence[Any], single: bool) -> Any:
+        """Return one result per variable in the nesting of the argument, or of the arguments as a tuple."""
+        parts = self._nested(leaves)
+        return parts[0] if single else tuple(parts)
+
+    def value(self) -> Any:
+        """Return what the function returned: plain numbers after a numeric call, else handles."""
+        if self.numeric:
+            return self.nesting.unflatten(map(plain, self.outputs))
+        return self.nesting.unflatten(_as_handle(self.tape, output, output) for output in self.outputs)
+
+    def plain_aux(self) -> Any:
+        """Return aux, after a numeric call with plain numbers in the place of results on its tape."""
+        if not self.numeric or not any(_tape_of(leaf) is self.tape for leaf in flatten(self.aux)[0]):
+            return self.aux
+        return map_leaves(lambda leaf: plain(leaf) if _tape_of(leaf) is self.tape else leaf, self.aux)
+
+    def gradient(self) -> list[Any]:
+        """Return the gradient of each variable, if the function returned one number."""
+        if self.nesting is LEAF and shape_of(self.outputs[0]) == ():
+            return self.gradients({0: 1.0})
+        if self.nesting is LEAF:
+            returned = f"an array of shape {shape_of(self.outputs[0])}"
+        else:
+            returned = described(self.nesting.unflatten(map(plain, self.outputs)))
+        raise TypeError(
+            f"{self.name} is only defined for functions that return one number, but {name_of(self.function)} returned "
+            f"{returned}; take jacobian or vjp, or has_aux=True if it is a pair (value, aux)"
+        )
+
+    def gradients(self, pulls: dict[int, Any], snapshot: Any = None) -> list[Any]:
+        """Sweep backward: the gradient of each variable, from pulls on outputs (by their numbers)."""
+        pulls = {i: pull for i, pull in pulls.items() if self.live[i]}
+        if self.numeric and not any(map(is_handle, pulls.values())):
+            found = self.tape._gradients([self.outputs[i] for i in pulls], list(pulls.values()), self.variables)
+            if set(map(type, found)) == {float}:
+                return list(found)
+            return [_as_plain(gradient, variable) for gradient, variable in zip(found, self.variables)]
+        engine, tape = self.engine, self.tape
+        keys, variable_keys, steps = snapshot or self._snapshot()
+        if self.numeric:  # the pulls are handles of another transform, to which all that was recorded here is constant
+            steps = [(key, gate, tuple(map(plain, operands)), among) for key, gate, operands, among in steps]
+            engine, tape, _ = _place(list(pulls.values()), engine)
+        with active_scope(engine, tape):
+            found = pull_back(([keys[i] for i in pulls], variable_keys, steps), list(pulls.values()))
+            return [_as_handle(tape, gradient, variable) for gradient, variable in zip(found, self.variables)]
+
+    def _snapshot(self) -> Any:
+        """Return the gates to sweep when recording, with the keys of the outputs by their numbers."""
+        live = [i for i, live in enumerate(self.live) if live]
+        output_keys, variable_keys, steps = self.tape._steps([self.outputs[i] for i in live], self.variables)
+        return dict(zip(live, output_keys)), variable_keys, steps
+
+    def tangents(self, variables: Sequence[Any], directions: Sequence[Any]) -> list[Any]:
+        """Sweep forward: the tangent of each output, from those of some variables."""
+        outputs = [output for output, live in zip(self.outputs, self.live) if live]
+        if self.numeric:
+            swept = iter(self.tape._tangents(outputs, variables, directions))
+            found = [next(swept) if live else zeros_like(output) for output, live in zip(self.outputs, self.live)]
+            return [_as_plain(tangent, output) for tangent, output in zip(found, self.outputs)]
+        with active_scope(self.engine, self.tape):
+            swept = iter(push_forward(self.tape._steps(outputs, variables), directions))
+            found = [next(swept) if live else None for live in self.live]
+            return [_as_handle(self.tape, tangent, output) for tangent, output in zip(found, self.outputs)]
+
+    def jacobian(self) -> list[list[Any]]:
+        """Return a block of derivatives for each output and variable, by whichever sweep takes fewer of them."""
+        inputs, outputs = sum(map(size_of, self.variables)), sum(map(size_of, self.outputs))
+        return self.by_columns() if self.numeric and inputs < outputs else self.by_rows()
+
+    def by_rows(self) -> list[list[Any]]:
+        """Return the blocks of the Jacobian, by one sweep backward for every number in the output."""
+        blocks = []
+        snapshot = None if self.numeric else self._snapshot()
+        for i, output in enumerate(self.outputs):
+            rows = [self.gradients({i: direction}, snapshot) for direction in unit_directions(output)]
+            if shape_of(output) == ():
+                blocks.append(rows[0])
+            else:
+                columns = zip(*rows) if rows else [()] * len(self.variables)
+                blocks.append([self._block(list(part), output, x) for part, x in zip(columns, self.variables)])
+        return blocks
+
+    def by_columns(self) -> list[list[Any]]:
+        """Return the blocks of the Jacobian, by one sweep forward for every number in the arguments."""
+        blocks: list[list[Any]] = [[] for _ in self.outputs]
+        for x in self.variables:
+            columns = [self.tangents([x], [direction]) for direction in unit_directions(x)]
+            for i, output in enumerate(self.outputs):
+                block = self._block([column[i] for column in columns], x, output)
+                if shape_of(x) and shape_of(output):  # the axes of the output come first
+                    inner, outer = len(shape_of(x)), len(shape_of(output))
+                    block = block.transpose((*range(inner, inner + outer), *range(inner)))
+                blocks[i].append(block)
+        return blocks
+
+    def _block(self, parts: list[Any], outer: Any, inner: Any) -> Any:
+        """Return derivatives shaped like `inner`, one for each number in `outer`, as one block."""
+        if shape_of(outer) == ():
+            return parts[0]
+        shape = shape_of(outer) + shape_of(inner)
+        if self.numeric or not parts:
+            return np.array(parts, dtype_of(inner if shape_of(inner) else outer)).reshape(shape)
+        with active_scope(self.engine, self.tape):
+            return self.engine.Array(parts).reshape(shape)
+
+
+def name_of(f: Callable[..., Any]) -> str:
+    """Return what to call a function in an error."""
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def _as_plain(found: Any, like: Any) -> Any:
+    """Return a swept number as a float, or an array in the dtype of what it belongs to, the caller's to keep."""
+    return np.array(found, dtype_of(like)) if shape_of(like) else float(found)
+
+
+def _as_handle(tape: Any, found: Any, like: Any) -> Any:
+    """Return the result of a recorded sweep as a handle, also where it turned out to be a constant."""
+    if found is None:
+        found = zeros_like(like)
+    if shape_of(like) and dtype_of(found) != dtype_of(like):
+        found = AsType(dtype_of(like))(found)
+    return found if is_handle(found) else tape._variable(found)
+
+
+# Where to record ------------------------------------------------------------------------------------------------------
+
+
+class _Innermost(threading.local):
+    """The innermost transform that is at work in this thread."""
+
+    active: active_scope | None = None
+
+
+_innermost = _Innermost()
+
+
+class active_scope:  # noqa: N801 (used like a function)
+    """A transform at work: what its function records from leaves alone goes on the transform's tape, too.
+
+    Leaving must not fail when memory is short, so `__exit__` does nothing that allocates; popping from a list would.
+    """
+
+    __slots__ = ("engine", "outer", "tape")
+
+    def __init__(self, engine: Any, tape: Any):
+        self.engine = engine
+        self.tape = tape
+        self.outer: active_scope | None = _innermost.active
+
+    def __enter__(self) -> None:
+        self.tape.__enter__()
+        _innermost.active = self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        _innermost.active = self.outer
+        self.tape.__exit__(kind, error, trace)
+
+
+def is_active() -> bool:
+    """Say whether a transform is at work in this thread."""
+    return _innermost.active is not None
+
+
+def _place(leaves: Sequence[Any], default: Any) -> tuple[Any, Any, bool]:
+    """Choose the engine and the tape to record on, and whether the sweeps on it are numeric."""
+    handles = [leaf for leaf in leaves if is_handle(leaf)] if set(map(type, leaves)) != {float} else []
+    engine = _engine_of(handles[0]) if handles else None
+    active = _innermost.active
+    while active is not None:
+        if engine is None or active.engine is engine:
+            return active.engine, active.tape, False
+        active = active.outer
+    if engine is None:
+        engine = default or importlib.import_module("fastprop.engine")
+        return engine, engine.Tape(captures=True), True
+    tapes = [tape for tape in map(_tape_of, handles) if tape is not None]
+    return engine, tapes[0] if tapes else engine.current_tape(), False
+
+
+def _engine_of(handle: Any) -> Any:
+    """Return the engine, a module, that a Unit or Array belongs to."""
+    for name in ("fastprop.engine", "fastprop.reference"):
+        engine = sys.modules.get(name)
+        if engine is not None and isinstance(handle, (engine.Unit, engine.Array)):
+            return engine
+    raise TypeError(f"{type(handle).__name__} is a handle of neither the compiled engine nor the reference")
+
+
+def _tape_of(x: Any) -> Any:
+    """Return the tape of a result; None for a leaf, and for whatever is no handle."""
+    return x._tape if is_handle(x) else None

@@ -1,0 +1,1 @@
+"""The executor, compiled once per instruction set."""

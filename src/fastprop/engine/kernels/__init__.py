@@ -1,0 +1,1 @@
+"""The gates' kernels: value and partials side by side."""

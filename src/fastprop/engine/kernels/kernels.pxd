@@ -1,0 +1,74 @@
+"""The gates' kernels: each gives a gate's value and its partials, side by side."""
+
+cimport cython
+from libc.math cimport fabs
+
+
+cdef enum Opcode:  # in the order of the table in gates/
+    ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, POSITIVE, POWER, RECIPROCAL, SQUARE, SQRT, CBRT, FMA, HYPOT,
+    REMAINDER, ABSOLUTE, SIGN, FLOOR, CEIL, ROUND, TRUNC, MAXIMUM, MINIMUM, CLIP, WHERE, EXP, EXP2, EXPM1,
+    LOG, LOG2, LOG10, LOG1P, LOGADDEXP, SIN, COS, TAN, SECH, ARCSIN, ARCCOS, ARCTAN, ARCTAN2, SINH, COSH,
+    TANH, ARCSINH, ARCCOSH, ARCTANH, ERF, ERFC, NDTR, GAMMALN, DIGAMMA, POLYGAMMA, SIGMOID, LOG_SIGMOID,
+    SOFTPLUS, SILU, GELU, RELU, LEAKY_RELU, ELU, SUM, PROD, MEAN, MAX, MIN, DOT, LOGSUMEXP, STRONG_MULTIPLY
+
+
+# Every partial is set; only power takes NULL for dy: with a constant exponent no logarithm is wanted.
+ctypedef double (*unary)(double x, double* dx) noexcept nogil
+ctypedef double (*binary)(double x, double y, double* dx, double* dy) noexcept nogil
+ctypedef double (*ternary)(double x, double y, double z, double* dx, double* dy, double* dz) noexcept nogil
+ctypedef double (*sequence)(Py_ssize_t n, const double* x, double* dx) noexcept nogil  # dx is not x; dot: n of both
+
+cdef struct Kernel:
+    const char* name
+    int arity  # 1, 2, 3, or -1: a sequence
+    bint strong  # a partial of exactly 0 pulls nothing, whatever the pull
+    unary one
+    binary two
+    ternary three
+    sequence many
+
+cdef const Kernel* kernel(int opcode) noexcept nogil  # NULL if there is no such opcode
+
+
+# The commonest gates, inline for the tape. (A file's directives don't reach those who cimport these; decorators do.)
+
+cdef inline double add_gate(double x, double y, double* dx, double* dy) noexcept nogil:
+    dx[0] = 1.0
+    dy[0] = 1.0
+    return x + y
+
+
+cdef inline double subtract_gate(double x, double y, double* dx, double* dy) noexcept nogil:
+    dx[0] = 1.0
+    dy[0] = -1.0
+    return x - y
+
+
+cdef inline double multiply_gate(double x, double y, double* dx, double* dy) noexcept nogil:
+    dx[0] = y
+    dy[0] = x
+    return x * y
+
+
+@cython.cdivision(True)
+cdef inline double divide_twice(double x, double y) noexcept nogil:
+    cdef double once = x / y
+    if fabs(once) < 1e-280 and fabs(y) < 1.0:  # rounded as a subnormal, and its error would grow: in units of 2**-200
+        return ((x * 1.6069380442589903e60) / y) / y * 6.223015277861142e-61
+    return once / y
+
+
+@cython.cdivision(True)
+cdef inline double divide_gate(double x, double y, double* dx, double* dy) noexcept nogil:
+    cdef double value = x / y
+    if y == 0.0 and x == 0.0:
+        dx[0] = value  # NaN: 0 / 0 lies outside of the domain
+    else:
+        dx[0] = 1.0 / y
+    dy[0] = -divide_twice(x, y)
+    return value
+
+
+cdef inline double negative_gate(double x, double* dx) noexcept nogil:
+    dx[0] = -1.0
+    return -x

@@ -1,0 +1,1 @@
+"""A program is run: at a point, in lanes, with the caller's gates."""

@@ -1,0 +1,21 @@
+"""Batch: a program at many lanes, and before it what is the same in all of them."""
+from libc.stdint cimport int64_t, uint8_t
+
+from fastprop.engine.run.lanes cimport LanesRun
+from fastprop.engine.run.replay cimport Memory, PointRun
+
+
+cdef class Batch:
+    cdef readonly LanesRun run
+    cdef readonly PointRun before       # or None
+    cdef readonly bint gradient
+    cdef Py_ssize_t inputs              # of the draft, of which the program's are the first
+    cdef Py_ssize_t gates
+    cdef uint8_t[::1] uniform
+    cdef uint8_t[::1] wanted
+    cdef Memory pulls                   # on what was computed before
+
+    cdef int put(self, Py_ssize_t i, double value) except -1
+    cdef int sweep(self) except -1
+    cdef double value_sum(self, Py_ssize_t k) noexcept
+    cdef int gradient_sums(self, double* sums) except -1

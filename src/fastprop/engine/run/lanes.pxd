@@ -1,0 +1,74 @@
+"""LanesRun: a program at many points."""
+from libc.stdint cimport int64_t, uint8_t
+
+from fastprop.engine.program.instructions cimport Coming, Executor, Space, Stream
+from fastprop.engine.program.program cimport Program, Wiring
+from fastprop.engine.run.replay cimport Memory
+
+
+cdef struct Column:         # a number per lane, in a caller's array; NULL: not wanted
+    char* data
+    Py_ssize_t stride       # in bytes
+    double constant         # of a pull, where data is NULL
+    bint add                # of a gradient: to what is there
+
+
+cdef class Bench:
+    cdef Memory memory
+    cdef Space space
+    cdef Memory addresses       # of rows of the caller's arrays, in the order in which they are needed
+    cdef Py_ssize_t reads       # so many of them are inputs
+    cdef Py_ssize_t streams
+    cdef Py_ssize_t chances     # of asking for them, in a sweep forward
+    cdef Coming soon            # of this block
+    cdef Coming next            # inputs of the next one
+    cdef Stream ahead
+    cdef Stream back
+    cdef list regions           # one use of each
+
+
+cdef class LaneRegion:
+    cdef Wiring wiring
+
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
+
+
+cdef class CalledInLanes(LaneRegion):
+    cdef list columns(self, LanesRun run, Bench bench, Py_ssize_t count)
+
+
+cdef class LanesRun:
+    cdef readonly Program program
+    cdef readonly bint single
+    cdef readonly Py_ssize_t lanes
+    cdef readonly Py_ssize_t width
+    cdef readonly Py_ssize_t strands
+    cdef readonly Py_ssize_t diverged   # the first lane of which a guard came out otherwise, or -1
+    cdef readonly Py_ssize_t broken     # that guard
+    cdef Py_ssize_t size
+    cdef list inputs_kept               # arrays that are kept alive
+    cdef Memory table                   # of columns
+    cdef Column* input
+    cdef Column* gradient
+    cdef Column* value
+    cdef Column* pull
+    cdef Memory numbers                 # constants, then uniform inputs
+    cdef Memory sums                    # per strand: partial sums of each summed input, and of each summed output
+    cdef const int64_t* lane            # which lanes; NULL: all
+    cdef list benches
+    cdef uint8_t[::1] uniform
+    cdef uint8_t[::1] wanted
+    cdef uint8_t[::1] once              # input: whether one pull is its whole gradient
+    cdef bint sums_values
+    cdef Py_ssize_t lead                # lanes of a short first block, which lets the others begin on a cache line
+    cdef Py_ssize_t summed_inputs
+    cdef const Executor* executor
+    cdef bint stopped
+    cdef Py_ssize_t next_strand
+
+    cdef int set_number(self, Py_ssize_t slot, double value) except -1
+    cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1
+    cdef void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil
+    cdef double sum_of(self, Py_ssize_t row) noexcept nogil
+    cdef int prepare(self) except -1

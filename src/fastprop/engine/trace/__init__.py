@@ -1,0 +1,1 @@
+"""Recording for circuits: traced values, conditions, and the draft."""

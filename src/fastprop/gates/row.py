@@ -1,0 +1,271 @@
+"""How a gate is applied: to plain numbers and arrays here, to the handles of an engine by that engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+SEQUENCE = -1  # the arity of a gate that takes one sequence (dot: two) of any length
+
+inf = math.inf
+
+ANY = (-inf, inf)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Row:
+    """One gate: a row of the table, callable on numbers and on the handles of either engine."""
+
+    __module__ = "fastprop.gates"  # where each row is a global, and is found again by pickle
+
+    name: str
+    arity: int
+    value: Callable[..., float]
+    partials: Any  # one callable (or None: a constant operand) per operand; n-ary: one callable (i, operands)
+    domain: tuple[tuple[float, float], ...] = (ANY,)  # one closed interval per operand
+    at: tuple[Any, ...] = ()  # test points of the row's own: kinks, ties, branch points, tails
+    strong: bool = False  # a partial of exactly zero pulls nothing, whatever the pull (maximum, relu, where, sign …)
+    defaults: tuple[float, ...] = ()  # of the last operands
+    names: tuple[str, ...] = ()  # of the operands that may be given by keyword
+    doc: str = ""  # one sentence, for the function's docstring and the table in the docs
+
+    def __call__(self, *operands: Any, **options: Any) -> Any:
+        """Apply the gate to numbers, arrays, or the handles of an engine."""
+        if len(operands) == self.arity and not options:
+            for operand in operands:
+                if type(operand) is not float:
+                    break
+            else:
+                return self.value(*operands)
+        return apply(self, *self.bind(operands, options))
+
+    def __repr__(self) -> str:
+        return f"<gate {self.name}>"
+
+    def __reduce__(self) -> str:
+        return self.name  # a row is pickled and copied as the global that it is
+
+    def bind(self, operands: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Complete a call: all operands, keywords and defaults filled in, and the options that are left."""
+        if self.arity == SEQUENCE:
+            return _bind_sequence(self, operands, options)
+        given = list(operands)
+        missing = self.arity - len(self.defaults)  # operands that have no default
+        for position in range(len(given), self.arity):
+            name = self.names[position] if self.names else None
+            if name in options:
+                given.append(options[name])
+            elif position >= missing:
+                given.append(self.defaults[position - missing])
+            else:
+                break
+        unknown = [name for name in options if name not in self.names[len(operands) :]]
+        if unknown:
+            raise TypeError(f"{self.name}() got an unexpected or repeated keyword {unknown[0]!r}")
+        if len(given) != self.arity:
+            raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity > 1)}, got {len(operands)}")
+        for position, default in enumerate(self.defaults, missing):
+            if given[position] is None and math.isinf(default):  # a bound of clip that is not there
+                given[position] = default
+        if self.partials[0] is None and hasattr(type(given[0]), "__fastprop_gate__") and not is_condition(given[0]):
+            raise TypeError(f"{self.name}: operand 0 is a handle; expected a plain number there, as .value is")
+        return tuple(given), {}
+
+    def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Return the value on plain numbers or on arrays of them."""
+        if self.arity == SEQUENCE:
+            return _evaluate_sequence(self, operands, options)
+        return _evaluate_elementwise(self, operands)
+
+
+class Gate:
+    """A gate of the user's own.
+
+    A subclass gives `forward` and `backward`; options go to its ``__init__``, and an instance is called on operands:
+
+    >>> class Cube(Gate):
+    ...     def forward(self, x):
+    ...         return x * x * x
+    ...     def backward(self, pull, x):
+    ...         return pull * 3.0 * x * x
+    >>> Cube()(2.0)
+    8.0
+
+    A circuit calls it back: at one point with floats (or arrays, where operands are Arrays), in lanes one by one, in
+    order. If the class says ``vectorised = True``, it is called once for many lanes, with arrays whose first axis are
+    the lanes (constants stay as they are), and gives such arrays.
+    """
+
+    vectorised = False
+
+    @property
+    def name(self) -> str:
+        """The gate's name in messages and summaries: that of its class."""
+        return type(self).__name__
+
+    def __call__(self, *operands: Any) -> Any:
+        """Apply the gate to numbers, arrays, or the handles of an engine."""
+        return apply(self, operands, {})
+
+    def forward(self, *values: Any) -> Any:
+        """Return the gate's value, from its operands' values (floats or arrays)."""
+        raise NotImplementedError(f"{self.name} has no forward(self, *values)")
+
+    def backward(self, pull: Any, *values: Any) -> Any:
+        """Return the pull on the operand, or a tuple with one per operand, from the pull on the gate's result."""
+        raise NotImplementedError(f"{self.name} has no backward(self, pull, *values)")
+
+    def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Return forward's value on plain numbers or on arrays of them."""
+        numbers = [number(self, position, x, arrays=True) for position, x in enumerate(operands)]
+        return self.forward(*numbers, **options)
+
+
+def apply(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Apply a gate: recorded by the engine whose handles are among the operands, else on plain numbers."""
+    for operand in operands:
+        record = recorder_of(operand)
+        if record is not None:
+            return record(gate, operands, options)
+    return gate.evaluate(operands, options)
+
+
+def recorder_of(operand: Any) -> Any:
+    """Return the recording function of the engine that a handle belongs to, also in nested lists; else None."""
+    waiting = [operand]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting.extend(reversed(item))
+        elif hasattr(type(item), "__fastprop_gate__"):
+            return type(item).__fastprop_gate__
+    return None
+
+
+def is_condition(x: Any) -> bool:
+    """Say whether `x` is what comparing traced values gives."""
+    return getattr(type(x), "__fastprop_condition__", False)
+
+
+def as_real(x: Any) -> float | None:
+    """Return a real number as `float()` rounds it; None for a bool, a string, and whatever else is none."""
+    if type(x) is float:
+        return x
+    if isinstance(x, bool):
+        return None
+    if isinstance(x, (Real, Decimal)):
+        return float(x)
+    if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "iuf":
+        return float(x)
+    return None
+
+
+def as_reals(x: Any, what: str) -> np.ndarray:
+    """Return an array, or nested lists, of real numbers as an array; NumPy alone would count True in a list as 1."""
+    reals: list[float] = []
+    array = np.asarray(x)
+    waiting = [x] if isinstance(x, (list, tuple)) else list(array.flat)[::-1] if array.dtype.kind == "O" else []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, (list, tuple)):
+            waiting.extend(reversed(item))
+        elif isinstance(item, np.ndarray) and item.dtype.kind in "iuf":
+            reals.extend(item.flat)
+        else:
+            real = as_real(item)
+            if real is None:
+                kind = type(item).__name__
+                raise TypeError(f"{what}, element {len(reals)}, is {item!r:.60} ({kind}); expected a real number")
+            reals.append(real)
+    if array.dtype.kind == "O":
+        array = np.array(reals).reshape(array.shape)
+    if array.dtype.kind not in "iuf" and array.size > 0:
+        raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def number(gate: Any, position: int, operand: Any, arrays: bool = False, condition: bool = False) -> Any:
+    """Return an operand as a float (or, with ``arrays``, an array of floats), or raise a TypeError that says which."""
+    real = as_real(operand)
+    if real is not None:
+        return real
+    if condition and (isinstance(operand, (bool, np.bool_)) or getattr(operand, "dtype", None) in (np.dtype(bool),)):
+        return float(operand) if np.ndim(operand) == 0 else np.asarray(operand, np.float64)
+    if arrays and isinstance(operand, (np.ndarray, list, tuple)) and np.ndim(operand) > 0:
+        return as_reals(operand, f"{gate.name}: operand {position}")
+    kind = f"{operand.dtype} array" if isinstance(operand, np.ndarray) else type(operand).__name__
+    raise TypeError(
+        f"{gate.name}: operand {position} is {operand!r:.60} ({kind}), expected a real number; "
+        "convert it with float() if it stands for one"
+    )
+
+
+def _evaluate_elementwise(row: Row, operands: tuple[Any, ...]) -> Any:
+    """Return the row's value on numbers, or on arrays in NumPy's broadcasting and dtypes (integers as float64)."""
+    numbers = [
+        number(row, position, operand, arrays=True, condition=row.name == "where" and position == 0)
+        for position, operand in enumerate(operands)
+    ]
+    if all(type(x) is float for x in numbers):
+        return row.value(*numbers)
+    dtype = result_dtype(row, numbers)
+    with np.errstate(all="ignore"):  # NaN and infinity propagate, without a warning, as they do for scalars
+        if row.name in _UFUNCS:
+            return _UFUNCS[row.name](*[np.asarray(x, dtype) for x in numbers])
+        return np.frompyfunc(row.value, row.arity, 1)(*[np.asarray(x, np.float64) for x in numbers]).astype(dtype)
+
+
+def result_dtype(row: Row, numbers: Sequence[Any]) -> np.dtype[Any]:
+    """Return the dtype of a row's result on floats and arrays: floats are weak, and a condition has no say."""
+    dtypes = [x.dtype for x in numbers[row.partials[0] is None :] if isinstance(x, np.ndarray)]
+    return np.result_type(*dtypes) if dtypes else np.dtype(np.float64)
+
+
+def _bind_sequence(row: Row, operands: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    expected = 2 if row.name == "dot" else 1
+    if expected == 1 and 1 < len(operands) <= 3 and len(getattr(operands[0], "shape", ())) > 0:  # as NumPy's: a, axis
+        operands, options = operands[:1], {**dict(zip(("axis", "keepdims"), operands[1:])), **options}
+    if len(operands) != expected:
+        hint = f"; {row.name}imum takes two numbers" if row.name in ("max", "min") else ""
+        raise TypeError(
+            f"{row.name}() takes {'two sequences' if expected == 2 else 'one sequence'}, "
+            f"got {len(operands)} operand{'s' * (len(operands) != 1)}{hint}"
+        )
+    for name in options:
+        if name not in ("axis", "keepdims") or expected == 2:
+            raise TypeError(f"{row.name}() got an unexpected keyword {name!r}")
+    return operands, options
+
+
+def _evaluate_sequence(row: Row, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Return an n-ary row's value on one sequence (dot: two) of numbers, or along axes of an array."""
+    plain = not options and all(type(operand) in (list, tuple) for operand in operands)
+    if plain and not any(isinstance(x, (list, tuple, np.ndarray)) for operand in operands for x in operand):
+        if len({len(operand) for operand in operands}) > 1:
+            raise ValueError(f"dot: the sequences have lengths {len(operands[0])} and {len(operands[1])}")
+        return row.value(*[number(row, k, x) for operand in operands for k, x in enumerate(operand)])
+    arrays = [np.asarray(number(row, position, x, arrays=True)) for position, x in enumerate(operands)]
+    with np.errstate(all="ignore"):
+        result = _REDUCTIONS[row.name](*arrays, **options)
+    return float(result) if type(result) is np.float64 else result
+
+
+def _logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> Any:
+    top = np.max(x, axis=axis, keepdims=True, initial=-inf)
+    finite = np.where(np.isfinite(top), top, 0.0).astype(x.dtype)
+    result = finite + np.log(np.sum(np.exp(x - finite), axis=axis, keepdims=True))
+    return result if keepdims else np.squeeze(result, axis)[()]
+
+
+# NumPy's functions of the same names
+_UFUNCS: dict[str, Any] = {name: x for name, x in vars(np).items() if isinstance(x, np.ufunc)}
+_UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint}
+del _UFUNCS["maximum"], _UFUNCS["minimum"]  # which may give -0 for the larger of 0 and -0
+_REDUCTIONS: dict[str, Any] = {name: getattr(np, name) for name in ("sum", "prod", "mean", "max", "min", "dot")}
+_REDUCTIONS["logsumexp"] = _logsumexp_array

@@ -1,0 +1,1 @@
+"""What a user holds: operators, NumPy's names, operands, and containers of numbers."""

@@ -1,0 +1,258 @@
+"""The face of a handle, once for both engines: Python's operators and NumPy's functions, everything by applying gates.
+
+An engine's Array inherits `ArrayFace`; its Unit may inherit `Face`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.errors import StaleUnitError
+from fastprop.gates.blocks import (
+    AsType,
+    GetItem,
+    MatMul,
+    Max,
+    Mean,
+    Min,
+    Prod,
+    Reshape,
+    Sum,
+    dot,
+    is_handle,
+    shape_of,
+    transpose,
+    value_of,
+)
+from fastprop.handles.operands import as_item
+
+_ON_VALUES = frozenset(  # ufuncs that give bools: no derivative is lost
+    ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite", "signbit"]
+)
+_OTHER_NAMES: dict[str, Any] = {
+    "matmul": MatMul(),
+    "expit": gates.sigmoid,
+    "log_expit": gates.log_sigmoid,
+    "psi": gates.digamma,
+    "fabs": gates.absolute,
+    "float_power": gates.power,
+    "rint": gates.round,
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: gates.table[name] for name in ("sum", "mean", "prod", "max", "min", "where")},
+    "clip": lambda a, a_min=None, a_max=None, *, min=None, max=None: gates.clip(
+        a, a_min if min is None else min, a_max if max is None else max
+    ),
+    "round": gates.round,
+    "around": gates.round,
+    "amax": gates.max,
+    "amin": gates.min,
+    "dot": dot,
+    "reshape": lambda a, shape: Reshape(shape)(a),
+    "transpose": transpose,
+    "shape": shape_of,
+    "ndim": lambda a: len(shape_of(a)),
+    "size": lambda a: math.prod(shape_of(a)),
+}
+
+
+class Face:
+    """What a Unit and an Array have in common: operators, comparisons of values, NumPy's functions, clear refusals."""
+
+    __slots__ = ()
+
+    value: Any
+    grad: Any
+    name: str | None
+
+    # fmt: off
+    def __neg__(self) -> Any: return gates.negative(self)
+    def __pos__(self) -> Any: return gates.positive(self)
+    def __abs__(self) -> Any: return gates.absolute(self)
+    def __add__(self, other: Any) -> Any: return gates.add(self, other)
+    def __radd__(self, other: Any) -> Any: return gates.add(other, self)
+    def __sub__(self, other: Any) -> Any: return gates.subtract(self, other)
+    def __rsub__(self, other: Any) -> Any: return gates.subtract(other, self)
+    def __mul__(self, other: Any) -> Any: return gates.multiply(self, other)
+    def __rmul__(self, other: Any) -> Any: return gates.multiply(other, self)
+    def __truediv__(self, other: Any) -> Any: return gates.divide(self, other)
+    def __rtruediv__(self, other: Any) -> Any: return gates.divide(other, self)
+    def __mod__(self, other: Any) -> Any: return gates.remainder(self, other)
+    def __rmod__(self, other: Any) -> Any: return gates.remainder(other, self)
+    def __pow__(self, other: Any) -> Any: return gates.power(self, other)
+    def __rpow__(self, other: Any) -> Any: return gates.power(other, self)
+
+    def __eq__(self, other: Any) -> Any: return self.value == value_of(other)
+    def __ne__(self, other: Any) -> Any: return self.value != value_of(other)
+    def __lt__(self, other: Any) -> Any: return self.value < value_of(other)
+    def __le__(self, other: Any) -> Any: return self.value <= value_of(other)
+    def __gt__(self, other: Any) -> Any: return self.value > value_of(other)
+    def __ge__(self, other: Any) -> Any: return self.value >= value_of(other)
+    # fmt: on
+
+    __hash__ = object.__hash__  # by identity, though == compares values
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"the truth value of a {type(self).__name__} says nothing; compare it, as in x > 0 or x != 0")
+
+    def __round__(self, ndigits: None = None) -> Any:
+        return gates.round(self)
+
+    def __int__(self) -> NoReturn:
+        raise TypeError(f"int() of a {type(self).__name__} would drop its derivative; use .value, or fastprop.trunc")
+
+    def __float__(self) -> NoReturn:
+        name = type(self).__name__
+        raise TypeError(
+            f"float() of a {name} would drop its derivative; use fastprop's gates (fastprop.exp for math.exp), "
+            "or .value if the plain number is meant"
+        )
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        raise TypeError(
+            f"a plain NumPy array made of a {type(self).__name__} would drop its derivative; "
+            "use fastprop.Array([...]), or .value if plain numbers are meant"
+        )
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec) if spec else str(self)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(
+            f"a {type(self).__name__} is a handle and can be neither copied nor pickled; save its .value "
+            f"and make a new {type(self).__name__} from it"
+        )
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> Any:
+        name = ufunc.__name__
+        if method == "__call__" and not options:
+            if name in _ON_VALUES:
+                return ufunc(*map(value_of, operands))
+            gate = _OTHER_NAMES.get(name) or gates.table.get(name)
+            if gate is not None:
+                return gate(*operands)
+        if options.get("out") is not None:
+            raise TypeError(f"np.{name} into an existing array would drop the derivative; write a = a + x, not a += x")
+        how = "" if method == "__call__" else f".{method}"
+        given = f" with {', '.join(options)}" if options else ""
+        raise TypeError(f"np.{name}{how}{given} is no gate of fastprop's; for plain numbers use .value")
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        name = function.__name__
+        if function.__module__ != "numpy" or name not in _FUNCTIONS:
+            raise TypeError(f"{function.__module__}.{name} is no gate of fastprop's; for plain numbers use .value")
+        return _FUNCTIONS[name](*args, **options)
+
+
+class ArrayFace(Face):
+    """The NumPy-like face of an Array."""
+
+    __slots__ = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of every axis."""
+        shape: tuple[int, ...] = self.value.shape
+        return shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return int(self.value.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        dtype: np.dtype[Any] = self.value.dtype
+        return dtype
+
+    @property
+    def T(self) -> Any:  # noqa: N802 (NumPy's name)
+        """The Array with its axes reversed."""
+        return self.transpose()
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        return GetItem(_index(index))(self)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, number: Any) -> bool:
+        return bool(np.any(self.value == value_of(number)))
+
+    def __matmul__(self, other: Any) -> Any:
+        return MatMul()(self, as_item(other))
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return MatMul()(as_item(other), self)
+
+    def __repr__(self) -> str:
+        try:
+            value, grad = (np.array2string(x, separator=", ", threshold=100) for x in (self.value, self.grad))
+        except StaleUnitError as error:
+            return f"<stale Array: {error}>"
+        name = f", name={self.name!r}" if self.name is not None else ""
+        return f"Array({value}, grad={grad}{name})"
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the sum, of all numbers (a Unit) or along axes."""
+        return Sum(axis, keepdims)(self)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the mean, of all numbers (a Unit) or along axes."""
+        return Mean(axis, keepdims)(self)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the product, of all numbers (a Unit) or along axes."""
+        return Prod(axis, keepdims)(self)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the largest number, of all (a Unit) or along axes; ties share the gradient."""
+        return Max(axis, keepdims)(self)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the smallest number, of all (a Unit) or along axes; ties share the gradient."""
+        return Min(axis, keepdims)(self)
+
+    def dot(self, other: Any) -> Any:
+        """Return NumPy's dot product with another block."""
+        return dot(self, as_item(other))
+
+    def reshape(self, *shape: Any) -> Any:
+        """Return the same numbers in another shape, given as a tuple or one by one; -1 stands for what is left."""
+        return Reshape(shape[0] if len(shape) == 1 else shape)(self)
+
+    def transpose(self, *axes: Any) -> Any:
+        """Return the Array with its axes in another order, reversed by default."""
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        return transpose(self, order or None)
+
+    def clip(self, min: Any = None, max: Any = None) -> Any:
+        """Return the numbers, none below `min` and none above `max`."""
+        return gates.clip(self, min, max)
+
+    def astype(self, dtype: Any) -> Any:
+        """Return the numbers rounded to float32 or float64."""
+        return AsType(dtype)(self)
+
+
+def _index(index: Any) -> Any:
+    """Return an index that nobody else can change: lists become arrays, arrays are copied."""
+    if isinstance(index, tuple):
+        return tuple(_index(part) for part in index)
+    if is_handle(index):
+        raise TypeError(f"an index is a plain number; got {index!r:.60}: use int(x.value)")
+    return np.array(index, dtype=None if np.size(index) else int) if isinstance(index, (list, np.ndarray)) else index

@@ -1,0 +1,252 @@
+"""Operands, once for both engines: what an operand may be, and the chain rule on numbers and blocks.
+
+An engine calls `prepare` with what the user wrote, gets the gate to record and its operands, and applies the chain rule
+with `product`, `fit`, `gate_pulls` and `gate_tangent`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.gates import SEQUENCE, Gate
+from fastprop.gates.blocks import (
+    LogSumExp,
+    Max,
+    Mean,
+    Min,
+    Prod,
+    Stack,
+    Sum,
+    dot_product,
+    is_handle,
+    shape_of,
+    total,
+    unbroadcast,
+    value_of,
+)
+
+# Numbers and blocks of numbers, as they come in
+
+
+def as_float(x: Any, what: str) -> float:
+    """Return a real number as `float()` rounds it; `what` names it in the TypeError for anything else."""
+    real = gates.as_real(x)
+    if real is None:
+        raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number")
+    return real
+
+
+class Values(np.ndarray[Any, np.dtype[Any]]):
+    """A read-only array with value semantics: ``a -= b`` makes a new array and binds it to `a`.
+
+    So ``w.value -= rate * w.grad`` assigns a new array to `w.value`, and arrays taken earlier stay as they were. What
+    is computed from it is a plain array.
+    """
+
+    __array_priority__ = -1.0
+
+    # fmt: off
+    def __iadd__(self, other: Any) -> Any: return self + other  # type: ignore[misc]
+    def __isub__(self, other: Any) -> Any: return self - other  # type: ignore[misc]
+    def __imul__(self, other: Any) -> Any: return self * other  # type: ignore[misc]
+    def __imatmul__(self, other: Any) -> Any: return self @ other  # type: ignore[misc]
+    def __itruediv__(self, other: Any) -> Any: return self / other  # type: ignore[misc]
+    def __ifloordiv__(self, other: Any) -> Any: return self // other  # type: ignore[misc]
+    def __imod__(self, other: Any) -> Any: return self % other  # type: ignore[misc]
+    def __ipow__(self, other: Any) -> Any: return self**other  # type: ignore[misc, override]
+    # fmt: on
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return array[()] if return_scalar else array
+
+    def __repr__(self) -> str:
+        return repr(np.asarray(self))
+
+
+def as_plain(x: Any, what: str) -> Any:
+    """Return a plain operand as a float or an array."""
+    real = gates.as_real(x)
+    return real if real is not None else gates.as_reals(x, what)
+
+
+def frozen(array: np.ndarray) -> Values:
+    """Return the array, read-only from now on, with value semantics."""
+    array.flags.writeable = False
+    return array.view(Values)
+
+
+def as_block(x: Any, what: str, dtype: Any = None) -> Values:
+    """Return a read-only copy of `x` as float32 or float64; integers count as float64."""
+    try:
+        array = gates.as_reals(x, what)
+    except ValueError:
+        raise ValueError(f"{what} is ragged; expected rows of equal length") from None
+    if dtype is None:
+        dtype = array.dtype.newbyteorder("=")
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"{what} has dtype {dtype}; expected float32 or float64: convert it with .astype first")
+    return frozen(np.array(array, dtype=dtype, order="C"))
+
+
+def like_block(x: Any, like: np.ndarray, what: str) -> Values:
+    """Return a read-only copy of `x`, which must have the shape and dtype of `like`; lists and integers are weak."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.newbyteorder("=") != like.dtype:
+        raise TypeError(f"{what} has dtype {x.dtype}; expected {like.dtype}: convert it with .astype first")
+    block = as_block(x, what, like.dtype)
+    if block.shape != like.shape:
+        raise ValueError(f"{what} has shape {block.shape}; expected {like.shape}")
+    return block
+
+
+def as_operand(gate: Any, position: int, x: Any) -> Any:
+    """Return a plain operand as a float or a read-only array, or raise a TypeError that says where it stands."""
+    if type(x) is float:
+        return x
+    constant = not isinstance(gate, Gate) and gate.arity != SEQUENCE and gate.partials[position] is None
+    value = gates.number(gate, position, x, arrays=True, condition=constant)
+    return frozen(value.copy()) if isinstance(value, np.ndarray) else value
+
+
+def as_result(x: Any, gate: Any) -> Any:
+    """Return what a gate's forward gave as a float or a read-only block."""
+    if type(x) is float:
+        return x
+    what = f"the value of {gate.name}"
+    return as_float(x, what) if np.ndim(x) == 0 else as_block(x, what)
+
+
+# The chain rule on numbers and blocks
+
+
+def product(pull: Any, partial: Any, strong: bool = False) -> Any:
+    """Pull times partial; a pull of exactly zero, or a strong gate's partial of exactly zero, pulls nothing."""
+    if type(pull) is float and type(partial) is float:
+        return 0.0 if pull == 0.0 or (strong and partial == 0.0) else pull * partial
+    nothing = np.equal(pull, 0.0)
+    if strong:
+        nothing = nothing | np.equal(partial, 0.0)
+    with np.errstate(all="ignore"):
+        return np.where(nothing, 0.0, np.multiply(pull, partial))
+
+
+def fit(pull: Any, like: Any) -> Any:
+    """Return a numeric pull in the shape and the dtype of the operand that it arrives on."""
+    if type(pull) is float and type(like) is float:
+        return pull
+    pull = unbroadcast(np.asarray(pull), shape_of(like))
+    return float(pull) if isinstance(like, float) else np.asarray(pull, dtype=like.dtype)
+
+
+def gate_pulls(gate: Gate, pull: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a Gate's backward pulls on each operand, proved to be one pull each, in the operand's shape."""
+    pulls = gate.backward(pull, *values)
+    if not isinstance(pulls, tuple):
+        pulls = (pulls,)
+    if len(pulls) != len(values):
+        raise ValueError(
+            f"{gate.name}.backward returned {len(pulls)} pulls for {len(values)} operands; expected a tuple of one each"
+        )
+    return tuple(_checked_pull(gate, *pair) for pair in enumerate(zip(pulls, values, strict=True)))
+
+
+def _checked_pull(gate: Gate, position: int, pair: tuple[Any, Any]) -> Any:
+    pull, value = pair
+    what = f"{gate.name}.backward: the pull on operand {position}"
+    if pull is None or type(pull) is type(value) is float:
+        return pull
+    if is_handle(pull):
+        raise TypeError(f"{what} is {pull!r:.60}; expected a plain number or array, as the values are")
+    if np.shape(pull) != np.shape(value):
+        raise ValueError(f"{what} has shape {np.shape(pull)}; expected {np.shape(value)}")
+    if isinstance(value, np.ndarray):
+        return as_block(pull, what, value.dtype)
+    return as_float(pull, what)
+
+
+def gate_tangent(gate: Any, tangents: tuple[Any, ...], values: tuple[Any, ...]) -> Any:
+    """Return the tangent of a Gate's result, from its operands' tangents (None: zero), on numbers or on handles.
+
+    A gate without a `tangent` of its own is asked for its backward once per number of its result: the pulls of that
+    one number, times the operands' tangents, are its tangent.
+    """
+    if hasattr(gate, "tangent"):
+        return gate.tangent(tangents, *values)
+    shape = np.shape(gate.forward(*map(value_of, values)))
+    along = []
+    for place in np.ndindex(shape):
+        pull: Any = 1.0
+        if shape:
+            pull = np.zeros(shape)
+            pull[place] = 1.0
+        pulls = gate.backward(pull, *values)
+        pairs = zip(pulls if isinstance(pulls, tuple) else (pulls,), tangents, strict=True)
+        along.append(total([Sum()(gates.multiply(p, t)) for p, t in pairs if p is not None and t is not None]))
+    return Stack(shape)(*along) if shape else along[0]
+
+
+# From what the user wrote to the gate that an engine records
+
+REDUCTIONS: dict[str, Any] = {"sum": Sum, "mean": Mean, "prod": Prod, "max": Max, "min": Min, "logsumexp": LogSumExp}
+
+
+def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, tuple[Any, ...]]:
+    """Return the gate to record for a call and its flat operands: handles, numbers and arrays.
+
+    An n-ary row of single numbers stays a row; on blocks, or with an axis, a structural gate takes its place.
+    """
+    if isinstance(gate, Gate):
+        return gate, tuple(as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
+    if gate.arity != SEQUENCE:
+        first = int(gate.partials[0] is None)  # after a condition, which may hold bools
+        rest = [as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands[first:], first)]
+        return gate, (*operands[:first], *rest)
+    if not options and all(_is_flat(operand) for operand in operands):
+        lengths = [len(operand) for operand in operands]
+        if lengths[0] != lengths[-1]:
+            raise ValueError(f"{gate.name}: the sequences have {lengths[0]} and {lengths[1]} numbers; expected equal")
+        return gate, tuple(item for operand in operands for item in operand)
+    items = tuple(as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
+    return dot_product(*items) if gate.name == "dot" else (REDUCTIONS[gate.name](**options), items)
+
+
+def stack(values: Any) -> Any:
+    """Return nested lists with handles in them as one Array, recorded."""
+    items, outer = [values], []
+    while items and all(isinstance(item, (list, tuple)) for item in items):
+        lengths = {len(item) for item in items}
+        if len(lengths) != 1:
+            raise ValueError(f"rows of the lengths {sorted(lengths)} stand side by side; expected equal ones")
+        outer.append(lengths.pop())
+        items = [part for item in items for part in item]
+    for position, item in enumerate(items):
+        if not is_handle(item):
+            items[position] = (
+                as_block(item, f"part {position}") if np.ndim(item) else as_float(item, f"part {position}")
+            )
+    shapes = {shape_of(item) for item in items}
+    if len(shapes) > 1:
+        raise ValueError(f"parts of the shapes {sorted(shapes)} stand side by side; expected equal ones")
+    return Stack(tuple(outer))(*items)
+
+
+def holds_handles(values: Any) -> bool:
+    """Whether a nested list has a handle in it."""
+    return gates.recorder_of(values) is not None
+
+
+def _is_flat(operand: Any) -> bool:
+    """Whether an operand is a list or tuple of single numbers and Units."""
+    return isinstance(operand, (list, tuple)) and not any(
+        isinstance(item, (list, tuple)) or getattr(item, "shape", ()) for item in operand
+    )
+
+
+def as_item(operand: Any, what: str = "an operand") -> Any:
+    """Return a list of numbers as an array, a list with handles as a recorded Array, anything else as it is."""
+    if not isinstance(operand, (list, tuple)):
+        return operand
+    return stack(operand) if holds_handles(operand) else gates.as_reals(operand, what)

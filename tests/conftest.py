@@ -51,7 +51,7 @@ def threads_as_before():
 @pytest.fixture
 def always_threads(monkeypatch):
     """Let threads run also where there is little to do."""
-    monkeypatch.setattr("fastprop.circuits.batching.THREAD_WORTHY", 1)
+    monkeypatch.setattr("fastprop.engine.run.batch.THREAD_WORTHY", 1)
 
 
 @pytest.fixture(params=instruction_sets())

@@ -7,7 +7,6 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
-import fastprop.circuits.batching
 import fastprop.circuits.bind
 import fastprop.circuits.circuit
 

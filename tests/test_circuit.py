@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
-import fastprop.circuits.batching
 import fastprop.circuits.bind
 import fastprop.circuits.circuit
 from fastprop import reference

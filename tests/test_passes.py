@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 import fastprop as fp
 from fastprop import gates
-from fastprop.circuits.batching import Columns, LaneCall
 from fastprop.circuits.pipeline import PASSES, Plan
 from fastprop.engine.kernels import kernels
 from fastprop.engine.passes.optimise import combine, drop, expand, fold, hoist, merge, needed_gates
 from fastprop.engine.passes.schedule import number, schedule
+from fastprop.engine.run.batch import Batch
 from fastprop.engine.trace.draft import Draft
 from programs import LOGIC, Sketch, at_point, by_reference, in_lanes, optimised, ordered
 
@@ -116,18 +116,23 @@ def by_plan(draft, passes, columns, pulls):
     """Return what a plan's programs for lanes compute: values, gradients (of numbers, the sum), the broken guard."""
     plan = Plan(SimpleNamespace(draft=draft, dtype=np.dtype(np.float64)), passes)
     lanes = next(len(x) for x in columns if np.ndim(x))
-    call = LaneCall(plan, Columns(lanes, columns), gradient=True, wanted=np.ones(len(columns), np.uint8))
+    uniform = np.array([np.ndim(x) == 0 for x in columns], np.uint8)
+    batch = Batch(plan, True, uniform, np.ones(len(columns), np.uint8), lanes, False)
     values, gradients = np.zeros((len(draft.outputs), lanes)), np.zeros((len(columns), lanes))
     for i, x in enumerate(columns):
         if np.ndim(x):
-            call.run.set_gradient(i, gradients[i])
+            batch.run.set_input(i, x)
+            batch.run.set_gradient(i, gradients[i])
+        else:
+            batch.set_number(i, x)
     for k, pull in enumerate(pulls):
-        call.run.set_value(k, values[k])
-        call.run.set_pull(k, pull)
-    call()
-    for i, total in call.gradient_sums().items():
-        gradients[i] = total
-    return values, gradients, call.run.broken if call.run.diverged >= 0 else -1
+        batch.run.set_value(k, values[k])
+        batch.run.set_pull(k, pull)
+    batch()
+    for i, total in enumerate(batch.gradients()):
+        if uniform[i]:
+            gradients[i] = total
+    return values, gradients, batch.run.broken if batch.run.diverged >= 0 else -1
 
 
 def check(draft, point, passes, window):

@@ -1,197 +1,88 @@
-"""Circuits at many points: which column of which array is which input of which lane."""
+"""Circuits at many points: values of a batch, and lanes bound to arrays that are read and written in place."""
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastprop.circuits.bind import checked_output, per_argument, refuse_overlap
 from fastprop.circuits.pipeline import Plan
-from fastprop.circuits.signature import Signature, as_leaf, shape_of, spread_axes
-from fastprop.engine.run.lanes import LanesRun
-from fastprop.engine.run.opaque import has_vmap
-from fastprop.engine.run.replay import PointRun
+from fastprop.circuits.signature import Signature, as_leaf, checked_reduce, lane_signature, scale_of
+from fastprop.engine.run.arrays import Arrays
+from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
 from fastprop.handles.nesting import LEAF
-from fastprop.threads import run_on_threads
 
-__all__ = ["BoundLanes", "Columns", "LaneCall", "batch_values", "checked_reduce", "columns_of"]
-
-THREAD_WORTHY = 200_000  # lanes times gates from which on a second thread pays
-
-
-def checked_reduce(reduce: Any, name: str) -> Any:
-    """Return how lanes are reduced, or raise."""
-    if reduce not in (None, "sum", "mean"):
-        raise ValueError(f"{name}: reduce is {reduce!r}; expected None, 'sum' or 'mean'")
-    return reduce
-
-
-def scale_of(reduce: str | None, lanes: int) -> float:
-    """Return what a sum over lanes is multiplied with; the mean of no lanes is NaN."""
-    if reduce != "mean":
-        return 1.0
-    return 1.0 / lanes if lanes else math.nan
-
-
-def columns_of(array: np.ndarray[Any, Any], axis: int) -> list[np.ndarray[Any, Any]]:
-    """Return for every number of a lane its column: one number per lane, without a copy."""
-    by_lane = np.moveaxis(array, axis, 0)
-    return [by_lane[(slice(None), *place)] for place in np.ndindex(by_lane.shape[1:])]
-
-
-class Columns:
-    """The inputs of a body, lane by lane: each is a number for all lanes, or an array of one number per lane."""
-
-    def __init__(self, lanes: int, inputs: list[Any]):
-        self.lanes, self.inputs = lanes, inputs
-
-    @property
-    def uniform(self) -> np.ndarray[Any, Any]:
-        """Which inputs are one number for all lanes."""
-        return np.array([not isinstance(x, np.ndarray) for x in self.inputs], np.uint8)
-
-    def lane(self, i: int) -> np.ndarray[Any, Any]:
-        """Return the inputs of one lane."""
-        return np.array([x[i] if isinstance(x, np.ndarray) else x for x in self.inputs], np.float64)
-
-
-def lane_signature(
-    name: str, args: Sequence[Any], in_axes: Any, static: Sequence[int] = ()
-) -> tuple[Signature, list[int | None], int]:
-    """Return the signature of one lane's arguments, the lane axis of every leaf, and how many lanes there are."""
-    whole = Signature(args, static, name)
-    axes = spread_axes(in_axes, whole)
-    lanes = lane_count(whole, axes)
-    one = Signature(args, static, name).emptied()
-    for k, axis in enumerate(axes):
-        shape = whole.shapes[k]
-        if axis is not None and shape is not None:
-            one.shapes[k] = (*shape[:axis], *shape[axis + 1 :]) or None
-    return one, axes, lanes
-
-
-def lane_count(signature: Signature, axes: Sequence[int | None]) -> int:
-    """Return how many lanes there are, if all leaves agree."""
-    found: dict[int, str] = {}
-    for k, axis in enumerate(axes):
-        shape = signature.shapes[k]
-        if axis is not None and shape is not None:
-            found.setdefault(shape[axis], signature.name(k))
-    if not found:
-        raise ValueError(f"{signature.owner}: no argument has a lane axis; give at least one in in_axes")
-    if len(found) > 1:
-        sizes = ", ".join(f"{name} has {size}" for size, name in found.items())
-        raise ValueError(f"{signature.owner}: the arguments have different numbers of lanes: {sizes}")
-    return next(iter(found))
-
-
-def body_inputs(
-    signature: Signature, axes: Sequence[int | None], leaves: Sequence[Any], starts: Sequence[int], count: int
-) -> list[Any]:
-    """Return the inputs of a body that belong to its arguments, as columns or numbers."""
-    inputs: list[Any] = [0.0] * count
-    for leaf, axis, start in zip(leaves, axes, starts):
-        if start < 0:
-            continue
-        if axis is None:
-            numbers = [float(leaf)] if shape_of(leaf) is None else [float(x) for x in leaf.flat]
-            inputs[start : start + len(numbers)] = numbers
-        else:
-            columns = columns_of(leaf, axis)
-            inputs[start : start + len(columns)] = columns
-    return inputs
-
-
-class LaneCall:
-    """One plan at some lanes: what is read, what is written, and the sums that come back.
-
-    Inputs in `spread` are one number for all lanes, but have a gradient for each. What depends on the other uniform
-    inputs alone is computed once, before the lanes, and pulled once, after them.
-    """
-
-    def __init__(
-        self,
-        plan: Plan,
-        columns: Columns,
-        *,
-        gradient: bool,
-        wanted: np.ndarray[Any, Any] | None = None,
-        spread: Sequence[int] = (),
-        sums_values: bool = False,
-        index: np.ndarray[Any, Any] | None = None,
-    ):
-        self.plan, self.columns = plan, columns
-        self.gradient, self.sums_values = gradient, sums_values
-        uniform = columns.uniform
-        uniform[list(spread)] = 0
-        if wanted is None:
-            wanted = np.zeros(len(uniform), np.uint8)
-        self.program, before = plan.lanes(gradient, uniform, wanted)
-        lanes = columns.lanes if index is None else len(index)
-        self.run = LanesRun(self.program, plan.single, lanes, sums_values, index)
-        self.before = None if before is None else PointRun(before, plan.single)
-        self.numbers = np.zeros(len(uniform))  # of the uniform inputs
-        self.spread: dict[int, np.ndarray[Any, Any]] = {}
-        for i, x in enumerate(columns.inputs):
-            self._set_input(i, x, bool(uniform[i]))
-        self.wanted = [i for i in range(len(uniform)) if uniform[i] and wanted[i]]
-        self.most_threads = 1 + lanes * max(len(plan.draft), 1) // THREAD_WORTHY
-        if self.program.outside:
-            self.most_threads = 1  # gates of the user's own take the lanes in order
-
-    def _set_input(self, i: int, x: Any, uniform: bool) -> None:
-        if isinstance(x, np.ndarray):
-            self.run.set_input(i, x)
-        elif uniform:
-            self.set_uniform(i, float(x))
-        else:
-            self.spread[i] = np.array([x], self.plan.recording.dtype)
-            self.run.set_input(i, np.broadcast_to(self.spread[i], (self.columns.lanes,)))
-
-    def set_uniform(self, i: int, value: float) -> None:
-        """Give the value of an input that is one number for all lanes."""
-        if i in self.spread:
-            self.spread[i][0] = value
-        else:
-            self.numbers[i] = value
-            self.run.set_uniform(i, value)
-
-    def __call__(self) -> None:
-        """Run all lanes."""
-        run = self.run
-        if self.before is not None:
-            self.before.forward(self.numbers)
-            for k, value in enumerate(self.before.values()):
-                run.set_uniform(len(self.numbers) + k, value)
-        run.begin()
-        run_on_threads(lambda main: run.work(self.gradient, main), run.stop, self.most_threads)
-
-    def value_sum(self, k: int) -> float:
-        """Return the sum of an output over all lanes."""
-        rows = 0
-        if self.gradient:
-            rows = len(self.wanted) + len(self.program.uniform) - len(self.numbers)
-        return float(self.run.total(rows + k))
-
-    def gradient_sums(self) -> dict[int, float]:
-        """Return the summed gradient of every uniform input that is wanted."""
-        sums = {i: float(self.run.total(row)) for row, i in enumerate(self.wanted)}
-        if self.before is not None and self.wanted:
-            pulls = [self.run.total(len(self.wanted) + k) for k in range(len(self.program.uniform) - len(self.numbers))]
-            found = self.before.backward(np.array(pulls))
-            for i in self.wanted:
-                sums[i] += float(found[i])
-        return sums
+__all__ = ["BoundLanes", "batch_values"]
 
 
 def single_output(recording: Any) -> None:
     """Raise unless the function returns one number."""
     if recording.nesting is not LEAF or recording.outputs[0][1] is not None:
         raise TypeError(f"{recording.name} returns more than one number per lane; gradients and reduce need one")
+
+
+class CircuitMap(MapRegion):
+    """A circuit as the body of a map: every leaf of its arguments is an array, or a number that is an operand."""
+
+    def __init__(self, plan: Plan, one: Signature, axes: Sequence[int | None], lanes: int, reduce: str | None):
+        recording = plan.recording
+        super().__init__(recording.name, lanes, plan.single)
+        self.plan = plan
+        self.summed, self.scale = reduce is not None, scale_of(reduce, lanes)
+        self.outputs = len(plan.draft.outputs)
+        arrays = [k if axes[k] is not None or one.shapes[k] is not None else -1 for k in range(len(axes))]
+        self.take_leaves(list(one.shapes), arrays, [-1 if axis is None else axis for axis in axes])
+        self.numbers_of_leaves = [k for k, a in enumerate(arrays) if a < 0]
+        self.seal(len(self.numbers_of_leaves) + len(recording.captured))
+
+    def wires(self, plan: Plan) -> Wires:
+        """Return where the inputs come from."""
+        recording = plan.recording
+        given, places = [], recording.input_places()
+        for leaf, element in places:
+            if self.array[leaf] < 0:
+                given.append((Kind.OPERAND, self.numbers_of_leaves.index(leaf), 0, 0.0))
+            else:
+                given.append((Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0))
+        first = len(self.numbers_of_leaves)
+        given += [(Kind.OPERAND, first + k, 0, 0.0) for k in range(len(recording.captured))]
+        return Wires(plan, given, places, [start >= 0 for start in recording.starts])
+
+    def only_path(self) -> Plan:
+        """Return the path that all lanes take."""
+        return self.plan
+
+    def operand_values(self, leaves: Sequence[Any]) -> list[float]:
+        """Return the operands: the leaves that are numbers, then what was captured."""
+        found = [float(leaves[k]) for k in self.numbers_of_leaves]
+        return found + self.plan.recording.captured_values()
+
+
+def _arrays_of(leaves: Sequence[Any], more: int) -> Arrays:
+    """Return the leaves that are arrays, by their numbers, and room for more."""
+    arrays = Arrays(len(leaves) + more)
+    for k, leaf in enumerate(leaves):
+        if isinstance(leaf, np.ndarray):
+            arrays.set(k, leaf)
+    return arrays
+
+
+class _Guards:
+    """The guards of a circuit, looked at in all lanes before anything is written."""
+
+    def __init__(self, plan: Plan, one: Signature, axes: Sequence[int | None], lanes: int, arrays: Arrays):
+        self.run = None
+        if plan.recording.outcomes:
+            region = CircuitMap(plan.guards_alone(), one, axes, lanes, None)
+            self.run = MapRun(region, arrays, np.zeros(region.numbers, np.uint8), ())
+
+    def check(self, operands: Sequence[float]) -> None:
+        """Raise DivergenceError if some lane goes another way than where the circuit was recorded."""
+        if self.run is not None:
+            self.run.run_at(operands)
 
 
 def _prepare(circuit: Any, args: Sequence[Any], in_axes: Any, name: str) -> tuple[Signature, list[int | None], int]:
@@ -206,16 +97,9 @@ def _prepare(circuit: Any, args: Sequence[Any], in_axes: Any, name: str) -> tupl
                     f"{one.name(k)} has shape {given or ()} per lane, but the circuit was traced with {expected or ()}"
                 )
         raise ValueError(f"{name}: the arguments are not nested as those with which the circuit was recorded")
-    if has_vmap(circuit._plan.draft):
+    if circuit._recording.arrays:
         raise ValueError(f"{name} has a vmap in it and can't be batched as a circuit; use fp.compile(fp.vmap({name}))")
     return one, axes, lanes
-
-
-def raise_divergence(circuit: Any, call: LaneCall) -> None:
-    """Raise if a lane went another way than where the circuit was recorded."""
-    if call.run.diverged >= 0:
-        lane = call.run.diverged
-        raise circuit._plan.divergence(call.run.broken, call.columns.lane(lane), lane)
 
 
 def batch_values(circuit: Any, args: Sequence[Any], in_axes: Any, reduce: Any, out: Any = None) -> Any:
@@ -224,21 +108,24 @@ def batch_values(circuit: Any, args: Sequence[Any], in_axes: Any, reduce: Any, o
     checked_reduce(reduce, circuit.name)
     one, axes, lanes = _prepare(circuit, args, in_axes, circuit.name)
     leaves = _leaves(one, args, recording.dtype)
-    inputs = body_inputs(one, axes, leaves, recording.starts, recording.own_inputs) + recording.captured_values()
-    columns = Columns(lanes, inputs)
-    call = LaneCall(circuit._plan, columns, gradient=False, sums_values=reduce is not None)
-    made = None
     if out is not None:
         shape = (*(() if reduce else (lanes,)), *checked_single(recording))
         checked_output(out, shape, recording.dtype, "out")
         refuse_overlap([("out", out)], [(one.name(k), x) for k, x in enumerate(leaves) if isinstance(x, np.ndarray)])
+    arrays = _arrays_of(leaves, len(recording.outputs))
+    region = CircuitMap(circuit._plan, one, axes, lanes, reduce)
     if reduce is None:
-        made = bind_values(call, recording, lanes, out)
-    call()
-    raise_divergence(circuit, call)
+        region.value_arrays = [(len(leaves) + i, shape or ()) for i, (_, shape) in enumerate(recording.outputs)]
+    operands = region.operand_values(leaves)
+    if out is not None:
+        _Guards(circuit._plan, one, axes, lanes, arrays).check(operands)
+        if reduce is None:
+            arrays.set(len(leaves), out, True)
+    run = MapRun(region, arrays, np.zeros(region.numbers, np.uint8), ())
+    sums = run.run_at(operands)
     if reduce is None:
-        return recording.nesting.unflatten(made) if out is None else out
-    found = summed_values(call, recording, scale_of(reduce, lanes))
+        return recording.nesting.unflatten(arrays.values[len(leaves) :]) if out is None else out
+    found = _summed_values(recording, sums)
     if out is None:
         return found
     out[...] = found
@@ -257,26 +144,15 @@ def _leaves(signature: Signature, args: Sequence[Any], dtype: np.dtype[Any]) -> 
     return [as_leaf(leaf, dtype, signature.name(k)) for k, leaf in enumerate(signature.taken_apart(args))]
 
 
-def bind_values(call: LaneCall, recording: Any, lanes: int, out: Any = None) -> list[Any]:
-    """Make arrays for the outputs of all lanes; returns one per leaf of the result, lanes first."""
-    made = []
-    for start, shape in recording.outputs:
-        block = np.moveaxis(np.empty((*(shape or ()), lanes), recording.dtype), -1, 0) if out is None else out
-        for j, column in enumerate(columns_of(block, 0)):
-            call.run.set_value(start + j, column)
-        made.append(block)
-    return made
-
-
-def summed_values(call: LaneCall, recording: Any, scale: float) -> Any:
-    """Return the outputs' sums over all lanes, times a scale, in the form of the result."""
+def _summed_values(recording: Any, sums: Sequence[float]) -> Any:
+    """Return the outputs' sums over all lanes in the form of the result."""
     parts: list[Any] = []
     for start, shape in recording.outputs:
         if shape is None:
-            parts.append(call.value_sum(start) * scale)
+            parts.append(sums[start])
         else:
-            sums = [call.value_sum(start + j) * scale for j in range(math.prod(shape))]
-            parts.append(np.array(sums, recording.dtype).reshape(shape))
+            size = int(np.prod(shape))
+            parts.append(np.array(sums[start : start + size], recording.dtype).reshape(shape))
     return recording.nesting.unflatten(parts)
 
 
@@ -302,29 +178,22 @@ class BoundLanes:
         checked_reduce(reduce, circuit.name)
         single_output(recording)
         one, axes, lanes = _prepare(circuit, arrays, in_axes, circuit.name)
-        self._circuit, self._reduce, self._lanes = circuit, reduce, lanes
-        leaves = _arrays(one, arrays, axes, dtype)
-        self._uniform = [(k, leaf) for k, leaf in enumerate(leaves) if axes[k] is None]
-        wanted, spread, targets = self._targets(one, axes, per_argument(one, grad), grad is None)
+        self._dtype, self._reduce, self._lanes = dtype, reduce, lanes
+        self._leaves = _arrays(one, arrays, axes, dtype)
+        targets = list(self._targets(one, axes, per_argument(one, grad), grad is None))
         shape = (lanes,) if reduce is None else ()
         self.value = np.zeros(shape, dtype) if value is None else checked_output(value, shape, dtype, "value")
         written = [("value", self.value)] + [(f"grad of {one.name(k)}", array) for k, array in targets]
-        refuse_overlap(written, [(one.name(k), x) for k, x in enumerate(leaves) if isinstance(x, np.ndarray)])
+        read = [(one.name(k), x) for k, x in enumerate(self._leaves) if isinstance(x, np.ndarray)]
+        refuse_overlap(written, read)
         for _, array in targets:
             array[...] = 0.0
-        inputs = body_inputs(one, axes, leaves, recording.starts, recording.own_inputs) + recording.captured_values()
-        self._call = LaneCall(
-            circuit._plan,
-            Columns(lanes, inputs),
-            gradient=True,
-            wanted=wanted,
-            spread=spread,
-            sums_values=reduce is not None,
-        )
-        self._bind(one, axes, targets)
-        self._call.run.set_pull(0, scale_of(reduce, lanes))
+        self._region = CircuitMap(circuit._plan, one, axes, lanes, reduce)
+        self._arrays = _arrays_of(self._leaves, 1 + len(targets))
+        self._guards = _Guards(circuit._plan, one, axes, lanes, self._arrays)
         if reduce is None:
-            self._call.run.set_value(0, self.value)
+            self._bind_lanes(one, axes, targets)
+        self._bind_sums(targets if reduce else [])
         self._lock = threading.Lock()
 
     def __reduce__(self) -> Any:
@@ -332,12 +201,9 @@ class BoundLanes:
 
     def _targets(
         self, one: Signature, axes: Sequence[int | None], given: Sequence[Any], make: bool
-    ) -> tuple[np.ndarray[Any, Any], list[int], list[tuple[int, Any]]]:
-        """Return the inputs whose gradients are wanted, those of them that are spread over lanes, and the arrays."""
-        recording = self._circuit._recording
-        wanted = np.zeros(recording.draft.inputs, np.uint8)
-        spread: list[int] = []
-        targets: list[tuple[int, Any]] = []
+    ) -> Iterator[tuple[int, Any]]:
+        """Yield the leaves whose gradients are wanted, and where they go."""
+        made: dict[int, Any] = {}
         for position, tree in zip(one.positions, given):
             if tree is None and not make:
                 continue
@@ -347,20 +213,15 @@ class BoundLanes:
                 tree = nesting.unflatten([self._fresh(one, axes, k) for k in numbers])
             for k, array in zip(numbers, nesting.leaves_of(tree, f"grad of argument {position}")):
                 self._checked_shape(one, axes, k, array)
-                start, size = recording.starts[k], one.size(k)
-                if start >= 0:
-                    wanted[start : start + size] = 1
-                    if axes[k] is None and self._reduce is None:
-                        spread += range(start, start + size)
-                targets.append((k, array))
+                made[k] = array
+                yield k, array
         self.grad = None
         if make:
-            found = tuple(one.gradient_of(position, dict(targets)) for position in one.positions)
+            found = tuple(one.gradient_of(position, made) for position in one.positions)
             self.grad = found[0] if len(found) == 1 else found
-        return wanted, spread, targets
 
     def _fresh(self, one: Signature, axes: Sequence[int | None], k: int) -> np.ndarray[Any, Any]:
-        shape, dtype = one.shapes[k] or (), self._circuit.dtype
+        shape, dtype = one.shapes[k] or (), self._dtype
         if axes[k] is None and self._reduce is not None:
             return np.zeros(shape, dtype)
         block = np.zeros((*shape, self._lanes), dtype)
@@ -378,46 +239,46 @@ class BoundLanes:
             expected = (self._lanes, *shape)
             if isinstance(array, np.ndarray) and array.shape == (*shape, self._lanes) != expected:
                 expected = array.shape
-        checked_output(array, expected, self._circuit.dtype, name)
+        checked_output(array, expected, self._dtype, name)
 
-    def _bind(self, one: Signature, axes: Sequence[int | None], targets: Sequence[tuple[int, Any]]) -> None:
-        recording = self._circuit._recording
-        self._sums: list[tuple[Any, int]] = []
-        for k, array in targets:
-            start = recording.starts[k]
-            if start < 0:
-                continue
-            if axes[k] is None and self._reduce is not None:
-                self._sums.append((array, start))
-                continue
+    def _bind_lanes(self, one: Signature, axes: Sequence[int | None], targets: Sequence[tuple[int, Any]]) -> None:
+        """Let the value and the gradients of every lane go to arrays."""
+        first = len(self._leaves)
+        self._region.gradients = True
+        self._region.value_arrays = [(first, ())]
+        self._arrays.set(first, self.value, True)
+        for i, (k, array) in enumerate(targets):
             axis = axes[k]
             if axis is None:
                 axis = 0 if array.shape == (self._lanes, *(one.shapes[k] or ())) else array.ndim - 1
-            for j, column in enumerate(columns_of(array, axis)):
-                self._call.run.set_gradient(start + j, column)
+            self._arrays.set(first + 1 + i, np.moveaxis(array, axis, 0), True)
+        self._region.gradient_arrays = [(k, first + 1 + i) for i, (k, _) in enumerate(targets)]
+
+    def _bind_sums(self, targets: Sequence[tuple[int, Any]]) -> None:
+        """Let the gradients of a sum over the lanes go to arrays."""
+        region = self._region
+        places = {leaf: number for number, leaf in enumerate(region.numbers_of_leaves)}
+        wanted = np.zeros(region.numbers, np.uint8)
+        self._numbers = []  # (operand, array)
+        for k, array in targets:
+            if k in places:
+                wanted[places[k]] = 1
+                self._numbers.append((places[k], array))
+            else:
+                self._arrays.set_adjoint(k, array)
+        self._run = MapRun(region, self._arrays, wanted, {k for k, _ in targets if k not in places})
 
     def __call__(self) -> None:
         """Run once."""
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("this bound circuit is in use by another thread; bind one for each thread")
         try:
-            self._read_uniform()
-            self._call()
-            raise_divergence(self._circuit, self._call)
+            operands = self._region.operand_values(self._leaves)
+            self._guards.check(operands)
+            pulled, sums = self._run.pulled_at(operands, [1.0])
             if self._reduce is not None:
-                self.value[...] = self._call.value_sum(0) * scale_of(self._reduce, self._lanes)
-            sums = self._call.gradient_sums() if self._sums else {}
-            for array, start in self._sums:
-                array[...] = np.array([sums[start + j] for j in range(array.size)]).reshape(array.shape)
+                self.value[...] = sums[0]
+            for place, array in self._numbers:
+                array[...] = pulled[place]
         finally:
             self._lock.release()
-
-    def _read_uniform(self) -> None:
-        recording = self._circuit._recording
-        for k, leaf in self._uniform:
-            start = recording.starts[k]
-            if start >= 0:
-                for j, number in enumerate(np.ravel(leaf).tolist()):
-                    self._call.set_uniform(start + j, number)
-        for j, number in enumerate(recording.captured_values()):
-            self._call.set_uniform(recording.own_inputs + j, number)

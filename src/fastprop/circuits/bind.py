@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from fastprop.engine.run.bound import BoundCall
-from fastprop.engine.run.opaque import has_vmap
 from fastprop.engine.run.replay import PointRun
 from fastprop.errors import DivergenceError
 
@@ -115,13 +114,13 @@ class BoundPoint(BoundCall):
     def __new__(cls, circuit: Any, arrays: Sequence[Any], grad: Any, value: Any) -> BoundPoint:
         """Prove that the arrays fit, and bind them."""
         recording = circuit._recording
-        if has_vmap(circuit._plan.draft):
+        if recording.arrays:
             raise ValueError("a circuit with a vmap in it can't be bound at one point; call it instead")
         recording.signature.check_static(arrays)
         read = _placed(recording, list(enumerate(arrays)), "argument")
         for _, array, shape, name in read:
             checked_array(array, recording.dtype, shape, name)
-        run = PointRun(circuit._plan.point(True), circuit._plan.single, circuit._own_gates())
+        run = PointRun(circuit._plan.point(True), circuit._plan.single)
         values, made = _values(recording, value)
         trees, grad = _gradient_trees(recording, arrays, grad)
         written = _placed(recording, trees, "grad of argument")

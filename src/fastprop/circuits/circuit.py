@@ -12,7 +12,6 @@ import numpy as np
 from fastprop import engine
 from fastprop.circuits.batching import BoundLanes, batch_values
 from fastprop.circuits.bind import BoundPoint
-from fastprop.circuits.mapping import MapState
 from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.signature import Signature, as_leaf, positions_of
 from fastprop.circuits.trace import Recording, current_trace, record
@@ -196,14 +195,10 @@ class Circuit:
             Prints as a table; `Profile.kinds` holds the figures.
         """
         vector, leaves = self._numbers(args)
-        run, _, _ = self._run_at(vector, leaves, True)
+        run = self._run_at(vector, leaves, True)
         found = profile(run, vector, np.ones(len(self._recording.draft.outputs)), repeats)
         self._release(run)
         return Profile(self.name, found)
-
-    def _own_gates(self) -> Any:
-        """Return what runs the gates of the user's own; None if there are none."""
-        return MapState(self, ()) if self._plan.draft.payload else None
 
     # inputs and outputs
 
@@ -224,26 +219,24 @@ class Circuit:
         vector[recording.own_inputs :] = recording.captured_values()
         return vector
 
-    def _run_forward(self, args: Sequence[Any], gradient: bool) -> tuple[PointRun, Any, list[Any]]:
-        return self._run_at(*self._numbers(args), gradient)
+    def _run_forward(self, args: Sequence[Any], gradient: bool) -> tuple[PointRun, list[Any]]:
+        vector, leaves = self._numbers(args)
+        return self._run_at(vector, leaves, gradient), leaves
 
     def _run_at(
-        self, vector: np.ndarray[Any, Any], leaves: list[Any], gradient: bool, wanted: set[int] | None = None
-    ) -> tuple[PointRun, Any, list[Any]]:
-        run, state, broken = self._attempt(vector, leaves, gradient, wanted)
+        self, vector: np.ndarray[Any, Any], leaves: list[Any], gradient: bool, wanted: Container[int] | None = None
+    ) -> PointRun:
+        run, broken = self._attempt(vector, leaves, gradient, wanted)
         if broken >= 0:
             raise self._plan.divergence(broken, vector)
-        return run, state, leaves
+        return run
 
     def _attempt(
-        self, vector: np.ndarray[Any, Any], leaves: list[Any], gradient: bool, wanted: set[int] | None = None
-    ) -> tuple[PointRun, Any, int]:
+        self, vector: np.ndarray[Any, Any], leaves: list[Any], gradient: bool, wanted: Container[int] | None = None
+    ) -> tuple[PointRun, int]:
         """Run forward; also return the first guard that does not hold, or -1."""
-        state = None
-        run = self._plan.acquire(gradient)
-        if self._plan.draft.payload:
-            state = MapState(self, leaves, wanted, gradient)
-            run.outside = state
+        run = self._plan.acquire(self._plan.point(gradient, wanted))
+        self._put_arrays(run, leaves)
         try:
             broken = run.forward(vector)
         except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
@@ -253,14 +246,25 @@ class Circuit:
                 raise
         if broken >= 0:
             self._release(run)
-        return run, state, broken
+        return run, broken
+
+    def _put_arrays(self, run: PointRun, leaves: Sequence[Any]) -> None:
+        """Let a run read the arrays that are used as wholes."""
+        for a, whole in enumerate(self._recording.arrays):
+            if whole.kind == "leaf":
+                run.arrays.set(a, leaves[whole.leaf])
+            elif whole.kind == "captured":
+                run.arrays.set(a, np.asarray(whole.handle.value, self.dtype))
+            elif whole.kind == "constant":
+                run.arrays.set(a, whole.values)
+            run.arrays.set_adjoint(a, None)
 
     def _first_branches(self, leaves: list[Any]) -> tuple[bool, ...] | None:
         """Return how the guards begin at some leaves if not as recorded; None if they hold."""
         outcomes = self._recording.outcomes
         if not outcomes:
             return None
-        run, _, broken = self._attempt(self._vector(leaves), leaves, False)
+        run, broken = self._attempt(self._vector(leaves), leaves, False)
         if broken < 0:
             self._release(run)
             return None
@@ -268,15 +272,18 @@ class Circuit:
 
     def _release(self, run: PointRun) -> None:
         """Give a workspace back, without what it knows of the arguments."""
-        run.outside = None
+        for a, whole in enumerate(self._recording.arrays):
+            if whole.kind != "made":
+                run.arrays.set(a, None)
+            run.arrays.set_adjoint(a, None)
         self._plan.release(run)
 
-    def _result(self, values: Sequence[float], state: Any) -> Any:
-        recording = self._recording
+    def _result(self, run: PointRun) -> Any:
+        recording, values = self._recording, run.values()
         parts: list[Any] = []
         for i, (start, shape) in enumerate(recording.outputs):
-            if i in recording.blocks:
-                parts.append(state.block(recording.blocks[i]))
+            if i in recording.made:
+                parts.append(run.arrays.values[recording.made[i]])
             elif shape is None:
                 parts.append(values[start])
             else:
@@ -284,7 +291,7 @@ class Circuit:
                 parts.append(np.array(values[start : start + size], recording.dtype).reshape(shape))
         return recording.nesting.unflatten(parts)
 
-    def _pulls(self, pull: Any, state: Any) -> np.ndarray[Any, Any]:
+    def _pulls(self, pull: Any, run: PointRun) -> np.ndarray[Any, Any]:
         """Return one pull per output from one in the form of the result; 1.0 stands for ones if it is one number."""
         recording = self._recording
         if pull is None:
@@ -301,27 +308,31 @@ class Circuit:
                 raise ValueError(
                     f"the pull{recording.nesting.path(i)} has shape {np.shape(along)}; the output has {shape or ()}"
                 )
-            if i in recording.blocks:
-                state.pull_block(recording.blocks[i], along)
+            if i in recording.made:
+                self._pull_array(run, recording.made[i], along)
             elif shape is None:
                 pulls[start] = along
             else:
                 pulls[start : start + along.size] = along.reshape(-1)
         return pulls
 
-    def _leaf_gradients(self, vector: np.ndarray[Any, Any], state: Any, leaves: Sequence[Any]) -> list[Any]:
+    def _pull_array(self, run: PointRun, a: int, pull: np.ndarray[Any, Any]) -> None:
+        """Put a pull on an array that a map makes."""
+        adjoint = run.arrays.finished_adjoint(a)
+        adjoint += pull
+
+    def _leaf_gradients(self, vector: np.ndarray[Any, Any], run: PointRun, leaves: Sequence[Any]) -> list[Any]:
         """Return the gradient of every leaf of the arguments."""
         recording = self._recording
         found: list[Any] = []
+        arrays = {whole.leaf: a for a, whole in enumerate(recording.arrays) if whole.kind == "leaf"}
         for k, (start, leaf) in enumerate(zip(recording.starts, leaves)):
             if type(leaf) is float:
                 found.append(float(vector[start]))
                 continue
-            part = np.zeros(leaf.shape, recording.dtype)
+            part = run.arrays.finished_adjoint(arrays[k]) if k in arrays else np.zeros(leaf.shape, recording.dtype)
             if start >= 0:
-                part = vector[start : start + leaf.size].astype(recording.dtype).reshape(leaf.shape)
-            if state is not None and k in state.leaf_gradients:
-                part = part + state.leaf_gradients[k]
+                part += vector[start : start + leaf.size].astype(recording.dtype).reshape(leaf.shape)
             found.append(part)
         return found
 
@@ -345,8 +356,8 @@ class Circuit:
                     f"{self.name} was pickled without its function and takes no handles; give plain numbers"
                 )
             return self._recording.function(*args)
-        run, state, _ = self._run_forward(args, gradient=False)
-        result = self._result(run.values(), state)
+        run, _ = self._run_forward(args, gradient=False)
+        result = self._result(run)
         self._release(run)
         return result
 
@@ -382,11 +393,12 @@ class Circuit:
         return found[0] if single else found
 
     def _value_and_gradients(self, args: Sequence[Any], pull: Any) -> tuple[Any, list[Any]]:
-        run, state, leaves = self._run_forward(args, gradient=True)
-        value = self._result(run.values(), state)
-        vector = run.backward(self._pulls(pull, state))
+        run, leaves = self._run_forward(args, gradient=True)
+        value = self._result(run)
+        vector = run.backward(self._pulls(pull, run))
+        gradients = self._leaf_gradients(vector, run, leaves)
         self._release(run)
-        return value, self._leaf_gradients(vector, state, leaves)
+        return value, gradients
 
     def vjp(self, args: Sequence[Any], pull: Any = None) -> tuple[Any, tuple[Any, ...]]:
         """Return the value and, from a pull on it, the gradients of all arguments that are not static, as a tuple."""
@@ -539,9 +551,9 @@ class Run:
         self._leaves = (
             leaves if not circuit._plan.draft.payload else [np.copy(leaf) if np.ndim(leaf) else leaf for leaf in leaves]
         )
-        self._point, self._state, _ = circuit._run_at(self._vector, self._leaves, True)
+        self._point = circuit._run_at(self._vector, self._leaves, True)
         self._fresh = True
-        self.value = circuit._result(self._point.values(), self._state)
+        self.value = circuit._result(self._point)
         self._sums: list[Any] | None = None
         self._lock = threading.Lock()
 
@@ -575,17 +587,17 @@ class Run:
         try:
             circuit = self._circuit
             if not self._fresh:  # a sweep backward uses up the values that it needs
-                self._point, self._state, _ = circuit._run_at(self._vector, self._leaves, True)
+                self._point = circuit._run_at(self._vector, self._leaves, True)
             self._fresh = False
-            vector = self._point.backward(circuit._pulls(pull, self._state))
-            parts = circuit._leaf_gradients(vector, self._state, self._leaves)
+            vector = self._point.backward(circuit._pulls(pull, self._point))
+            parts = circuit._leaf_gradients(vector, self._point, self._leaves)
             self._sums = parts if self._sums is None else [x + y for x, y in zip(self._sums, parts)]
-            _add_to_captured(circuit._recording, vector)
+            _add_to_captured(circuit._recording, vector, self._point)
         finally:
             self._lock.release()
 
 
-def _add_to_captured(recording: Recording, vector: np.ndarray[Any, Any]) -> None:
+def _add_to_captured(recording: Recording, vector: np.ndarray[Any, Any], run: PointRun) -> None:
     arrays: dict[int, tuple[Any, np.ndarray[Any, Any]]] = {}
     for k, (handle, place) in enumerate(recording.captured):
         part = vector[recording.own_inputs + k]
@@ -595,3 +607,6 @@ def _add_to_captured(recording: Recording, vector: np.ndarray[Any, Any]) -> None
             arrays.setdefault(id(handle), (handle, np.array(handle.grad)))[1].flat[place] += part
     for handle, gradient in arrays.values():
         handle.grad = gradient
+    for a, whole in enumerate(recording.arrays):
+        if whole.kind == "captured":
+            whole.handle.grad = whole.handle.grad + run.arrays.finished_adjoint(a)

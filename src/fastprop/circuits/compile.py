@@ -242,7 +242,7 @@ class Compiled:
         retraced = 0
         while True:
             try:
-                run, state, broken = circuit._attempt(vector, leaves, gradient, wanted)
+                run, broken = circuit._attempt(vector, leaves, gradient, wanted)
             except Retrace:
                 retraced += 1
                 if retraced > 2:  # on paths that are not kept: nothing is left to learn from another recording
@@ -255,11 +255,11 @@ class Compiled:
             tried.add(id(circuit))
             circuit = self._other(entry, circuit, broken, vector, leaves, tried)
             vector = circuit._vector(leaves)
-        value = circuit._result(run.values(), state)
+        value = circuit._result(run)
         if not gradient:
             circuit._release(run)
             return value
-        found = self._gradient(circuit, run, state, value, leaves)
+        found = self._gradient(circuit, run, value, leaves)
         circuit._release(run)
         return (value, found) if self._kind == "value_and_grad" else found
 
@@ -268,14 +268,14 @@ class Compiled:
         with eager():
             return self.function(*entry.signature.build(leaves, construct=True))
 
-    def _gradient(self, circuit: Circuit, run: Any, state: Any, value: Any, leaves: list[Any]) -> Any:
+    def _gradient(self, circuit: Circuit, run: Any, value: Any, leaves: list[Any]) -> Any:
         if not isinstance(value, float):
             raise TypeError(
                 f"{self._kind} is only defined for functions that return one number, but {name_of(self._inner)} "
                 f"returned {described(value)}"
             )
         positions, single = self._positions(circuit._recording.signature)
-        parts = circuit._leaf_gradients(run.backward(circuit._pulls(None, state)), state, leaves)
+        parts = circuit._leaf_gradients(run.backward(circuit._pulls(None, run)), run, leaves)
         return circuit._gradients_of(positions, single, parts)
 
     def _positions(self, signature: Signature) -> tuple[list[int], bool]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.circuits.batching import lane_signature, scale_of
 from fastprop.engine.run.arrays import Arrays
 from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.run.pack import PackRegion
 from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
 from fastprop.engine.trace.traced import region_gate
 from fastprop.engine.trace.tracing import Trace, belongs
@@ -19,7 +19,7 @@ from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 from fastprop.circuits.branches import UNKNOWN, Paths
 from fastprop.circuits.pipeline import PASSES, Plan
 from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
-from fastprop.circuits.signature import Signature, positions_of
+from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
 from fastprop.circuits.unrolling import lane_by_lane
 
 __all__ = ["RecordedMap", "Retrace", "record_map"]
@@ -297,11 +297,24 @@ def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
     if axis is None:
         return -1
     if isinstance(leaf, Bundle):
-        return _packed(region, leaf)
+        leaf = _packed(region, leaf)
+        region.operand(leaf.map_unit)
+        return leaf.number
     if is_handle(leaf):
         return outer.array_of(Whole("captured", handle=leaf), np.asarray(leaf.value, region.dtype))
     constant = np.ascontiguousarray(leaf, region.dtype)
     return outer.array_of(Whole("constant", values=constant), constant)
+
+
+def _packed(region: RecordedMap, bundle: Bundle) -> LaneBlock:
+    """Record that a block of numbers becomes an array, which maps can read."""
+    trace = current_trace()
+    assert trace is not None
+    outer: Recording = trace.recording
+    numbers = [x if isinstance(x, Unit) else trace._variable(x) for x in bundle.numbers.flat]
+    values = np.array([x._recorded for x in numbers], region.dtype).reshape(bundle.shape)
+    a = outer.array_of(Whole("made", shape=bundle.shape), values)
+    return _block(region_gate(trace, numbers, PackRegion(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
 
 
 def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:

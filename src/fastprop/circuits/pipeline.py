@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Plan:
         self._lock = threading.RLock()
         self._programs: dict[Any, Program] = {}
         self._lane_programs: dict[Any, tuple[Program, Program | None]] = {}
-        self._spare: dict[bool, list[PointRun]] = {False: [], True: []}
+        self._spare: dict[Program, list[PointRun]] = {}
         draft = recording.draft
         self._note("as recorded", draft, 0.0)
         draft = self._step("expand", expand, draft)
@@ -90,11 +91,28 @@ class Plan:
                 self._programs[key] = make()
             return self._programs[key]
 
-    def point(self, gradient: bool) -> Program:
-        """Return the program for one point."""
-        return self._program(
-            (gradient,), lambda: assemble(self._in_order(), gradient=gradient, recycling="recycle" in self.passes)
-        )
+    def point(self, gradient: bool, leaves: Container[int] | None = None) -> Program:
+        """Return the program for one point; `leaves` are those of the arguments whose gradients are wanted (None: all)."""
+        if not gradient:
+            return self._program(None, lambda: assemble(self._in_order(), gradient=False, recycling=self._recycles))
+        recording = self.recording
+        wanted = np.ones(recording.draft.inputs, np.uint8)
+        for i, (leaf, _) in enumerate(recording.input_places()):
+            wanted[i] = leaves is None or leaf in leaves
+        arrays = [
+            a
+            for a, whole in enumerate(recording.arrays)
+            if whole.kind == "captured" or (whole.kind == "leaf" and (leaves is None or whole.leaf in leaves))
+        ]
+
+        def make() -> Program:
+            return assemble(self._in_order(), wanted=wanted, arrays=arrays, recycling=self._recycles)
+
+        return self._program((wanted.tobytes(), tuple(arrays)), make)
+
+    @property
+    def _recycles(self) -> bool:
+        return "recycle" in self.passes
 
     def lanes(
         self, gradient: bool, uniform: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]
@@ -104,7 +122,7 @@ class Plan:
         And the program for what is the same in all lanes, whose outputs are further uniform inputs, if there is such.
         """
         key = gradient, uniform.tobytes(), wanted.tobytes()
-        recycling = "recycle" in self.passes
+        recycling, whole = self._recycles, wanted
         with self._lock:
             if key not in self._lane_programs:
                 once, draft = None, self.draft
@@ -121,23 +139,28 @@ class Plan:
                 )
                 before = None
                 if once is not None and len(once.outputs):
-                    before = assemble(once, gradient=gradient, recycling=recycling)
+                    before = assemble(once, gradient=gradient, wanted=whole, recycling=recycling)
                 self._lane_programs[key] = program, before
             return self._lane_programs[key]
 
-    def acquire(self, gradient: bool, outside: Any = None) -> PointRun:
+    def acquire(self, program: Program) -> PointRun:
         """Return a workspace that nobody uses; `release` takes it back."""
         try:
-            run = self._spare[gradient].pop()
-        except IndexError:
-            return PointRun(self.point(gradient), self.single, outside)
-        run.outside = outside
-        return run
+            return self._spare[program].pop()
+        except (KeyError, IndexError):
+            return PointRun(program, self.single, len(self.recording.arrays))
 
     def release(self, run: PointRun) -> None:
         """Take a workspace back."""
-        if len(self._spare[run.program.gradient]) < 16:
-            self._spare[run.program.gradient].append(run)
+        spare = self._spare.setdefault(run.program, [])
+        if len(spare) < 16:
+            spare.append(run)
+
+    def guards_alone(self) -> Plan:
+        """Return a plan of the guards, without outputs."""
+        recording = copy.copy(self.recording)
+        recording.draft = recording.draft.replace(outputs=np.zeros(0, np.int32))
+        return Plan(recording, self.passes)
 
     def broken_guard(self, inputs: np.ndarray[Any, Any]) -> int:
         """Return the first guard that comes out otherwise, or -1, of those before any that needs a gate outside."""

@@ -11,7 +11,16 @@ import numpy as np
 from fastprop.gates import as_real
 from fastprop.handles.nesting import Nesting, described, flatten, is_handle
 
-__all__ = ["Signature", "as_leaf", "nesting_key", "positions_of", "spread_axes"]
+__all__ = [
+    "Signature",
+    "as_leaf",
+    "checked_reduce",
+    "lane_signature",
+    "nesting_key",
+    "positions_of",
+    "scale_of",
+    "spread_axes",
+]
 
 
 def static_key(value: Any) -> Any:
@@ -251,3 +260,47 @@ def _parts(given: Any) -> tuple[Any, list[Any]]:
     if isinstance(given, (list, tuple)):
         return None, list(given)
     raise TypeError(f"in_axes holds {described(given)}; expected integers, None, or nested containers of them")
+
+
+def checked_reduce(reduce: Any, name: str) -> Any:
+    """Return how lanes are reduced, or raise."""
+    if reduce not in (None, "sum", "mean"):
+        raise ValueError(f"{name}: reduce is {reduce!r}; expected None, 'sum' or 'mean'")
+    return reduce
+
+
+def scale_of(reduce: str | None, lanes: int) -> float:
+    """Return what a sum over lanes is multiplied with; the mean of no lanes is NaN."""
+    if reduce != "mean":
+        return 1.0
+    return 1.0 / lanes if lanes else math.nan
+
+
+def lane_signature(
+    name: str, args: Sequence[Any], in_axes: Any, static: Sequence[int] = ()
+) -> tuple[Signature, list[int | None], int]:
+    """Return the signature of one lane's arguments, the lane axis of every leaf, and how many lanes there are."""
+    whole = Signature(args, static, name)
+    axes = spread_axes(in_axes, whole)
+    lanes = lane_count(whole, axes)
+    one = Signature(args, static, name).emptied()
+    for k, axis in enumerate(axes):
+        shape = whole.shapes[k]
+        if axis is not None and shape is not None:
+            one.shapes[k] = (*shape[:axis], *shape[axis + 1 :]) or None
+    return one, axes, lanes
+
+
+def lane_count(signature: Signature, axes: Sequence[int | None]) -> int:
+    """Return how many lanes there are, if all leaves agree."""
+    found: dict[int, str] = {}
+    for k, axis in enumerate(axes):
+        shape = signature.shapes[k]
+        if axis is not None and shape is not None:
+            found.setdefault(shape[axis], signature.name(k))
+    if not found:
+        raise ValueError(f"{signature.owner}: no argument has a lane axis; give at least one in in_axes")
+    if len(found) > 1:
+        sizes = ", ".join(f"{name} has {size}" for size, name in found.items())
+        raise ValueError(f"{signature.owner}: the arguments have different numbers of lanes: {sizes}")
+    return next(iter(found))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastprop import engine
-from fastprop.circuits.batching import lane_signature
+from fastprop.circuits.signature import lane_signature
 from fastprop.handles.nesting import flatten, is_handle, map_leaves, shape_of
 
 __all__ = ["lane_by_lane"]

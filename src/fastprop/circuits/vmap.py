@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastprop.circuits.batching import checked_reduce
+from fastprop.circuits.signature import checked_reduce
 from fastprop.circuits.compile import compile, is_eager
 from fastprop.circuits.mapping import record_map
 from fastprop.circuits.trace import current_trace, innermost_scope

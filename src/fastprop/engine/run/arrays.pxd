@@ -1,5 +1,6 @@
 """Arrays: where the arrays of one use of a program are, and their adjoints."""
 from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
 
 
 cdef struct ArrayRef:
@@ -27,3 +28,25 @@ cdef class Arrays:
 
 
 cdef Py_ssize_t offset_of(const ArrayRef* array, int axis, Py_ssize_t element) noexcept nogil
+
+
+cdef inline double number_at(const char* at, bint single) noexcept nogil:
+    cdef double wide = 0.0
+    cdef float narrow = 0.0
+    if single:
+        memcpy(&narrow, at, sizeof(float))
+        return narrow
+    memcpy(&wide, at, sizeof(double))
+    return wide
+
+
+cdef inline void put_number_at(char* at, double number, bint single) noexcept nogil:
+    cdef float narrow = <float>number
+    if single:
+        memcpy(at, &narrow, sizeof(float))
+    else:
+        memcpy(at, &number, sizeof(double))
+
+
+cdef inline void add_number_at(char* at, double more, bint single) noexcept nogil:
+    put_number_at(at, number_at(at, single) + more, single)

@@ -116,7 +116,7 @@ cdef int refer(ArrayRef* ref, array) except -1:
         return 0
     ref.data = <char*>cnp.PyArray_DATA(array)
     ref.ndim = cnp.PyArray_NDIM(array)
-    ref.shape = <const Py_ssize_t*>cnp.PyArray_SHAPE(array)
+    ref.shape = <const Py_ssize_t*>cnp.PyArray_DIMS(array)
     ref.stride = <const Py_ssize_t*>cnp.PyArray_STRIDES(array)
     return 0
 

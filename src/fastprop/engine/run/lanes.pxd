@@ -67,8 +67,37 @@ cdef class LanesRun:
     cdef bint stopped
     cdef Py_ssize_t next_strand
 
-    cdef int set_number(self, Py_ssize_t slot, double value) except -1
     cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1
     cdef void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil
+    cdef int set_number(self, Py_ssize_t slot, double value) except -1
+    cdef int point(self, Column* column, array, bint writing) except -1
+    cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil
     cdef double sum_of(self, Py_ssize_t row) noexcept nogil
+    cdef Bench new_bench(self)
+    cdef Py_ssize_t fetch(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef int fetch_repeated(self, Bench bench) noexcept nogil
+    cdef void gather(self, char* row, const Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil
+    cdef void scatter(self, const char* row, Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef bint guards_hold(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef void seed(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef void deliver(self, Bench bench, Py_ssize_t begin, Py_ssize_t count, bint before) noexcept nogil
+    cdef void aim_outputs(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef bint is_whole(self, const Column* column, Py_ssize_t count) noexcept nogil
+    cdef void put_outputs(self, Bench bench, Py_ssize_t strand, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef Py_ssize_t begin_of(self, Py_ssize_t block) noexcept nogil
+    cdef int block(self, Bench bench, Py_ssize_t strand, Py_ssize_t begin, Py_ssize_t end, bint backward) except -1 nogil
+    cdef int sweep(self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count) except -1 nogil
+    cdef int list_streams(self, Bench bench) noexcept nogil
+    cdef Py_ssize_t streamed_bytes(self) noexcept nogil
+    cdef bint bypasses(self, const Column* column, Py_ssize_t i) noexcept nogil
+    cdef void foresee(self, Bench bench, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
+    cdef void expect(self, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t chances) noexcept nogil
+    cdef Py_ssize_t at_once(self, Py_ssize_t rows, Py_ssize_t chances) noexcept nogil
+    cdef double number(self, const char* at) noexcept nogil
+    cdef bint is_input(self, Py_ssize_t slot) noexcept nogil
+    cdef bint is_number(self, Py_ssize_t slot) noexcept nogil
+    cdef bint is_sum(self, Py_ssize_t slot) noexcept nogil
+    cdef int strand(self, Bench bench, Py_ssize_t strand, bint backward, bint main) except -1 nogil
+    cdef Py_ssize_t best_lead(self) noexcept
     cdef int prepare(self) except -1

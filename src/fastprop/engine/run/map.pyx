@@ -7,14 +7,22 @@ what is pulled goes the same ways back.
 import numpy as np
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from fastprop.engine.run.arrays cimport ArrayRef, offset_of
-from fastprop.engine.run.lanes cimport Column, LanesRun
-from fastprop.engine.program.program cimport Wiring
-from fastprop.engine.run.replay cimport PointRegion, PointRun
+from fastprop.engine.run.arrays cimport ArrayRef, Arrays, add_number_at, number_at, offset_of
+from fastprop.engine.program.program cimport Region, Wiring
+from fastprop.engine.run.batch cimport Batch
+from fastprop.engine.run.lanes cimport LanesRun
+from fastprop.engine.run.replay cimport Memory, PointRegion, PointRun
 
 from fastprop.engine.run.batch import Batch as NewBatch
+
+cdef struct Source:         # where an input of a body comes from
+    int32_t kind
+    int32_t which           # operand of the region, or leaf of the body's arguments
+    Py_ssize_t element      # of a leaf
+    double number
+
 
 cpdef enum Kind:
     NUMBER      # a constant
@@ -25,6 +33,17 @@ cpdef enum Kind:
 
 cdef class Wires:
     """Where the inputs of one path of a body come from."""
+
+    cdef readonly object plan
+    cdef readonly Py_ssize_t inputs
+    cdef readonly Py_ssize_t outputs
+    cdef Memory sources
+    cdef Source* source
+    cdef readonly object uniform        # uint8, per input
+    cdef int32_t[::1] leaf              # input -> the leaf of the body's arguments to which it belongs, or -1
+    cdef int64_t[::1] element           # and which number of that it is
+    cdef uint8_t[::1] covers            # leaf: whether all its numbers are inputs
+    cdef readonly object given          # (kind, which, element, number) per input
 
     def __init__(self, plan, list given, list places, covers):
         cdef Py_ssize_t i
@@ -46,6 +65,22 @@ cdef class Wires:
 
 cdef class MapRegion(Region):
     """What is to be done at every lane; how its paths are recorded is for those who derive from it."""
+
+    cdef public str name
+    cdef public Py_ssize_t lanes
+    cdef public bint single
+    cdef public bint summed             # over the lanes
+    cdef public double scale            # of sums
+    cdef public Py_ssize_t outputs      # numbers of the body's result
+    cdef public object body             # the paths
+    cdef public list leaf_shapes        # of the body's arguments: of one lane
+    cdef public list value_arrays       # (array, shape of a lane) of each leaf of the result
+    cdef public list gradient_arrays    # (leaf, array): its gradient in every lane
+    cdef public bint gradients          # it gives gradients, not values to be differentiated
+    cdef readonly object array          # int32: of each leaf; -1: it is numbers
+    cdef readonly object axis           # int32: of its lanes; -1: the same in all
+    cdef int32_t[::1] array_of
+    cdef int32_t[::1] axis_of
 
     def __init__(self, str name, Py_ssize_t lanes, bint single):
         Region.__init__(self)
@@ -253,25 +288,6 @@ cdef class Path:
         return 0
 
 
-cdef inline double number_at(const char* at, bint single) noexcept nogil:
-    cdef double wide = 0.0
-    cdef float narrow = 0.0
-    if single:
-        memcpy(&narrow, at, sizeof(float))
-        return narrow
-    memcpy(&wide, at, sizeof(double))
-    return wide
-
-
-cdef inline void add_number_at(char* at, double more, bint single) noexcept nogil:
-    cdef double wide = number_at(at, single) + more
-    cdef float narrow = <float>wide
-    if single:
-        memcpy(at, &narrow, sizeof(float))
-    else:
-        memcpy(at, &wide, sizeof(double))
-
-
 cdef inline Py_ssize_t size_of(const ArrayRef* array) noexcept nogil:
     """How many numbers a lane of an array has, whose lanes are along the first axis."""
     cdef Py_ssize_t n = 1
@@ -283,6 +299,19 @@ cdef inline Py_ssize_t size_of(const ArrayRef* array) noexcept nogil:
 
 cdef class MapRun:
     """One use of a map: its operands, what comes out, and what is pulled."""
+
+    cdef readonly MapRegion region
+    cdef readonly Arrays arrays
+    cdef Memory memory
+    cdef double* operand                # their values
+    cdef double* pulled                 # what was pulled on them
+    cdef double* sums
+    cdef double* pull
+    cdef uint8_t[::1] wanted            # operand
+    cdef uint8_t[::1] wanted_leaf
+    cdef uint8_t[::1] adds              # leaf: whether its gradient is added to what has arrived
+    cdef list aside                     # leaf: an array of its own for its gradient, or None
+    cdef dict paths
 
     def __init__(self, MapRegion region, Arrays arrays, wanted, active_arrays):
         cdef Py_ssize_t n = region.numbers, leaves = len(region.array)
@@ -299,10 +328,10 @@ cdef class MapRun:
         self.paths = {}
 
     cdef Path path(self, plan):
-        found = self.paths.get(id(plan))
+        found = self.paths.get(plan)
         if found is None:
             found = Path(self, self.region.wires(plan))
-            self.paths[id(plan)] = found
+            self.paths[plan] = found
         return found
 
     cdef const ArrayRef* adjoint_of(self, Py_ssize_t leaf) except NULL:
@@ -419,6 +448,18 @@ cdef class MapRun:
             self.operand[k] = number
         self.sweep(self.region.gradients)
         return [self.sums[k] for k in range(self.region.outputs)] if self.region.summed else []
+
+
+    def pulled_at(self, operands, pulls):
+        """Run forward and backward, from pulls on the sums; returns what arrives on the operands, and the sums."""
+        cdef Py_ssize_t k
+        self.arrays.begin()
+        for k, number in enumerate(operands):
+            self.operand[k] = number
+        for k, number in enumerate(pulls):
+            self.pull[k] = number
+        self.sweep(True)
+        return [self.pulled[k] for k in range(self.region.numbers)], [self.sums[k] for k in range(self.region.outputs)]
 
 
 cdef class MapAtPoint(PointRegion):

@@ -219,26 +219,33 @@ class Circuit:
         vector[recording.own_inputs :] = recording.captured_values()
         return vector
 
-    def _run_forward(self, args: Sequence[Any], gradient: bool) -> tuple[PointRun, list[Any]]:
-        vector, leaves = self._numbers(args)
-        return self._run_at(vector, leaves, gradient), leaves
-
     def _run_at(
-        self, vector: np.ndarray[Any, Any], leaves: list[Any], gradient: bool, wanted: Container[int] | None = None
+        self,
+        vector: np.ndarray[Any, Any],
+        leaves: list[Any],
+        gradient: bool,
+        wanted: Container[int] | None = None,
+        pulls: np.ndarray[Any, Any] | None = None,
     ) -> PointRun:
-        run, broken = self._attempt(vector, leaves, gradient, wanted)
+        run, broken = self._attempt(vector, leaves, gradient, wanted, pulls)
         if broken >= 0:
             raise self._plan.divergence(broken, vector)
         return run
 
     def _attempt(
-        self, vector: np.ndarray[Any, Any], leaves: list[Any], gradient: bool, wanted: Container[int] | None = None
+        self,
+        vector: np.ndarray[Any, Any],
+        leaves: list[Any],
+        gradient: bool,
+        wanted: Container[int] | None = None,
+        pulls: np.ndarray[Any, Any] | None = None,
     ) -> tuple[PointRun, int]:
-        """Run forward; also return the first guard that does not hold, or -1."""
-        run = self._plan.acquire(self._plan.point(gradient, wanted))
+        """Run forward, from the pulls that will come if they are known; also return the first broken guard, or -1."""
+        run = self._plan.acquire(self._plan.point(gradient, wanted, pulls is not None))
         self._put_arrays(run, leaves)
+        early = pulls is not None and run.program.inputs > len(vector)
         try:
-            broken = run.forward(vector)
+            broken = run.forward(np.concatenate([vector, pulls]) if early else vector)
         except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
             broken = self._plan.broken_guard(vector)
             if broken < 0:
@@ -247,6 +254,12 @@ class Circuit:
         if broken >= 0:
             self._release(run)
         return run, broken
+
+    def _single_pull(self) -> np.ndarray[Any, Any] | None:
+        """Return the pull of 1.0 on a result that is one number; None if it is not."""
+        recording = self._recording
+        single = recording.nesting is LEAF and recording.outputs[0][1] is None
+        return np.ones(1) if single else None
 
     def _put_arrays(self, run: PointRun, leaves: Sequence[Any]) -> None:
         """Let a run read the arrays that are used as wholes."""
@@ -356,7 +369,8 @@ class Circuit:
                     f"{self.name} was pickled without its function and takes no handles; give plain numbers"
                 )
             return self._recording.function(*args)
-        run, _ = self._run_forward(args, gradient=False)
+        vector, leaves = self._numbers(args)
+        run = self._run_at(vector, leaves, False)
         result = self._result(run)
         self._release(run)
         return result
@@ -393,7 +407,9 @@ class Circuit:
         return found[0] if single else found
 
     def _value_and_gradients(self, args: Sequence[Any], pull: Any) -> tuple[Any, list[Any]]:
-        run, leaves = self._run_forward(args, gradient=True)
+        vector, leaves = self._numbers(args)
+        known = self._single_pull() if pull is None else None
+        run = self._run_at(vector, leaves, True, None, known)
         value = self._result(run)
         vector = run.backward(self._pulls(pull, run))
         gradients = self._leaf_gradients(vector, run, leaves)

@@ -242,7 +242,8 @@ class Compiled:
         retraced = 0
         while True:
             try:
-                run, broken = circuit._attempt(vector, leaves, gradient, wanted)
+                pulls = circuit._single_pull() if gradient else None
+                run, broken = circuit._attempt(vector, leaves, gradient, wanted, pulls)
             except Retrace:
                 retraced += 1
                 if retraced > 2:  # on paths that are not kept: nothing is left to learn from another recording

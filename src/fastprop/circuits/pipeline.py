@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.trace import Recording
+from fastprop.engine.passes.fuse import fuse
 from fastprop.engine.passes.optimise import combine, drop, expand, fold, hoist, merge
 from fastprop.engine.passes.schedule import number, schedule
 from fastprop.engine.program.assemble import assemble
@@ -72,8 +73,12 @@ class Plan:
         slots = draft.inputs + len(draft.constants) + len(draft)  # a number each
         self.report.append((name, len(draft), runs, slots, draft.nbytes, seconds))
 
-    def _in_order(self) -> Draft:
-        """Return the draft in the order for one point."""
+    def _in_order(self, early: bool = False) -> Draft:
+        """Return the draft in the order for one point; with pulls as inputs, if that is of use."""
+        fused = fuse(self.draft) if early and self.recording.arrays else None
+        if fused is not None:
+            draft = combine(fused) if "combine" in self.passes else fused
+            return number(schedule(draft)) if "schedule" in self.passes else draft
         if self._ordered is None:
             draft = self.draft
             if "combine" in self.passes:
@@ -91,14 +96,17 @@ class Plan:
                 self._programs[key] = make()
             return self._programs[key]
 
-    def point(self, gradient: bool, leaves: Container[int] | None = None) -> Program:
-        """Return the program for one point; `leaves` are those of the arguments whose gradients are wanted (None: all)."""
+    def point(self, gradient: bool, leaves: Container[int] | None = None, early: bool = False) -> Program:
+        """Return the program for one point; `leaves` are those of the arguments whose gradients are wanted (None: all).
+
+        With `early`, the pulls on the outputs are inputs, too, behind the others, if that spares maps a second run.
+        """
         if not gradient:
             return self._program(None, lambda: assemble(self._in_order(), gradient=False, recycling=self._recycles))
         recording = self.recording
         wanted = np.ones(recording.draft.inputs, np.uint8)
-        for i, (leaf, _) in enumerate(recording.input_places()):
-            wanted[i] = leaves is None or leaf in leaves
+        for i, (leaf, _) in enumerate(recording.input_places() if leaves is not None else ()):
+            wanted[i] = leaf in leaves  # type: ignore[operator]
         arrays = [
             a
             for a, whole in enumerate(recording.arrays)
@@ -106,9 +114,13 @@ class Plan:
         ]
 
         def make() -> Program:
-            return assemble(self._in_order(), wanted=wanted, arrays=arrays, recycling=self._recycles)
+            draft = self._in_order(early)
+            more = np.zeros(draft.inputs - len(wanted), np.uint8)
+            return assemble(
+                draft, wanted=np.concatenate([wanted, more]), arrays=arrays, recycling=self._recycles
+            )
 
-        return self._program((wanted.tobytes(), tuple(arrays)), make)
+        return self._program((wanted.tobytes(), tuple(arrays), early and bool(recording.arrays)), make)
 
     @property
     def _recycles(self) -> bool:

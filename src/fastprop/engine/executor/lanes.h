@@ -177,7 +177,8 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
         if (space->coming != NULL)
             ask_for_some(space->coming);
         if (step->opcode == CLEAR) {
-            memset(pull, 0, (size_t)n * sizeof(REAL));
+            for (int32_t r = 0; r < step->count; r++)
+                memset(m.row[step->result + r], 0, (size_t)n * sizeof(REAL));
             continue;
         }
         if (step->opcode == REGION_PULL)

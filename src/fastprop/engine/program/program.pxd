@@ -23,6 +23,7 @@ cdef struct Words:              # steps of single gates, as they are written
 cdef class Region:
     cdef readonly Py_ssize_t numbers    # so many of its operands it is a function of; the others are pulls
     cdef public bint ordered            # it takes lanes in order, on one thread
+    cdef public bint takes_pulls        # its pulls can be operands, behind the numbers
     cdef public object reads            # the arrays that it reads, by their numbers
     cdef public object makes            # and those that it makes
 

@@ -96,6 +96,7 @@ cdef class MapRegion(Region):
     def seal(self, Py_ssize_t numbers):
         """Say of how many operands it is a function; nothing can be added any more."""
         self.numbers = numbers
+        self.takes_pulls = self.summed
         self.reads = tuple({int(a) for a in self.array if a >= 0})
         self.makes = tuple(a for a, _ in (*self.value_arrays, *[(a, k) for k, a in self.gradient_arrays]))
 

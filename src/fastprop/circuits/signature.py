@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.gates import as_real
-from fastprop.handles.nesting import Nesting, described, flatten, is_handle
+from fastprop.handles.nesting import Nesting, described, flatten, is_handle, static_key
 
 __all__ = [
     "Signature",
@@ -23,25 +23,10 @@ __all__ = [
 ]
 
 
-def static_key(value: Any) -> Any:
-    """Return what a static argument has in common with others that a function can't tell from it, hashable.
-
-    For Python ``1 == 1.0 == True`` and ``0.0 == -0.0``, but a function may do different things with them.
-    """
-    if type(value) is float:
-        return float, value.hex()
-    if type(value) in (tuple, frozenset):
-        return type(value), type(value)(map(static_key, value))
-    hash(value)
-    return type(value), value
-
-
 def is_same(value: Any, other: Any) -> bool:
     """Say whether a static argument is what it was, also if it can't be hashed."""
     if value is other:
         return True
-    if isinstance(value, np.ndarray) and isinstance(other, np.ndarray):
-        return value.dtype == other.dtype and np.array_equal(value, other)
     try:
         return bool(static_key(value) == static_key(other))
     except TypeError:  # it can't be hashed

@@ -11,7 +11,9 @@ import copy
 import dataclasses
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -128,7 +130,7 @@ class Nesting:
                 raise ValueError(f"{name} has the keys {list(tree)}, where {list(self.keys)} are expected")
             children = [tree[key] for key in self.keys]
         else:
-            children = _children(tree)[1]
+            children = children_of(tree)[1]
         if len(children) != len(self):
             raise ValueError(f"{name} has length {len(children)}, where {len(self)} is expected")
         if self.children is None and not any(map(is_container, set(map(type, children)))):
@@ -177,7 +179,7 @@ def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: bool)
         return LEAF
     if id(tree) in outer:
         raise ValueError(f"a {kind.__name__} contains itself: nested containers must end in numbers or arrays")
-    keys, children = _children(tree)
+    keys, children = children_of(tree)
     before = len(leaves)
     if any(is_container(child) or (blocks and is_block(child)) for child in set(map(type, children))):
         inside = (*outer, id(tree))
@@ -189,7 +191,7 @@ def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: bool)
     return Nesting(kind, keys, nestings, len(leaves) - before, None if plain else copy.copy(tree))
 
 
-def _children(tree: Any) -> tuple[Any, list[Any]]:
+def children_of(tree: Any) -> tuple[Any, list[Any]]:
     """Return the keys (as Nesting has them) and children of a container."""
     if isinstance(tree, dict):
         return tuple(tree), list(tree.values())
@@ -261,6 +263,54 @@ def as_number(leaf: Any) -> Any:
             return np.array(leaf, leaf.dtype.newbyteorder("="))
         return None
     return as_real(leaf)
+
+
+def as_input(leaf: Any) -> float | np.ndarray[Any, Any] | None:
+    """Return a leaf as a circuit reads it, a float or an array with axes; None if it is neither (or a handle)."""
+    if isinstance(leaf, np.ndarray):
+        masked = sys.modules.get("numpy.ma")  # whoever has such an array has imported it
+        if isinstance(leaf, np.matrix) or (masked and isinstance(leaf, masked.MaskedArray)):
+            return None  # its mask, or what * means to it, would be dropped
+        wide = leaf.dtype.kind == "f" and leaf.dtype.itemsize not in (4, 8)
+        if leaf.dtype.kind not in "biuf" or (wide and leaf.ndim > 0):
+            return None
+        return leaf if leaf.ndim > 0 else float(leaf)
+    real = as_real(leaf)
+    if real is None and hasattr(type(leaf), "__array__") and not isinstance(leaf, np.generic) and not is_handle(leaf):
+        return as_input(np.asarray(leaf))  # columns of a table
+    return real
+
+
+def is_static(leaf: Any) -> bool:
+    """Say whether a leaf is passed on as it is: a bool, None, a string."""
+    return leaf is None or isinstance(leaf, (bool, np.bool_, str))
+
+
+def static_key(value: Any) -> Any:
+    """Return what a static argument has in common with others that a function can't tell from it, hashable.
+
+    For Python ``1 == 1.0 == True`` and ``0.0 == -0.0``, but a function may do different things with them; and for a
+    cache NaN is what it is, equal to itself. TypeError if the value, or what is in it, can't be hashed.
+    """
+    kind = type(value)
+    if isinstance(value, float):
+        return kind, value.hex()
+    if kind is complex:
+        return kind, value.real.hex(), value.imag.hex()
+    if kind is Decimal:
+        return kind, value.as_tuple()
+    if isinstance(value, np.ndarray) and value.dtype.hasobject:
+        return kind, value.dtype, value.shape, tuple(map(static_key, value.flat))
+    if isinstance(value, (np.ndarray, np.generic)):
+        return kind, value.dtype, value.shape, value.tobytes()
+    if isinstance(value, (tuple, frozenset)):
+        return kind, (frozenset if isinstance(value, frozenset) else tuple)(map(static_key, value))
+    parameters = getattr(kind, "__dataclass_params__", None)
+    if parameters is not None and parameters.eq and kind.__hash__ is not None:
+        fields = [field.name for field in dataclasses.fields(value) if field.compare]
+        return kind, tuple([static_key(getattr(value, name)) for name in fields])
+    hash(value)
+    return kind, value
 
 
 def checked(leaf: Any, name: str, nesting: Nesting = LEAF, index: int = 0) -> Any:

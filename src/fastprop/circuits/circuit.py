@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from fastprop import engine
 from fastprop.circuits.batching import BoundLanes, batch_values
 from fastprop.circuits.bind import BoundPoint
 from fastprop.circuits.pipeline import Plan, checked_passes
+from fastprop.circuits.route import gradient_route, value_route
 from fastprop.circuits.signature import Signature, as_leaf, positions_of
 from fastprop.circuits.trace import Recording, current_trace, record
 from fastprop.derivatives.call import name_of
+from fastprop.engine.run.call import Route
 from fastprop.engine.run.profile import profile
 from fastprop.engine.run.replay import PointRun
 from fastprop.handles.nesting import LEAF, described, flatten, is_handle, map_leaves, plain
@@ -98,13 +100,13 @@ def trace(
         raise ValueError(f"{name} is traced inside of a function that is traced itself; call it there as it is")
     static = checked_static(static_argnums, len(example_args), name)
     example_args = tuple(x if i in static else map_leaves(plain, x) for i, x in enumerate(example_args))
-    signature = Signature(example_args, static, name).emptied()
-    kind = checked_dtype(dtype)
+    signature = Signature(example_args, static, name, dtype=None if dtype is None else checked_dtype(dtype))
+    kind = signature.call_form.dtype
     leaves = signature.leaves(example_args, kind)
     wanted = checked_passes(passes)
     circuit = Circuit(Plan(record(f, signature, leaves, kind), wanted))
     while True:  # Python rounds otherwise than a circuit: where a guard tells, the branch is the circuit's
-        forced = circuit._first_branches(leaves)
+        forced = circuit._plan.first_branches(leaves)
         if forced is None:
             return circuit
         circuit = Circuit(Plan(record(f, signature, leaves, kind, forced=forced), wanted))
@@ -126,6 +128,7 @@ class Circuit:
     def __init__(self, plan: Plan):
         self._plan = plan
         self._recording: Recording = plan.recording
+        self._routes: dict[Any, Route] = {}
 
     # what it is
 
@@ -194,66 +197,26 @@ class Circuit:
         Profile
             Prints as a table; `Profile.kinds` holds the figures.
         """
-        vector, leaves = self._numbers(args)
-        run = self._run_at(vector, leaves, True)
-        found = profile(run, vector, np.ones(len(self._recording.draft.outputs)), repeats)
-        self._release(run)
+        leaves = self._leaves(args)
+        run = self._run_at(leaves, True)
+        found = profile(run, self._plan.inputs(leaves), np.ones(len(self._recording.draft.outputs)), repeats)
+        self._plan.release(run)
         return Profile(self.name, found)
 
     # inputs and outputs
 
-    def _numbers(self, args: Sequence[Any]) -> tuple[np.ndarray[Any, Any], list[Any]]:
-        """Return the circuit's inputs as one vector, and the leaves of the arguments."""
-        leaves = self._recording.signature.leaves(args, self._recording.dtype)
-        return self._vector(leaves), leaves
-
-    def _vector(self, leaves: Sequence[Any]) -> np.ndarray[Any, Any]:
-        """Return the circuit's inputs as one vector."""
-        recording = self._recording
-        vector = np.empty(recording.draft.inputs)
-        for start, leaf in zip(recording.starts, leaves):
-            if type(leaf) is float:
-                vector[start] = leaf
-            elif start >= 0:
-                vector[start : start + leaf.size] = leaf.reshape(-1)
-        vector[recording.own_inputs :] = recording.captured_values()
-        return vector
+    def _leaves(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> list[Any]:
+        """Return the leaves of the arguments, which must have the circuit's form."""
+        return self._recording.signature.leaves(args, self._recording.dtype, kwargs)
 
     def _run_at(
-        self,
-        vector: np.ndarray[Any, Any],
-        leaves: list[Any],
-        gradient: bool,
-        wanted: Container[int] | None = None,
-        pulls: np.ndarray[Any, Any] | None = None,
+        self, leaves: Sequence[Any], gradient: bool, pulls: np.ndarray[Any, Any] | None = None
     ) -> PointRun:
-        run, broken = self._attempt(vector, leaves, gradient, wanted, pulls)
+        program = self._plan.point(gradient, None, pulls is not None)
+        run, broken = self._plan.forward(program, leaves, pulls)
         if broken >= 0:
-            raise self._plan.divergence(broken, vector)
+            raise self._plan.divergence(broken, self._plan.inputs(leaves))
         return run
-
-    def _attempt(
-        self,
-        vector: np.ndarray[Any, Any],
-        leaves: list[Any],
-        gradient: bool,
-        wanted: Container[int] | None = None,
-        pulls: np.ndarray[Any, Any] | None = None,
-    ) -> tuple[PointRun, int]:
-        """Run forward, from the pulls that will come if they are known; also return the first broken guard, or -1."""
-        run = self._plan.acquire(self._plan.point(gradient, wanted, pulls is not None))
-        self._put_arrays(run, leaves)
-        early = pulls is not None and run.program.inputs > len(vector)
-        try:
-            broken = run.forward(np.concatenate([vector, pulls]) if early else vector)
-        except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
-            broken = self._plan.broken_guard(vector)
-            if broken < 0:
-                self._release(run)
-                raise
-        if broken >= 0:
-            self._release(run)
-        return run, broken
 
     def _single_pull(self) -> np.ndarray[Any, Any] | None:
         """Return the pull of 1.0 on a result that is one number; None if it is not."""
@@ -261,35 +224,17 @@ class Circuit:
         single = recording.nesting is LEAF and recording.outputs[0][1] is None
         return np.ones(1) if single else None
 
-    def _put_arrays(self, run: PointRun, leaves: Sequence[Any]) -> None:
-        """Let a run read the arrays that are used as wholes."""
-        for a, whole in enumerate(self._recording.arrays):
-            if whole.kind == "leaf":
-                run.arrays.set(a, leaves[whole.leaf])
-            elif whole.kind == "captured":
-                run.arrays.set(a, np.asarray(whole.handle.value, self.dtype))
-            elif whole.kind == "constant":
-                run.arrays.set(a, whole.values)
-            run.arrays.set_adjoint(a, None)
-
-    def _first_branches(self, leaves: list[Any]) -> tuple[bool, ...] | None:
-        """Return how the guards begin at some leaves if not as recorded; None if they hold."""
-        outcomes = self._recording.outcomes
-        if not outcomes:
-            return None
-        run, broken = self._attempt(self._vector(leaves), leaves, False)
-        if broken < 0:
-            self._release(run)
-            return None
-        return (*outcomes[:broken], not outcomes[broken])
-
-    def _release(self, run: PointRun) -> None:
-        """Give a workspace back, without what it knows of the arguments."""
-        for a, whole in enumerate(self._recording.arrays):
-            if whole.kind != "made":
-                run.arrays.set(a, None)
-            run.arrays.set_adjoint(a, None)
-        self._plan.release(run)
+    def _called(self, kind: Any, make: Callable[[], Route], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what a route gives; the error, if the arguments have another form or take another path."""
+        route = self._routes.get(kind)
+        if route is None:
+            route = self._routes[kind] = make()
+        found = route.call(args, kwargs)
+        if found is None:
+            leaves = self._leaves(args, kwargs)
+            self._plan.release(self._run_at(leaves, False))
+            found = route.call((*self._recording.signature.build(leaves)[0],), kwargs)
+        return found
 
     def _result(self, run: PointRun) -> Any:
         recording, values = self._recording, run.values()
@@ -343,6 +288,9 @@ class Circuit:
             if type(leaf) is float:
                 found.append(float(vector[start]))
                 continue
+            if k in recording.signature.fixed:
+                found.append(None)
+                continue
             part = run.arrays.finished_adjoint(arrays[k]) if k in arrays else np.zeros(leaf.shape, recording.dtype)
             if start >= 0:
                 part += vector[start : start + leaf.size].astype(recording.dtype).reshape(leaf.shape)
@@ -351,7 +299,7 @@ class Circuit:
 
     # calls
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the value at new arguments.
 
         If there are Units or Arrays among them, the function itself is called, so that it is recorded where they are.
@@ -362,18 +310,14 @@ class Circuit:
             If a branch would go another way than where the circuit was recorded.
         """
         signature = self._recording.signature
-        if len(args) == signature.count and hold_handles(args, signature.static):
+        if len(args) == signature.count and hold_handles((*args, *kwargs.values()), signature.static):
             signature.check_static(args)
             if self._recording.function is None:
                 raise TypeError(
                     f"{self.name} was pickled without its function and takes no handles; give plain numbers"
                 )
-            return self._recording.function(*args)
-        vector, leaves = self._numbers(args)
-        run = self._run_at(vector, leaves, False)
-        result = self._result(run)
-        self._release(run)
-        return result
+            return self._recording.function(*args, **kwargs)
+        return self._called("value", lambda: value_route(self._plan, signature), args, kwargs)
 
     def forward(self, *args: Any) -> Run:
         """Sweep forward at new arguments; the Run that comes back can sweep backward, as often as one likes."""
@@ -398,8 +342,12 @@ class Circuit:
         positions, single = positions_of(argnums, recording.signature.count, self.name)
         for position in positions:
             recording.signature.leaves_of_argument(position)
-        value, parts = self._value_and_gradients(args, None)
-        return value, self._gradients_of(positions, single, parts)
+
+        def make() -> Route:
+            return gradient_route(self._plan, recording.signature, positions, single, True)
+
+        found: tuple[Any, Any] = self._called((*positions, single), make, args, {})
+        return found
 
     def _gradients_of(self, positions: Sequence[int], single: bool, parts: Sequence[Any]) -> Any:
         """Put the gradients of some arguments together, or of a single one."""
@@ -407,13 +355,12 @@ class Circuit:
         return found[0] if single else found
 
     def _value_and_gradients(self, args: Sequence[Any], pull: Any) -> tuple[Any, list[Any]]:
-        vector, leaves = self._numbers(args)
-        known = self._single_pull() if pull is None else None
-        run = self._run_at(vector, leaves, True, None, known)
+        leaves = self._leaves(args)
+        run = self._run_at(leaves, True, self._single_pull() if pull is None else None)
         value = self._result(run)
         vector = run.backward(self._pulls(pull, run))
         gradients = self._leaf_gradients(vector, run, leaves)
-        self._release(run)
+        self._plan.release(run)
         return value, gradients
 
     def vjp(self, args: Sequence[Any], pull: Any = None) -> tuple[Any, tuple[Any, ...]]:
@@ -563,11 +510,8 @@ class Run:
 
     def __init__(self, circuit: Circuit, args: Sequence[Any]):
         self._circuit = circuit
-        self._vector, leaves = circuit._numbers(args)
-        self._leaves = (
-            leaves if not circuit._plan.draft.payload else [np.copy(leaf) if np.ndim(leaf) else leaf for leaf in leaves]
-        )
-        self._point = circuit._run_at(self._vector, self._leaves, True)
+        self._leaves = [np.copy(leaf) if np.ndim(leaf) else leaf for leaf in circuit._leaves(args)]
+        self._point = circuit._run_at(self._leaves, True)
         self._fresh = True
         self.value = circuit._result(self._point)
         self._sums: list[Any] | None = None
@@ -603,7 +547,7 @@ class Run:
         try:
             circuit = self._circuit
             if not self._fresh:  # a sweep backward uses up the values that it needs
-                self._point = circuit._run_at(self._vector, self._leaves, True)
+                self._point = circuit._run_at(self._leaves, True)
             self._fresh = False
             vector = self._point.backward(circuit._pulls(pull, self._point))
             parts = circuit._leaf_gradients(vector, self._point, self._leaves)

@@ -7,30 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from fastprop.circuits.branches import MOST_PATHS, UNKNOWN, Paths
-from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static, hold_handles
+from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static
 from fastprop.circuits.mapping import Retrace
 from fastprop.circuits.pipeline import Plan, checked_passes
+from fastprop.circuits.route import gradient_route, value_route
 from fastprop.circuits.signature import Signature, positions_of
 from fastprop.circuits.trace import current_trace, record
 from fastprop.derivatives.call import is_active, name_of
-from fastprop.handles.nesting import described
+from fastprop.engine.run.call import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
+from fastprop.engine.run.form import Form
+from fastprop.handles.nesting import LEAF, described
 
 __all__ = ["Compiled", "compile", "eager"]
-
-
-class _Mode(threading.local):
-    eager = False
-
-
-_mode = _Mode()
-
-
-def is_eager() -> bool:
-    """Say whether compiled functions are run as they are written."""
-    return _mode.eager
 
 
 @contextmanager
@@ -45,11 +34,11 @@ def eager() -> Iterator[None]:
     ...     f(3.0)
     9.0
     """
-    before, _mode.eager = _mode.eager, True
+    enter_eager()
     try:
         yield
     finally:
-        _mode.eager = before
+        leave_eager()
 
 
 def compile(
@@ -96,24 +85,20 @@ def compile(
     >>> len(newton.cache_info())
     2
     """
-    return Compiled(f, checked_dtype(dtype), static_argnums, checked_passes(passes), max_paths)
+    kind = None if dtype is None else checked_dtype(dtype)
+    return Compiled(f, kind, static_argnums, checked_passes(passes), max_paths)
 
 
-class _Entry:
-    """The circuits for one form of the arguments."""
+class _Entry(Entry):
+    """What is known of the calls of one form: the plans of its paths, and their routes."""
 
     def __init__(self, signature: Signature, paths: Paths):
         self.signature, self.paths = signature, paths
-        self.circuits: dict[int, Circuit] = {}
-        self.last = 0
-
-    def circuit(self, number: int) -> Circuit:
-        if number not in self.circuits:
-            self.circuits[number] = Circuit(self.paths.plans[number])
-        return self.circuits[number]
+        self.routes: dict[int, Route] = {}
 
 
-class Compiled:
+@entered_by_vector
+class Compiled(Door):
     """A compiled function (`compile`): callable like the function itself.
 
     Attributes
@@ -122,7 +107,7 @@ class Compiled:
         The function as it was given.
     """
 
-    def __init__(self, f: Any, dtype: np.dtype[Any], static_argnums: Any, passes: tuple[str, ...], max_paths: int):
+    def __init__(self, f: Any, dtype: Any, static_argnums: Any, passes: tuple[str, ...], max_paths: int):
         if not callable(f):
             raise TypeError(f"compile takes a function first, not {described(f)}")
         if isinstance(max_paths, bool) or not isinstance(max_paths, int) or max_paths < 1:
@@ -133,12 +118,11 @@ class Compiled:
         self.__doc__ = f.__doc__
         self._dtype, self._static, self._passes, self._max_paths = dtype, static_argnums, passes, max_paths
         kind = getattr(f, "__fastprop__", ("", f, 0, False))
-        self._kind: str = kind[0] if kind[0] in ("grad", "value_and_grad") and not kind[3] else ""
-        self._inner = kind[1] if self._kind else f
-        self._argnums = kind[2] if self._kind else 0
-        self._entries: dict[Any, _Entry] = {}
+        self._kind: str = kind[0] if kind[0] in ("grad", "value_and_grad") else ""
+        self._inner, self._argnums, self._has_aux = kind[1:] if self._kind else (f, 0, False)
         self._reasons: list[str] = []
         self._lock = threading.RLock()
+        self.open(self._form)
 
     def __reduce__(self) -> Any:
         raise TypeError(
@@ -148,15 +132,20 @@ class Compiled:
     def __repr__(self) -> str:
         return f"<compiled {self._name}: {len(self._reasons)} recordings>"
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the function."""
-        if kwargs:
-            raise TypeError(f"{self._name} is compiled and takes positional arguments only, got {', '.join(kwargs)}")
-        if _mode.eager or current_trace() is not None or is_active() or hold_handles(args):
-            return self.function(*args)
-        entry = self._entry(args)
-        circuit, vector, leaves = self._at(entry, args)
-        return self._compute(entry, circuit, vector, leaves)
+    def call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Compute the function where something is new, or not for circuits."""
+        if is_eager() or current_trace() is not None or is_active():
+            return self.function(*args, **kwargs)
+        signature = self._signature(args, kwargs)
+        if signature.call_form.handles:
+            return self.function(*args, **kwargs)
+        entry = self._entry(signature)
+        leaves = entry.signature.leaves(args, entry.signature.call_form.dtype, kwargs)
+        if not entry.paths.plans:
+            with self._lock:
+                if not entry.paths.plans:
+                    entry.route = self._route(entry, self._record(entry, leaves))
+        return self._compute(entry, leaves)
 
     # the cache
 
@@ -167,30 +156,28 @@ class Compiled:
     def cache_clear(self) -> None:
         """Forget all recordings."""
         with self._lock:
-            self._entries.clear()
+            self.forms.clear()
             self._reasons.clear()
 
     def circuits(self) -> list[Circuit]:
         """Return the circuits recorded so far."""
-        return [entry.circuit(i) for entry in self._entries.values() for i in range(len(entry.paths.plans))]
+        return [Circuit(plan) for entry in self.forms.entries() for plan in entry.paths.plans]
 
-    def _entry(self, args: Sequence[Any]) -> _Entry:
+    def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature:
         static = checked_static(self._static, len(args), self._name)
-        signature = Signature(args, static, self._name)
-        try:
-            key = signature.key
-            entry = self._entries.get(key)
-        except TypeError:
-            raise TypeError(f"{self._name}: the static arguments {static} must be hashable") from None
-        if entry is not None:
-            return entry
+        return Signature(args, static, self._name, kwargs, self._dtype)
+
+    def _form(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Form:
+        return self._signature(args, kwargs).call_form
+
+    def _entry(self, signature: Signature) -> _Entry:
         with self._lock:
-            if key not in self._entries:
-                self._entries[key] = _Entry(signature.emptied(), Paths(_nobody, self._name, self._max_paths))
-            return self._entries[key]
+            entry = _Entry(signature, Paths(_nobody, self._name, self._max_paths))
+            kept: _Entry = self.forms.keep(signature.call_form, entry)
+            return kept
 
     def _why(self, entry: _Entry) -> str:
-        others = [other for other in self._entries.values() if other is not entry and other.paths.plans]
+        others = [other for other in self.forms.entries() if other is not entry and other.paths.plans]
         if entry.paths.plans:
             return "another path"
         if not others:
@@ -203,7 +190,7 @@ class Compiled:
             self._inner,
             entry.signature,
             leaves,
-            self._dtype,
+            entry.signature.call_form.dtype,
             differentiable=bool(self._kind),
             max_paths=self._max_paths,
             passes=self._passes,
@@ -226,99 +213,88 @@ class Compiled:
 
     # a call
 
-    def _at(self, entry: _Entry, args: Sequence[Any]) -> tuple[Circuit, np.ndarray[Any, Any], list[Any]]:
-        if not entry.paths.plans:
-            with self._lock:
-                if not entry.paths.plans:
-                    self._record(entry, entry.signature.leaves(args, self._dtype))
-        circuit = entry.circuit(entry.last)
-        vector, leaves = circuit._numbers(args)
-        return circuit, vector, leaves
-
-    def _compute(self, entry: _Entry, circuit: Circuit, vector: np.ndarray[Any, Any], leaves: list[Any]) -> Any:
-        gradient = bool(self._kind)
-        wanted = self._wanted(entry.signature) if gradient else None
-        tried: set[int] = set()
+    def _compute(self, entry: _Entry, leaves: list[Any]) -> Any:
+        """Compute on the path that the leaves take, which is recorded if need be."""
+        args, kwargs = entry.signature.build(leaves)
+        tried: set[Plan] = set()
         retraced = 0
         while True:
             try:
-                pulls = circuit._single_pull() if gradient else None
-                run, broken = circuit._attempt(vector, leaves, gradient, wanted, pulls)
+                found = entry.route.call(tuple(args), kwargs)
+                if found is not None:
+                    return found
+                plan: Plan = entry.route.plan
+                tried.add(plan)
+                entry.route = self._other(entry, plan, leaves, tried)
             except Retrace:
                 retraced += 1
                 if retraced > 2:  # on paths that are not kept: nothing is left to learn from another recording
                     return self._slowly(entry, leaves)
-                circuit = self._again(entry, circuit, leaves)
-                vector = circuit._vector(leaves)
-                continue
-            if broken < 0:
-                break
-            tried.add(id(circuit))
-            circuit = self._other(entry, circuit, broken, vector, leaves, tried)
-            vector = circuit._vector(leaves)
-        value = circuit._result(run)
-        if not gradient:
-            circuit._release(run)
-            return value
-        found = self._gradient(circuit, run, value, leaves)
-        circuit._release(run)
-        return (value, found) if self._kind == "value_and_grad" else found
+                entry.route = self._again(entry, entry.route.plan, leaves)
 
     def _slowly(self, entry: _Entry, leaves: list[Any]) -> Any:
         """Call the function itself, uncompiled."""
+        args, kwargs = entry.signature.build(leaves, construct=True)
         with eager():
-            return self.function(*entry.signature.build(leaves, construct=True))
+            return self.function(*args, **kwargs)
 
-    def _gradient(self, circuit: Circuit, run: Any, value: Any, leaves: list[Any]) -> Any:
-        if not isinstance(value, float):
+    def _route(self, entry: _Entry, number: int) -> Route:
+        """Return the route of a path."""
+        if number not in entry.routes:
+            entry.routes[number] = self._route_of(entry, entry.paths.plans[number])
+        return entry.routes[number]
+
+    def _route_of(self, entry: _Entry, plan: Plan) -> Route:
+        signature = entry.signature
+        if not self._kind:
+            return value_route(plan, signature)
+        self._check_value(plan)
+        positions, single = positions_of(self._argnums, signature.count, self._name)
+        return gradient_route(plan, signature, positions, single, self._kind == "value_and_grad", self._has_aux)
+
+    def _check_value(self, plan: Plan) -> None:
+        """Raise unless the function that is differentiated returns one number, or a pair with one if it has aux."""
+        recording = plan.recording
+        nesting, outputs = recording.nesting, recording.outputs
+        if self._has_aux:
+            if nesting.kind is not tuple or len(nesting) != 2:
+                raise TypeError(
+                    f"{self._kind} with has_aux=True needs a function that returns a pair (value, aux), "
+                    f"but {name_of(self._inner)} returned something else"
+                )
+            nesting = nesting.children[0] if nesting.children else LEAF
+        if nesting is not LEAF or outputs[0][1] is not None:
+            what = f"an array of shape {outputs[0][1]}" if nesting is LEAF else "a container of several"
             raise TypeError(
                 f"{self._kind} is only defined for functions that return one number, but {name_of(self._inner)} "
-                f"returned {described(value)}"
+                f"returned {what}"
             )
-        positions, single = self._positions(circuit._recording.signature)
-        parts = circuit._leaf_gradients(run.backward(circuit._pulls(None, run)), run, leaves)
-        return circuit._gradients_of(positions, single, parts)
 
-    def _positions(self, signature: Signature) -> tuple[list[int], bool]:
-        return positions_of(self._argnums, signature.count, self._name)
-
-    def _wanted(self, signature: Signature) -> set[int]:
-        """Return the leaves whose gradients are asked for."""
-        return {k for i in self._positions(signature)[0] for k in signature.leaves_of_argument(i)}
-
-    def _other(
-        self,
-        entry: _Entry,
-        circuit: Circuit,
-        broken: int,
-        vector: np.ndarray[Any, Any],
-        leaves: list[Any],
-        tried: set[int],
-    ) -> Circuit:
-        """Return the circuit of the path that is taken instead; it is recorded if need be."""
+    def _other(self, entry: _Entry, plan: Plan, leaves: list[Any], tried: set[Plan]) -> Route:
+        """Return the route of the path that is taken instead; it is recorded if need be."""
         paths = entry.paths
-        outcomes = circuit._recording.outcomes
-        beginning = (*outcomes[:broken], not outcomes[broken])
+        beginning = plan.first_branches(leaves)
+        if beginning is None:  # of two threads, the other has found it
+            return self._route_of(entry, plan)
         number = paths.begins(beginning)
         if number is not None and paths.can_select:
-            found = paths.find(vector.tolist()[: circuit._recording.own_inputs])
+            found = paths.find(plan.inputs(leaves).tolist()[: plan.recording.own_inputs])
             number = None if found == UNKNOWN else found
-        if number is None or id(entry.circuit(number)) in tried:
+        if number is None or paths.plans[number] in tried:
             # a circuit rounds otherwise than Python now and then: the path begins as the circuit says
             if paths.full:
-                return Circuit(self._plan(entry, leaves, beginning))
+                return self._route_of(entry, self._plan(entry, leaves, beginning))
             number = self._record(entry, leaves, beginning)
-        entry.last = number
-        return entry.circuit(number)
+        return self._route(entry, number)
 
-    def _again(self, entry: _Entry, circuit: Circuit, leaves: list[Any]) -> Circuit:
+    def _again(self, entry: _Entry, old: Plan, leaves: list[Any]) -> Route:
         """Record anew, in the place of a circuit whose vmap has to know more of what is outside of it."""
         with self._lock:
             plan = self._plan(entry, leaves)
             self._reasons.append("a vmap took a path on which it uses more of what is outside of it")
-            number = entry.paths.replace(circuit._plan, plan)
-            entry.circuits[number] = Circuit(plan)
-            return entry.circuits[number]
+            number = entry.paths.replace(old, plan)
+            entry.routes.pop(number, None)
+            return self._route(entry, number)
 
 
 def _nobody(vector: Any) -> Any:
@@ -329,7 +305,7 @@ def _difference(signature: Signature, other: Signature) -> str:
     """Say in what the arguments differ."""
     if signature.count != other.count:
         return f"{signature.count} arguments instead of {other.count}"
-    if signature.key[0] != other.key[0]:
+    if signature.static != other.static or signature.fixed != other.fixed:
         return "another static argument"
     for k, (shape, before) in enumerate(zip(signature.shapes, other.shapes)):
         if shape != before:

@@ -6,7 +6,7 @@ import bisect
 import copy
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -155,6 +155,54 @@ class Plan:
                 self._lane_programs[key] = program, before
             return self._lane_programs[key]
 
+    def inputs(self, leaves: Sequence[Any]) -> np.ndarray[Any, Any]:
+        """Return the inputs as one vector, from the leaves of the arguments and what was captured."""
+        recording = self.recording
+        vector = np.empty(recording.draft.inputs)
+        for start, leaf in zip(recording.starts, leaves):
+            if type(leaf) is float:
+                vector[start] = leaf
+            elif start >= 0:
+                vector[start : start + leaf.size] = leaf.reshape(-1)
+        vector[recording.own_inputs :] = recording.captured_values()
+        return vector
+
+    def forward(
+        self, program: Program, leaves: Sequence[Any], pulls: np.ndarray[Any, Any] | None = None
+    ) -> tuple[PointRun, int]:
+        """Run forward, from the pulls that will come if they are known; also return the first broken guard, or -1."""
+        run = self.acquire(program)
+        vector = self.inputs(leaves)
+        for a, whole in enumerate(self.recording.arrays):
+            if whole.kind != "made":
+                run.arrays.set(a, whole.current(leaves, self.recording.dtype))
+            run.arrays.set_adjoint(a, None)
+        early = pulls is not None and program.inputs > len(vector)
+        try:
+            broken = run.forward(np.concatenate([vector, pulls]) if early else vector)
+        except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
+            broken = self.broken_guard(vector)
+            if broken < 0:
+                raise
+        if broken >= 0:
+            self.release(run)
+        return run, broken
+
+    def first_broken(self, leaves: Sequence[Any]) -> int:
+        """Return the first guard that does not hold at the leaves of some arguments, or -1."""
+        if not self.recording.outcomes:
+            return -1
+        run, broken = self.forward(self.point(False), leaves)
+        if broken < 0:
+            self.release(run)
+        return broken
+
+    def first_branches(self, leaves: Sequence[Any]) -> tuple[bool, ...] | None:
+        """Return how the guards begin at some leaves if not as recorded; None if they hold."""
+        broken = self.first_broken(leaves)
+        outcomes = self.recording.outcomes
+        return None if broken < 0 else (*outcomes[:broken], not outcomes[broken])
+
     def acquire(self, program: Program) -> PointRun:
         """Return a workspace that nobody uses; `release` takes it back."""
         try:
@@ -163,7 +211,11 @@ class Plan:
             return PointRun(program, self.single, len(self.recording.arrays))
 
     def release(self, run: PointRun) -> None:
-        """Take a workspace back."""
+        """Take a workspace back, without what it knows of the arguments."""
+        for a, whole in enumerate(self.recording.arrays):
+            if whole.kind != "made":
+                run.arrays.set(a, None)
+            run.arrays.set_adjoint(a, None)
         spare = self._spare.setdefault(run.program, [])
         if len(spare) < 16:
             spare.append(run)

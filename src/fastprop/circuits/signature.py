@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastprop.engine.run.form import Form
 from fastprop.gates import as_real
-from fastprop.handles.nesting import Nesting, described, flatten, is_handle, static_key
+from fastprop.handles.nesting import Nesting, described, is_handle, static_key
 
 __all__ = [
     "Signature",
@@ -72,27 +73,39 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
 
 
 class Signature:
-    """The form of a call's arguments: which are static, how the others are nested, and their leaves' shapes."""
+    """The form of a call's arguments: which are static, how the others are nested, and their leaves' shapes.
 
-    def __init__(self, args: Sequence[Any], static: Sequence[int] = (), owner: str = "the function"):
+    Those by keyword come last, and are inputs like the others; their `positions` are their names.
+    """
+
+    def __init__(
+        self,
+        args: Sequence[Any],
+        static: Sequence[int] = (),
+        owner: str = "the function",
+        kwargs: Mapping[str, Any] | None = None,
+        dtype: Any = None,
+    ):
+        self.call_form = Form(args, kwargs, static, dtype, owner, strided=True)
         self.owner = owner
         self.count = len(args)
-        self.static = {i: args[i] for i in static}
-        self.positions = [i for i in range(len(args)) if i not in self.static]
-        self.nestings: list[Nesting] = []
-        self.shapes: list[tuple[int, ...] | None] = []  # of every leaf; None: a number
-        self.places: list[tuple[int, int]] = []  # of every leaf: its argument, and its number there
-        for i in self.positions:
-            leaves, nesting = flatten(args[i])
-            self.nestings.append(nesting)
-            for j, leaf in enumerate(leaves):
-                self.shapes.append(shape_of(leaf))
-                self.places.append((i, j))
+        self.static: dict[int, Any] = self.call_form.static
+        self.positions: list[int | str] = self.call_form.positions
+        self.nestings: list[Nesting] = self.call_form.nestings
+        self.shapes: list[tuple[int, ...] | None] = [shape or None for shape in self.call_form.shapes]  # None: a number
+        self.places: list[tuple[int | str, int]] = []  # of every leaf: its argument, and its number there
+        self.fixed: dict[int, Any] = {}  # leaves that are no numbers, and are passed on as they are
+        for i, nesting in zip(self.positions, self.nestings):
+            self.places += [(i, j) for j in range(nesting.size)]
+        for k in range(len(self.places)):
+            kind, place = self.call_form.place(k)
+            if kind == "static":
+                self.fixed[k] = self.call_form.constants[place]
 
-    @property
-    def key(self) -> Any:
-        """What calls that can share a circuit have in common."""
-        return tuple((i, static_key(value)) for i, value in self.static.items()), self.form
+    def __reduce__(self) -> Any:
+        form = self.call_form
+        leaves = [(shape, None if shape is None else form.dtypes[k]) for k, shape in enumerate(self.shapes)]
+        return _restored, (leaves, self.nestings, self.positions, self.static, self.fixed, self.owner, form.dtype)
 
     @property
     def form(self) -> Any:
@@ -106,22 +119,33 @@ class Signature:
 
     def size(self, leaf: int) -> int:
         """Return how many numbers a leaf has."""
+        if leaf in self.fixed:
+            return 0
         shape = self.shapes[leaf]
         return 1 if shape is None else math.prod(shape)
 
-    def taken_apart(self, args: Sequence[Any]) -> list[Any]:
+    def taken_apart(self, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None) -> list[Any]:
         """Return the leaves of arguments that are nested like this, whatever they are."""
         found: list[Any] = []
         for i, nesting in zip(self.positions, self.nestings):
-            found += nesting.leaves_of(args[i], f"{self.owner}: argument {i}")
+            given = args[i] if isinstance(i, int) else (kwargs or {})[i]
+            found += nesting.leaves_of(given, f"{self.owner}: argument {i}")
         return found
 
-    def leaves(self, args: Sequence[Any], dtype: np.dtype[Any]) -> list[Any]:
+    def leaves(
+        self, args: Sequence[Any], dtype: np.dtype[Any], kwargs: Mapping[str, Any] | None = None
+    ) -> list[Any]:
         """Take arguments apart, which must have this form: TypeError or ValueError with the place if they have not."""
         self.check_static(args)
-        found = self.taken_apart(args)
+        found = self.taken_apart(args, kwargs)
         for k, leaf in enumerate(found):
             if type(leaf) is float and self.shapes[k] is None:
+                continue
+            if k in self.fixed:
+                if static_key(leaf) != static_key(self.fixed[k]):
+                    raise ValueError(
+                        f"{self.name(k)} is {leaf!r:.60}, but was {self.fixed[k]!r:.60} where it was recorded"
+                    )
                 continue
             found[k] = as_leaf(leaf, dtype, self.name(k))
             if shape_of(found[k]) != self.shapes[k]:
@@ -141,25 +165,25 @@ class Signature:
                     f"{self.owner}: static argument {i} is {args[i]!r:.60}, but was {value!r:.60} where it was recorded"
                 )
 
-    def emptied(self) -> Signature:
-        """Let go of the arguments of which containers keep a copy; returns self."""
-        for at, nesting in enumerate(self.nestings):
-            if nesting.kind is not None:
-                self.nestings[at] = flatten(nesting.unflatten([0.0] * nesting.size))[1]
-        return self
-
-    def build(self, leaves: Sequence[Any], construct: bool = False) -> list[Any]:
-        """Put one thing per leaf together as arguments."""
+    def build(self, leaves: Sequence[Any], construct: bool = False) -> tuple[list[Any], dict[str, Any]]:
+        """Put one thing per leaf together as arguments, and those by keyword."""
         args: list[Any] = [None] * self.count
+        kwargs: dict[str, Any] = {}
         for i, value in self.static.items():
             args[i] = value
+        if self.fixed:
+            leaves = [self.fixed.get(k, leaf) for k, leaf in enumerate(leaves)]
         start = 0
         for i, nesting in zip(self.positions, self.nestings):
-            args[i] = nesting.unflatten(leaves[start : start + nesting.size], construct)
+            built = nesting.unflatten(leaves[start : start + nesting.size], construct)
             start += nesting.size
-        return args
+            if isinstance(i, int):
+                args[i] = built
+            else:
+                kwargs[i] = built
+        return args, kwargs
 
-    def leaves_of_argument(self, position: int) -> range:
+    def leaves_of_argument(self, position: int | str) -> range:
         """Return the numbers of the leaves of an argument."""
         if position not in self.positions:
             raise ValueError(f"{self.owner}: argument {position} is static and has no gradient")
@@ -167,10 +191,31 @@ class Signature:
         start = sum(nesting.size for nesting in self.nestings[:at])
         return range(start, start + self.nestings[at].size)
 
-    def gradient_of(self, position: int, parts: Any) -> Any:
+    def gradient_of(self, position: int | str, parts: Any) -> Any:
         """Put gradients (a list or dict with one per leaf) together in the nesting of an argument."""
         nesting = self.nestings[self.positions.index(position)]
-        return nesting.unflatten([parts[k] for k in self.leaves_of_argument(position)])
+        return nesting.unflatten([None if k in self.fixed else parts[k] for k in self.leaves_of_argument(position)])
+
+
+def _restored(
+    leaves: Sequence[tuple[Any, Any]],
+    nestings: Sequence[Nesting],
+    positions: Sequence[int | str],
+    static: dict[int, Any],
+    fixed: dict[int, Any],
+    owner: str,
+    dtype: np.dtype[Any],
+) -> Signature:
+    """Return a signature that was pickled."""
+    found = [0.0 if shape is None else np.broadcast_to(np.zeros((), own), shape) for shape, own in leaves]
+    given: dict[int | str, Any] = dict(static)
+    start = 0
+    for position, nesting in zip(positions, nestings):
+        given[position] = nesting.unflatten([fixed.get(k, found[k]) for k in range(start, start + nesting.size)])
+        start += nesting.size
+    count = sum(isinstance(position, int) for position in given)
+    named = {name: given[name] for name in given if isinstance(name, str)}
+    return Signature([given[i] for i in range(count)], tuple(static), owner, named, dtype)
 
 
 def positions_of(argnums: Any, count: int, name: str) -> tuple[list[int], bool]:
@@ -268,7 +313,7 @@ def lane_signature(
     whole = Signature(args, static, name)
     axes = spread_axes(in_axes, whole)
     lanes = lane_count(whole, axes)
-    one = Signature(args, static, name).emptied()
+    one = Signature(args, static, name)
     for k, axis in enumerate(axes):
         shape = whole.shapes[k]
         if axis is not None and shape is not None:

@@ -79,6 +79,12 @@ class Whole:
         """What two of them that are the same array have in common; None: each is one of its own."""
         return self.leaf if self.kind == "leaf" else self.handle
 
+    def current(self, leaves: Sequence[Any], dtype: np.dtype[Any]) -> Any:
+        """Return the array as it is now, from the leaves of the arguments."""
+        if self.kind == "leaf":
+            return leaves[self.leaf]
+        return np.asarray(self.handle.value, dtype) if self.kind == "captured" else self.values
+
 
 class Recording:
     """What a call computed: a draft, and how its inputs and outputs belong to arguments and result.
@@ -170,7 +176,8 @@ class Recording:
                 variables = inputs_of(trace, list(leaves))
             else:
                 variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
-            result = self.function(*self.signature.build(variables, construct=True))
+            given, named = self.signature.build(variables, construct=True)
+            result = self.function(*given, **named)
             ends = self._number_outputs(trace, result)  # which may use more of what is outside
             slots = self._number_inputs(variables)
             slots += [unit._slot for unit in trace.stand_ins.values()]
@@ -191,7 +198,9 @@ class Recording:
         slots: list[int] = []
         self.starts = []
         for variable in variables:
-            if isinstance(variable, LazyBundle):
+            if variable is None:
+                self.starts.append(-1)
+            elif isinstance(variable, LazyBundle):
                 self.starts.append(-1 if variable._made is None else len(slots))
                 slots += [] if variable._made is None else [unit._slot for unit in variable._made.flat]
             elif isinstance(variable, Bundle):
@@ -238,6 +247,8 @@ class Recording:
 def _variable(trace: Trace, k: int, leaf: Any, lazily: bool) -> Any:
     if type(leaf) is float:
         return trace._input(leaf)
+    if not isinstance(leaf, np.ndarray):
+        return None  # no number: the signature knows it
     lazy = LazyBundle(trace, k, leaf)
     return lazy if lazily else Bundle(lazy.numbers)
 

@@ -18,12 +18,18 @@ def lane_by_lane(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes:
     """Call a function at one lane after the other, on handles or plain numbers, and put the results together."""
     one, axes, lanes = lane_signature(name, args, in_axes)
     leaves = one.taken_apart(args)
-    results = [f(*one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)]
+    results = [
+        _called(f, one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)
+    ]
     if not results:
-        return _of_no_lanes(f(*one.build(list(map(_zeros, one.shapes)))), reduce)
+        return _of_no_lanes(_called(f, one.build(list(map(_zeros, one.shapes)))), reduce)
     flat = [flatten(result) for result in results]
     parts = [_together([found[k] for found, _ in flat], reduce) for k in range(len(flat[0][0]))]
     return flat[0][1].unflatten(parts)
+
+
+def _called(f: Callable[..., Any], given: tuple[list[Any], dict[str, Any]]) -> Any:
+    return f(*given[0], **given[1])
 
 
 def _zeros(shape: tuple[int, ...] | None) -> Any:

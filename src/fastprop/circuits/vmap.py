@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fastprop.circuits.signature import checked_reduce
-from fastprop.circuits.compile import compile, is_eager
+from fastprop.circuits.compile import compile
+from fastprop.engine.run.call import is_eager
 from fastprop.circuits.mapping import record_map
 from fastprop.circuits.trace import current_trace, innermost_scope
 from fastprop.circuits.unrolling import lane_by_lane

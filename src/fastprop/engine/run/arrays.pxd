@@ -18,12 +18,16 @@ cdef class Arrays:
     cdef uint8_t* kept          # whether results are written to the array that is there
     cdef readonly list values   # the arrays themselves, which are kept alive
     cdef readonly list adjoints
+    cdef list spare_values      # what was made before, to be written again once nobody has it
+    cdef list spare_adjoints
 
     cdef int put(self, Py_ssize_t a, array) except -1
     cdef int put_adjoint(self, Py_ssize_t a, array) except -1
     cdef int clear_adjoint(self, Py_ssize_t a) except -1
     cdef int begin(self) except -1
     cdef int make(self, Py_ssize_t a, tuple shape, bint single) except -1
+    cdef int renew_adjoint(self, Py_ssize_t a) except -1
+    cdef object reused(self, list held, list spare, Py_ssize_t a)
     cdef int check(self, Py_ssize_t a) except -1
 
 

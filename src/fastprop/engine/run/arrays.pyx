@@ -8,19 +8,26 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
+
+from fastprop.engine.run.marshal cimport new_array
 
 cdef extern from *:
     """
-    /* Whether nobody but the list that holds it can see an array. */
+    /* Whether nobody but the list that holds it can see an array, nor the memory that it is a view of. */
     static int is_free(PyObject *array) {
-        return Py_REFCNT(array) == 1 && ((PyArrayObject_fields *)array)->weakreflist == NULL;
+        PyArrayObject_fields *fields = (PyArrayObject_fields *)array;
+        return Py_REFCNT(array) == 1 && fields->weakreflist == NULL && (fields->flags & NPY_ARRAY_WRITEABLE) &&
+               (fields->base == NULL || Py_REFCNT(fields->base) == 1);
     }
     """
     bint is_free(PyObject* array) noexcept
     PyObject* PyList_GET_ITEM(object items, Py_ssize_t i) noexcept
 
 cnp.import_array()
+
+cdef enum:
+    MOST_KEPT = 1 << 28     # bytes of an array that is kept to be written again
 
 
 cdef class Arrays:
@@ -39,6 +46,7 @@ cdef class Arrays:
         memset(self.kept, 0, <size_t>(count + 1))
         self.count = count
         self.values, self.adjoints = [None] * count, [None] * count
+        self.spare_values, self.spare_adjoints = [None] * count, [None] * count
 
     def __dealloc__(self):
         PyMem_Free(self.value)
@@ -70,14 +78,30 @@ cdef class Arrays:
         return 0
 
     cdef int make(self, Py_ssize_t a, tuple shape, bint single) except -1:
-        """Make array `a`, for results with the lanes first, of which each number's are side by side in memory.
-
-        One that was made before is taken again if nobody else has it any more.
-        """
-        cdef PyObject* before = PyList_GET_ITEM(self.values, a)
-        if self.kept[a] or (before != <PyObject*>None and is_free(before)):
+        """Make array `a`, for results with the lanes first, of which each number's are side by side in memory."""
+        if self.kept[a]:
             return 0
-        return self.put(a, np.empty(shape, np.float32 if single else np.float64, order="F"))
+        found = self.reused(self.values, self.spare_values, a)
+        if found is None or not is_made_so(found, shape, single):
+            found = fresh(shape, single)
+        return self.put(a, found)
+
+    cdef int renew_adjoint(self, Py_ssize_t a) except -1:
+        """Let the adjoint be an array that nobody else has."""
+        found = self.reused(self.adjoints, self.spare_adjoints, a)
+        if found is None or not is_like(found, self.values[a]):
+            found = np.empty_like(self.values[a])
+        return self.put_adjoint(a, found)
+
+    cdef object reused(self, list held, list spare, Py_ssize_t a):
+        """The last array or the one before it, if nobody else has it any more; else None."""
+        cdef PyObject* last = PyList_GET_ITEM(held, a)
+        cdef PyObject* before = PyList_GET_ITEM(spare, a)
+        if last != <PyObject*>None and is_free(last):
+            return held[a]
+        found = spare[a] if before != <PyObject*>None and is_free(before) else None
+        spare[a] = held[a] if last != <PyObject*>None and held[a].nbytes <= MOST_KEPT else None
+        return found
 
     cdef int begin(self) except -1:
         """Forget what has arrived."""
@@ -108,6 +132,38 @@ cdef class Arrays:
         if not 0 <= a < self.count:
             raise IndexError(f"there is no array {a} among {self.count}")
         return 0
+
+
+cdef bint is_like(array, other):
+    """Whether an array is still of the other's shape and dtype."""
+    return (
+        cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(other) and cnp.PyArray_NDIM(array) == cnp.PyArray_NDIM(other)
+        and memcmp(
+            cnp.PyArray_DIMS(array), cnp.PyArray_DIMS(other),
+            <size_t>cnp.PyArray_NDIM(array) * sizeof(Py_ssize_t)
+        ) == 0
+    )
+
+
+cdef bint is_made_so(array, tuple shape, bint single):
+    """Whether an array is still as `fresh` makes it."""
+    cdef int i
+    if cnp.PyArray_NDIM(array) != len(shape) or cnp.PyArray_TYPE(array) != (cnp.NPY_FLOAT if single else cnp.NPY_DOUBLE):
+        return False
+    for i in range(cnp.PyArray_NDIM(array)):
+        if cnp.PyArray_DIMS(array)[i] != <Py_ssize_t>shape[i]:
+            return False
+    return cnp.PyArray_IS_F_CONTIGUOUS(array)
+
+
+cdef object fresh(tuple shape, bint single):
+    """A new array in Fortran's order, whose memory is not touched."""
+    cdef Py_ssize_t[32] reversed_shape
+    cdef Py_ssize_t i, n = len(shape)
+    for i in range(n):
+        reversed_shape[i] = shape[n - 1 - i]
+    array = new_array(<int>n, reversed_shape, cnp.NPY_FLOAT if single else cnp.NPY_DOUBLE)
+    return array if n < 2 else array.T
 
 
 cdef int refer(ArrayRef* ref, array) except -1:

@@ -37,6 +37,7 @@ cdef class PointRun:
     cdef stepping run
     cdef bint busy
     cdef Py_ssize_t size        # of a number, in bytes
+    cdef readonly Py_ssize_t tail   # the first slot behind the program's, for what is read out between sweeps
     cdef readonly Arrays arrays
     cdef list regions           # one use of each
 

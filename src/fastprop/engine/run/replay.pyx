@@ -76,7 +76,7 @@ cdef class CalledAtPoint(PointRegion):
 cdef class PointRun:
     """One use of a program at one point; for one thread at a time."""
 
-    def __init__(self, Program program, bint single, Py_ssize_t arrays=0):
+    def __init__(self, Program program, bint single, Py_ssize_t arrays=0, Py_ssize_t tail=0):
         cdef Py_ssize_t i
         self.program = program
         self.single = single
@@ -84,11 +84,12 @@ cdef class PointRun:
         self.size = 4 if single else 8
         self.executor = executor()
         self.run = self.executor.words_single if single else self.executor.words
-        self.memory = Memory((program.slots + 16 + 64) * self.size + (program.scratch + 64) * 8)
+        self.tail = program.slots + 16
+        self.memory = Memory((self.tail + tail + 64) * self.size + (program.scratch + 64) * 8)
         self.space.base = self.memory.start
         self.space.row = NULL
         self.space.width = 1
-        self.space.scratch = self.memory.start + ((program.slots + 16) * self.size + 63) // 64 * 64
+        self.space.scratch = self.memory.start + ((self.tail + tail) * self.size + 63) // 64 * 64
         program.stream(&self.ahead, True)
         program.stream(&self.back, False)
         for i, value in enumerate(program.constants.tolist()):

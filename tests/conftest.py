@@ -8,7 +8,7 @@ from hypothesis import settings
 
 import fastprop
 from fastprop import reference
-from fastprop.engine.program.program import instruction_sets, use_instruction_set
+from fastprop.engine.program import instruction_sets, use_instruction_set
 
 settings.register_profile("fastprop", deadline=None, database=None)
 settings.load_profile("fastprop")

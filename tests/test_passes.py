@@ -13,10 +13,8 @@ import fastprop as fp
 from fastprop import gates
 from fastprop.circuits.batching import Columns, LaneCall
 from fastprop.circuits.pipeline import PASSES, Plan
-from fastprop.engine.kernels import kernels
-from fastprop.engine.passes.optimise import combine, drop, expand, fold, hoist, merge, needed_gates
-from fastprop.engine.passes.schedule import number, schedule
-from fastprop.engine.trace.draft import Draft
+from fastprop.engine import kernels
+from fastprop.engine.trace import Draft, combine, drop, expand, fold, hoist, merge, needed_gates, number, schedule
 from programs import LOGIC, Sketch, at_point, by_reference, in_lanes, optimised, ordered
 
 INPUTS = 4

@@ -12,9 +12,8 @@ import numpy as np
 from fastprop.circuits.bind import checked_output, per_argument, refuse_overlap
 from fastprop.circuits.pipeline import Plan
 from fastprop.circuits.signature import Signature, as_leaf, shape_of, spread_axes
-from fastprop.engine.run.lanes import LanesRun
-from fastprop.engine.run.opaque import has_vmap
-from fastprop.engine.run.replay import PointRun
+from fastprop.engine.opaque import has_vmap
+from fastprop.engine.run import LanesRun, PointRun
 from fastprop.handles.nesting import LEAF
 from fastprop.threads import run_on_threads
 

@@ -17,8 +17,7 @@ from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.signature import Signature, as_leaf, positions_of
 from fastprop.circuits.trace import Recording, current_trace, record
 from fastprop.derivatives.call import name_of
-from fastprop.engine.run.profile import profile
-from fastprop.engine.run.replay import PointRun
+from fastprop.engine.run import PointRun, profile
 from fastprop.handles.nesting import LEAF, described, flatten, is_handle, map_leaves, plain
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]

@@ -14,11 +14,10 @@ from fastprop.circuits.pipeline import PASSES, Plan
 from fastprop.circuits.signature import Signature, positions_of
 from fastprop.circuits.trace import LazyBundle, Recording, current_trace, record
 from fastprop.circuits.unrolling import lane_by_lane
-from fastprop.engine.run.opaque import Opaque, ResultOf
-from fastprop.engine.tape.unit import Unit
-from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.trace.traced import outside_gate
-from fastprop.engine.trace.tracing import Trace, belongs
+from fastprop.engine.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.opaque import Opaque, ResultOf
+from fastprop.engine.tape import Trace, Unit, belongs
+from fastprop.engine.trace import outside_gate
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
 __all__ = ["MapGate", "MapState", "record_map"]

@@ -1,0 +1,6 @@
+"""A program is run: at one point, bound to arrays, in lanes, and with a clock."""
+include "run/replay.pxi"
+include "run/bound.pxi"
+include "run/lanes.pxi"
+include "run/walk.pxi"
+include "run/profile.pxi"

@@ -1,0 +1,94 @@
+"""What a trace records beside gates on numbers: gates on Arrays, stand-ins, the caller's and the user's own gates."""
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t
+
+from fastprop.engine.kernels cimport POSITIVE
+from fastprop.engine.tape cimport INPUT, NONE, POOLED, Link, Nodes
+from fastprop.engine.executor.instructions cimport OUTSIDE
+from fastprop.engine.tape cimport make_room, operand_of
+from fastprop.engine.tape cimport Trace
+from fastprop.engine.tape cimport Unit, append, apply_kernel, are_single, captured, owned
+
+from fastprop import gates
+from fastprop.handles.operands import prepare
+from fastprop.engine import kernels
+from fastprop.engine.bundle import Bundle, apply_to_bundles, is_opaque, numbers_of, object_array, unwrapped
+from fastprop.engine.opaque import Opaque, ResultOf, differentiable
+from fastprop.engine.tape import current_tape, let_traces
+
+cdef set rows = set(gates.table.values())
+
+
+def apply_traced(gate, tuple operands, dict options):
+    """Record a gate under trace, on Arrays number by number; conditions may choose."""
+    operands = unwrapped(gate, operands)
+    if not options and gate in rows and gate.arity != gates.SEQUENCE and are_single(operands):
+        return apply_kernel(kernels.opcode_of[gate.name], list(operands))
+    prepared, flat = prepare(gate, operands, options)
+    if prepared in rows and are_single(flat):
+        return apply_kernel(kernels.opcode_of[prepared.name], list(flat))
+    if is_opaque(prepared, flat):
+        return apply_opaque(prepared, flat)
+    return apply_to_bundles(prepared, flat)
+
+
+def apply_opaque(gate, tuple operands):
+    """Record a gate of the user's own: one gate of the caller's for every number of its value."""
+    trace = current_tape()
+    opaque = Opaque(gate, list(map(numbers_of, operands)))
+    given = []
+    for unit in opaque.units:
+        given.append(unit._recorded)
+    results = opaque.forward(given)
+    units = []
+    for k, value in enumerate(results):
+        units.append(outside_gate(trace, opaque.units if k == 0 else units[:1], value))
+        trace.outsiders[units[k]._slot] = opaque if k == 0 else ResultOf(opaque, k)
+    opaque.units = []
+    return units[0] if opaque.shape == () else Bundle(object_array(units, opaque.shape))
+
+
+def inputs_of(Trace trace, list values):
+    """Return Units that stand for inputs, with their values where they are recorded."""
+    cdef PyObject* home = <PyObject*>trace
+    cdef list units = []
+    for value in values:
+        make_room(home, 0)
+        units.append(owned(append(home, INPUT, NONE, NONE, 0.0, 0.0, value)))
+    return units
+
+
+def slot_in(Trace trace, Unit unit):
+    """Return the slot of a Unit on a trace: of a leaf or an outer result, of what stands for it there."""
+    cdef Link* link = captured(<PyObject*>trace, &unit.link)
+    cdef PyObject* home = <PyObject*>trace
+    cdef int32_t operand
+    if link.tape == home:
+        return link.slot
+    if link.tape != NULL:
+        raise ValueError("a traced function returned a result that was computed outside of it; return its .value")
+    make_room(home, 0)
+    operand = operand_of(home, link)
+    alias = owned(append(home, POSITIVE, operand, NONE, 1.0, 0.0, link.value))
+    return (<Unit>alias).link.slot
+
+
+def outside_gate(Trace trace, list operands, double value):
+    """Record a gate that is the caller's own; returns its Unit."""
+    cdef PyObject* home = <PyObject*>trace
+    cdef Nodes* nodes
+    cdef Py_ssize_t i, n = len(operands)
+    cdef list slots = []
+    for operand in operands:
+        slots.append(slot_in(trace, operand))
+    make_room(home, n)
+    nodes = &trace.nodes
+    for i in range(n):
+        nodes.pool_operand[nodes.pool_length + i] = <int32_t>(<Py_ssize_t>slots[i])
+        nodes.pool_partial[nodes.pool_length + i] = 0.0
+    unit = owned(append(home, POOLED | OUTSIDE, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value))
+    nodes.pool_length += n
+    return unit
+
+
+let_traces(apply_traced, compare, held, differentiable)

@@ -1,4 +1,4 @@
-"""Builds the extension modules: every .pyx in src/fastprop/engine. All else is in pyproject.toml.
+"""Builds the extension modules: one per room of src/fastprop/engine and one per instruction set.
 
 FASTPROP_BUILD chooses the kind of build, which is compiled in as the string macro FASTPROP_BUILD_KIND:
 
@@ -16,7 +16,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FLAGS = {"release": ["-O3"], "check": ["-O1", "-g"], "coverage": ["-O1"], "quick": ["-O1"]}
+FLAGS = {"release": ["-O3", "-g0"], "check": ["-O1", "-g"], "coverage": ["-O1", "-g0"], "quick": ["-O1", "-g0"]}
 FLAGS["check"] += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 COMMON = "-fno-math-errno -fno-trapping-math -Wno-psabi -fno-sanitize=undefined"  # whose checks take too long here
 SETS = {
@@ -42,23 +42,21 @@ DIRECTIVES = {
 }
 
 
-def stamp() -> str:
-    """A file that changes with the kind, so that a build of another kind leaves no old object in place."""
-    (path := Path("build", "kind")).parent.mkdir(exist_ok=True)
-    if not path.exists() or path.read_text() != KIND:
-        path.write_text(KIND)
-    return str(path)
-
+(STAMP := Path("build", "kind")).parent.mkdir(exist_ok=True)  # changes, lest an object of another kind stays
+if not STAMP.exists() or STAMP.read_text() != KIND:
+    STAMP.write_text(KIND)
 
 ENGINE = Path("src", "fastprop", "engine")
-EXTENSIONS = [
+SHARED = "fastprop.engine.shared"  # what Cython needs in every module, compiled once
+EXTENSIONS = [Extension(SHARED, [str(ENGINE / "shared.c")], extra_compile_args=FLAGS[KIND])]
+EXTENSIONS += [
     Extension(
         ".".join(source.relative_to("src").with_suffix("").parts),
         [str(source)],
         include_dirs=[numpy.get_include(), str(ENGINE)],
         define_macros=MACROS,
         libraries=["m"],  # else old forms of exp and log are found
-        depends=[stamp(), *map(str, ENGINE.glob("*/*.h"))],
+        depends=[str(STAMP), *map(str, ENGINE.glob("*/*.h"))],
         extra_compile_args=[*FLAGS[KIND], "-ffp-contract=off", *SETS.get(source.stem, "").split()],
         extra_link_args=[flag for flag in FLAGS[KIND] if flag.startswith("-fsanitize")],
     )
@@ -71,6 +69,8 @@ setup(
         EXTENSIONS,
         build_dir=None if COVERAGE else f"build/cython-{KIND}",
         include_path=["src"],
+        nthreads=os.cpu_count(),
+        shared_utility_qualified_name=SHARED,
         compiler_directives=DIRECTIVES,
         annotate=os.environ.get("FASTPROP_ANNOTATE", "") not in ("", "0"),
     ),

@@ -16,8 +16,7 @@ import numpy as np
 from Cython.Build import cythonize
 from setuptools import Distribution, Extension
 
-from fastprop.engine.run.form import Form
-from fastprop.engine.run.marshal import Marshal, array, number
+from fastprop.engine.door import Form, Marshal, array, number
 from fastprop.handles.nesting import Nesting, flatten
 from measure import Times, interleave, pin
 

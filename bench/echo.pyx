@@ -4,9 +4,7 @@ cimport numpy as cnp
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdlib cimport free, malloc
 
-from fastprop.engine.run.form cimport Form, MATCHED, Reading
-from fastprop.engine.run.marshal cimport Marshal
-from fastprop.engine.run.objects cimport PyVectorcall_NARGS, call_by_vector
+from fastprop.engine.door cimport MATCHED, Form, Marshal, PyVectorcall_NARGS, Reading, call_by_vector
 
 cnp.import_array()
 

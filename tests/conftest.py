@@ -8,7 +8,7 @@ from hypothesis import settings
 
 import fastprop
 from fastprop import reference
-from fastprop.engine.program.program import instruction_sets, use_instruction_set
+from fastprop.engine.program import instruction_sets, use_instruction_set
 
 settings.register_profile("fastprop", deadline=None, database=None)
 settings.load_profile("fastprop")
@@ -51,7 +51,7 @@ def threads_as_before():
 @pytest.fixture
 def always_threads(monkeypatch):
     """Let threads run also where there is little to do."""
-    monkeypatch.setattr("fastprop.engine.run.batch.THREAD_WORTHY", 1)
+    monkeypatch.setattr("fastprop.engine.run.THREAD_WORTHY", 1)
 
 
 @pytest.fixture(params=instruction_sets())

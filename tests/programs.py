@@ -11,13 +11,10 @@ import numpy as np
 import fastprop
 from fastprop import gates, reference
 from fastprop.circuits.pipeline import PASSES
-from fastprop.engine.kernels import kernels
-from fastprop.engine.passes.optimise import combine, drop, expand, fold, merge
-from fastprop.engine.passes.schedule import number, schedule
-from fastprop.engine.program.assemble import assemble
-from fastprop.engine.run.lanes import LanesRun
-from fastprop.engine.run.replay import PointRun
-from fastprop.engine.trace.draft import NAMES, Draft
+from fastprop.engine import kernels
+from fastprop.engine.program import assemble
+from fastprop.engine.run import LanesRun, PointRun
+from fastprop.engine.trace import NAMES, Draft, combine, drop, expand, fold, merge, number, schedule
 
 OPCODES = {name: opcode for opcode, name in NAMES.items()}
 LOGIC = {

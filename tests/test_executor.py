@@ -12,9 +12,8 @@ from mpmath import mp, mpf
 
 from accuracy import EDGES, PRECISION, SEQUENCE_TRUTH, SUMMANDS, TRUTH, inf, nan, places, same
 from fastprop import gates
-from fastprop.engine.program.assemble import assemble
-from fastprop.engine.program.program import instruction_sets, use_instruction_set
-from fastprop.engine.run.replay import PointRun
+from fastprop.engine.program import assemble, instruction_sets, use_instruction_set
+from fastprop.engine.run import PointRun
 from programs import Sketch, at_point, by_reference, in_lanes, optimised, ordered, single_gate
 
 COUNT = int(os.environ.get("FASTPROP_ACCURACY_POINTS", "150"))  # per gate

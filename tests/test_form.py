@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastprop as fp
-from fastprop.engine.run.form import Form
+from fastprop.engine.door import Form
 from fastprop.handles.nesting import flatten
 
 

@@ -13,7 +13,7 @@ from mpmath import mp, mpf
 
 from accuracy import EDGES, PRECISION, SEQUENCE_TRUTH, SUMMANDS, TRUTH, inf, nan, places, points, same, ulps
 from fastprop import gates
-from fastprop.engine.kernels import kernels
+from fastprop.engine import kernels
 from fastprop.gates import values
 
 COUNT = int(os.environ.get("FASTPROP_ACCURACY_POINTS", "250"))  # per gate: 20000 for a thorough sweep

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fastprop as fp
-from fastprop.engine.program.program import instruction_sets, use_instruction_set
-from fastprop.engine.run import lanes as lanes_module
+from fastprop.engine.program import instruction_sets, use_instruction_set
+from fastprop.engine.run import LanesRun
 from programs import LANES_W as W
 from programs import Sketch, by_reference, in_lanes, optimised
 from programs import lanes_data as data
@@ -333,7 +333,7 @@ def test_columns_are_checked_when_they_are_set():
     plan = circuit._plan
     program = plan.lanes(True, np.zeros(3, np.uint8), np.ones(3, np.uint8))
     program = program[0] if isinstance(program, tuple) else program
-    run = lanes_module.LanesRun(program, False, 10)
+    run = LanesRun(program, False, 10)
     for wrong in (np.zeros(10, np.float32), np.zeros((10, 1)), np.zeros(10, ">f8"), np.zeros(10, int)):
         for setter in (run.set_input, run.set_gradient, run.set_value):
             with pytest.raises(ValueError, match="a column is"):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastprop.engine.run.marshal import Marshal, array, block, constant, number
+from fastprop.engine.door import Marshal, array, block, constant, number
 from fastprop.handles.nesting import LEAF, flatten
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastprop as fp
-from fastprop.engine.run.form import Form, Forms, Reading
+from fastprop.engine.door import Form, Forms, Reading
 
 MATCHED = 1
 

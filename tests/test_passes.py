@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 import fastprop as fp
 from fastprop import gates
 from fastprop.circuits.pipeline import PASSES, Plan
-from fastprop.engine.kernels import kernels
-from fastprop.engine.passes.optimise import combine, drop, expand, fold, hoist, merge, needed_gates
-from fastprop.engine.passes.schedule import number, schedule
-from fastprop.engine.run.batch import Batch
-from fastprop.engine.trace.draft import Draft
+from fastprop.engine import kernels
+from fastprop.engine.run import Batch
+from fastprop.engine.trace import Draft, combine, drop, expand, fold, hoist, merge, needed_gates, number, schedule
 from programs import LOGIC, Sketch, at_point, by_reference, in_lanes, optimised, ordered
 
 INPUTS = 4

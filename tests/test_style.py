@@ -18,19 +18,26 @@ FOLDERS = ("src", "tests", "bench", "docs", ".ci")
 
 # From the ground up: a room, or a module in it, imports from the floors below its own and from its own, never upwards.
 FLOORS = (
-    ("errors", "datasets"),
+    ("errors", "datasets", "threads"),
     ("gates",),
     ("handles.nesting", "handles.operands"),
     ("handles.face",),
-    ("reference", "engine"),
-    ("config", "threads"),
+    ("reference", "engine.kernels", "engine.executor", "engine.door"),
+    ("engine.tape",),
+    ("engine.bundle",),
+    ("engine.trace", "engine.passes"),
+    ("engine.program",),
+    ("engine.run",),
+    ("engine.opaque",),
+    ("engine",),  # its __init__.py
+    ("config",),
     ("derivatives.recorded",),
     ("derivatives.call",),
     ("derivatives.transforms", "derivatives.checking"),
     ("circuits.signature",),
     ("circuits.trace",),
     ("circuits.pipeline",),
-    ("circuits.bind",),
+    ("circuits.bind", "circuits.route"),
     ("circuits.batching",),
     ("circuits.branches", "circuits.unrolling"),
     ("circuits.mapping",),
@@ -64,7 +71,7 @@ def lines(path: Path) -> list[str]:
 
 
 FILES = written_files()
-MODULES = sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.pyx"), *PACKAGE.rglob("*.pxd"), *PACKAGE.rglob("*.pyi")])
+MODULES = sorted(path for path in PACKAGE.rglob("*.*") if path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".pxi"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative(FILES))
@@ -80,6 +87,11 @@ def test_no_left_overs(path):
     )
     found = [f"{number}: {line}" for number, line in enumerate(lines(path), 1) if left_over.search(line)]
     assert found == []
+
+
+def test_no_left_over_files():
+    beside = re.compile(r"~$|\.(?:orig|rej|bak|swp|tmp)$")
+    assert [str(path) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if beside.search(path.name)] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative(FILES))
@@ -99,10 +111,8 @@ def test_no_trailing_space_and_one_newline_at_the_end(path):
 
 
 def floor_of(name: str) -> str:
-    """The name in FLOORS of a module of the package, or of what is imported from it: of its room, or its own."""
-    parts = name.split(".")[1:]
-    if parts[1:2] == ["__init__"]:
-        parts = parts[:1]
+    """The name that a module of the package, or what is imported from it, has in FLOORS: its room's, or its own."""
+    parts = [part for part in name.split(".")[1:] if part != "__init__"] or ["__init__"]
     return ".".join(parts[:2]) if any(other.startswith(f"{parts[0]}.") for other in FLOOR) else parts[0]
 
 
@@ -144,7 +154,7 @@ def test_imports_run_downwards(path):
     assert here in FLOOR, f"{here} has no floor yet: say in FLOORS where it stands"
     python = path.suffix in (".py", ".pyi")
     for name in sorted(imported_from_python(path) if python else imported_from_cython(path)):
-        there = floor_of(name if name.count(".") and floor_of(name) in FLOOR else "fastprop.__init__")
+        there = next((x for x in (floor_of(name), f"{name}.".split(".")[1]) if x in FLOOR), "__init__")
         assert there == here or FLOOR[there] < FLOOR[here], (
             f"{path.name} imports {name}, which stands on no lower floor"
         )
@@ -157,11 +167,19 @@ def test_engine_knows_nothing_of_files_plots_or_networks():
 
 
 @pytest.mark.parametrize("path", [path for path in MODULES if path.suffix == ".pyx"], ids=lambda path: path.name)
-def test_compiled_module_with_python_names_has_a_stub(path):
-    names = [
-        line for line in lines(path) if re.match(r"(?:def|cpdef|class|cdef class)\s|[A-Z_]\w* = |[a-z]\w* = ", line)
-    ]
+def test_compiled_room_with_python_names_has_a_stub(path):
+    python = re.compile(r"(?:def|cpdef|class|cdef class)\s|[A-Z_]\w* = |[a-z]\w* = ")
+    parts = [path, *path.with_suffix("").glob("*.pxi")]
+    names = [line for part in parts for line in lines(part) if python.match(line)]
     assert path.with_suffix(".pyi").exists() or names == []
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.suffix == ".pxi"], ids=lambda path: path.name)
+def test_every_part_is_included_once(path):
+    wanted = f'include "{path.relative_to(PACKAGE / "engine")}"'
+    beside = f'include "{path.name}"'  # the executor's stubs lie beside their one part
+    rooms = [room for room in MODULES if room.suffix == ".pyx" and wanted in lines(room)]
+    assert len(rooms) == 1 or any(beside in lines(room) for room in path.parent.glob("*.pyx"))
 
 
 def test_import_brings_in_neither_scipy_nor_tqdm_nor_matplotlib():

@@ -2,8 +2,8 @@
 
 import os
 
-from fastprop.engine.program.program import current_instruction_set, use_instruction_set
-from fastprop.engine.tape.functions import build_kind
+from fastprop.engine.program import current_instruction_set, use_instruction_set
+from fastprop.engine.tape import build_kind
 
 __all__ = ["__version__", "show_config"]
 

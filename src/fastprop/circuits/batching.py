@@ -11,8 +11,7 @@ import numpy as np
 from fastprop.circuits.bind import checked_output, per_argument, refuse_overlap
 from fastprop.circuits.pipeline import Plan
 from fastprop.circuits.signature import Signature, as_leaf, checked_reduce, lane_signature, scale_of
-from fastprop.engine.run.arrays import Arrays
-from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
+from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, Wires
 from fastprop.handles.nesting import LEAF
 
 __all__ = ["BoundLanes", "batch_values"]

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.engine.run.bound import BoundCall
-from fastprop.engine.run.replay import PointRun
+from fastprop.engine.run import BoundCall, PointRun
 from fastprop.errors import DivergenceError
 
 __all__ = ["BoundPoint", "checked_array", "checked_output", "refuse_overlap"]

@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.pipeline import Plan
-from fastprop.engine.passes.optimise import drop, expand, fold, merge
-from fastprop.engine.program.assemble import assemble
-from fastprop.engine.run.lanes import LanesRun
-from fastprop.engine.run.walk import walk
-from fastprop.engine.trace.draft import Draft
+from fastprop.engine.program import assemble
+from fastprop.engine.run import LanesRun, walk
+from fastprop.engine.trace import Draft, drop, expand, fold, merge
 
 __all__ = ["MOST_PATHS", "Paths", "UNKNOWN"]
 

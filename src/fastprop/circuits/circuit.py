@@ -17,9 +17,7 @@ from fastprop.circuits.route import gradient_route, value_route
 from fastprop.circuits.signature import Signature, as_leaf, positions_of
 from fastprop.circuits.trace import Recording, current_trace, record
 from fastprop.derivatives.call import name_of
-from fastprop.engine.run.call import Route
-from fastprop.engine.run.profile import profile
-from fastprop.engine.run.replay import PointRun
+from fastprop.engine.run import PointRun, Route, profile
 from fastprop.handles.nesting import LEAF, described, flatten, is_handle, map_leaves, plain
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]
@@ -209,9 +207,7 @@ class Circuit:
         """Return the leaves of the arguments, which must have the circuit's form."""
         return self._recording.signature.leaves(args, self._recording.dtype, kwargs)
 
-    def _run_at(
-        self, leaves: Sequence[Any], gradient: bool, pulls: np.ndarray[Any, Any] | None = None
-    ) -> PointRun:
+    def _run_at(self, leaves: Sequence[Any], gradient: bool, pulls: np.ndarray[Any, Any] | None = None) -> PointRun:
         program = self._plan.point(gradient, None, pulls is not None)
         run, broken = self._plan.forward(program, leaves, pulls)
         if broken >= 0:

@@ -15,8 +15,8 @@ from fastprop.circuits.route import gradient_route, value_route
 from fastprop.circuits.signature import Signature, positions_of
 from fastprop.circuits.trace import current_trace, record
 from fastprop.derivatives.call import is_active, name_of
-from fastprop.engine.run.call import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
-from fastprop.engine.run.form import Form
+from fastprop.engine.door import Form
+from fastprop.engine.run import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
 from fastprop.handles.nesting import LEAF, described
 
 __all__ = ["Compiled", "compile", "eager"]

@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.engine.run.arrays import Arrays
-from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.run.pack import PackRegion
-from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
-from fastprop.engine.trace.traced import region_gate
-from fastprop.engine.trace.tracing import Trace, belongs
-from fastprop.engine.tape.unit import Unit
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 from fastprop.circuits.branches import UNKNOWN, Paths
 from fastprop.circuits.pipeline import PASSES, Plan
-from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
+from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
 from fastprop.circuits.unrolling import lane_by_lane
+from fastprop.engine.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, PackRegion, Wires
+from fastprop.engine.tape import Trace, Unit, belongs
+from fastprop.engine.trace import region_gate
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
 __all__ = ["RecordedMap", "Retrace", "record_map"]
 

@@ -12,13 +12,9 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.trace import Recording
-from fastprop.engine.passes.fuse import fuse
-from fastprop.engine.passes.optimise import combine, drop, expand, fold, hoist, merge
-from fastprop.engine.passes.schedule import number, schedule
-from fastprop.engine.program.assemble import assemble
-from fastprop.engine.program.program import Program
-from fastprop.engine.run.replay import PointRun
-from fastprop.engine.trace.draft import Draft
+from fastprop.engine.program import Program, assemble
+from fastprop.engine.run import PointRun
+from fastprop.engine.trace import Draft, combine, drop, expand, fold, fuse, hoist, merge, number, schedule
 from fastprop.errors import DivergenceError
 
 __all__ = ["PASSES", "Plan", "checked_passes"]
@@ -116,9 +112,7 @@ class Plan:
         def make() -> Program:
             draft = self._in_order(early)
             more = np.zeros(draft.inputs - len(wanted), np.uint8)
-            return assemble(
-                draft, wanted=np.concatenate([wanted, more]), arrays=arrays, recycling=self._recycles
-            )
+            return assemble(draft, wanted=np.concatenate([wanted, more]), arrays=arrays, recycling=self._recycles)
 
         return self._program((wanted.tobytes(), tuple(arrays), early and bool(recording.arrays)), make)
 

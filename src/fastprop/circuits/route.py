@@ -10,10 +10,10 @@ import numpy as np
 from fastprop.circuits.pipeline import Plan
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import Recording
-from fastprop.engine.program.program import Program
-from fastprop.engine.run import marshal
-from fastprop.engine.run.call import Route
-from fastprop.engine.run.marshal import Marshal
+from fastprop.engine import door
+from fastprop.engine.door import Marshal
+from fastprop.engine.program import Program
+from fastprop.engine.run import Route
 from fastprop.handles.nesting import LEAF, Nesting
 
 __all__ = ["gradient_route", "value_route"]
@@ -79,12 +79,12 @@ class _Result:
         leaves = []
         for i, (start, shape) in enumerate(recording.outputs):
             if i in recording.made:
-                leaves.append(marshal.block(len(self.blocks)))
+                leaves.append(door.block(len(self.blocks)))
                 self.blocks.append((recording.made[i], False))
             elif shape is None:
-                leaves.append(marshal.number(self._tail + start))
+                leaves.append(door.number(self._tail + start))
             else:
-                leaves.append(marshal.array(self._tail + start, shape, recording.dtype))
+                leaves.append(door.array(self._tail + start, shape, recording.dtype))
         return recording.nesting, leaves
 
     def gradient(self, position: int | str) -> Parts:
@@ -95,15 +95,15 @@ class _Result:
     def _gradient_of(self, leaf: int) -> Any:
         signature, recording = self.signature, self.recording
         if leaf in signature.fixed:
-            return marshal.constant(None)
+            return door.constant(None)
         start, shape = recording.starts[leaf], signature.shapes[leaf]
         slot = self.program.adjoints + start
         if shape is None:
-            return marshal.number(slot)
+            return door.number(slot)
         own = signature.call_form.dtypes[leaf]
         dtype = own if own in (np.float32, np.float64) else recording.dtype
         if leaf not in self._wholes:
-            return marshal.array(slot if start >= 0 else self._zeros(signature.size(leaf)), shape, dtype)
+            return door.array(slot if start >= 0 else self._zeros(signature.size(leaf)), shape, dtype)
         a = self._wholes[leaf]
         self.wanted.append(a)
         if start >= 0:
@@ -111,7 +111,7 @@ class _Result:
         if dtype != recording.dtype:
             self.rounded.append((len(self.blocks), dtype))
         self.blocks.append((a, True))
-        return marshal.block(len(self.blocks) - 1)
+        return door.block(len(self.blocks) - 1)
 
     def _zeros(self, size: int) -> int:
         """Return the first of so many slots that hold zeros, behind the outputs."""

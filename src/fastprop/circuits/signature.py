@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.engine.run.form import Form
+from fastprop.engine.door import Form
 from fastprop.gates import as_real
 from fastprop.handles.nesting import Nesting, described, is_handle, static_key
 
@@ -132,9 +132,7 @@ class Signature:
             found += nesting.leaves_of(given, f"{self.owner}: argument {i}")
         return found
 
-    def leaves(
-        self, args: Sequence[Any], dtype: np.dtype[Any], kwargs: Mapping[str, Any] | None = None
-    ) -> list[Any]:
+    def leaves(self, args: Sequence[Any], dtype: np.dtype[Any], kwargs: Mapping[str, Any] | None = None) -> list[Any]:
         """Take arguments apart, which must have this form: TypeError or ValueError with the place if they have not."""
         self.check_static(args)
         found = self.taken_apart(args, kwargs)

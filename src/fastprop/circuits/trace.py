@@ -12,11 +12,9 @@ from fastprop import engine
 from fastprop.circuits.signature import Signature
 from fastprop.derivatives import call
 from fastprop.derivatives.call import active_scope, name_of
-from fastprop.engine.tape.unit import Unit
-from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.trace.draft import Draft, draft_of
-from fastprop.engine.trace.traced import inputs_of, slot_in
-from fastprop.engine.trace.tracing import Trace, belongs, line_of
+from fastprop.engine.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.tape import Trace, Unit, belongs, line_of
+from fastprop.engine.trace import Draft, draft_of, inputs_of, slot_in
 from fastprop.gates import is_condition
 from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
 
@@ -63,7 +61,7 @@ class LazyBundle(Bundle):
 
 @dataclass(frozen=True)
 class Whole:
-    """An array that a recording uses as a whole: a leaf of its arguments, a captured Array, a constant, what a map makes.
+    """An array that a recording uses as a whole: a leaf of its arguments, a captured Array, a constant, what maps make.
 
     Of those whose `kind` is "made", `shape` has the lanes first.
     """

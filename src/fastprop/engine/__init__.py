@@ -1,10 +1,10 @@
 """The compiled engine: Unit, Array and Tape, and the gates as functions."""
 
-from fastprop.engine.tape import functions
-from fastprop.engine.tape.array import Array
-from fastprop.engine.tape.functions import *  # noqa: F403 (one name per row of the gate table)
-from fastprop.engine.tape.tape import Tape, current_tape
-from fastprop.engine.tape.unit import Unit
+from fastprop.engine import (
+    opaque,  # noqa: F401 (it tells the tape how traced functions record)
+    tape,
+)
+from fastprop.engine.tape import *  # noqa: F403 (one name per row of the gate table)
 
-__all__ = ["Array", "Tape", "Unit", "current_tape"]
-__all__ += functions.__all__
+__all__: list[str] = []
+__all__ += tape.__all__

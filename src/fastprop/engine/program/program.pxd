@@ -1,7 +1,7 @@
 """Program: the instructions of a draft, for one point or for lanes."""
 from libc.stdint cimport int32_t, uint8_t
 
-from fastprop.engine.program.instructions cimport Executor, Instruction, Operand, Space, Stream
+from fastprop.engine.executor.instructions cimport Executor, Instruction, Operand, Space, Stream
 
 
 ctypedef Py_ssize_t (*sweeping)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil

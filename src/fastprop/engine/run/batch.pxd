@@ -1,9 +1,6 @@
 """Batch: a program at many lanes, and before it what is the same in all of them."""
 from libc.stdint cimport int64_t, uint8_t
 
-from fastprop.engine.run.lanes cimport LanesRun
-from fastprop.engine.run.replay cimport Memory, PointRun
-
 
 cdef class Batch:
     cdef readonly LanesRun run

@@ -1,9 +1,7 @@
 """Door and Route: the way of a call through the engine."""
 from libc.stdint cimport int32_t
 
-from fastprop.engine.run.form cimport Form, Forms, Reading
-from fastprop.engine.run.marshal cimport Marshal
-from fastprop.engine.run.replay cimport PointRun
+from fastprop.engine.door cimport Form, Forms, Marshal, Reading
 
 
 cdef class Route:

@@ -1,9 +1,8 @@
 """LanesRun: a program at many points."""
 from libc.stdint cimport int64_t, uint8_t
 
-from fastprop.engine.program.instructions cimport Coming, Executor, Space, Stream
-from fastprop.engine.program.program cimport Program, Wiring
-from fastprop.engine.run.replay cimport Memory
+from fastprop.engine.executor.instructions cimport Coming, Executor, Space, Stream
+from fastprop.engine.program cimport Program, Wiring
 
 
 cdef struct Column:         # a number per lane, in a caller's array; NULL: not wanted
@@ -86,13 +85,20 @@ cdef class LanesRun:
     cdef bint is_whole(self, const Column* column, Py_ssize_t count) noexcept nogil
     cdef void put_outputs(self, Bench bench, Py_ssize_t strand, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef Py_ssize_t begin_of(self, Py_ssize_t block) noexcept nogil
-    cdef int block(self, Bench bench, Py_ssize_t strand, Py_ssize_t begin, Py_ssize_t end, bint backward) except -1 nogil
-    cdef int sweep(self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count) except -1 nogil
+    cdef int block(
+        self, Bench bench, Py_ssize_t strand, Py_ssize_t begin, Py_ssize_t end, bint backward
+    ) except -1 nogil
+    cdef int sweep(
+        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count
+    ) except -1 nogil
     cdef int list_streams(self, Bench bench) noexcept nogil
     cdef Py_ssize_t streamed_bytes(self) noexcept nogil
     cdef bint bypasses(self, const Column* column, Py_ssize_t i) noexcept nogil
     cdef void foresee(self, Bench bench, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
-    cdef void expect(self, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t chances) noexcept nogil
+    cdef void expect(
+        self, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end,
+        Py_ssize_t chances
+    ) noexcept nogil
     cdef Py_ssize_t at_once(self, Py_ssize_t rows, Py_ssize_t chances) noexcept nogil
     cdef double number(self, const char* at) noexcept nogil
     cdef bint is_input(self, Py_ssize_t slot) noexcept nogil

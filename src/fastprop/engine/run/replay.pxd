@@ -1,9 +1,8 @@
 """PointRun: a program at one point."""
 from libc.stdint cimport int32_t
 
-from fastprop.engine.run.arrays cimport Arrays
-from fastprop.engine.program.instructions cimport Executor, Space, Stream
-from fastprop.engine.program.program cimport Program, Wiring
+from fastprop.engine.executor.instructions cimport Executor, Space, Stream
+from fastprop.engine.program cimport Program, Wiring
 
 
 cdef class Memory:

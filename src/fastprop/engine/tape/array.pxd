@@ -2,9 +2,6 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 
-from fastprop.engine.tape.nodes cimport Link, Nodes
-from fastprop.engine.tape.tape cimport Tape
-
 
 cdef class Block:
     cdef Link link

@@ -54,7 +54,7 @@ cdef struct Leaf:
     int32_t touched         # the next leaf that this sweep has reached, LAST, or UNTOUCHED
     int32_t moved           # scratch of a compaction
 
-cdef struct Block:
+cdef struct BlockResult:
     PyObject* record        # owned: the Record that knows what to do
     double* buffer          # an Array result's adjoint, during a sweep only
     Py_ssize_t size         # of an Array result; NUMBER for a Unit
@@ -91,7 +91,7 @@ cdef struct Nodes:
     int32_t touched_leaf
     Py_ssize_t block_length
     Py_ssize_t block_capacity
-    Block* block
+    BlockResult* block
     int32_t touched_block
     int32_t free_block
 

@@ -2,7 +2,6 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 
-from fastprop.engine.tape.nodes cimport NO_TAPE, PINNED, Link, Nodes
 
 cdef extern from "Python.h":
     void incref "Py_INCREF"(PyObject* item) noexcept
@@ -32,10 +31,6 @@ cdef class Tape:
     cdef void forget(self) noexcept
 
 
-ctypedef object (*summing)(object gradient, const double* buffer)
-ctypedef int (*taking)(object array, object gradient) except -1
-
-cdef void let_arrays(summing sum_them, taking take_it) noexcept
 cdef PyObject* current_home() except NULL
 cdef int make_room(PyObject* home, Py_ssize_t pool) except -1
 cdef int32_t register_leaf(PyObject* home, Link* link) except? -2147483647

@@ -2,8 +2,6 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 
-from fastprop.engine.tape.nodes cimport Link
-
 
 cdef class Unit:
     cdef Link link

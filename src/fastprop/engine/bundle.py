@@ -1,0 +1,363 @@
+"""Bundle: an Array under trace, a block of Units, on which gates are recorded number by number.
+
+Runs of equal gates are what the executor is fastest at, so a block needs no gate of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.engine.tape import apply_gate, refuse
+from fastprop.gates import Gate, Row, blocks
+from fastprop.handles.face import ArrayFace
+
+__all__ = ["Bundle", "LaneBlock", "apply_to_bundles", "is_opaque", "numbers_of", "object_array", "unwrapped"]
+
+
+class Bundle(ArrayFace):
+    """A block of Units with a shape; `numbers` is an object array of Units and floats."""
+
+    __slots__ = ("name", "numbers")
+    __hash__ = object.__hash__
+
+    __fastprop_block__ = True
+
+    def __init__(self, numbers: np.ndarray[Any, Any]):
+        self.numbers = numbers
+        self.name = None
+
+    @staticmethod
+    def made_of(numbers: list[Any], shape: tuple[int, ...]) -> Bundle:
+        """Return a block of these Units and floats, or blocks of them (a derivative per number)."""
+        if not numbers or not isinstance(numbers[0], Bundle):
+            return Bundle(object_array(numbers, shape))
+        inner = [number for block in numbers for number in block.numbers.flat]
+        return Bundle(object_array(inner, (*shape, *numbers[0].shape)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of every axis."""
+        shape: tuple[int, ...] = self.numbers.shape
+        return shape
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return self.numbers.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float64: a circuit's dtype is chosen when it is traced, and nowhere else."""
+        return np.dtype(np.float64)
+
+    @property
+    def value(self) -> Any:
+        """Refuse: it would bake a constant in."""
+        refuse("the value of a traced Array")
+
+    @property
+    def grad(self) -> Any:
+        """Refuse: a traced value has none."""
+        raise TypeError("a traced Array has no gradient; differentiate the circuit, or the function in it (fp.grad)")
+
+    def __float__(self) -> NoReturn:
+        refuse("the value of a traced Array, by float(),")
+
+    def __int__(self) -> NoReturn:
+        refuse("the value of a traced Array, by int(),")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        refuse("the value of a traced Array, by NumPy,")
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("the truth value of a traced Array says nothing; compare it, and use any() or all() of that")
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("a traced Array belongs to the trace that made it and can be neither copied nor pickled")
+
+    @property
+    def _tape(self) -> Any:
+        for number in self.numbers.flat:
+            if not isinstance(number, float):
+                return number._tape
+        return None
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a number of the block, or a part of it; conditions that choose numbers are decided, as by an if."""
+        return _wrapped(self.numbers[_decided(index)])
+
+    def __repr__(self) -> str:
+        return f"<traced Array of shape {self.shape}>"
+
+    # fmt: off
+    def __eq__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x == y)
+    def __ne__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x != y)
+    def __lt__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x < y)
+    def __le__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x <= y)
+    def __gt__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x > y)
+    def __ge__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x >= y)
+    # fmt: on
+
+    @staticmethod
+    def __fastprop_gate__(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+
+        return apply_gate(gate, operands, options)
+
+
+class ConditionBlock(Bundle):
+    """What comparing a traced Array gives: a block of Conditions (and of bools, where plain numbers were compared)."""
+
+    __slots__ = ()
+    __fastprop_condition__ = True
+    __hash__ = object.__hash__
+
+    # fmt: off
+    def __and__(self, other: Any) -> Any: return _elementwise(lambda x, y: x & y, (self, other))
+    def __or__(self, other: Any) -> Any: return _elementwise(lambda x, y: x | y, (self, other))
+    def __xor__(self, other: Any) -> Any: return _elementwise(lambda x, y: x ^ y, (self, other))
+    def __invert__(self) -> Any: return _elementwise(lambda x: not x if isinstance(x, bool) else ~x, (self,))
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+    # fmt: on
+
+    def any(self) -> Any:
+        """Return whether one of them is true, as a Condition."""
+        return functools.reduce(lambda x, y: x | y, self.numbers.flat, False)
+
+    def all(self) -> Any:
+        """Return whether all of them are true, as a Condition."""
+        return functools.reduce(lambda x, y: x & y, self.numbers.flat, True)
+
+    def as_numbers(self) -> Bundle:
+        """Return ones and zeros."""
+        numbers = [x.unit if gates.is_condition(x) else float(x) for x in self.numbers.flat]
+        return Bundle(object_array(numbers, self.shape))
+
+    def __repr__(self) -> str:
+        return f"<traced conditions of shape {self.shape}>"
+
+
+class LaneBlock(Bundle):
+    """An array that a vmap makes under trace: a number for every lane, or a block of them.
+
+    `number` is its own among the arrays of the recording. Sums and means over the lanes, gates on lanes and other vmaps
+    take it; single lanes can't be taken out.
+    """
+
+    __slots__ = ("map_unit", "mapped", "number", "whole")
+
+    __fastprop_block__ = False
+
+    def __init__(self, mapped: Callable[..., Any], map_unit: Any, number: int, shape: tuple[int, ...]):
+        self.mapped, self.map_unit, self.number, self.whole = mapped, map_unit, number, shape
+        self.name = None
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes there are, which are along the first axis."""
+        return self.whole[0]
+
+    @property
+    def numbers(self) -> Any:  # type: ignore[override]
+        """Refuse: the lanes are not on the tape."""
+        raise TypeError(
+            "the lanes of a vmap can't be taken apart under trace: use another vmap, sum or mean over axis 0, or gates"
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of every axis; the lanes are the first."""
+        return self.whole
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return math.prod(self.whole)
+
+    @property
+    def _tape(self) -> Any:
+        return self.map_unit._tape
+
+
+def _wrapped(numbers: Any) -> Any:
+    """Return a single number as it is, a block of them as a Bundle."""
+    if not isinstance(numbers, np.ndarray):
+        return numbers
+    if numbers.shape == ():
+        return numbers.item()
+    kind = ConditionBlock if any(isinstance(x, bool) or gates.is_condition(x) for x in numbers.flat) else Bundle
+    return kind(numbers)
+
+
+def _decided(index: Any) -> Any:
+    """Return an index with truth values in the place of conditions, which makes guards of them."""
+    if isinstance(index, tuple):
+        return tuple(map(_decided, index))
+    if isinstance(index, ConditionBlock):
+        return np.array([bool(x) for x in index.numbers.flat], bool).reshape(index.shape)
+    return bool(index) if gates.is_condition(index) else index
+
+
+def numbers_of(x: Any) -> Any:
+    """Return a block as an object array of Units and floats; a single number as it is."""
+    if isinstance(x, Bundle):
+        return x.numbers
+    if hasattr(type(x), "__fastprop_gate__"):
+        if x.shape == ():
+            return x
+        # an Array that was made outside: each of its numbers is read at every call
+        return object_array([x[place] for place in np.ndindex(x.shape)], x.shape)
+    if isinstance(x, np.ndarray) and x.dtype != object:
+        return x.astype(np.float64).astype(object)
+    return x
+
+
+def object_array(items: list[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Return items as an object array of a shape."""
+    made = np.empty(len(items), object)
+    for i, item in enumerate(items):  # NumPy would ask each of them for an array
+        made[i] = item
+    return made.reshape(shape)
+
+
+def _elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+    """Apply a function number by number, with NumPy's broadcasting."""
+    numbers = [numbers_of(x) for x in operands]
+    shape = np.broadcast_shapes(*map(np.shape, numbers))
+    if shape == ():
+        return function(*numbers)
+    flat = []
+    for x in numbers:
+        if np.shape(x) == ():
+            flat.append([x] * math.prod(shape))
+        else:
+            flat.append(list(np.broadcast_to(x, shape).flat))
+    return _wrapped(object_array(list(map(function, *flat)), shape))
+
+
+def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any]) -> Any:
+    plain = isinstance(y, np.ndarray) and y.dtype.kind in "iuf"
+    if not (plain or hasattr(type(y), "__fastprop_gate__") or gates.as_real(y) is not None):
+        return NotImplemented
+    return _elementwise(relation, (x, y))
+
+
+def unwrapped(gate: Any, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the operands with the condition of a `where` as the Units behind it."""
+    if gate is not gates.where:
+        return operands
+    condition = operands[0]
+    if isinstance(condition, np.ndarray) and condition.dtype == object:
+        condition = ConditionBlock(condition)
+    elif gates.is_condition(condition) and not isinstance(condition, ConditionBlock):
+        condition = condition.unit
+    return (condition, *operands[1:])
+
+
+_REDUCED = {
+    blocks.Sum: gates.sum,
+    blocks.Mean: gates.mean,
+    blocks.Prod: gates.prod,
+    blocks.Max: gates.max,
+    blocks.Min: gates.min,
+    blocks.LogSumExp: gates.logsumexp,
+}
+
+
+def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
+    """Record a gate of which an operand is a block, number by number."""
+    for operand in operands:
+        if isinstance(operand, LaneBlock):
+            return _apply_to_lanes(gate, operands, operand)
+    if gate is not gates.where:
+        operands = tuple(x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands)
+    if isinstance(gate, Row):
+        return _elementwise(gate, operands)
+    if type(gate) in _REDUCED:
+        return _reduce(_REDUCED[type(gate)], gate.axis, gate.keepdims, numbers_of(operands[0]))
+    if type(gate).__module__ == blocks.__name__:
+        return _structural(gate, tuple(map(numbers_of, operands)))
+    raise TypeError(f"{gate!r} can't be applied to traced Arrays")
+
+
+def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
+    """Whether a gate is the user's own, and applied to what is not lanes of a vmap."""
+    own = isinstance(gate, Gate) and type(gate).__module__ != blocks.__name__
+    return own and not any(isinstance(x, LaneBlock) for x in operands)
+
+
+def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:
+    """Record a gate on lanes as a vmap of it; of the reductions, those over the lanes."""
+    if isinstance(gate, Row) or is_opaque(gate, ()):
+        axes = [
+            0 if isinstance(x, LaneBlock) or (np.shape(x) and np.shape(x)[0] == block.lanes) else None for x in operands
+        ]
+        return block.mapped(gate, operands, tuple(axes), None)
+    if isinstance(gate, (blocks.Sum, blocks.Mean)) and gate.axis in (None, 0) and not gate.keepdims:
+        if gate.axis is None and len(block.shape) > 1:
+            over = block.mapped(type(gate)(None, False), (block,), 0, None)
+            return _apply_to_lanes(gate, (over,), over)
+        reduce = "sum" if isinstance(gate, blocks.Sum) else "mean"
+        return block.mapped(gates.positive, (block,), 0, reduce)
+    raise TypeError(
+        f"{gate.name} can't be applied across the lanes of a vmap under trace; sums and means over axis 0 can"
+    )
+
+
+def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
+    if isinstance(gate, blocks.AsType):
+        return _wrapped(numbers[0])
+    if isinstance(gate, blocks.MatMul):
+        return _product(*numbers)
+    if isinstance(gate, blocks.Scatter):
+        return _wrapped(_scattered(gate, numbers[0]))
+    if isinstance(gate, blocks.Stack):
+        parts = [x if isinstance(x, np.ndarray) else object_array([x], ()) for x in numbers]
+        stacked = object_array([item for part in parts for item in part.flat], (len(parts), *parts[0].shape))
+        return _wrapped(stacked.reshape((*gate.shape, *parts[0].shape)))
+    return _wrapped(gate.forward(*numbers))
+
+
+def _scattered(gate: Any, part: Any) -> np.ndarray[Any, Any]:
+    """Return zeros with a part added to at an index."""
+    block = object_array([0.0] * math.prod(gate.shape), gate.shape)
+    places = np.arange(block.size).reshape(gate.shape)[gate.index]
+    flat = block.reshape(-1)
+    for place, number in zip(np.ravel(places), np.ravel(np.asarray(part, object))):
+        flat[place] = number if isinstance(flat[place], float) and flat[place] == 0.0 else flat[place] + number
+    return block
+
+
+def _product(x: Any, y: Any) -> Any:
+    """Return the matrix product, every number of it a dot."""
+    if x.ndim > 2 or y.ndim > 2:
+        shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        x, y = np.broadcast_to(x, (*shape, *x.shape[-2:])), np.broadcast_to(y, (*shape, *y.shape[-2:]))
+        parts = [_product(x[place], y[place]).numbers for place in np.ndindex(shape)]
+        return _wrapped(np.array(parts, object).reshape((*shape, *parts[0].shape)))
+    if x.shape[-1] != y.shape[0]:
+        raise ValueError(f"matmul of the shapes {x.shape} and {y.shape}: {x.shape[-1]} and {y.shape[0]} differ")
+    rows = x.reshape(1, -1) if x.ndim == 1 else x
+    columns = y.reshape(-1, 1) if y.ndim == 1 else y
+    dots = [gates.dot(list(row), list(column)) for row in rows for column in columns.T]
+    return _wrapped(object_array(dots, (*x.shape[:-1], *y.shape[1:])))
+
+
+def _reduce(row: Row, axis: Any, keepdims: bool, numbers: np.ndarray[Any, Any]) -> Any:
+    """Apply an n-ary gate along axes."""
+    axes = tuple(range(numbers.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, numbers.ndim)
+    rest = [i for i in range(numbers.ndim) if i not in axes]
+    rows = numbers.transpose(*rest, *axes).reshape([numbers.shape[i] for i in rest] + [-1])
+    if not rest:
+        found: Any = row(list(rows))
+        return _wrapped(object_array([found], (1,) * numbers.ndim)) if keepdims else found
+    shape = rows.shape[:-1]
+    found = object_array([row(list(rows[place])) for place in np.ndindex(shape)], shape)
+    if keepdims:
+        found = found.reshape([1 if i in axes else n for i, n in enumerate(numbers.shape)])
+    return _wrapped(found)

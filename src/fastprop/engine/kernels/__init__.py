@@ -1,1 +1,0 @@
-"""The gates' kernels: value and partials side by side."""

@@ -1,0 +1,207 @@
+"""Gates of one's own in a circuit, which it can't look into: what they are given, and what they give."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastprop.engine.bundle import Bundle, numbers_of, object_array
+from fastprop.engine.program import Region, Wiring
+from fastprop.engine.run import CalledAtPoint, CalledInLanes, LaneRegion, PointRegion
+from fastprop.engine.tape import current_tape
+from fastprop.engine.trace import let_opaque, region_gate
+from fastprop.gates import Gate
+from fastprop.handles.operands import as_result, frozen, gate_pulls
+
+__all__ = ["Opaque", "apply_opaque", "differentiable"]
+
+Numbers = Sequence[Any]  # of the operands that are recorded: floats, in lanes also arrays of one per lane
+
+
+class Opaque(Region):
+    """The payload of a gate of the user's own, in circuits.
+
+    `templates` holds its operands as they were recorded, `places` which numbers of them are recorded Units, and which
+    of `units` those are: (operand, place in it).
+    """
+
+    def __init__(self, gate: Gate, operands: Sequence[Any]):
+        self.gate = gate
+        self.templates: list[np.ndarray[Any, Any]] = []
+        self.places: list[tuple[int, int]] = []
+        self.units: list[Any] = []  # while it is recorded
+        self.shape: tuple[int, ...] | None = None  # of the result, once it is known
+        for position, operand in enumerate(operands):
+            numbers = operand if isinstance(operand, np.ndarray) else object_array([operand], ())
+            self.templates.append(np.array([self._constant(x) for x in numbers.flat]).reshape(numbers.shape))
+            for place, x in enumerate(numbers.flat):
+                if not isinstance(x, float):
+                    self.places.append((position, place))
+                    self.units.append(x)
+        super().__init__(len(self.units))
+        self.ordered = True
+
+    def at_point(self, wiring: Wiring, run: Any) -> PointRegion:
+        """Return one use of it at one point."""
+        return CalledAtPoint(wiring)
+
+    def in_lanes(self, wiring: Wiring, run: Any, bench: Any) -> LaneRegion:
+        """Return one use of it in lanes."""
+        return CalledInLanes(wiring)
+
+    @staticmethod
+    def _constant(x: Any) -> float:
+        return x if isinstance(x, float) else math.nan
+
+    @property
+    def name(self) -> str:
+        """The gate's name."""
+        return self.gate.name
+
+    # at one point
+
+    def _values(self, numbers: Numbers) -> tuple[Any, ...]:
+        """Return the operands: floats, or read-only arrays."""
+        operands = [template.copy() for template in self.templates]
+        for (position, place), number in zip(self.places, numbers):
+            operands[position].reshape(-1)[place] = number
+        return tuple(float(x) if x.ndim == 0 else frozen(x) for x in operands)
+
+    def forward(self, numbers: Numbers) -> list[float]:
+        """Return the numbers of the value."""
+        value = as_result(self.gate.forward(*self._values(numbers)), self.gate)
+        if self.shape is None:
+            self.shape = np.shape(value)
+        if np.shape(value) != self.shape:
+            raise ValueError(
+                f"{self.name}.forward returned shape {np.shape(value)}, but was recorded with {self.shape} in this "
+                "circuit"
+            )
+        return [value] if isinstance(value, float) else np.ravel(value).tolist()
+
+    def backward(self, pulls: Sequence[float], numbers: Numbers) -> list[float]:
+        """Return what pulls on the numbers of the value bring to the numbers of the operands."""
+        if not any(pulls):
+            return [0.0] * len(self.places)
+        pull = pulls[0] if self.shape == () else frozen(np.array(pulls).reshape(self.shape or ()))
+        brought = gate_pulls(self.gate, pull, self._values(numbers))
+        return [0.0 if brought[i] is None else float(np.ravel(brought[i])[place]) for i, place in self.places]
+
+    # in lanes
+
+    def forward_lanes(self, numbers: Numbers, lanes: int) -> list[np.ndarray[Any, Any]]:
+        """Return the numbers of the values of all lanes, as columns."""
+        if not self.gate.vectorised:
+            rows = [self.forward(lane) for lane in _lanes_of(numbers, lanes)]
+            return list(np.array(rows, np.float64).reshape(lanes, -1).T)
+        value = np.asarray(self.gate.forward(*self._columns(numbers, lanes)), np.float64)
+        expected = (lanes, *(self.shape or ()))
+        if value.shape != expected:
+            raise ValueError(
+                f"{self.name}.forward, which is vectorised, returned shape {value.shape} for {lanes} lanes; expected "
+                f"{expected}"
+            )
+        return list(value.reshape(lanes, -1).T)
+
+    def backward_lanes(self, pulls: Numbers, numbers: Numbers, lanes: int) -> list[np.ndarray[Any, Any]]:
+        """Return what pulls on the values of all lanes bring to the numbers of the operands, as columns."""
+        if not self.gate.vectorised:
+            both = zip(_lanes_of(pulls, lanes), _lanes_of(numbers, lanes))
+            rows = [self.backward(pull, lane) for pull, lane in both]
+            return list(np.array(rows, np.float64).reshape(lanes, -1).T)
+        pull = np.stack([np.broadcast_to(x, (lanes,)) for x in pulls], -1)
+        pulled = np.any(pull != 0.0, 1)
+        values = self._columns(numbers, lanes)
+        brought = self.gate.backward(frozen(pull.reshape(lanes, *(self.shape or ()))), *values)
+        parts = self._checked_pulls(brought if isinstance(brought, tuple) else (brought,), values)
+        return [np.where(pulled, parts[i].reshape(lanes, -1)[:, place], 0.0) for i, place in self.places]
+
+    def _checked_pulls(self, brought: tuple[Any, ...], values: tuple[Any, ...]) -> dict[int, Any]:
+        """Return the pulls on the operands that are recorded, proved to be of their shapes."""
+        if len(brought) != len(values):
+            raise ValueError(
+                f"{self.name}.backward returned {len(brought)} pulls for {len(values)} operands; expected a tuple of "
+                "one each"
+            )
+        parts = {}
+        for i in {position for position, _ in self.places}:
+            part = np.zeros(values[i].shape) if brought[i] is None else np.asarray(brought[i], np.float64)
+            if part.shape != values[i].shape:
+                raise ValueError(
+                    f"{self.name}.backward: the pull on operand {i} has shape {part.shape}; expected "
+                    f"{values[i].shape}, lanes first, as the gate is vectorised"
+                )
+            parts[i] = part
+        return parts
+
+    def _columns(self, numbers: Numbers, lanes: int) -> tuple[Any, ...]:
+        """Return the operands of all lanes: constants as they are, the others with the lanes first."""
+        recorded = {position for position, _ in self.places}
+        operands = [
+            np.repeat(template[None], lanes, 0) if i in recorded else template
+            for i, template in enumerate(self.templates)
+        ]
+        for (position, place), number in zip(self.places, numbers):
+            operands[position].reshape(lanes, -1)[:, place] = number
+        return tuple(float(x) if x.ndim == 0 else frozen(x) for x in operands)
+
+
+def apply_opaque(gate: Gate, operands: tuple[Any, ...]) -> Any:
+    """Record a gate of the user's own: one region, with a result for every number of its value."""
+    opaque = Opaque(gate, [numbers_of(x) for x in operands])
+    trace: Any = current_tape()
+    results = opaque.forward([unit._recorded for unit in opaque.units])
+    units = region_gate(trace, opaque.units, opaque, results) if results else []
+    opaque.units = []
+    return units[0] if opaque.shape == () else Bundle(object_array(units, opaque.shape or ()))
+
+
+class Flat(Gate):
+    """A gate of the user's own on the numbers of its operands one by one, for derivatives that are recorded."""
+
+    def __init__(self, opaque: Opaque):
+        self.opaque = opaque
+
+    @property
+    def name(self) -> str:
+        """The gate's name."""
+        return self.opaque.name
+
+    def forward(self, *numbers: Any) -> float:
+        """Return the value."""
+        return self.opaque.forward(numbers)[0]
+
+    def backward(self, pull: Any, *numbers: Any) -> tuple[Any, ...]:
+        """Return what the gate's own backward brings to each number, from handles."""
+        blocks = [template.astype(object) for template in self.opaque.templates]
+        for (position, place), number in zip(self.opaque.places, numbers):
+            blocks[position].reshape(-1)[place] = number
+        brought = self.opaque.gate.backward(pull, *[x.item() if x.ndim == 0 else Bundle(x) for x in blocks])
+        parts = brought if isinstance(brought, tuple) else (brought,)
+        return tuple(_number_of(parts[i], place) for i, place in self.opaque.places)
+
+
+def _number_of(part: Any, place: int) -> Any:
+    if part is None or np.shape(part) == ():
+        return part
+    return part[tuple(map(int, np.unravel_index(place, part.shape)))]
+
+
+def differentiable(payload: Any) -> Gate:
+    """Return the gate whose derivative is recorded in the place of one outside of the table, or raise."""
+    if isinstance(payload, Opaque) and payload.shape == ():
+        return Flat(payload)
+    raise TypeError(
+        f"{payload.name}: its derivative is not recorded gate by gate in a circuit; let grad or value_and_grad be the "
+        "outermost transform, as in fp.compile(fp.grad(f))"
+    )
+
+
+def _lanes_of(columns: Numbers, lanes: int) -> list[list[float]]:
+    return [[x if isinstance(x, float) else float(x[lane]) for x in columns] for lane in range(lanes)]
+
+
+let_opaque(apply_opaque, differentiable)

@@ -1,1 +1,0 @@
-"""What is done to a draft: made smaller and faster, and put in order."""

@@ -1,0 +1,5 @@
+"""A draft becomes a program: instructions, words, and where their numbers lie."""
+include "program/program.pxi"
+include "program/forward.pxi"
+include "program/backward.pxi"
+include "program/words.pxi"

@@ -1,1 +1,0 @@
-"""A draft becomes a program."""

@@ -1,0 +1,353 @@
+"""From a draft in order to a program: after the instructions forward those backward, and where adjoints lie.
+
+Slots are given to whole runs and taken back when nothing needs them: a value lives until its last use, forward or
+backward, an adjoint from the first pull that arrives (which is assigned, so nothing is cleared) until it is passed on.
+"""
+import numpy as np
+
+from libc.stdint cimport int32_t, uint8_t
+
+from fastprop.engine.trace cimport Draft
+from fastprop.engine.kernels cimport ADD, kernel
+from fastprop.engine.executor.instructions cimport *
+
+
+cdef class Assembler(Layout):
+    """Writes one program: after its layout and its instructions forward, those backward."""
+
+    cdef int arrive(self, int32_t place) except -1:
+        """Give a range slots for its adjoints, at the first pull that arrives."""
+        cdef int32_t x
+        if place < self.base:
+            self.adjoint[place] = <int32_t>self.program.adjoints + place
+            return 0
+        x = self.heir_of(place) if self.lanes else -1
+        if x >= 0:
+            self.adjoint[x] = self.adjoint[place] = <int32_t>self.program.adjoints + x
+            self.owner[place] = x
+            self.sharers[x] += 1
+        else:
+            self.adjoint[place] = self.allocate(self.pulled_size(place))
+        return 0
+
+    cdef int32_t heir_of(self, int32_t place) except -2:
+        """In lanes, a varying input whose whole gradient is the pull on this gate, so that they share a row; or -1."""
+        cdef int32_t j, x, gate = self.run[place - self.base]
+        cdef int opcode = self.opcode[gate]
+        for j in range(self.first[gate + 1] - self.first[gate]):
+            x = self.operand[self.first[gate] + j]
+            if 0 <= x < self.inputs and self.wanted[x] and not self.uniform[x] and self.uses[x] == 1:
+                if rule_of(opcode, j).kind == PASS or (opcode == PRODUCTS and self.is_unity(gate, j ^ 1)):
+                    return x
+        return -1
+
+    cdef int clear(self, int32_t place) except -1:
+        """Let a range have adjoints that can be added to."""
+        cdef Instruction* step
+        if self.adjoint[place] < 0:
+            self.arrive(place)
+            step = self.program.write(&self.program.back)
+            step.opcode, step.count, step.result = CLEAR, self.pulled_size(place), self.adjoint[place]
+        return 0
+
+    cdef int leave(self, int32_t place) except -1:
+        """Take back the adjoint slots of a range that has passed its pulls on."""
+        cdef int32_t owner = self.owner[place]
+        self.sharers[owner] -= 1
+        if self.sharers[owner] == 0:
+            self.release(self.adjoint[place], self.pulled_size(place))
+        return 0
+
+    cdef bint covers(self, Py_ssize_t n) noexcept:
+        """Whether the operands `here[:n]` are a whole range, in order."""
+        cdef Py_ssize_t k
+        cdef int32_t place = self.range_of(self.here[0])
+        if place < 0 or self.size_of(place) != n or self.offset_of(self.here[0]) != 0:
+            return False
+        for k in range(1, n):
+            if self.here[k] != self.here[0] + k:
+                return False
+        return True
+
+    cdef Py_ssize_t aim(self, Py_ssize_t n) except -2:
+        """Write the target that `here[:n]` are, ready to be pulled; -1: nobody wants it."""
+        cdef Py_ssize_t k
+        cdef int32_t place
+        cdef bint any_active = False, same = True
+        for k in range(n):
+            any_active = any_active or self.is_active(self.here[k])
+            same = same and self.here[k] == self.here[0]
+        if not any_active:
+            return -1
+        place = self.range_of(self.here[0])
+        if self.lanes and place < self.base and self.uniform[place]:
+            return self.program.push_operand(self.adjoint[place], BROADCAST, ADD_TO)
+        if place >= 0 and self.adjoint[place] < 0 and (self.covers(n) or (same and self.pulled_size(place) == 1)):
+            self.arrive(place)
+            return self.program.push_operand(
+                self.adjoint[place], BROADCAST if same and n > 1 else CONTIGUOUS, ASSIGN
+            )
+        for k in range(n):
+            if self.is_active(self.here[k]):
+                self.clear(self.range_of(self.here[k]))
+                self.slots[k] = self.adjoint_of(self.here[k])
+            else:
+                self.slots[k] = self.trash
+        return self.describe(n, ADD_TO)
+
+    cdef int share(self, int32_t r, Py_ssize_t n) except -1:
+        """Let `here[:n]`, pulled by nothing but this run and by what arrived here, have the same adjoint slots."""
+        cdef int32_t place = self.range_of(self.here[0])
+        if place < self.base or self.adjoint[place] >= 0 or self.uses[place] != n or not self.covers(n):
+            return 0
+        if self.size_of(self.base + r) != n or not self.is_active(self.here[0]):
+            return 0
+        self.adjoint[place] = self.adjoint[self.base + r]
+        self.owner[place] = self.owner[self.base + r]
+        self.sharers[self.owner[place]] += 1
+        return 1
+
+    cdef bint is_heir(self, int32_t r) noexcept:
+        """Whether `here` is the input that has its adjoint row in common with this run."""
+        cdef int32_t x = self.here[0]
+        return self.lanes and 0 <= x < self.inputs and self.adjoint[x] == self.adjoint[self.base + r]
+
+    cdef int fill_here(self, int32_t r, int32_t j) noexcept:
+        cdef int32_t i
+        for i in range(self.run[r], self.run[r + 1]):
+            self.here[i - self.run[r]] = self.operand[self.first[i] + j]
+        return 0
+
+    cdef int push_source(self, int32_t r, int32_t j, int source) except -1:
+        """Write where a partial is: in an operand, in the value, or in what was saved."""
+        cdef int32_t place = self.base + r
+        cdef int32_t count = self.run[r + 1] - self.run[r]
+        if source == VALUE:
+            self.program.push_operand(self.value[place], CONTIGUOUS, 0)
+        elif source == KEPT:
+            self.program.push_operand(self.saved[place] + j * count, CONTIGUOUS, 0)
+        else:
+            self.take(r, source)
+        return 0
+
+    cdef int pull_operand(self, int32_t r, int32_t j) except -1:
+        """Write the pull on the operands j of a run."""
+        cdef int32_t begin = self.run[r], count = self.run[r + 1] - begin
+        cdef int opcode = self.opcode[begin]
+        cdef Rule rule = rule_of(opcode, j)
+        cdef Instruction* step
+        if rule.kind == NOTHING:
+            return 0
+        if opcode == PRODUCTS and self.is_unity(r, rule.u):
+            rule = Rule(PASS, NOTHING, NOTHING)
+        self.fill_here(r, j)
+        if rule.kind == PASS and (self.share(r, count) or self.is_heir(r)):
+            return 0
+        at = self.aim(count)
+        if at < 0:
+            return 0
+        # the target, then u and w, side by side in the pool
+        at = self.program.operands - 1
+        if rule.u != NOTHING:
+            self.push_source(r, j, rule.u)
+        if rule.w != NOTHING:
+            self.push_source(r, j, rule.w)
+        step = self.program.write(&self.program.back)
+        step.opcode, step.count, step.operand = rule.kind, count, <int32_t>at
+        step.arity = 1 + (rule.u != NOTHING) + (rule.w != NOTHING)
+        step.strong = opcode < FIRST_EXTRA and rule.u == KEPT and kernel(opcode).strong
+        step.result, step.saved = self.adjoint[self.base + r], 0 if self.is_pulled_once(self.here[0]) else -1
+        return 0
+
+    cdef inline bint is_pulled_once(self, int32_t x) noexcept:
+        """Whether x is a varying input, in lanes, to which one gate alone brings its whole gradient."""
+        return self.lanes and 0 <= x < self.inputs and not self.uniform[x] and self.uses[x] == 1
+
+    cdef bint is_unity(self, int32_t r, int32_t j) except -1:
+        """Whether the operands j of a run are all the constant 1."""
+        cdef int32_t x = self.operand[self.first[self.run[r]] + j], i
+        if x >= 0 or <double>self.draft.constants[~x] != 1.0:
+            return False
+        for i in range(self.run[r], self.run[r + 1]):
+            if self.operand[self.first[i] + j] != x:
+                return False
+        return True
+
+    cdef bint any_wanted(self, int32_t r, int32_t j) noexcept:
+        """Whether an operand j of a run's gates is to be pulled."""
+        cdef int32_t i
+        for i in range(self.run[r], self.run[r + 1]):
+            if self.is_active(self.operand[self.first[i] + j]):
+                return True
+        return False
+
+    cdef int pull_list(self, int32_t r) except -1:
+        """Write the pulls on all operands of a run's gates: targets, or pairs of a partial's place and a target."""
+        cdef int32_t i, j, x, begin = self.run[r]
+        cdef int32_t arity = self.first[begin + 1] - self.first[begin], pulled = 0
+        cdef int opcode = self.opcode[begin]
+        cdef Instruction* step
+        for j in range(self.first[begin], self.first[self.run[r + 1]]):
+            if self.is_active(self.operand[j]):
+                self.clear(self.range_of(self.operand[j]))
+        at = self.program.indices
+        for j in range(arity):
+            self.here[j] = self.any_wanted(r, j)
+            pulled += self.here[j]
+        for i in range(begin, self.run[r + 1]):
+            for j in range(arity):
+                if self.here[j]:
+                    x = self.operand[self.first[i] + j]
+                    if opcode == PRODUCTS:
+                        self.program.push_index(self.slot_of(self.operand[self.first[i] + (j ^ 1)]))
+                    elif opcode != TOTAL:
+                        self.program.push_index(self.saved[self.base + r] + (i - begin) * arity + j)
+                    self.program.push_index(self.adjoint_of(x) if self.is_active(x) else self.trash)
+        at = self.program.push_operand(<int32_t>at, GATHER, ADD_TO)
+        step = self.program.write(&self.program.back)
+        step.opcode = LIST_PASS if opcode == TOTAL else LIST_PRODUCT
+        step.count, step.arity = self.run[r + 1] - begin, pulled
+        step.operand = <int32_t>at
+        step.strong = opcode < FIRST_EXTRA and kernel(opcode).strong
+        step.result, step.saved = self.adjoint[self.base + r], -1
+        return 0
+
+    cdef int pull_chain(self, int32_t r) except -1:
+        """Write the pull on a chain's operands and on its start: targets of x, x, target of the start, the start."""
+        cdef int32_t begin = self.run[r], count = self.run[r + 1] - begin
+        cdef int32_t start = self.operand[self.first[begin]]
+        cdef Instruction* step
+        self.fill_here(r, 1)
+        at = self.program.operands
+        if self.aim(count) < 0:
+            for k in range(count):
+                self.slots[k] = self.trash
+            self.describe(count, ADD_TO)
+        at = self.program.operands - 1
+        self.take(r, 1)
+        self.here[0] = start
+        if self.aim(1) < 0:
+            self.program.push_operand(self.trash, CONTIGUOUS, ASSIGN)
+        self.program.push_operand(self.slot_of(start), CONTIGUOUS, 0)
+        step = self.program.write(&self.program.back)
+        step.opcode = CHAIN_PASS if self.opcode[begin] == ADD else CHAIN_PRODUCT
+        step.count, step.arity, step.operand, step.strong = count, 4, <int32_t>at, self.is_closed(self.base + r)
+        step.result, step.saved = self.adjoint[self.base + r], self.value[self.base + r]
+        return 0
+
+    cdef int pull_region(self, int32_t r) except -1:
+        """Let a region pull; every operand that is active has adjoints to which it can add."""
+        cdef int32_t begin = self.run[r], j, x
+        cdef Instruction* step
+        cdef Py_ssize_t number = self.region_number[r]
+        cdef Region region = self.draft.payload[begin]
+        targets = []
+        for j in range(self.first[begin], self.first[begin + 1]):
+            x = self.operand[j]
+            if self.is_active(x) and j - self.first[begin] < region.numbers:
+                self.clear(self.range_of(x))
+                targets.append(self.adjoint_of(x))
+            else:
+                targets.append(-1)
+        (<Wiring>self.program.regions[number]).aim(targets, self.adjoint[self.base + r])
+        step = self.program.write(&self.program.back)
+        step.opcode, step.count = REGION_PULL, <int32_t>number
+        step.result, step.saved = self.adjoint[self.base + r], -1
+        return 0
+
+    cdef int backward(self) except -1:
+        """Write the instructions backward."""
+        cdef int32_t r, j, arity, place, opcode
+        cdef Py_ssize_t k
+        seeds = np.full(len(self.draft.outputs), -1, np.int32)
+        assigned = np.zeros(len(self.draft.outputs), np.uint8)
+        for k in range(len(self.draft.outputs)):
+            self.here[0] = self.draft.outputs[k]
+            place = self.range_of(self.here[0])
+            if place >= 0 and self.is_active(self.here[0]):
+                if self.adjoint[place] < 0 and self.pulled_size(place) == 1:
+                    self.arrive(place)
+                    assigned[k] = 1
+                self.clear(place)
+                seeds[k] = self.adjoint_of(self.here[0])
+        self.program.prologue = self.program.back.length
+        self.program.seeds, self.program.assigned = seeds, assigned
+        for r in range(self.runs - 1, -1, -1):
+            place = self.base + r
+            if self.adjoint[place] >= 0:
+                opcode = self.opcode[self.run[r]]
+                arity = self.first[self.run[r] + 1] - self.first[self.run[r]]
+                if opcode == REGION:
+                    self.pull_region(r)
+                elif self.is_chain(r):
+                    self.pull_chain(r)
+                elif self.in_lists(r):
+                    self.pull_list(r)
+                else:
+                    for j in range(arity):
+                        self.pull_operand(r, j)
+                self.leave(place)
+            if self.saved[place] >= 0:
+                self.release(self.saved[place], self.size_of(place) * self.kept_arity(r))
+            self.bury(2 * self.runs - r)
+        for place in range(self.base):
+            if self.lanes and not self.wanted[place]:
+                continue
+            self.clear(place)
+        return 0
+
+    cdef int32_t kept_arity(self, int32_t r) noexcept:
+        return self.first[self.run[r] + 1] - self.first[self.run[r]]
+
+    cdef Program finish(self):
+        """The program, with what its caller needs to know."""
+        cdef Program program = self.program
+        cdef Draft draft = self.draft
+        cdef int32_t x
+        found = []
+        for x in draft.outputs:
+            found.append(self.slot_of(x))
+        program.outputs = np.array(found, np.int32)
+        found = []
+        for x in draft.guards:
+            found.append(self.slot_of(x))
+        program.guards = np.array(found, np.int32)
+        program.expected = draft.expected
+        program.uniform, program.wanted = np.asarray(self.uniform), np.asarray(self.wanted)
+        return program
+
+
+def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True,
+             arrays=()):
+    """Return the program of a draft.
+
+    Parameters
+    ----------
+    draft : Draft
+        In order; its runs are used for one point, in lanes every gate is a run.
+    lanes : bool, optional
+        Whether a slot is a row of numbers, one per lane.
+    gradient : bool, optional
+        Whether it shall run backward, too.
+    wanted : array of bool, optional
+        The inputs whose gradients are wanted; all by default.
+    uniform : array of bool, optional
+        The inputs that are one number for all lanes.
+    recycling : bool, optional
+        Whether slots are used again.
+    arrays : iterable of int, optional
+        The arrays of the recording whose gradients are wanted.
+    """
+    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays)
+    assembler.survey()
+    assembler.layout()
+    assembler.forward()
+    # outputs and guards are read between the sweeps
+    cdef Program program = assembler.finish()
+    assembler.bury(assembler.runs)
+    if gradient:
+        assembler.backward()
+    program.settle()
+    if not lanes:
+        write_words(program)
+    return program

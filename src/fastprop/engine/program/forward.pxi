@@ -1,0 +1,438 @@
+"""How operands are pulled, where numbers lie, and the instructions forward."""
+import numpy as np
+
+from libc.stdint cimport int32_t, uint8_t
+
+from fastprop.engine.trace cimport Draft
+from fastprop.engine.kernels cimport (
+    ABSOLUTE, ADD, DIVIDE, EXP, LOGSUMEXP, MAX, MAXIMUM, MIN, MINIMUM, MULTIPLY, NEGATIVE, POSITIVE, RECIPROCAL, RELU,
+    SQRT, SQUARE, STRONG_MULTIPLY, SUBTRACT, WHERE,
+)
+from fastprop.engine.executor.instructions cimport *
+
+cdef enum:
+    WIDE = 8            # from so many gates on, a run of sums is taken operand after operand, not gate after gate
+    POOLED_SIZES = 4200     # ranges of slots up to this size are used again
+    NOTHING = -1
+    VALUE = -2          # where a partial is to be found: in the gate's value,
+    KEPT = -3           # in what was saved for this operand, or in operand 0, 1 …
+
+cdef struct Rule:       # how an operand is pulled
+    int kind            # NOTHING: not at all
+    int u
+    int w
+
+
+cdef Rule rule_of(int opcode, int32_t j) noexcept:
+    """How the operand j of a gate is pulled, and what that needs."""
+    if opcode == ADD or opcode == TOTAL or opcode == POSITIVE:
+        return Rule(PASS, NOTHING, NOTHING)
+    if opcode == SUBTRACT:
+        return Rule(NEGATE if j else PASS, NOTHING, NOTHING)
+    if opcode == MULTIPLY or opcode == PRODUCTS or opcode == STRONG_MULTIPLY:
+        return Rule(PRODUCT, j ^ 1, NOTHING)
+    if opcode == DIVIDE:
+        return Rule(DIVISOR if j else QUOTIENT, 1, VALUE)
+    if opcode == NEGATIVE:
+        return Rule(NEGATE, NOTHING, NOTHING)
+    if opcode == RECIPROCAL:
+        return Rule(INVERSE, VALUE, NOTHING)
+    if opcode == SQUARE:
+        return Rule(TWICE, 0, NOTHING)
+    if opcode == SQRT:
+        return Rule(ROOT, VALUE, NOTHING)
+    if opcode == ABSOLUTE:
+        return Rule(MAGNITUDE, 0, NOTHING)
+    if opcode == RELU:
+        return Rule(RECTIFIED, 0, NOTHING)
+    if opcode == MAXIMUM or opcode == MINIMUM:
+        return Rule(LARGER if opcode == MAXIMUM else SMALLER, j, 1 - j)
+    if opcode == WHERE:
+        return Rule(NOTHING, NOTHING, NOTHING) if j == 0 else Rule(CHOSEN if j == 1 else UNCHOSEN, 0, NOTHING)
+    if opcode == EXP:
+        return Rule(PRODUCT, VALUE, NOTHING)
+    if opcode >= FIRST_EXTRA:
+        return Rule(NOTHING, NOTHING, NOTHING)
+    return Rule(PRODUCT, KEPT, NOTHING)
+
+
+cdef inline bint is_list(int opcode) noexcept:
+    """Whether at one point the gate takes a list of numbers."""
+    return opcode == MAX or opcode == MIN or opcode == LOGSUMEXP
+
+
+cdef class Layout:
+    """A program's slots, what is known of its gates beforehand, and the instructions forward."""
+
+    cdef Draft draft
+    cdef Program program
+    cdef uint8_t[::1] opcode
+    cdef int32_t[::1] first
+    cdef int32_t[::1] operand
+    cdef int32_t[::1] run           # where runs begin
+    cdef int32_t[::1] run_of        # gate -> its run
+    cdef uint8_t[::1] active        # gate -> whether a wanted input reaches it
+    cdef uint8_t[::1] open          # run -> whether numbers of it but the last are used by others
+    cdef uint8_t[::1] wanted        # input
+    cdef uint8_t[::1] uniform       # input
+    cdef int32_t[::1] uses          # range -> how often its numbers are operands or outputs
+    cdef int32_t[::1] death         # range -> when its values are not needed any more
+    cdef int32_t[::1] dying         # time -> a range that dies then
+    cdef int32_t[::1] next_dying    # range -> another one
+    cdef int32_t[::1] value         # range -> its first slot
+    cdef int32_t[::1] saved         # range
+    cdef int32_t[::1] adjoint       # range -> its first adjoint slot, or -1
+    cdef int32_t[::1] owner         # range -> the range whose adjoint slots it shares
+    cdef int32_t[::1] sharers       # owner -> how many share its adjoint slots
+    cdef int32_t[::1] spare         # size -> a free range of slots of this size, or -1
+    cdef int32_t[::1] next_spare    # slot -> another one
+    cdef int32_t[::1] here          # the operands at work
+    cdef int32_t[::1] slots
+    cdef int32_t inputs, constants, runs, base, trash
+    cdef dict region_number         # run -> the number of its region
+    cdef set active_arrays          # those that wanted inputs reach
+    cdef bint lanes, gradient, recycling
+
+    def __init__(self, Draft draft, bint lanes, bint gradient, wanted, uniform, bint recycling, arrays):
+        n = len(draft)
+        self.active_arrays = set(arrays)
+        self.draft = draft
+        self.lanes, self.gradient, self.recycling = lanes, gradient, recycling
+        self.opcode, self.first, self.operand = draft.opcode, draft.first, draft.operand
+        if lanes or draft.run is None:
+            self.run = np.append(np.flatnonzero(draft.opcode != RESULT), n).astype(np.int32)
+        else:
+            self.run = draft.run
+        self.runs = <int32_t>(self.run.shape[0] - 1)
+        self.run_of = np.repeat(np.arange(self.runs, dtype=np.int32), np.diff(np.asarray(self.run))) if n else \
+            np.zeros(1, np.int32)
+        self.inputs = draft.inputs
+        self.constants = <int32_t>len(draft.constants)
+        self.wanted = np.ones(self.inputs, np.uint8) if wanted is None else np.array(wanted, np.uint8)
+        self.uniform = np.zeros(self.inputs, np.uint8) if uniform is None else np.array(uniform, np.uint8)
+        # ranges: the inputs (in lanes each is one of its own), then the runs
+        self.base = self.inputs if lanes else 1
+        ranges = self.base + self.runs
+        self.uses = np.zeros(ranges, np.int32)
+        self.death = np.zeros(ranges, np.int32)
+        self.dying = np.full(2 * self.runs + 2, -1, np.int32)
+        self.next_dying = np.full(ranges, -1, np.int32)
+        self.value = np.full(ranges, -1, np.int32)
+        self.saved = np.full(ranges, -1, np.int32)
+        self.adjoint = np.full(ranges, -1, np.int32)
+        self.owner = np.arange(ranges, dtype=np.int32)
+        self.sharers = np.ones(ranges, np.int32)
+        self.spare = np.full(POOLED_SIZES + 1, -1, np.int32)
+        longest = int(np.diff(np.asarray(self.first)).max(initial=1))
+        widest = int(np.diff(np.asarray(self.run)).max(initial=1))
+        room = 1
+        if n:
+            room = int(np.diff(np.asarray(self.first)[np.asarray(self.run)]).max(initial=1))
+        self.here = np.empty(max(longest, widest, room, 1), np.int32)
+        self.slots = np.empty(max(longest, widest, room, 1), np.int32)
+        self.next_spare = np.empty(1024, np.int32)
+        self.region_number = {}
+        self.program = Program()
+        self.program.lanes, self.program.gradient = lanes, gradient
+        self.program.regions = []
+        self.program.active_arrays = self.active_arrays
+
+    # ranges and slots
+
+    cdef inline int32_t range_of(self, int32_t x) noexcept:
+        """The range in which an operand lies; -1: it is a constant."""
+        if x < 0:
+            return -1
+        if x < self.inputs:
+            return x if self.lanes else 0
+        return self.base + self.run_of[x - self.inputs]
+
+    cdef inline int32_t offset_of(self, int32_t x) noexcept:
+        if x < self.inputs:
+            return 0 if self.lanes else x
+        return x - self.inputs - self.run[self.run_of[x - self.inputs]]
+
+    cdef inline int32_t size_of(self, int32_t place) noexcept:
+        if place < self.base:
+            return 1 if self.lanes else self.inputs
+        return self.run[place - self.base + 1] - self.run[place - self.base]
+
+    cdef inline int32_t slot_of(self, int32_t x) noexcept:
+        if x < 0:
+            return self.inputs + ~x
+        return self.value[self.range_of(x)] + self.offset_of(x)
+
+    cdef inline bint is_active(self, int32_t x) noexcept:
+        if x < 0:
+            return False
+        return self.wanted[x] if x < self.inputs else self.active[x - self.inputs]
+
+    cdef int32_t allocate(self, int32_t size) except -1:
+        """A range of slots."""
+        cdef int32_t start
+        if self.recycling and size <= POOLED_SIZES and self.spare[size] >= 0:
+            start = self.spare[size]
+            self.spare[size] = self.next_spare[start]
+            return start
+        start = <int32_t>self.program.slots
+        if self.program.slots + size > 2147480000:
+            raise OverflowError("a program needs more slots than 4 bytes can number")
+        self.program.slots += size
+        return start
+
+    cdef int release(self, int32_t start, int32_t size) except -1:
+        """Take a range of slots back."""
+        if not self.recycling or size > POOLED_SIZES:
+            return 0
+        if start >= self.next_spare.shape[0]:
+            self.next_spare = np.resize(np.asarray(self.next_spare), max(2 * self.next_spare.shape[0], start + 1))
+        self.next_spare[start] = self.spare[size]
+        self.spare[size] = start
+        return 0
+
+    # what is known beforehand
+
+    cdef int survey(self) except -1:
+        """Find out what wanted inputs reach, how often each range is used, and how long its values are needed."""
+        cdef int32_t r, i, j, x, place, until
+        cdef int32_t n = <int32_t>len(self.draft)
+        cdef Rule rule
+        self.active = np.zeros(max(n, 1), np.uint8)
+        self.open = np.zeros(max(self.runs, 1), np.uint8)
+        for r in range(self.runs):
+            for i in range(self.run[r], self.run[r + 1]):
+                if self.opcode[i] == RESULT:
+                    self.active[i] = self.active[i - 1]
+                    continue
+                for j in range(self.first[i], self.first[i + 1]):
+                    x = self.operand[j]
+                    place = self.range_of(x)
+                    if place < 0:
+                        continue
+                    self.uses[place] += 1
+                    if place >= self.base and place != self.base + r:
+                        self.note_use(x, place)
+                    if self.is_active(x) and self.opcode[i] != REGION:
+                        self.active[i] = 1
+                    until = r
+                    if self.gradient and is_read_backward(self.opcode[i], j - self.first[i]):
+                        until = 2 * self.runs - r
+                    self.death[place] = max(self.death[place], until)
+                if self.opcode[i] == REGION:
+                    self.active[i] = self.survey_region(i)
+            if self.gradient:
+                rule = rule_of(self.opcode[self.run[r]], 0)
+                place = self.base + r
+                if rule.u == VALUE or rule.w == VALUE or (self.is_chain(r) and self.opcode[self.run[r]] == MULTIPLY):
+                    self.death[place] = max(self.death[place], 2 * self.runs - r)
+        for operands in (self.draft.outputs, self.draft.guards):
+            for x in operands:
+                place = self.range_of(x)
+                if place >= 0:
+                    self.uses[place] += 1
+                    if place >= self.base:
+                        self.note_use(x, place)
+                    self.death[place] = max(self.death[place], self.runs)
+        if self.lanes:      # outputs are written where the caller wants them, and must stay there
+            for x in self.draft.outputs:
+                if x >= self.inputs:
+                    self.death[self.range_of(x)] = 2 * self.runs + 1
+        for place in range(self.base, self.base + self.runs):
+            self.death[place] = max(self.death[place], place - self.base)
+            self.next_dying[place] = self.dying[self.death[place]]
+            self.dying[self.death[place]] = place
+        return 0
+
+    cdef bint survey_region(self, int32_t i) except -1:
+        """Whether wanted inputs reach a region: by the numbers that it is a function of, or by arrays."""
+        cdef Region region = self.draft.payload[i]
+        cdef int32_t j, first = self.first[i]
+        cdef bint active = not self.active_arrays.isdisjoint(region.reads)
+        for j in range(first, min(self.first[i + 1], first + <int32_t>region.numbers)):
+            active = active or self.is_active(self.operand[j])
+        if active:
+            self.active_arrays.update(region.makes)
+        return active
+
+    cdef inline int note_use(self, int32_t x, int32_t place) noexcept:
+        """A number is used by others than its own run."""
+        if x - self.inputs != self.run[place - self.base + 1] - 1:
+            self.open[place - self.base] = 1
+        return 0
+
+    cdef inline bint is_closed(self, int32_t place) noexcept:
+        """Whether a range is a chain of which only the end is pulled: it has one adjoint."""
+        return place >= self.base and not self.open[place - self.base] and self.is_chain(place - self.base)
+
+    cdef inline int32_t pulled_size(self, int32_t place) noexcept:
+        """How many adjoints a range has."""
+        return 1 if self.is_closed(place) else self.size_of(place)
+
+    cdef inline int32_t adjoint_of(self, int32_t x) noexcept:
+        """The adjoint slot of an operand whose range has some."""
+        cdef int32_t place = self.range_of(x)
+        return self.adjoint[place] + (0 if self.is_closed(place) else self.offset_of(x))
+
+    cdef inline bint is_chain(self, int32_t r) noexcept:
+        cdef int32_t begin = self.run[r]
+        return (
+            self.run[r + 1] - begin > 1 and (self.opcode[begin] == ADD or self.opcode[begin] == MULTIPLY)
+            and self.operand[self.first[begin + 1]] == self.inputs + begin
+        )
+
+    cdef int layout(self) except -1:
+        """The slots that are given for good: inputs, constants, one for what nobody wants, the inputs' adjoints."""
+        cdef Program program = self.program
+        cdef int32_t i
+        program.inputs = self.inputs
+        program.constants = self.draft.constants
+        self.trash = self.inputs + self.constants
+        program.adjoints = self.trash + 1
+        program.slots = program.adjoints + (self.inputs if self.gradient else 0)
+        for i in range(self.base):
+            self.value[i] = i
+            if self.lanes and self.gradient and self.uniform[i] and self.wanted[i]:
+                self.adjoint[i] = <int32_t>program.adjoints + i     # summed over all lanes: added to from the start
+        return 0
+
+    # forward
+
+    cdef Py_ssize_t describe(self, Py_ssize_t n, int mode) except -1:
+        """Write the operand that `slots[:n]` are: side by side, one, or to be gathered."""
+        cdef Py_ssize_t k
+        cdef bint same = True, consecutive = True
+        for k in range(1, n):
+            same = same and self.slots[k] == self.slots[0]
+            consecutive = consecutive and self.slots[k] == self.slots[k - 1] + 1
+        if consecutive:
+            return self.program.push_operand(self.slots[0], CONTIGUOUS, mode)
+        if same:
+            return self.program.push_operand(self.slots[0], BROADCAST, mode)
+        at = self.program.indices
+        for k in range(n):
+            self.program.push_index(self.slots[k])
+        return self.program.push_operand(<int32_t>at, GATHER, mode)
+
+    cdef Py_ssize_t take(self, int32_t r, int32_t j) except -1:
+        """Write the operands j of a run's gates."""
+        cdef int32_t begin = self.run[r], i, x
+        if self.lanes:
+            x = self.operand[self.first[begin] + j]
+            if x < 0 or (x < self.inputs and self.uniform[x]):
+                return self.program.push_operand(self.slot_of(x), BROADCAST, 0)
+            return self.program.push_operand(self.slot_of(x), CONTIGUOUS, 0)
+        for i in range(begin, self.run[r + 1]):
+            self.slots[i - begin] = self.slot_of(self.operand[self.first[i] + j])
+        return self.describe(self.run[r + 1] - begin, 0)
+
+    cdef Py_ssize_t take_list(self, int32_t r) except -1:
+        """Write the operands of every gate of a run, gate after gate."""
+        return self.describe(self.list_slots(r), 0)
+
+    cdef Py_ssize_t index_list(self, int32_t r) except -1:
+        """The same, to be gathered in any case."""
+        cdef Py_ssize_t k, at = self.program.indices
+        for k in range(self.list_slots(r)):
+            self.program.push_index(self.slots[k])
+        return self.program.push_operand(<int32_t>at, GATHER, 0)
+
+    cdef Py_ssize_t list_slots(self, int32_t r) noexcept:
+        cdef int32_t k, begin = self.first[self.run[r]], end = self.first[self.run[r + 1]]
+        for k in range(begin, end):
+            self.slots[k - begin] = self.slot_of(self.operand[k])
+        return end - begin
+
+    cdef inline bint in_lists(self, int32_t r) noexcept:
+        cdef int opcode = self.opcode[self.run[r]]
+        if self.lanes:
+            return False
+        return is_list(opcode) or ((opcode == PRODUCTS or opcode == TOTAL) and self.run[r + 1] - self.run[r] < WIDE)
+
+    cdef int forward(self) except -1:
+        """Write the instructions forward."""
+        cdef int32_t r, j, arity, begin, count, place
+        cdef int opcode
+        cdef Instruction* step
+        for r in range(self.runs):
+            begin, count = self.run[r], self.run[r + 1] - self.run[r]
+            opcode = self.opcode[begin]
+            arity = self.first[begin + 1] - self.first[begin]
+            place = self.base + r
+            at = self.program.operands
+            if self.is_chain(r):
+                self.program.push_operand(self.slot_of(self.operand[self.first[begin]]), CONTIGUOUS, 0)
+                self.take(r, 1)
+                opcode = CHAIN_ADD if opcode == ADD else CHAIN_MULTIPLY
+            elif self.in_lists(r):
+                if is_list(opcode):
+                    self.take_list(r)
+                else:
+                    self.index_list(r)
+                    arity = arity // 2 if opcode == PRODUCTS else arity
+                    opcode = LIST_PRODUCTS if opcode == PRODUCTS else LIST_TOTAL
+            elif opcode != REGION:
+                for j in range(arity):
+                    self.take(r, j)
+            self.value[place] = self.allocate(count)
+            if self.gradient and rule_of(opcode, 0).u == KEPT and self.any_active(r):
+                self.saved[place] = self.allocate(count * arity)
+            self.measure(opcode, count, arity)
+            step = self.program.write(&self.program.ahead)
+            step.opcode, step.count, step.arity, step.operand = opcode, count, arity, <int32_t>at
+            step.result, step.saved = self.value[place], self.saved[place]
+            if opcode == REGION:
+                step.count = <int32_t>len(self.program.regions)
+                self.region_number[r] = len(self.program.regions)
+                self.program.regions.append(self.wiring(r))
+            self.bury(r)
+        return 0
+
+    cdef Wiring wiring(self, int32_t r):
+        """Where a region finds its operands and puts its results."""
+        cdef int32_t begin = self.run[r], j
+        cdef Region region = self.draft.payload[begin]
+        self.program.ordered = self.program.ordered or region.ordered
+        slots = []
+        for j in range(self.first[begin], self.first[begin + 1]):
+            slots.append(self.slot_of(self.operand[j]))
+        return Wiring(region, slots, self.value[self.base + r], self.run[r + 1] - begin)
+
+    cdef bint any_active(self, int32_t r) noexcept:
+        cdef int32_t i
+        for i in range(self.run[r], self.run[r + 1]):
+            if self.active[i]:
+                return True
+        return False
+
+    cdef int measure(self, int opcode, Py_ssize_t count, Py_ssize_t arity) except -1:
+        """Remember how much scratch the instruction needs: numbers, in lanes rows."""
+        cdef Py_ssize_t wanted = 3 * count
+        if self.lanes:
+            wanted = 4 + arity // 8     # the pointers of a row's operands
+        elif opcode in (PRODUCTS, TOTAL, LIST_PRODUCTS, LIST_TOTAL) or is_list(opcode):
+            wanted = 4 * arity + 3 * arity * max(count, <Py_ssize_t>1) + 16
+        self.program.scratch = max(self.program.scratch, wanted)
+        return 0
+
+    cdef int bury(self, int32_t time) except -1:
+        """Take back the slots of the values that are not needed after this time."""
+        cdef int32_t place = self.dying[time]
+        while place >= 0:
+            self.release(self.value[place], self.size_of(place))
+            place = self.next_dying[place]
+        return 0
+
+
+cdef inline bint is_read_backward(int opcode, int32_t j) noexcept:
+    """Whether the value of operand j is needed to pull on any operand of the gate."""
+    if opcode == MULTIPLY or opcode == PRODUCTS or opcode == STRONG_MULTIPLY:
+        return True
+    if opcode == MAXIMUM or opcode == MINIMUM:
+        return True
+    if opcode == REGION:
+        return True
+    if opcode == DIVIDE:
+        return j == 1
+    if opcode == SQUARE or opcode == ABSOLUTE or opcode == RELU or opcode == WHERE:
+        return j == 0
+    return False

@@ -1,0 +1,243 @@
+"""Program: the instructions of a draft, for one point or for lanes, and the executor that runs them."""
+import importlib
+
+import numpy as np
+
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t
+from libc.string cimport memset
+
+from fastprop.engine.executor.instructions cimport CHAIN_ADD, CHAIN_MULTIPLY, LIST_PRODUCTS, LIST_TOTAL, Point
+from fastprop.engine.kernels cimport STRONG_MULTIPLY, kernel
+
+from fastprop.engine.trace import NAMES
+
+cdef enum:
+    OPCODES = STRONG_MULTIPLY + 1
+
+cdef Point[OPCODES] POINTS
+cdef int number
+for number in range(OPCODES):
+    POINTS[number] = Point(
+        kernel(number).arity, <void*>kernel(number).one, <void*>kernel(number).two, <void*>kernel(number).three,
+        <void*>kernel(number).many,
+    )
+
+PULL_NAMES = (
+    "clear", "pass", "negate", "product", "twice", "quotient", "divisor", "root", "inverse", "rectified", "magnitude",
+    "larger", "smaller", "chosen", "unchosen", "list pass", "list product", "chain pass", "chain product", "region",
+)
+STEP_NAMES = {
+    **NAMES, LIST_PRODUCTS: "list products", LIST_TOTAL: "list total", CHAIN_ADD: "chain add",
+    CHAIN_MULTIPLY: "chain multiply",
+}
+
+
+cdef int grow(void** memory, Py_ssize_t* capacity, Py_ssize_t wanted, size_t size) except -1:
+    """Room for so many items of a size."""
+    cdef Py_ssize_t more = max(wanted, 2 * capacity[0], <Py_ssize_t>64)
+    cdef void* moved
+    if wanted <= capacity[0]:
+        return 0
+    if more > <Py_ssize_t>(1 << 47) // <Py_ssize_t>size:
+        raise MemoryError(f"a program of {wanted} instructions is too large")
+    moved = PyMem_RawRealloc(memory[0], <size_t>more * size)
+    if moved == NULL:
+        raise MemoryError(f"no memory for a program of {wanted} instructions")
+    memory[0] = moved
+    capacity[0] = more
+    return 0
+
+
+cdef class Region:
+    """What a gate does that the executor leaves to others: a map, a gate of the user's own.
+
+    Derived classes say how it is run: ``at_point(wiring, run)`` and ``in_lanes(wiring, run, bench)`` give a use of it.
+    """
+
+    def __init__(self, Py_ssize_t numbers=0):
+        self.numbers = numbers
+        self.reads, self.makes = (), ()
+
+
+cdef class Wiring:
+    """Where in a program a region's operands, its results and their adjoints are."""
+
+    def __init__(self, Region region, operands, Py_ssize_t result, Py_ssize_t results):
+        self.region, self.result, self.results, self.pull = region, result, results, -1
+        self.operands = np.array(operands, np.int32)
+        self.targets = np.full(len(operands), -1, np.int32)
+        self.operand, self.target = self.operands, self.targets
+
+    cdef int aim(self, list targets, Py_ssize_t pull) except -1:
+        """Say where the adjoints are."""
+        cdef Py_ssize_t i
+        for i in range(len(targets)):
+            self.target[i] = targets[i]
+        self.pull = pull
+        return 0
+
+
+cdef class Program:
+    """What the executor runs; immutable once it is assembled."""
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.ahead.instruction)
+        PyMem_RawFree(self.back.instruction)
+        PyMem_RawFree(self.operand)
+        PyMem_RawFree(self.index)
+        PyMem_RawFree(self.ahead_words.word)
+        PyMem_RawFree(self.back_words.word)
+
+    cdef Instruction* write(self, Code* code) except NULL:
+        """A new instruction, all zero."""
+        grow(<void**>&code.instruction, &code.capacity, code.length + 1, sizeof(Instruction))
+        memset(&code.instruction[code.length], 0, sizeof(Instruction))
+        code.length += 1
+        return &code.instruction[code.length - 1]
+
+    cdef Py_ssize_t push_operand(self, int32_t start, int place, int mode) except -1:
+        grow(<void**>&self.operand, &self.operand_capacity, self.operands + 1, sizeof(Operand))
+        self.operand[self.operands].start = start
+        self.operand[self.operands].place = place
+        self.operand[self.operands].mode = mode
+        self.operands += 1
+        return self.operands - 1
+
+    cdef Py_ssize_t push_index(self, int32_t index) except -1:
+        grow(<void**>&self.index, &self.index_capacity, self.indices + 1, sizeof(int32_t))
+        self.index[self.indices] = index
+        self.indices += 1
+        return self.indices - 1
+
+    cdef int push_word(self, Words* words, int32_t word) except -1:
+        grow(<void**>&words.word, &words.capacity, words.length + 1, sizeof(int32_t))
+        words.word[words.length] = word
+        words.length += 1
+        return 0
+
+    cdef int stream(self, Stream* stream, bint forward) except -1:
+        """What the executor sees of it, forward or backward."""
+        cdef Code* code = &self.ahead if forward else &self.back
+        stream.instruction = code.instruction
+        stream.length = code.length
+        stream.operand = self.operand
+        stream.index = self.index
+        stream.point = POINTS
+        return 0
+
+    cdef int settle(self) except -1:
+        """Take the addresses of the arrays, which do not change any more."""
+        self.output = <int32_t*><size_t>self.outputs.ctypes.data
+        self.outputs_count = len(self.outputs)
+        self.guard = <int32_t*><size_t>self.guards.ctypes.data
+        self.guard_expected = <uint8_t*><size_t>self.expected.ctypes.data
+        self.guards_count = len(self.guards)
+        self.constants_count = len(self.constants)
+        if self.gradient:
+            self.seed = <int32_t*><size_t>self.seeds.ctypes.data
+            self.seed_assigned = <uint8_t*><size_t>self.assigned.ctypes.data
+        return 0
+
+    @property
+    def instructions(self):
+        """How many there are, forward and backward."""
+        return self.ahead.length, self.back.length
+
+    @property
+    def nbytes(self):
+        """Bytes of the program itself."""
+        return (
+            (self.ahead.length + self.back.length) * <Py_ssize_t>sizeof(Instruction)
+            + self.operands * <Py_ssize_t>sizeof(Operand)
+            + (self.indices + self.ahead_words.length + self.back_words.length) * <Py_ssize_t>sizeof(int32_t)
+            + self.constants.nbytes
+        )
+
+    def listing(self):
+        """Return every instruction as a line of text, forward, then backward."""
+        cdef Py_ssize_t i
+        cdef Instruction step
+        lines = []
+        for i in range(self.ahead.length):
+            step = self.ahead.instruction[i]
+            name, operands = STEP_NAMES[step.opcode], self.operand_text(step, step.arity)
+            lines.append(f"{name} x{step.count} -> {step.result}{operands}")
+        for i in range(self.back.length):
+            step = self.back.instruction[i]
+            name, operands = PULL_NAMES[step.opcode], self.operand_text(step, step.arity)
+            lines.append(f"pull {name} x{step.count} {step.result}{operands}")
+        return lines
+
+    cdef str operand_text(self, Instruction step, int32_t arity):
+        cdef int32_t j
+        cdef Operand operand
+        text = ""
+        for j in range(arity):
+            if step.operand + j < self.operands:
+                operand = self.operand[step.operand + j]
+                text += f" {'cbg'[operand.place]}{operand.start}{'=+'[operand.mode]}"
+        return text
+
+
+# ---------------------------------------------------------------------------------------------------- executors
+
+cdef const Executor* executor_of(str name) except NULL:
+    module = importlib.import_module(f"fastprop.engine.executor.{name}")
+    return <const Executor*>PyCapsule_GetPointer(module.executor, b"fastprop.executor")
+
+
+cdef const Executor* chosen = NULL
+
+
+def instruction_sets():
+    """Return the instruction sets that this processor has, the best one last."""
+    found = ["baseline"]
+    if cpu_has_avx2():
+        found.append("avx2")
+    if cpu_has_avx512():
+        found.append("avx512")
+    return found
+
+
+def use_instruction_set(name=None):
+    """Choose the executor by name; by default the best that the processor has. Returns its name."""
+    global chosen
+    known = instruction_sets()
+    wanted = name or known[len(known) - 1]
+    if wanted not in known:
+        raise ValueError(
+            f"instruction set {wanted!r} (FASTPROP_ISA) is not one of those that this processor has: {', '.join(known)}"
+        )
+    chosen = executor_of(wanted)
+    return chosen.name.decode()
+
+
+def current_instruction_set():
+    """Return the name of the instruction set that replays run on."""
+    return chosen.name.decode()
+
+
+cdef const Executor* executor() noexcept:
+    return chosen
+
+
+cdef extern from *:
+    """
+    #if defined(__x86_64__)
+    static int cpu_has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+    static int cpu_has_avx512(void) {
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw");
+    }
+    #else
+    static int cpu_has_avx2(void) { return 0; }
+    static int cpu_has_avx512(void) { return 0; }
+    #endif
+    """
+    bint cpu_has_avx2() noexcept
+    bint cpu_has_avx512() noexcept
+
+
+use_instruction_set()

@@ -1,1 +1,0 @@
-"""A program is run: at a point, in lanes, with the caller's gates."""

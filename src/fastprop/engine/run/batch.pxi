@@ -1,0 +1,109 @@
+"""Batch: a program at many lanes, and before it what is the same in all of them.
+
+What depends on uniform inputs alone is a program of its own, run once forward before the lanes, and once backward after
+them, from the sums of what the lanes pull.
+"""
+import numpy as np
+
+from fastprop.threads import run_on_threads
+
+
+THREAD_WORTHY = 200_000     # lanes times gates from which on a second thread pays
+
+
+cdef class Batch:
+    """One use of a draft's programs for lanes; `run` says what is read and written.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the draft.
+    gradient : bool
+        Whether it shall run backward, too.
+    uniform, wanted : array of bool
+        The inputs that are one number for all lanes, and those whose gradients are wanted.
+    lanes : int
+        How many there are at first.
+    sums_values : bool
+        Whether the outputs are added up.
+    """
+
+    def __init__(self, plan, bint gradient, uniform, wanted, Py_ssize_t lanes, bint sums_values):
+        program, before = plan.lanes(gradient, uniform, wanted)
+        self.run = LanesRun(program, plan.single, lanes, sums_values)
+        self.before = None if before is None else PointRun(before, plan.single)
+        self.gradient = gradient
+        self.uniform, self.wanted = uniform, wanted
+        self.inputs = len(uniform)
+        self.gates = max(len(plan.draft), 1)
+        self.pulls = Memory((len(program.uniform) - self.inputs + 1) * <Py_ssize_t>sizeof(double))
+
+    cdef int put(self, Py_ssize_t i, double value) except -1:
+        """Give the value of a uniform input."""
+        self.run.set_number(i, value)
+        if self.before is not None:
+            self.before.put(i, value)
+        return 0
+
+    cdef int sweep(self) except -1:
+        """Run all lanes."""
+        cdef Py_ssize_t k, most_threads
+        cdef PointRun before = self.before
+        if before is not None:
+            before.sweep(True, 0)
+            for k in range(before.program.outputs_count):
+                self.run.set_number(self.inputs + k, before.get(before.program.output[k]))
+        self.run.prepare()
+        most_threads = 1 + self.run.lanes * self.gates // <Py_ssize_t>THREAD_WORTHY
+        if most_threads == 1 or self.run.program.ordered:
+            self.run.work(self.gradient, True)
+        else:
+            run_on_threads(self.work, self.run.stop, most_threads)
+        return 0
+
+    cdef double value_sum(self, Py_ssize_t k) noexcept:
+        """The sum of an output over all lanes."""
+        return self.run.sum_of((self.run.summed_inputs if self.gradient else 0) + k)
+
+    cdef int gradient_sums(self, double* sums) except -1:
+        """Write the summed gradient of every uniform input that is wanted."""
+        cdef Py_ssize_t i, k, row = 0
+        cdef PointRun before = self.before
+        cdef double* pulls = <double*>self.pulls.start
+        for i in range(self.inputs):
+            if self.uniform[i] and self.wanted[i]:
+                sums[i] = self.run.sum_of(row)
+                row += 1
+        if before is None or row == 0:
+            return 0
+        for k in range(before.program.outputs_count):
+            pulls[k] = self.run.sum_of(row + k)
+        before.pull(pulls)
+        for i in range(self.inputs):
+            if self.uniform[i] and self.wanted[i]:
+                sums[i] += before.get(before.program.adjoints + i)
+        return 0
+
+    # for Python
+
+    def work(self, bint main):
+        """Run strands until none is left."""
+        self.run.work(self.gradient, main)
+
+    def set_number(self, Py_ssize_t i, double value):
+        """Give the value of a uniform input."""
+        self.put(i, value)
+
+    def __call__(self):
+        """Run all lanes."""
+        self.sweep()
+
+    def total(self, Py_ssize_t k):
+        """Return the sum of an output over all lanes."""
+        return self.value_sum(k)
+
+    def gradients(self):
+        """Return the summed gradients of the uniform inputs that are wanted; 0.0 for the others."""
+        cdef double[::1] sums = np.zeros(max(self.inputs, 1))
+        self.gradient_sums(&sums[0])
+        return np.asarray(sums)[: self.inputs]

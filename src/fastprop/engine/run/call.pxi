@@ -1,0 +1,275 @@
+"""A call from its arguments to its result, without Python on the way: Route, for one form and one path; Door, for all.
+
+A Door is called by vector. It matches the arguments with the forms that it knows, which reads them; the Route of the
+path that was taken last puts them into slots and arrays, sweeps, and builds the result. Whatever is new (a form, a
+path, Units among the arguments, a transform at work) goes the slow way, which is Python's.
+"""
+cimport numpy as cnp
+from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport int32_t
+from libc.string cimport memcpy
+
+from fastprop.engine.door cimport ArrayLeaf, PyVectorcall_NARGS, call_by_vector
+from fastprop.engine.tape cimport Block, Tape, Unit, current_home
+
+cnp.import_array()
+
+cdef extern from *:
+    """
+    static __thread int eager_depth = 0;
+    """
+    int eager_depth
+
+cdef enum:
+    SPARE = 16              # workspaces that are kept per route
+
+
+def enter_eager():
+    """Let calls of this thread go the slow way."""
+    global eager_depth
+    eager_depth += 1
+
+
+def leave_eager():
+    """Let them go as before."""
+    global eager_depth
+    eager_depth -= 1
+
+
+def is_eager():
+    """Say whether calls of this thread go the slow way."""
+    return eager_depth > 0
+
+
+cdef class Route:
+    """What a circuit does with a call of one form.
+
+    Parameters
+    ----------
+    form : Form
+        Of the arguments.
+    plan, program : Plan, Program
+        The circuit's, and its program at one point.
+    arrays : int
+        How many arrays it uses.
+    wiring : dict
+        Where what was read goes, and where the parts of the result are (`circuits.wiring`).
+    marshal : Marshal
+        Builds the result.
+    """
+
+    def __init__(self, Form form, plan, program, dict wiring, Marshal marshal):
+        self.form, self.plan, self.program, self.marshal = form, plan, program, marshal
+        self.single, self.gradient, self.broken = plan.single, program.gradient, -1
+        self.number_slot, self.array_slot = wiring["number_slot"], wiring["array_slot"]
+        self.array_number, self.output, self.seed = wiring["array_number"], wiring["output"], wiring["seed"]
+        self.pulls, self.zeros = wiring["pulls"], wiring["zeros"]
+        self.units, self.parts, self.wholes = wiring["units"], wiring["parts"], wiring["wholes"]
+        self.constants, self.blocks = wiring["constants"], wiring["blocks"]
+        self.wanted, self.both, self.rounded = wiring["wanted"], wiring["both"], wiring["rounded"]
+        self.spare = []
+
+    def call(self, tuple args, dict kwargs):
+        """Return the result of a call; None if it has another form or takes another path (`broken`)."""
+        cdef Reading reading = Reading()
+        self.broken = -1
+        if self.form._match(args, kwargs, reading) != 1:
+            return None
+        return self.run(reading)
+
+    def clear(self):
+        """Let go of workspaces and results that are kept."""
+        self.spare.clear()
+        self.marshal.clear()
+
+    cdef PointRun acquire(self):
+        """A workspace that nobody uses; one that fails in use is not given back."""
+        cdef PointRun run
+        if self.spare:
+            return self.spare.pop()
+        run = PointRun(self.program, self.single, len(self.plan.recording.arrays), self.output.shape[0] + self.zeros)
+        for array, a in self.constants:
+            run.arrays.put(a, array)
+        return run
+
+    cdef object run(self, Reading reading):
+        """The result at what was read; None if a guard did not hold."""
+        cdef PointRun run = self.acquire()
+        result = self.run_with(run, reading)
+        if len(self.spare) < SPARE:
+            self.spare.append(run)
+        return result
+
+    cdef object run_with(self, PointRun run, Reading reading):
+        cdef Py_ssize_t k, tail = run.tail
+        self.read(run, reading)
+        run.sweep(True, 0)
+        if run.program.guards_count:
+            self.broken = run.broken_guard()
+            if self.broken >= 0:
+                self.let_go(run)
+                return None
+        for k in range(self.output.shape[0]):
+            run.put(tail + k, run.get(self.output[k]))
+        if self.gradient:
+            self.pull_back(run)
+        blocks = self.given_blocks(run) if self.blocks else None
+        result = self.marshal.build(run.space.base, self.single, blocks)
+        if run.arrays.count:
+            self.let_go(run)
+        return result
+
+    cdef int read(self, PointRun run, Reading reading) except -1:
+        """Put numbers and arrays where the program reads them."""
+        cdef double* slots = <double*>run.space.base
+        cdef Py_ssize_t k, n = self.number_slot.shape[0]
+        if self.single:
+            for k in range(n):
+                run.put(self.number_slot[k], reading.number[k])
+        else:
+            for k in range(n):
+                slots[self.number_slot[k]] = reading.number[k]
+        if self.array_slot.shape[0]:
+            self.read_arrays(run, reading)
+        if self.units or self.parts or self.wholes:
+            self.read_captured(run)
+        for k in range(self.seed.shape[0]):
+            run.put(self.seed[k], self.pulls[k])
+        if run.arrays.count:
+            run.arrays.begin()
+            for a in self.wanted:
+                run.arrays.renew_adjoint(a)
+        return 0
+
+    cdef int read_arrays(self, PointRun run, Reading reading) except -1:
+        cdef ArrayLeaf* leaf
+        cdef ArrayRef ref
+        cdef Py_ssize_t k, i, size, slot
+        for k in range(self.array_slot.shape[0]):
+            leaf = &reading.array[k]
+            if self.array_number[k] >= 0:
+                run.arrays.put(self.array_number[k], <object>leaf.array)
+            slot = self.array_slot[k]
+            if slot < 0:
+                continue
+            size = cnp.PyArray_SIZE(<cnp.ndarray>leaf.array)
+            if cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>leaf.array):
+                memcpy(<char*>run.space.base + slot * run.size, leaf.data, <size_t>(size * run.size))
+                continue
+            ref.data, ref.ndim, ref.shape, ref.stride = leaf.data, leaf.ndim, leaf.shape, leaf.strides
+            for i in range(size):
+                run.put(slot + i, number_at(ref.data + offset_of(&ref, -1, i), self.single))
+        return 0
+
+    cdef int read_captured(self, PointRun run) except -1:
+        """Read the leaves that the function captured, as they are now."""
+        cdef Py_ssize_t i, place, count, slot
+        cdef const double[::1] wide
+        for unit, k in self.units:
+            run.put(k, (<Unit>unit).link.value)
+        for array, place, count, slot in self.parts:
+            numbers = (<Block>array).numbers
+            if numbers.dtype == "float64":
+                wide = numbers.reshape(-1)
+                for i in range(count):
+                    run.put(slot + i, wide[place + i])
+            else:
+                for i in range(count):
+                    run.put(slot + i, numbers.item(place + i))
+        for array, a in self.wholes:
+            numbers = (<Block>array).numbers
+            run.arrays.put(a, numbers if (numbers.dtype == "float32") == self.single else numbers.astype(
+                "float32" if self.single else "float64"))
+        return 0
+
+    cdef int pull_back(self, PointRun run) except -1:
+        """Sweep backward; the adjoints of arrays that are handed out are then complete."""
+        cdef const ArrayRef* adjoint
+        cdef Py_ssize_t a, first, count, i
+        run.pull(&self.pulls[0])
+        for a in self.wanted:
+            run.arrays.clear_adjoint(a)
+        for a, first, count in self.both:
+            adjoint = &run.arrays.adjoint[a]
+            for i in range(count):
+                add_number_at(adjoint.data + offset_of(adjoint, -1, i), run.get(first + i), self.single)
+        return 0
+
+    cdef list given_blocks(self, PointRun run):
+        blocks = []
+        for a, is_adjoint in self.blocks:
+            blocks.append(run.arrays.adjoints[a] if is_adjoint else run.arrays.values[a])
+        for place, dtype in self.rounded:
+            blocks[place] = blocks[place].astype(dtype)
+        return blocks
+
+    cdef int let_go(self, PointRun run) except -1:
+        """Do not hold on to the caller's arrays."""
+        cdef Py_ssize_t k
+        for k in range(self.array_number.shape[0]):
+            if self.array_number[k] >= 0:
+                run.arrays.put(self.array_number[k], None)
+        for array, a in self.wholes:
+            run.arrays.put(a, None)
+        return 0
+
+
+cdef class Entry:
+    """What is known of the calls of one form."""
+
+
+cdef class Door:
+    """A function that is called by vector; `call_slowly` does what is not known yet."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.called = <void*>enter
+        self.readings = []
+
+    def open(self, make):
+        """Say what makes the form of a call, from its arguments and keyword arguments."""
+        self.forms = Forms(make)
+
+
+cdef object enter(object owner, PyObject* const* args, size_t flags, PyObject* names):
+    """A call: the fast way if all is known."""
+    cdef Door door = owner
+    cdef Py_ssize_t count = PyVectorcall_NARGS(flags), i
+    cdef Reading reading
+    if eager_depth == 0 and (<Tape>current_home()).entries == 0:
+        reading = door.readings.pop() if door.readings else Reading()
+        entry = door.forms.find(args, count, names, reading)
+        if entry is not None and (<Entry>entry).route is not None:
+            if (<Entry>entry).route.plan.draft.payload:
+                result = guarded(door, <Entry>entry, reading)
+            else:
+                result = (<Entry>entry).route.run(reading)
+            if result is not None:
+                reading.release()
+                door.readings.append(reading)
+                return result
+    given = tuple([<object>args[i] for i in range(count)])
+    named = {}
+    if names != NULL:
+        for i, name in enumerate(<tuple>names):
+            named[name] = <object>args[count + i]
+    return door.call_slowly(given, named)
+
+
+cdef object guarded(Door door, Entry entry, Reading reading):
+    """The same where a gate of the user's own may raise: perhaps on a path that would not have been taken."""
+    try:
+        return entry.route.run(reading)
+    except Exception:
+        return None
+
+
+cdef Door _example = Door()
+cdef Py_ssize_t _offset = <Py_ssize_t>(<char*>&_example.called - <char*><void*>_example)
+
+
+def entered_by_vector(kind):
+    """Let instances of a class that derives from Door be called; decorates it."""
+    if not issubclass(kind, Door):
+        raise TypeError(f"{kind.__name__} does not derive from Door")
+    call_by_vector(<PyTypeObject*>kind, _offset)
+    return kind

@@ -1,0 +1,6 @@
+"""The tape: typed arrays of nodes, the handles on them, the sweeps over them, and the gates as functions."""
+include "tape/nodes.pxd"
+include "tape/tape.pxd"
+include "tape/tracing.pxd"
+include "tape/unit.pxd"
+include "tape/array.pxd"

@@ -1,1 +1,0 @@
-"""The tape: typed arrays of nodes, the handles on them, and the sweeps."""

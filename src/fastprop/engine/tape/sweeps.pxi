@@ -1,0 +1,299 @@
+"""What transforms build on: variables, numeric sweeps that touch no gradient, and the gates on the way to an output."""
+import numpy as np
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcmp
+
+from fastprop.engine.kernels cimport POSITIVE, kernel
+from fastprop.engine.executor.instructions cimport FIRST_EXTRA, REGION, RESULT
+
+from fastprop import gates
+from fastprop.handles.operands import as_block, as_float
+from fastprop.gates.blocks import GetItem
+
+
+# ----------------------------------------------------------------------------------------------------- variables
+
+def variable(Tape tape, value):
+    """A result of no gate: the variable of a transform. Of a handle, an alias that passes pulls on to it."""
+    cdef PyObject* home = <PyObject*>tape
+    cdef Record record = Record.__new__(Record)
+    cdef int32_t operand = NONE
+    cdef Link* link = link_of_any(value)
+    if link != NULL:
+        check_fresh(link)
+    if type(value) is float or link == NULL and np.ndim(value) == 0:
+        make_room(home, 0)
+        return owned(append(home, INPUT, NONE, NONE, 0.0, 0.0, as_float(value, "a variable")))
+    if isinstance(value, Unit):
+        make_room(home, 0)
+        if link.tape == NULL or link.tape == home:
+            operand = operand_of(home, link)
+        return owned(append(home, POSITIVE, operand, NONE, link.value if operand == NONE else 1.0, 0.0, link.value))
+    if link != NULL:
+        return earlier_block(tape, value, value.value)
+    record.value = as_block(value, "a variable")
+    record.kept = record.operands = ()
+    return add_block(home, record, ())
+
+
+# ------------------------------------------------------------------------------------------------ numeric sweeps
+
+def gradients(Tape tape, list outputs, list pulls, list variables):
+    """The pulls that arrive on variables from pulls on outputs."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t top = -1
+    cdef Py_ssize_t low = nodes.length
+    cdef Link* link
+    cdef list found = []
+    for output in outputs:
+        link = own(tape, output)
+        if link != NULL:
+            top = max(top, link.slot)
+    if top < 0:
+        return list(map(zero_of, variables))
+    begin_sweep(tape, nodes.length - 1)     # a variable may lie above the outputs
+    try:
+        for output, pull in zip(outputs, pulls):
+            link = own(tape, output)
+            if link != NULL:
+                low = min(low, seed(tape, link, pull))
+        pull_down(tape, top, &low)
+        for x in variables:
+            found.append(arrived(tape, x))
+        return found
+    finally:
+        end_sweep(tape, top, min(low, top))
+
+
+def tangents(Tape tape, list outputs, list variables, list along):
+    """The tangents that arrive on outputs from tangents of variables."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t end = nodes.length
+    cdef Py_ssize_t low = end - 1
+    cdef Py_ssize_t i
+    cdef list found = []
+    if end == 0:
+        return list(map(zero_of, outputs))
+    begin_sweep(tape, end - 1)
+    try:
+        for x, tangent in zip(variables, along):
+            low = min(low, seed(tape, own(tape, x), tangent))
+        i = sweep_forward(nodes, low, end)
+        while i < end:
+            (<Record>nodes.block[block_number(nodes, i)].record).push(tape, i)
+            i = sweep_forward(nodes, i + 1, end)
+        for output in outputs:
+            found.append(arrived(tape, output))
+        return found
+    finally:
+        end_sweep(tape, end - 1, low)
+
+
+cdef Link* own(Tape tape, object handle) except? NULL:
+    """The link of a result of this tape, NULL for anything else."""
+    cdef Link* link = link_of_any(handle)
+    if link == NULL:
+        return NULL
+    check_fresh(link)
+    return link if link.tape == <PyObject*>tape else NULL
+
+
+def zero_of(handle):
+    return np.zeros_like(handle.value) if isinstance(handle, Block) else 0.0
+
+
+cdef object arrived(Tape tape, object handle):
+    """The adjoint of a handle in the form of its value; zero if it is no result of this tape."""
+    cdef Link* link = own(tape, handle)
+    part = None if link == NULL else part_of(&tape.nodes, <int32_t>link.slot, handle.value)
+    return zero_of(handle) if part is None else part
+
+
+# --------------------------------------------------------------------------------------------- gates on the way
+
+def closed(Tape tape, list variables, list outputs):
+    """Whether the outputs, and all gates since the first variable, were computed from what came since then alone."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t first = nodes.length
+    cdef Py_ssize_t slot
+    for handle in variables:
+        first = min(first, own(tape, handle).slot)
+    for handle in outputs:
+        if own(tape, handle).slot < first:
+            return False
+    for slot in range(first, nodes.length):
+        for operand in operand_list(nodes, slot):
+            if 0 <= operand < first:
+                return False
+    return True
+
+
+def steps(Tape tape, list outputs, list variables):
+    """The gates on the paths from variables to outputs, newest first: (key, gate, operands, their keys)."""
+    tape.held += 1
+    try:
+        return snapshot(tape, outputs, variables)
+    finally:
+        tape.held -= 1
+        tape.nodes.limit = 0        # to be set anew
+
+
+cdef tuple snapshot(Tape tape, list outputs, list variables):
+    cdef Nodes* nodes = &tape.nodes
+    cdef Link* link
+    cdef list ends = []
+    cdef list starts = []
+    cdef list found = []
+    cdef dict handles = {}
+    cdef bytearray above, reached
+    cdef Py_ssize_t first, slot
+    for output in outputs:
+        link = own(tape, output)
+        ends.append(-1 if link == NULL else link.slot)
+    for x in variables:
+        starts.append(own(tape, x).slot)
+    first = min(starts, default=nodes.length)
+    above = on_path(nodes, first, starts)
+    reached = bytearray(nodes.length)
+    for i, end in enumerate(ends):
+        if end >= first and above[end - first]:
+            reached[end] = 1
+        else:
+            ends[i] = None
+    for slot in range(nodes.length - 1, first - 1, -1):
+        if reached[slot]:
+            places = path_operands(nodes, slot, above, first)
+            if places.count(None) < len(places):
+                for place in places:
+                    if place is not None:
+                        reached[place] = 1
+                found.append((slot, *gate_of(tape, slot, handles), tuple(places)))
+    return ends, starts, found
+
+
+cdef list operand_list(Nodes* nodes, Py_ssize_t slot):
+    """The operands of the gate at a slot: slots, leaves or NONE."""
+    cdef uint8_t opcode = nodes.opcode[slot]
+    cdef Py_ssize_t begin, k
+    cdef list operands = []
+    if opcode == RESULT:
+        operands.append(nodes.operand[slot].first)
+        return operands
+    if opcode == INPUT or (FIRST_EXTRA <= opcode < POOLED):     # a comparison is flat: nothing is pulled through it
+        return operands
+    if opcode < POOLED or opcode == ELEMENT:
+        operands.append(nodes.operand[slot].first)
+        if opcode != ELEMENT and kernel(opcode).arity == 2:
+            operands.append(nodes.operand[slot].second)
+        return operands
+    begin = nodes.operand[slot].first + (opcode == BLOCK)
+    for k in range(begin, begin + nodes.operand[slot].second):
+        operands.append(nodes.pool_operand[k])
+    return operands
+
+
+cdef bytearray on_path(Nodes* nodes, Py_ssize_t first, list starts):
+    """above[slot - first]: whether the slot is a variable or was computed from one."""
+    cdef bytearray above = bytearray(max(nodes.length - first, 0))
+    cdef Py_ssize_t slot
+    for slot in starts:
+        above[slot - first] = 1
+    for slot in range(first, nodes.length):
+        for operand in operand_list(nodes, slot):
+            if operand >= first and above[operand - first]:
+                above[slot - first] = 1
+    return above
+
+
+cdef list path_operands(Nodes* nodes, Py_ssize_t slot, bytearray above, Py_ssize_t first):
+    """For each operand of a gate its slot if that is on a path, else None."""
+    cdef list operands = operand_list(nodes, slot)
+    for i, operand in enumerate(operands):
+        if operand < first or not above[operand - first]:
+            operands[i] = None
+    return operands
+
+
+cdef tuple gate_of(Tape tape, Py_ssize_t slot, dict handles):
+    """The gate at a slot, a Row or a Gate, and its operands: handles, and the values of constants."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef uint8_t opcode = nodes.opcode[slot]
+    cdef Record record
+    cdef list operands = operand_list(nodes, slot)
+    cdef list kept = []
+    if opcode == BLOCK:
+        record = <Record>nodes.block[block_number(nodes, slot)].record
+        gate = record.gate
+        kept.extend(record.operands)
+    elif opcode == ELEMENT:
+        array = handle_of(tape, operands[0], None, handles)
+        return GetItem(tuple(map(int, np.unravel_index(nodes.operand[slot].second, array.shape)))), (array,)
+    elif opcode == RESULT:
+        gate = differentiable_gate(tape.regions[nodes.operand[slot].first])
+    elif opcode == POOLED | REGION:
+        gate = differentiable_gate(tape.regions[slot])
+        kept.extend([0.0] * len(operands))
+    elif opcode < POOLED:
+        gate = rows[opcode]
+        kept.append(nodes.partial[slot].first)
+        kept.append(nodes.partial[slot].second)
+    else:
+        gate = rows[opcode & ~POOLED]
+        for i in range(nodes.operand[slot].first, nodes.operand[slot].first + nodes.operand[slot].second):
+            kept.append(nodes.pool_partial[i])
+    for i, operand in enumerate(operands):
+        operands[i] = kept[i] if operand == NONE else handle_of(tape, operand, kept[i], handles)
+    return gate, tuple(operands)
+
+
+cdef object handle_of(Tape tape, int32_t operand, object recorded, dict handles):
+    """A handle on an operand; of a leaf that was assigned since, on its value as recorded."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Leaf* leaf
+    if operand >= 0:
+        if operand not in handles:
+            handles[operand] = pinned_handle(tape, operand)
+        return handles[operand]
+    leaf = &nodes.leaf[~operand]
+    owner = <object>leaf.link.owner
+    if isinstance(owner, Unit):
+        same = memcmp(&leaf.link.value, &leaf.value, sizeof(double)) == 0       # bit by bit: NaN, and the sign of 0
+        return owner if same else earlier_value(tape, operand)
+    if isinstance(recorded, np.ndarray) and recorded is not owner.value:
+        return earlier_block(tape, owner, recorded)
+    return owner
+
+
+cdef object pinned_handle(Tape tape, Py_ssize_t slot):
+    """A handle on any slot."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Block array
+    cdef object value = None
+    if nodes.opcode[slot] == BLOCK:
+        value = (<Record>nodes.block[block_number(nodes, slot)].record).value
+    if not isinstance(value, np.ndarray):
+        return pin(<PyObject*>tape, slot)
+    array = new_array(value)
+    attach(<PyObject*>tape, &array.link, <PyObject*>array, slot, True)
+    return array
+
+
+cdef object earlier_value(Tape tape, int32_t operand):
+    """A result that has the value that a leaf had, and pulls on the leaf."""
+    cdef PyObject* home = <PyObject*>tape
+    cdef double value = tape.nodes.leaf[~operand].value
+    cdef Link* link = tape.nodes.leaf[~operand].link
+    make_room(home, 0)
+    return owned(append(home, POSITIVE, operand_of(home, link), NONE, 1.0, 0.0, value))
+
+
+cdef object earlier_block(Tape tape, object leaf, object value):
+    """The same of an Array."""
+    cdef Record record = Record.__new__(Record)
+    record.gate = gates.positive
+    record.value = value
+    record.kept = (np.ones_like(value),)
+    record.operands = (value,)
+    return add_block(<PyObject*>tape, record, (leaf,))

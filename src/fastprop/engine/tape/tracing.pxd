@@ -1,0 +1,25 @@
+"""Trace: a tape that keeps what a circuit needs to know."""
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t
+
+
+cdef class Trace(Tape):
+    cdef readonly Trace parent      # the trace in which this one is made, whose results may be used
+    cdef readonly list codes        # code objects, by their numbers
+    cdef dict code_numbers
+    cdef PyObject* last_code        # borrowed from codes
+    cdef int32_t last_number
+    cdef bint last_ours             # whether it is the package's own
+    cdef list ours
+    cdef public object recording    # who records
+    cdef readonly list guards       # (slot, outcome)
+    cdef readonly dict regions      # slot -> what a region does
+    cdef readonly list captured     # results of the parents that are used here
+    cdef readonly dict stand_ins    # (parent, slot) -> the input that stands for it, in the order of `captured`
+
+
+cdef int note_source(PyObject* home) except -1
+cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL
+cdef bint is_traced(const Link* link) noexcept
+cdef int refuse_to_bake(str what, const Link* link) except -1
+cdef str place_of(Trace trace, Py_ssize_t slot)

@@ -1,0 +1,220 @@
+"""Trace: a tape that keeps what a circuit needs to know: all operands, where gates were recorded, and guards.
+
+A trace made inside of another one (the body of a vmap) may use its results; they are inputs to it.
+"""
+import sys
+
+import numpy as np
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t
+
+from fastprop.engine.kernels cimport POSITIVE
+
+cdef extern from *:
+    """
+    static PyObject *current_frame(void) { return (PyObject *)PyEval_GetFrame(); } /* borrowed */
+    static PyObject *frame_code(PyObject *frame) { return (PyObject *)PyFrame_GetCode((PyFrameObject *)frame); }
+    static PyObject *frame_back(PyObject *frame) { return (PyObject *)PyFrame_GetBack((PyFrameObject *)frame); }
+    static int frame_instruction(PyObject *frame) { return PyFrame_GetLasti((PyFrameObject *)frame); }
+    """
+    PyObject* current_frame() noexcept
+    PyObject* frame_code(PyObject* frame) noexcept      # new reference
+    PyObject* frame_back(PyObject* frame) noexcept      # new reference
+    int frame_instruction(PyObject* frame) noexcept
+
+# What else is recorded under trace is the business of the room above, which says so when it is imported.
+cdef object apply_traced = None
+cdef object compare_traced = None
+cdef object hold_traced = None
+cdef object differentiable_gate = None
+
+
+def let_traces(apply, compare, hold, differentiable):
+    """Take the functions that record gates, comparisons and held values under trace, and derive gates outside."""
+    global apply_traced, compare_traced, hold_traced, differentiable_gate
+    apply_traced, compare_traced, hold_traced, differentiable_gate = apply, compare, hold, differentiable
+
+
+cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
+
+
+cdef class Trace(Tape):
+    """A tape for one call of a function that shall become a circuit."""
+
+    def __cinit__(self, *, bint captures=False, Py_ssize_t most=2147483647):
+        self.nodes.tracing = True
+        self.held = 1       # slots stay where they are
+        self.codes, self.code_numbers, self.ours = [], {}, []
+        self.guards, self.captured, self.stand_ins, self.regions = [], [], {}, {}
+
+    def open_to(self, Trace parent):
+        """Allow results of an outer trace as inputs; returns self."""
+        self.parent = parent
+        return self
+
+    def note_guard(self, Py_ssize_t slot, bint outcome):
+        """Remember how a condition came out that decided a branch; returns how it shall come out."""
+        if self.recording is None and not is_ancestor(<PyObject*>self):
+            raise ValueError("a condition of a traced value was used outside of the function that was traced")
+        forced = self.recording.forced if self.recording is not None else ()
+        if len(self.guards) < len(forced):
+            outcome = forced[len(self.guards)]
+        self.guards.append((slot, outcome))
+        return outcome
+
+    def _input(self, value):
+        """Return a Unit that stands for an input, with its value where it is recorded."""
+        return Tape._variable(self, value)
+
+    def _variable(self, value):
+        """Return the variable of a transform inside of the traced function; of a plain number, a constant."""
+        variable = Tape._variable(self, value)
+        if type(variable) is not type(value) and np.ndim(value) == 0:
+            self.nodes.opcode[variable._slot] = POSITIVE
+            self.nodes.partial[variable._slot].first = variable._recorded
+        return variable
+
+    def forget_units(self):
+        """Let go of the Units that stand for others, which hold on to this trace."""
+        self.stand_ins, self.captured, self.regions = {}, [], {}
+
+    def place(self, Py_ssize_t slot):
+        """Return the source line that recorded a gate, as file:line."""
+        return place_of(self, slot)
+
+    def places(self):
+        """Return what `place` knows in a form that needs no tape: code objects, and (code, instruction) per slot."""
+        cdef Py_ssize_t i
+        cdef int32_t[:, ::1] found = np.empty((max(self.nodes.length, 1), 2), np.int32)
+        for i in range(self.nodes.length):
+            found[i, 0] = self.nodes.source[i].code
+            found[i, 1] = self.nodes.source[i].instruction
+        return self.codes, np.asarray(found)[: self.nodes.length]
+
+
+def line_of(code, instruction):
+    """Return file:line of an instruction of a code object."""
+    line = code.co_firstlineno
+    for begin, end, number in code.co_lines():
+        if begin <= instruction < end and number is not None:
+            line = number
+    return f"{code.co_filename}:{line}"
+
+
+cdef str place_of(Trace trace, Py_ssize_t slot):
+    cdef int32_t number = trace.nodes.source[slot].code
+    return "" if number < 0 else line_of(trace.codes[number], trace.nodes.source[slot].instruction)
+
+
+cdef int number_of(Trace trace, PyObject* code) except -1:
+    """The number of a code object; sets the trace's last_…"""
+    number = trace.code_numbers.get(<object>code)
+    if number is None:
+        number = len(trace.codes)
+        trace.code_numbers[<object>code] = number
+        trace.codes.append(<object>code)
+        trace.ours.append((<object>code).co_filename.startswith(PACKAGE))
+    trace.last_code = code
+    trace.last_number = number
+    trace.last_ours = trace.ours[number]
+    return 0
+
+
+cdef int note_source(PyObject* home) except -1:
+    """Remember, for the newest gate, the innermost frame that is not the package's own."""
+    cdef Trace trace = <Trace>home
+    cdef Nodes* nodes = &trace.nodes
+    cdef PyObject* frame = current_frame()
+    cdef PyObject* code
+    cdef PyObject* back
+    cdef bint owned_frame = False
+    nodes.source[nodes.length - 1].code = -1
+    while frame != NULL:
+        code = frame_code(frame)
+        if code != trace.last_code:
+            number_of(trace, code)
+        decref(code)        # the trace keeps it
+        if not trace.last_ours:
+            nodes.source[nodes.length - 1].code = trace.last_number
+            nodes.source[nodes.length - 1].instruction = frame_instruction(frame)
+            break
+        back = frame_back(frame)
+        if owned_frame:
+            decref(frame)
+        frame = back
+        owned_frame = True
+    if owned_frame and frame != NULL:
+        decref(frame)
+    return 0
+
+
+def refuse(str what, str place=""):
+    """Raise the error for what would make a number of a traced value; names the line that did."""
+    here = sys._getframe()
+    while here.f_back is not None and here.f_code.co_filename.startswith(PACKAGE):
+        here = here.f_back
+    raise TypeError(
+        f"{here.f_code.co_filename}:{here.f_lineno}: {what}"
+        f"{' (recorded at ' + place + ')' if place else ''} was read: it would bake a constant into the circuit; use "
+        "gates (fp.exp, fp.where …), or compute what is constant before fp.trace or fp.compile"
+    )
+
+
+cdef int refuse_to_bake(str what, const Link* link) except -1:
+    """Raise if a handle is traced: reading it would bake a constant in."""
+    if not is_traced(link):
+        return 0
+    refuse(f"the {what} of a traced Unit", place_of(<Trace>link.tape, link.slot))
+
+
+cdef bint is_traced(const Link* link) noexcept:
+    return link.tape != NULL and nodes_of(link.tape).tracing
+
+
+cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
+    """The innermost of the traces that operands belong to; NULL if they belong to none."""
+    cdef PyObject* home = NULL
+    cdef PyObject* stranger = NULL
+    cdef Py_ssize_t i
+    for i in range(n):
+        if links[i] == NULL or links[i].tape == NULL:
+            continue
+        if not nodes_of(links[i].tape).tracing:
+            stranger = links[i].tape
+        elif home == NULL or is_within(<Trace>links[i].tape, home):
+            home = links[i].tape
+    if stranger != NULL and (home != NULL or nodes_of(current_home()).tracing):
+        raise ValueError(
+            "a traced function uses a result that was computed outside of it, which would be a constant; pass it as "
+            "an argument, make it a leaf (fp.Unit), which is read at every call, or take its .value if that is meant"
+        )
+    for i in range(n):
+        if home != NULL and links[i] != NULL and links[i].tape != NULL and links[i].tape != home:
+            if not is_within(<Trace>home, links[i].tape):
+                raise ValueError(
+                    "a gate got results of two traces, neither of which was made in the other; a traced value must not "
+                    "leave the function that is traced"
+                )
+    return home
+
+
+cdef bint is_ancestor(PyObject* trace) except -1:
+    """Whether what is recorded now is recorded inside of a trace."""
+    cdef PyObject* home = current_home()
+    return nodes_of(home).tracing and is_within(<Trace>home, trace)
+
+
+def belongs(unit, Trace trace):
+    """Return whether a Unit may be used in a trace: a leaf, or a result of it or of a trace around it."""
+    tape = unit._tape
+    return tape is None or isinstance(tape, Trace) and is_within(trace, <PyObject*>tape)
+
+
+cdef bint is_within(Trace trace, PyObject* outer):
+    """Whether a trace was made inside of another one (or is it)."""
+    while trace is not None:
+        if <PyObject*>trace == outer:
+            return True
+        trace = trace.parent
+    return False

@@ -1,0 +1,7 @@
+"""A call recorded for a circuit: conditions, what is recorded beside numbers, the draft; and the passes over it."""
+include "trace/condition.pxi"
+include "trace/traced.pxi"
+include "trace/draft.pxi"
+include "passes/optimise.pxi"
+include "passes/schedule.pxi"
+include "passes/fuse.pxi"

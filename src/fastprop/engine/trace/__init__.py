@@ -1,1 +1,0 @@
-"""Recording for circuits: traced values, conditions, and the draft."""

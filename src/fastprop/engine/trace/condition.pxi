@@ -1,0 +1,175 @@
+"""Condition: what comparing traced values gives, and the gates of logic that it is recorded with."""
+from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, PyObject
+from libc.stdint cimport int32_t
+
+from fastprop.engine.tape cimport NONE, Link
+from fastprop.engine.executor.instructions cimport BOTH, EITHER, EQUAL, HELD, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL
+from fastprop.engine.tape cimport check_fresh, current_home, make_room, operand_of
+from fastprop.engine.tape cimport Trace, traced_home
+from fastprop.engine.tape cimport Unit, append, captured, owned
+
+from fastprop import gates
+from fastprop.engine.tape import apply_gate
+from fastprop.handles.operands import as_plain
+from fastprop.handles.nesting import is_block
+
+
+cdef Unit record(int opcode, object left, object right, double value):
+    """A gate of the executor's own on one or two Units and numbers, on the trace to which they belong."""
+    cdef Link* links[2]
+    cdef int32_t[2] operands
+    cdef double[2] kept
+    cdef PyObject* home
+    cdef Py_ssize_t i
+    for i, operand in enumerate((left, right)):
+        links[i] = NULL
+        operands[i] = NONE
+        kept[i] = 0.0
+        if isinstance(operand, Unit):
+            links[i] = &(<Unit>operand).link
+            check_fresh(links[i])
+        elif operand is not None:
+            kept[i] = operand
+    home = traced_home(2, links)
+    if home == NULL:
+        home = current_home()
+    for i in range(2):
+        if links[i] != NULL:
+            links[i] = captured(home, links[i])
+    make_room(home, 0)
+    for i in range(2):
+        if links[i] != NULL:
+            operands[i] = operand_of(home, links[i])
+    return owned(append(home, opcode, operands[0], operands[1], kept[0], kept[1], value))
+
+
+def compare(left, right, int op):
+    """Record the comparison of a Unit with a Unit, a Condition or a number."""
+    cdef double x, y
+    if isinstance(right, Condition):
+        right = (<Condition>right).unit
+    elif not isinstance(right, Unit):
+        right = gates.as_real(right)
+        if right is None:
+            return NotImplemented
+    if op == Py_GT or op == Py_GE:
+        left, right = right, left
+        op = Py_LT if op == Py_GT else Py_LE
+    x, y = number_of(left), number_of(right)
+    if op == Py_LT:
+        return Condition(record(LESS, left, right, x < y))
+    if op == Py_LE:
+        return Condition(record(LESS_EQUAL, left, right, x <= y))
+    if op == Py_EQ:
+        return Condition(record(EQUAL, left, right, x == y))
+    return Condition(record(NOT_EQUAL, left, right, x != y))
+
+
+cdef double number_of(object x) except? -1:
+    return (<Unit>x).link.value if isinstance(x, Unit) else <double>x
+
+
+cdef object operand(object x):
+    """A Condition's Unit, or a bool as a number; None for anything else."""
+    if isinstance(x, Condition):
+        return (<Condition>x).unit
+    return float(x) if type(x) is bool else None
+
+
+cdef object as_number(object x):
+    """A Condition's Unit; anything else as it is."""
+    return (<Condition>x).unit if isinstance(x, Condition) else x
+
+
+cdef object joined(int opcode, object left, object right, bint either):
+    """Record `and` or `or` of conditions and bools."""
+    x, y = operand(left), operand(right)
+    if x is None or y is None:
+        return NotImplemented
+    first, second = number_of(x) != 0.0, number_of(y) != 0.0
+    return Condition(record(opcode, x, y, first or second if either else first and second))
+
+
+cdef class Condition:
+    """What comparing traced values gives: true or false, as may be, at every replay.
+
+    ``fp.where``, ``&``, ``|`` and ``~`` use it without a branch; an ``if`` makes a guard: the circuit then holds for
+    the branch that was taken.
+    """
+
+    cdef readonly Unit unit     # 1.0 or 0.0
+
+    __fastprop_condition__ = True
+    __array_ufunc__ = None
+
+    def __init__(self, Unit unit):
+        self.unit = unit
+
+    def __bool__(self):
+        cdef bint outcome = self.unit.link.value != 0.0
+        check_fresh(&self.unit.link)
+        return (<Trace>self.unit.link.tape).note_guard(self.unit.link.slot, outcome)
+
+    # the Condition may stand on either side
+
+    def __and__(left, right):
+        return joined(BOTH, left, right, False)
+
+    def __or__(left, right):
+        return joined(EITHER, left, right, True)
+
+    def __xor__(left, right):
+        x, y = operand(left), operand(right)
+        if x is None or y is None:
+            return NotImplemented
+        return Condition(record(NOT_EQUAL, x, y, number_of(x) != number_of(y)))
+
+    def __invert__(self):
+        return Condition(record(NEITHER, self.unit, None, self.unit.link.value == 0.0))
+
+    def __eq__(self, other):
+        x = operand(other)
+        return NotImplemented if x is None else compare(self.unit, x, Py_EQ)
+
+    def __ne__(self, other):
+        x = operand(other)
+        return NotImplemented if x is None else ~(self == other)
+
+    def __hash__(self):
+        return id(self) >> 4
+
+    # as a number it is 1 or 0
+
+    def __mul__(left, right):
+        return as_number(left) * as_number(right)
+
+    def __add__(left, right):
+        return as_number(left) + as_number(right)
+
+    def __sub__(left, right):
+        return as_number(left) - as_number(right)
+
+    def __float__(self):
+        raise TypeError("float() of a Condition would bake a constant into the circuit; use fp.where, or an if")
+
+    def __reduce__(self):
+        raise TypeError("a Condition belongs to the trace that made it and can be neither copied nor pickled")
+
+    def __repr__(self):
+        return f"<Condition: {'true' if self.unit.link.value else 'false'} where it was recorded>"
+
+    @staticmethod
+    def __fastprop_gate__(gate, given, options):
+        return apply_gate(gate, given, options)
+
+
+def held(x):
+    """Record a number, or a block of them, through which nothing is pulled."""
+    cdef list numbers = []
+    if isinstance(x, Unit):
+        return record(HELD, x, None, (<Unit>x).link.value)
+    if not is_block(type(x)):
+        return as_plain(x, "stop_gradient: the operand")
+    for number in x.numbers.flat:
+        numbers.append(held(number))
+    return type(x).made_of(numbers, x.shape)

@@ -231,9 +231,9 @@ class Circuit:
             route = self._routes[kind] = make()
         found = route.call(args, kwargs)
         if found is None:
-            leaves = self._leaves(args, kwargs)
+            leaves = self._leaves(args, kwargs)  # which says what is wrong with them
             self._plan.release(self._run_at(leaves, False))
-            found = route.call((*self._recording.signature.build(leaves)[0],), kwargs)
+            found = route.call_at(leaves)
         return found
 
     def _result(self, run: PointRun) -> Any:

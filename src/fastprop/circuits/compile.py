@@ -145,7 +145,7 @@ class Compiled(Door):
             with self._lock:
                 if not entry.paths.plans:
                     entry.route = self._route(entry, self._record(entry, leaves))
-        return self._compute(entry, leaves)
+        return self._compute(entry, args, kwargs, leaves)
 
     # the cache
 
@@ -213,19 +213,21 @@ class Compiled(Door):
 
     # a call
 
-    def _compute(self, entry: _Entry, leaves: list[Any]) -> Any:
+    def _compute(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
         """Compute on the path that the leaves take, which is recorded if need be."""
-        args, kwargs = entry.signature.build(leaves)
         tried: set[Plan] = set()
         retraced = 0
         while True:
             try:
-                found = entry.route.call(tuple(args), kwargs)
+                route = entry.route
+                found = route.call(args, kwargs)
                 if found is not None:
                     return found
-                plan: Plan = entry.route.plan
+                plan: Plan = route.plan
                 tried.add(plan)
                 entry.route = self._other(entry, plan, leaves, tried)
+                if entry.route.plan in tried:  # it has been tried: another thread is at work, or nothing helps
+                    return self._slowly(entry, leaves)
             except Retrace:
                 retraced += 1
                 if retraced > 2:  # on paths that are not kept: nothing is left to learn from another recording
@@ -274,7 +276,7 @@ class Compiled(Door):
         """Return the route of the path that is taken instead; it is recorded if need be."""
         paths = entry.paths
         beginning = plan.first_branches(leaves)
-        if beginning is None:  # of two threads, the other has found it
+        if beginning is None:
             return self._route_of(entry, plan)
         number = paths.begins(beginning)
         if number is not None and paths.can_select:

@@ -1,5 +1,6 @@
 """compile: its cache, its compositions with the transforms, nested transforms inside of what is traced."""
 
+import collections
 import copy
 import dataclasses
 import gc
@@ -90,6 +91,16 @@ def test_static_arguments_are_told_apart():
         f(1.0, [1])
     with pytest.raises(ValueError, match="static_argnums names argument 1"):
         f(1.0)
+
+
+def test_static_arguments_are_told_apart_also_inside_of_others():
+    kind = collections.namedtuple("kind", "flag")
+    f = fp.compile(lambda x, p: x * 10.0 if p.flag is True else x, static_argnums=1)
+    assert [f(2.0, kind(1)), f(2.0, kind(True)), f(2.0, kind(1))] == [2.0, 20.0, 2.0] and len(f.cache_info()) == 2
+    sign = fp.compile(lambda x, z: x * np.copysign(1.0, z), static_argnums=1)
+    assert [sign(2.0, np.float64(z)) for z in (0.0, -0.0, 0.0)] == [2.0, -2.0, 2.0]
+    table = fp.compile(lambda x, t: x * float(t[0]), static_argnums=1)
+    assert [table(2.0, np.array([3.0, np.nan])) for _ in range(3)] == [6.0] * 3 and len(table.cache_info()) == 1
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fastprop.circuits.trace import current_trace, record
 from fastprop.derivatives.call import is_active, name_of
 from fastprop.engine.run.call import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
 from fastprop.engine.run.form import Form
-from fastprop.handles.nesting import LEAF, described
+from fastprop.handles.nesting import LEAF, described, static_key
 
 __all__ = ["Compiled", "compile", "eager"]
 
@@ -307,12 +307,16 @@ def _difference(signature: Signature, other: Signature) -> str:
     """Say in what the arguments differ."""
     if signature.count != other.count:
         return f"{signature.count} arguments instead of {other.count}"
-    if signature.static != other.static or signature.fixed != other.fixed:
+    if _static_key(signature) != _static_key(other):
         return "another static argument"
     for k, (shape, before) in enumerate(zip(signature.shapes, other.shapes)):
         if shape != before:
             return f"{signature.name(k)} has shape {shape or ()} instead of {before or ()}"
     return "they are nested otherwise"
+
+
+def _static_key(signature: Signature) -> Any:
+    return [{key: static_key(value) for key, value in part.items()} for part in (signature.static, signature.fixed)]
 
 
 def _branch(plan: Plan, others: Sequence[Plan]) -> str:

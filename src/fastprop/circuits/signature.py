@@ -55,9 +55,9 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
     if isinstance(leaf, np.ndarray) and leaf.ndim > 0:
         if leaf.dtype == dtype:
             return leaf
-        if leaf.dtype.kind in "iu":
+        if leaf.dtype.kind in "biu":
             return leaf.astype(dtype)
-        if leaf.dtype.kind == "f" and leaf.dtype.newbyteorder("=") == dtype:
+        if leaf.dtype.kind == "f" and leaf.dtype.newbyteorder("=") in (dtype, np.float32):
             return leaf.astype(dtype)
         raise TypeError(
             f"{name} has dtype {leaf.dtype}, but the circuit computes in {dtype}; convert it with .astype, or choose "

@@ -233,7 +233,11 @@ class Circuit:
         route = self._routes.get(kind)
         if route is None:
             route = self._routes[kind] = make()
-        found = route.call(args, kwargs)
+        try:
+            found = route.call(args, kwargs)
+        except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
+            self._plan.release(self._run_at(self._plan.read(self._leaves(args, kwargs)), False))
+            raise
         if found is None:
             leaves = self._leaves(args, kwargs)  # which says what is wrong with them
             self._plan.release(self._run_at(self._plan.read(leaves), False))

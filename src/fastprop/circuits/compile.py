@@ -219,11 +219,10 @@ class Compiled(Door):
         retraced = 0
         while True:
             try:
-                route = entry.route
-                found = route.call(args, kwargs)
+                plan: Plan = entry.route.plan
+                found = _result_of(entry.route, args, kwargs, leaves)
                 if found is not None:
                     return found
-                plan: Plan = route.plan
                 tried.add(plan)
                 entry.route = self._other(entry, plan, leaves, tried)
                 if entry.route.plan in tried:  # it has been tried: another thread is at work, or nothing helps
@@ -297,6 +296,18 @@ class Compiled(Door):
             number = entry.paths.replace(old, plan)
             entry.routes.pop(number, None)
             return self._route(entry, number)
+
+
+def _result_of(route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
+    """Return the result on a path; None if another one is taken, also if a gate raised that would not be reached there."""
+    try:
+        return route.call(args, kwargs)
+    except Retrace:
+        raise
+    except Exception:
+        if route.plan.first_broken(leaves) < 0:
+            raise
+        return None
 
 
 def _nobody(vector: Any) -> Any:

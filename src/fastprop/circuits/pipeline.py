@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import copy
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -233,9 +232,7 @@ class Plan:
 
     def guards_alone(self) -> Plan:
         """Return a plan of the guards, without outputs."""
-        recording = copy.copy(self.recording)
-        recording.draft = recording.draft.replace(outputs=np.zeros(0, np.int32))
-        return Plan(recording, self.passes)
+        return Plan(self.recording.with_outputs(()), self.passes)
 
     def broken_guard(self, inputs: np.ndarray[Any, Any]) -> int:
         """Return the first guard that comes out otherwise, or -1, of those before any that needs a gate outside."""

@@ -155,6 +155,8 @@ class RecordedMap(MapRegion):
             self.captured_operands(plan.recording)
         self.seal(len(self.operands))
         self._sealed = True
+        plans = self.body.plans
+        self.sole = plans[0] if len(plans) == 1 and not plans[0].recording.outcomes else None
 
 
 def _number_in(handle: Any, place: int) -> Any:

@@ -43,8 +43,11 @@ def nesting_key(nesting: Nesting) -> Any:
     return nesting.kind, nesting.keys, tuple(map(nesting_key, nesting.children))
 
 
-def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
-    """Return a leaf of the arguments as a float or an array of the circuit's dtype, or raise."""
+def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
+    """Return a leaf of the arguments as a float or an array of the circuit's dtype, or raise.
+
+    Its own dtype may be another one if it was that where the circuit was recorded.
+    """
     if type(leaf) is float:
         return leaf
     if is_handle(leaf):
@@ -55,9 +58,9 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
     if isinstance(leaf, np.ndarray) and leaf.ndim > 0:
         if leaf.dtype == dtype:
             return leaf
-        if leaf.dtype.kind in "iu":
+        if leaf.dtype.kind in "biu":
             return leaf.astype(dtype)
-        if leaf.dtype.kind == "f" and leaf.dtype.newbyteorder("=") == dtype:
+        if leaf.dtype.kind == "f" and leaf.dtype.newbyteorder("=") in ([dtype] if own is None else [dtype, own]):
             return leaf.astype(dtype)
         raise TypeError(
             f"{name} has dtype {leaf.dtype}, but the circuit computes in {dtype}; convert it with .astype, or choose "
@@ -145,7 +148,7 @@ class Signature:
                         f"{self.name(k)} is {leaf!r:.60}, but was {self.fixed[k]!r:.60} where it was recorded"
                     )
                 continue
-            found[k] = as_leaf(leaf, dtype, self.name(k))
+            found[k] = as_leaf(leaf, dtype, self.name(k), self.call_form.dtypes[k])
             if shape_of(found[k]) != self.shapes[k]:
                 raise ValueError(
                     f"{self.name(k)} has shape {np.shape(found[k])}, but the circuit was recorded with "

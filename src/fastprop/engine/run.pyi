@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
@@ -22,7 +22,7 @@ class Arrays:
     def values(self) -> list[Any]: ...
     @property
     def adjoints(self) -> list[Any]: ...
-    def __new__(cls, count: int) -> Any: ...
+    def __new__(cls, count: int) -> Self: ...
     def set(self, a: int, array: Any, kept: bool = False) -> Any: ...
     def set_adjoint(self, a: int, array: Any, arrived: bool = False) -> Any: ...
     def finished_adjoint(self, a: int) -> Any: ...
@@ -158,6 +158,7 @@ class MapRegion(Region):
     scale: float
     outputs: int
     body: Any
+    sole: Any
     leaf_shapes: list[Any]
     value_arrays: list[Any]
     gradient_arrays: list[Any]
@@ -246,11 +247,12 @@ class Route:
     def broken(self) -> int: ...
     def __init__(self, form: Form, plan: Any, program: Any, wiring: dict[str, Any], marshal: Marshal) -> None: ...
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def call_at(self, leaves: list[Any]) -> Any: ...
     def clear(self) -> None: ...
 
 @disjoint_base
 class Entry:
-    route: Route | None
+    route: Any  # a Route, or None
 
 @disjoint_base
 class Door:

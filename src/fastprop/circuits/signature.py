@@ -10,7 +10,7 @@ import numpy as np
 
 from fastprop.engine.door import Form
 from fastprop.gates import as_real
-from fastprop.handles.nesting import Nesting, described, is_handle, static_key
+from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
 
 __all__ = [
     "Signature",
@@ -35,12 +35,13 @@ def is_same(value: Any, other: Any) -> bool:
 
 
 def nesting_key(nesting: Nesting) -> Any:
-    """Return what two nestings of the same form have in common, hashable."""
+    """Return what two nestings of the same form have in common, hashable; a dict's keys may stand in any order."""
     if nesting.kind is None:
         return None
-    if nesting.children is None:
-        return nesting.kind, nesting.keys
-    return nesting.kind, nesting.keys, tuple(map(nesting_key, nesting.children))
+    children = tuple(map(nesting_key, nesting.children or (LEAF,) * len(nesting)))
+    if issubclass(nesting.kind, dict):
+        return nesting.kind, frozenset(zip(nesting.keys, children))
+    return nesting.kind, nesting.keys, children
 
 
 def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
@@ -251,13 +252,15 @@ def spread_axes(in_axes: Any, signature: Signature) -> list[int | None]:
         )
     axes: list[int | None] = []
     for i, nesting in zip(signature.positions, signature.nestings):
-        given = in_axes[i]
+        given = in_axes[i] if isinstance(i, int) else 0  # those by keyword are mapped over their first axis
         if given is None or isinstance(given, int):
             parts = [given] * nesting.size
         else:
             parts = _axes_of(nesting, given, f"{signature.owner}: in_axes[{i}]")
         axes += parts
     for k, axis in enumerate(axes):
+        if k in signature.fixed and signature.fixed[k] is None:
+            axes[k] = axis = None
         if axis is None:
             continue
         if isinstance(axis, bool) or not isinstance(axis, int):
@@ -277,6 +280,8 @@ def _axes_of(nesting: Nesting, given: Any, name: str) -> list[Any]:
         return [given] * nesting.size
     keys, children = _parts(given)
     inner = nesting.children or (None,) * len(nesting)
+    if isinstance(given, dict) and set(keys) == set(nesting.keys if nesting.kind is not None else ()):
+        children, keys = [given[key] for key in nesting.keys], nesting.keys
     if nesting.kind is None or len(children) != len(nesting) or (isinstance(given, dict) and keys != nesting.keys):
         raise ValueError(f"{name} is {given!r:.60}, which is not nested as the argument is")
     axes: list[Any] = []
@@ -308,13 +313,17 @@ def scale_of(reduce: str | None, lanes: int) -> float:
 
 
 def lane_signature(
-    name: str, args: Sequence[Any], in_axes: Any, static: Sequence[int] = ()
+    name: str,
+    args: Sequence[Any],
+    in_axes: Any,
+    static: Sequence[int] = (),
+    kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Signature, list[int | None], int]:
     """Return the signature of one lane's arguments, the lane axis of every leaf, and how many lanes there are."""
-    whole = Signature(args, static, name)
+    whole = Signature(args, static, name, kwargs)
     axes = spread_axes(in_axes, whole)
     lanes = lane_count(whole, axes)
-    one = Signature(args, static, name)
+    one = Signature(args, static, name, kwargs)
     for k, axis in enumerate(axes):
         shape = whole.shapes[k]
         if axis is not None and shape is not None:

@@ -69,7 +69,7 @@ class Call:
         self.nestings = []
         points: list[Any] = []
         for position in positions:
-            leaves, nesting = flatten(args[position], blocks=True)
+            leaves, nesting = flatten(taken_apart(args[position]), blocks=True)
             if set(map(type, leaves)) != {float}:
                 place = f"{name}: {noun} {position}"
                 leaves = [checked(leaf, place, nesting, i) for i, leaf in enumerate(leaves)]
@@ -221,6 +221,14 @@ class Call:
             return np.array(parts, dtype_of(inner if shape_of(inner) else outer)).reshape(shape)
         with active_scope(self.engine, self.tape):
             return self.engine.Array(parts).reshape(shape)
+
+
+def taken_apart(argument: Any) -> Any:
+    """Return an argument with captured Arrays as blocks of their numbers, where a trace takes them so."""
+    active = _innermost.active
+    if active is None or not hasattr(active.tape, "as_block"):
+        return argument
+    return map_leaves(active.tape.as_block, argument)
 
 
 def name_of(f: Callable[..., Any]) -> str:

@@ -37,11 +37,12 @@ FLOORS = (
     ("circuits.signature",),
     ("circuits.trace",),
     ("circuits.pipeline",),
-    ("circuits.bind", "circuits.route"),
+    ("circuits.bind", "circuits.route", "circuits.diagnosis"),
     ("circuits.batching",),
     ("circuits.branches", "circuits.unrolling"),
     ("circuits.mapping",),
     ("circuits.circuit",),
+    ("circuits.function_gate",),
     ("circuits.compile",),
     ("circuits.vmap",),
     ("handles", "derivatives", "circuits"),  # their __init__.py

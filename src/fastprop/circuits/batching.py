@@ -93,10 +93,10 @@ def _prepare(circuit: Any, args: Sequence[Any], in_axes: Any, name: str) -> tupl
         args = recorded.build(recorded.taken_apart(args))[0]  # with the keys of dicts in the same order
     one, axes, lanes = lane_signature(name, args, in_axes, tuple(recorded.static))
     if one.form != recorded.form:
-        for k, (given, expected) in enumerate(zip(one.shapes, recorded.shapes)):
-            if given != expected:
+        for k, (shape, expected) in enumerate(zip(one.shapes, recorded.shapes)):
+            if shape != expected:
                 raise ValueError(
-                    f"{one.name(k)} has shape {given or ()} per lane, but the circuit was traced with {expected or ()}"
+                    f"{one.name(k)} has shape {shape or ()} per lane, but the circuit was traced with {expected or ()}"
                 )
         raise ValueError(f"{name}: the arguments are not nested as those with which the circuit was recorded")
     if circuit._recording.arrays:

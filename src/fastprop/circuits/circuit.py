@@ -12,6 +12,7 @@ import numpy as np
 from fastprop import engine
 from fastprop.circuits.batching import BoundLanes, batch_values
 from fastprop.circuits.bind import BoundPoint
+from fastprop.circuits.diagnosis import Profile
 from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.route import gradient_route, value_route
 from fastprop.circuits.signature import Signature, as_leaf, positions_of
@@ -374,7 +375,7 @@ class Circuit:
         found: tuple[Any, Any] = self._called((*positions, single), make, args, {})
         return found
 
-    def _gradients_of(self, positions: Sequence[int], single: bool, parts: Sequence[Any]) -> Any:
+    def _gradients_of(self, positions: Sequence[int | str], single: bool, parts: Sequence[Any]) -> Any:
         """Put the gradients of some arguments together, or of a single one."""
         found = tuple(self._recording.signature.gradient_of(i, parts) for i in positions)
         return found[0] if single else found
@@ -420,7 +421,8 @@ class Circuit:
     def _along(self, gradients: tuple[Any, ...], tangents: Sequence[Any]) -> float:
         """Return the product of gradients of all arguments that are not static with tangents."""
         total = 0.0
-        for position, gradient in zip(self._recording.signature.positions, gradients):
+        positions = [i for i in self._recording.signature.positions if isinstance(i, int)]
+        for position, gradient in zip(positions, gradients):
             parts, nesting = flatten(gradient)
             for i, (part, along) in enumerate(zip(parts, nesting.leaves_of(tangents[position], f"tangent {position}"))):
                 if np.shape(along) != np.shape(part):
@@ -498,25 +500,6 @@ class Circuit:
 def _restored(recording: Recording, passes: tuple[str, ...]) -> Circuit:
     """Return the circuit that was pickled."""
     return Circuit(Plan(recording, passes))
-
-
-class Profile:
-    """Where the time of a replay goes (`Circuit.profile`).
-
-    Attributes
-    ----------
-    kinds : dict
-        ``(sweep, kind of instruction)`` -> how many there are, how many gates are in them, and their time in ns.
-    """
-
-    def __init__(self, name: str, kinds: dict[tuple[str, str], tuple[int, int, int]]):
-        self.name, self.kinds = name, kinds
-
-    def __repr__(self) -> str:
-        lines = [f"{'sweep':<9} {'kind':<16} {'instructions':>12} {'gates':>10} {'ns':>12} {'ns/gate':>8}"]
-        for (sweep, kind), (count, gates, time) in sorted(self.kinds.items(), key=lambda item: -item[1][2]):
-            lines.append(f"{sweep:<9} {kind:<16} {count:>12} {gates:>10} {time:>12} {time / max(gates, 1):>8.2f}")
-        return "\n".join(lines)
 
 
 def hold_handles(args: Sequence[Any], static: Container[int] = ()) -> bool:

@@ -140,13 +140,15 @@ class Compiled(Door):
         self._dtype, self._static, self._passes, self._max_paths = dtype, static_argnums, passes, max_paths
         kind = getattr(f, "__fastprop__", ("", f, 0, False))
         self._kind: str = kind[0] if kind[0] in ("grad", "value_and_grad") else ""
-        self._inner, self._argnums, self._has_aux = kind[1:] if self._kind else (f, 0, False)
+        self._inner: Any = kind[1] if self._kind else f
+        self._argnums: Any = kind[2] if self._kind else 0
+        self._has_aux: bool = bool(self._kind and kind[3])
         self._reasons: list[str] = []
         self._lock = threading.RLock()
         self.open(self._form)
 
     def __reduce__(self) -> Any:
-        found = sys.modules.get(self.__module__)
+        found: Any = sys.modules.get(self.__module__)
         for name in self.__qualname__.split("."):
             found = getattr(found, name, None)
         if found is self:  # it was decorated: its name is the way to it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -73,9 +74,9 @@ class RecordedMap(MapRegion):
     def captured_operands(self, recording: Recording) -> list[int]:
         """Return the numbers of the operands that are a recording's inputs beside those of the arguments."""
         outer = dict(zip(recording.outer_keys, recording.outer))
-        found = [self._number_of(key, lambda key=key: outer[key]) for key in recording.outer_keys]
+        found = [self._number_of(key, functools.partial(outer.__getitem__, key)) for key in recording.outer_keys]
         for handle, place in recording.captured:
-            found.append(self._number_of((handle, place), lambda h=handle, p=place: _number_in(h, p)))
+            found.append(self._number_of((handle, place), functools.partial(_number_in, handle, place)))
         return found
 
     # paths
@@ -128,7 +129,8 @@ class RecordedMap(MapRegion):
         plans = self.body.plans
 
         def inputs(plan: Plan) -> list[Any]:
-            return run.inputs(self.wires(plan))
+            found: list[Any] = run.inputs(self.wires(plan))
+            return found
 
         own = inputs(plans[0])[: plans[0].recording.own_inputs]
         taken = self.body.part(self.lanes, inputs, own)
@@ -263,6 +265,7 @@ def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
     for a, values in enumerate(outer.examples):
         if values is not None:
             arrays.set(a, np.asarray(values, region.dtype))
+    sums: list[float]
     while True:
         region.seal(len(region.operands))
         run = MapRun(region, arrays, np.zeros(len(region.operands), np.uint8), ())
@@ -337,15 +340,16 @@ def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
     outer: Recording = trace.recording
     if isinstance(leaf, LaneBlock):
         region.operand(leaf.map_unit)
-        return leaf.number
+        number: int = leaf.number
+        return number
     if isinstance(leaf, LazyBundle):
         return leaf.array()
     if axis is None:
         return -1
     if isinstance(leaf, Bundle):
-        leaf = _packed(region, leaf)
-        region.operand(leaf.map_unit)
-        return leaf.number
+        packed = _packed(region, leaf)
+        region.operand(packed.map_unit)
+        return packed.number
     if is_handle(leaf):
         return outer.array_of(Whole("captured", handle=leaf), np.asarray(leaf.value, region.dtype))
     constant = np.ascontiguousarray(leaf, region.dtype)

@@ -171,8 +171,8 @@ class Signature:
         """Put one thing per leaf together as arguments, and those by keyword."""
         args: list[Any] = [None] * self.count
         kwargs: dict[str, Any] = {}
-        for i, value in self.static.items():
-            args[i] = value
+        for position, value in self.static.items():
+            args[position] = value
         if self.fixed:
             leaves = [self.fixed.get(k, leaf) for k, leaf in enumerate(leaves)]
         start = 0
@@ -210,7 +210,7 @@ def _restored(
 ) -> Signature:
     """Return a signature that was pickled."""
     found = [0.0 if shape is None else np.broadcast_to(np.zeros((), own), shape) for shape, own in leaves]
-    given: dict[int | str, Any] = dict(static)
+    given: dict[Any, Any] = {**static}
     start = 0
     for position, nesting in zip(positions, nestings):
         given[position] = nesting.unflatten([fixed.get(k, found[k]) for k in range(start, start + nesting.size)])
@@ -280,7 +280,8 @@ def _axes_of(nesting: Nesting, given: Any, name: str) -> list[Any]:
         return [given] * nesting.size
     keys, children = _parts(given)
     inner = nesting.children or (None,) * len(nesting)
-    if isinstance(given, dict) and set(keys) == set(nesting.keys if nesting.kind is not None else ()):
+    by_key = isinstance(given, dict) and isinstance(nesting.keys, tuple)
+    if by_key and set(keys) == set(nesting.keys):
         children, keys = [given[key] for key in nesting.keys], nesting.keys
     if nesting.kind is None or len(children) != len(nesting) or (isinstance(given, dict) and keys != nesting.keys):
         raise ValueError(f"{name} is {given!r:.60}, which is not nested as the argument is")

@@ -193,7 +193,7 @@ class Recording:
             slots = self._number_inputs(variables)
             slots += [unit._slot for unit in trace.stand_ins.values()]
         self.outer = list(trace.captured)
-        self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer]
+        self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer if unit._tape is not None]
         self.draft, self.captured = draft_of(trace, slots, ends, trace.guards)
         self.outcomes = tuple(bool(outcome) for _, outcome in trace.guards)
         self._codes, self._places = trace.places()

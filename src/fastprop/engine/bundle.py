@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.tape import apply_gate, refuse
+from fastprop.engine.tape import apply_gate, let_blocks, refuse
 from fastprop.gates import Gate, Row, blocks
 from fastprop.handles.face import ArrayFace
 
@@ -361,3 +361,6 @@ def _reduce(row: Row, axis: Any, keepdims: bool, numbers: np.ndarray[Any, Any]) 
     if keepdims:
         found = found.reshape([1 if i in axes else n for i, n in enumerate(numbers.shape)])
     return _wrapped(found)
+
+
+let_blocks(lambda array: Bundle(numbers_of(array)))

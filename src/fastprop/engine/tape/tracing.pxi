@@ -39,6 +39,15 @@ def let_traces(apply, compare, hold, differentiable):
 cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
 
 
+cdef object made_block = None      # what makes a block of the numbers of an Array
+
+
+def let_blocks(make):
+    """Say what makes a block of the numbers of an Array."""
+    global made_block
+    made_block = make
+
+
 cdef class Trace(Tape):
     """A tape for one call of a function that shall become a circuit."""
 
@@ -79,8 +88,7 @@ cdef class Trace(Tape):
         """Return a captured Array as a block of its numbers, which are read at every call; anything else as it is."""
         if not hasattr(type(x), "__fastprop_gate__") or hasattr(type(x), "__fastprop_block__") or x.shape == ():
             return x
-        from fastprop.engine.bundle import Bundle, numbers_of
-        return Bundle(numbers_of(x))
+        return made_block(x)
 
     def forget_units(self):
         """Let go of the Units that stand for others, which hold on to this trace."""

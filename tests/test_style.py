@@ -18,7 +18,7 @@ FOLDERS = ("src", "tests", "bench", "docs", ".ci")
 
 # From the ground up: a module imports from the floors below its own and from its own folder, never sideways or upwards.
 FLOORS = (
-    ("errors", "datasets", "_values"),
+    ("errors", "datasets", "_values", "operands"),
     ("gates",),
     ("structure", "nesting"),
     ("blocks",),

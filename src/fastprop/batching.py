@@ -14,6 +14,7 @@ from fastprop.engine.lanes import LanesRun
 from fastprop.engine.opaque import has_vmap
 from fastprop.engine.replay import PointRun
 from fastprop.nesting import LEAF
+from fastprop.operands import as_array
 from fastprop.plan import Plan
 from fastprop.signature import Signature, as_leaf, shape_of, spread_axes
 from fastprop.threads import run_on_threads
@@ -284,7 +285,7 @@ def _arrays(one: Signature, arrays: Sequence[Any], axes: Sequence[int | None], d
     """Return the leaves of arguments, which must be arrays of a dtype; what is the same in all lanes may be a float."""
     leaves = one.taken_apart(arrays)
     for k, leaf in enumerate(leaves):
-        if isinstance(leaf, np.ndarray):
+        if isinstance(leaf, np.ndarray) and as_array(leaf) is not None:
             if leaf.dtype != dtype:
                 raise TypeError(f"{one.name(k)} has dtype {leaf.dtype}; expected {dtype}, which is read in place")
         elif axes[k] is not None or type(leaf) is not float:

@@ -15,6 +15,7 @@ import numpy as np
 from fastprop import gates
 from fastprop.errors import StaleUnitError
 from fastprop.gates import SEQUENCE, Gate
+from fastprop.operands import as_array, as_flag, as_real, as_reals, number, without_flags
 from fastprop.structure import (
     AsType,
     GetItem,
@@ -64,7 +65,7 @@ __all__ = [
 
 def as_float(x: Any, what: str) -> float:
     """Return a real number as `float()` rounds it; `what` names it in the TypeError for anything else."""
-    real = gates.as_real(x)
+    real = as_real(x)
     if real is None:
         raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number")
     return real
@@ -99,8 +100,8 @@ class Values(np.ndarray[Any, np.dtype[Any]]):
 
 def as_plain(x: Any, what: str) -> Any:
     """Return a plain operand as a float or an array."""
-    real = gates.as_real(x)
-    return real if real is not None else gates.as_reals(x, what)
+    real = as_real(x)
+    return real if real is not None else as_reals(x, what)
 
 
 def frozen(array: np.ndarray) -> Values:
@@ -112,7 +113,7 @@ def frozen(array: np.ndarray) -> Values:
 def as_block(x: Any, what: str, dtype: Any = None) -> Values:
     """Return a read-only copy of `x` as float32 or float64; integers count as float64."""
     try:
-        array = gates.as_reals(x, what)
+        array = as_reals(x, what)
     except ValueError:
         raise ValueError(f"{what} is ragged; expected rows of equal length") from None
     if dtype is None:
@@ -125,8 +126,9 @@ def as_block(x: Any, what: str, dtype: Any = None) -> Values:
 
 def like_block(x: Any, like: np.ndarray, what: str) -> Values:
     """Return a read-only copy of `x`, which must have the shape and dtype of `like`; lists and integers are weak."""
-    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.newbyteorder("=") != like.dtype:
-        raise TypeError(f"{what} has dtype {x.dtype}; expected {like.dtype}: convert it with .astype first")
+    given = as_array(x)
+    if isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.dtype.newbyteorder("=") != like.dtype:
+        raise TypeError(f"{what} has dtype {given.dtype}; expected {like.dtype}: convert it with .astype first")
     block = as_block(x, what, like.dtype)
     if block.shape != like.shape:
         raise ValueError(f"{what} has shape {block.shape}; expected {like.shape}")
@@ -137,8 +139,7 @@ def as_operand(gate: Any, position: int, x: Any) -> Any:
     """Return a plain operand as a float or a read-only array, or raise a TypeError that says where it stands."""
     if type(x) is float:
         return x
-    constant = not isinstance(gate, Gate) and gate.arity != SEQUENCE and gate.partials[position] is None
-    value = gates.number(gate, position, x, arrays=True, condition=constant)
+    value = number(gate, position, x, arrays=True)
     return frozen(value.copy()) if isinstance(value, np.ndarray) else value
 
 
@@ -229,23 +230,21 @@ def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tu
 
     An n-ary row of single numbers stays a row; on blocks, or with an axis, a structural gate takes its place.
     """
-    if isinstance(gate, Gate):
-        return gate, tuple(_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
-    if gate.arity != SEQUENCE:
-        first = int(gate.partials[0] is None)  # after a condition, which may hold bools
-        rest = [_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands[first:], first)]
-        return gate, (*operands[:first], *rest)
+    if isinstance(gate, Gate) or gate.arity != SEQUENCE:
+        items = [_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands)]
+        return gate, tuple(without_flags(items))
     if not options and all(_is_flat(operand) for operand in operands):
         lengths = [len(operand) for operand in operands]
         if lengths[0] != lengths[-1]:
             raise ValueError(f"{gate.name}: the sequences have {lengths[0]} and {lengths[1]} numbers; expected equal")
         return gate, tuple(item for operand in operands for item in operand)
-    items = tuple(_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
-    return dot_product(*items) if gate.name == "dot" else (REDUCTIONS[gate.name](**options), items)
+    items = [_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands)]
+    arrays = tuple(without_flags(items))
+    return dot_product(*arrays) if gate.name == "dot" else (REDUCTIONS[gate.name](**options), arrays)
 
 
-def stack(values: Any) -> Any:
-    """Return nested lists with handles in them as one Array, recorded."""
+def stack(values: Any, flags: bool = False) -> Any:
+    """Return nested lists with handles in them as one Array, recorded; with `flags`, bools count as 1.0 and 0.0."""
     items, outer = [values], []
     while items and all(isinstance(item, (list, tuple)) for item in items):
         lengths = {len(item) for item in items}
@@ -254,14 +253,20 @@ def stack(values: Any) -> Any:
         outer.append(lengths.pop())
         items = [part for item in items for part in item]
     for position, item in enumerate(items):
+        if gates.is_condition(item) and not flags:
+            raise TypeError(f"part {position} is a truth value ({item!r}); expected a real number")
         if not is_handle(item):
-            items[position] = (
-                as_block(item, f"part {position}") if np.ndim(item) else as_float(item, f"part {position}")
-            )
+            flag = as_flag(item) if flags else None
+            items[position] = _part(item, f"part {position}") if flag is None else flag
     shapes = {shape_of(item) for item in items}
     if len(shapes) > 1:
         raise ValueError(f"parts of the shapes {sorted(shapes)} stand side by side; expected equal ones")
     return Stack(tuple(outer))(*items)
+
+
+def _part(item: Any, what: str) -> Any:
+    block = isinstance(item, (list, tuple)) or shape_of(as_array(item))
+    return as_block(item, what) if block else as_float(item, what)
 
 
 def holds_handles(values: Any) -> bool:
@@ -279,8 +284,9 @@ def _is_flat(operand: Any) -> bool:
 def _item(operand: Any, what: str = "an operand") -> Any:
     """Return a list of numbers as an array, a list with handles as a recorded Array, anything else as it is."""
     if not isinstance(operand, (list, tuple)):
-        return operand
-    return stack(operand) if holds_handles(operand) else gates.as_reals(operand, what)
+        given = as_array(operand)
+        return operand if given is None else given
+    return stack(operand, flags=True) if holds_handles(operand) else as_reals(operand, what, flags=True)
 
 
 # The face of a handle: Python's operators and NumPy's functions, everything by applying gates
@@ -295,6 +301,7 @@ _OTHER_NAMES: dict[str, Any] = {
     "psi": gates.digamma,
     "fabs": gates.absolute,
     "float_power": gates.power,
+    "divmod": lambda x, y: (gates.floor_divide(x, y), gates.remainder(x, y)),
     "rint": gates.round,
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -338,6 +345,10 @@ class Face:
     def __rtruediv__(self, other: Any) -> Any: return gates.divide(other, self)
     def __mod__(self, other: Any) -> Any: return gates.remainder(self, other)
     def __rmod__(self, other: Any) -> Any: return gates.remainder(other, self)
+    def __floordiv__(self, other: Any) -> Any: return gates.floor_divide(self, other)
+    def __rfloordiv__(self, other: Any) -> Any: return gates.floor_divide(other, self)
+    def __divmod__(self, other: Any) -> Any: return self // other, self % other
+    def __rdivmod__(self, other: Any) -> Any: return other // self, other % self
     def __pow__(self, other: Any) -> Any: return gates.power(self, other)
     def __rpow__(self, other: Any) -> Any: return gates.power(other, self)
 
@@ -350,6 +361,15 @@ class Face:
     # fmt: on
 
     __hash__ = object.__hash__  # by identity, though == compares values
+
+    @property
+    def data(self) -> Any:
+        """The value, under micrograd's name."""
+        return self.value
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        self.value = value
 
     def __bool__(self) -> NoReturn:
         raise TypeError(f"the truth value of a {type(self).__name__} says nothing; compare it, as in x > 0 or x != 0")
@@ -401,6 +421,21 @@ class Face:
         if function.__module__ != "numpy" or name not in _FUNCTIONS:
             raise TypeError(f"{function.__module__}.{name} is no gate of fastprop's; for plain numbers use .value")
         return _FUNCTIONS[name](*args, **options)
+
+
+def _as_method(gate: gates.Row) -> Callable[..., Any]:
+    """Return a gate as a method of handles: ``x.exp()``."""
+
+    def method(self: Any, *operands: Any, **options: Any) -> Any:
+        return gate(self, *operands, **options)
+
+    method.__name__ = method.__qualname__ = gate.name
+    method.__doc__ = f"{gate.doc} As ``fastprop.{gate.name}``."
+    return method
+
+
+for _name in gates.methods:
+    setattr(Face, _name, _as_method(gates.table[_name]))
 
 
 class ArrayFace(Face):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.gates import as_real
+from fastprop.operands import as_array, as_real
 
 __all__ = ["LEAF", "Nesting", "flatten", "map_leaves"]
 
@@ -254,6 +254,7 @@ def as_number(leaf: Any) -> Any:
     """Return a leaf as a float, a copied array of floats or a handle; None if it can't be differentiated."""
     if type(leaf) is float or is_handle(leaf):
         return leaf
+    leaf = as_array(leaf)
     if isinstance(leaf, np.ndarray) and leaf.ndim > 0:
         if leaf.dtype.kind in "iu":
             return leaf.astype(np.float64)
@@ -292,6 +293,8 @@ def checked_alike(leaf: Any, like: Any, name: str, other: str, nesting: Nesting 
 
 def described(x: Any) -> str:
     """Say what was given: its type, and what it looks like if that is short."""
+    if isinstance(x, np.ndarray) and as_array(x) is None:
+        return f"a {type(x).__name__} of shape {x.shape}, no plain array: give np.asarray() of it, or .filled(),"
     if isinstance(x, np.ndarray):
         return f"an array of dtype {x.dtype} and shape {x.shape}"
     if x is None:

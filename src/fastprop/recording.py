@@ -16,6 +16,7 @@ from fastprop.engine.tracing import Trace, belongs, line_of
 from fastprop.engine.unit import Unit
 from fastprop.gates import is_condition
 from fastprop.nesting import LEAF, Nesting, as_number, described, flatten
+from fastprop.operands import as_flag
 from fastprop.signature import Signature
 
 __all__ = ["LazyBundle", "Recording", "current_trace", "innermost_scope", "record"]
@@ -177,7 +178,8 @@ class Recording:
             elif isinstance(leaf, Unit) or is_condition(leaf):
                 numbers, shape = [leaf], None
             else:
-                number = as_number(leaf)
+                number = as_number(leaf.astype(np.float64) if _is_mask(leaf) else leaf)
+                number = float(leaf) if as_flag(leaf) is not None else number
                 if number is None:
                     where = f" at {self.nesting.path(i)}" if self.nesting is not LEAF else ""
                     raise TypeError(
@@ -210,6 +212,11 @@ def _end(trace: Trace, number: Any) -> Any:
             "traced; pass it as an argument, or return its .value if a constant is meant"
         )
     return slot_in(trace, number)
+
+
+def _is_mask(leaf: Any) -> bool:
+    """Say whether a result holds truth values that depend on nothing, which count as numbers as conditions do."""
+    return isinstance(leaf, np.ndarray) and leaf.dtype == np.bool_
 
 
 def _leaves_the_trace(name: str, nesting: Nesting, i: int) -> str:

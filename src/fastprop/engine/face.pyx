@@ -1,0 +1,86 @@
+"""What a Unit answers to NumPy, and its gates as methods: both stand in the type's dictionary, beside its operators."""
+from cpython.object cimport PyObject
+
+from fastprop.engine.kernels cimport ADD, DIVIDE, MULTIPLY, SUBTRACT
+from fastprop.engine.tape cimport current_home, nodes_of
+from fastprop.engine.tracing cimport is_traced
+from fastprop.engine.unit cimport Unit, apply_kernel
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.blocks import Face
+from fastprop.engine import functions, kernels
+
+cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        PyObject* tp_dict
+    object PyInstanceMethod_New(object function)
+    void PyType_Modified(PyTypeObject* kind)
+
+cdef dict opcode_of_ufunc = {}
+for name, opcode in kernels.opcode_of.items():
+    if isinstance(getattr(np, name, None), np.ufunc):
+        opcode_of_ufunc[getattr(np, name)] = opcode
+
+
+cdef bint is_single(object x):
+    return type(x) is Unit or isinstance(x, float)
+
+
+cdef object python_number(object x):
+    """A np.float64 as the float that it is: its own operators would come back here."""
+    return <double>x if isinstance(x, float) else x
+
+
+def array_ufunc(self, ufunc, method, *operands, **options):
+    """Record a ufunc's gate: of Units and floats at once, of anything else as `Face` says."""
+    opcode = opcode_of_ufunc.get(ufunc)
+    if opcode is not None and len(operands) == 2 and method == "__call__" and not options:
+        if is_single(operands[0]) and is_single(operands[1]):
+            return two(opcode, python_number(operands[0]), python_number(operands[1]))
+    if is_recorded(operands):
+        from fastprop.engine import truth
+        return truth.array_ufunc(self, ufunc, method, operands, options)
+    return Face.__array_ufunc__(self, ufunc, method, *operands, **options)
+
+
+def array_function(self, function, types, arguments, options):
+    """Apply one of NumPy's functions as `Face` says; of conditions, record it."""
+    if is_recorded(arguments):
+        from fastprop.engine import truth
+        return truth.array_function(self, function, types, arguments, options)
+    return Face.__array_function__(self, function, types, arguments, options)
+
+
+cdef object two(int opcode, object left, object right):
+    if opcode == SUBTRACT:
+        return left - right
+    if opcode == ADD:
+        return left + right
+    if opcode == MULTIPLY:
+        return left * right
+    if opcode == DIVIDE:
+        return left / right
+    return apply_kernel(opcode, [left, right])
+
+
+cdef bint is_recorded(tuple operands):
+    """Whether a circuit is being recorded, or some of these belong to one."""
+    if nodes_of(current_home()).tracing:
+        return True
+    for x in operands:
+        if isinstance(x, Unit) and is_traced(&(<Unit>x).link):
+            return True
+    return False
+
+
+cdef dict members = <dict>(<PyTypeObject*>Unit).tp_dict
+members["__array_ufunc__"] = array_ufunc
+members["__array_function__"] = array_function
+members["__format__"] = Face.__format__
+members["__reduce_ex__"] = Face.__reduce_ex__
+members["data"] = members["value"]      # micrograd's name
+for name in gates.methods:
+    members[name] = PyInstanceMethod_New(getattr(functions, name))
+PyType_Modified(<PyTypeObject*>Unit)

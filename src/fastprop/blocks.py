@@ -7,7 +7,7 @@ with `product`, `fit`, `gate_pulls` and `gate_tangent`. Its Array inherits `Arra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -55,6 +55,7 @@ __all__ = [
     "like_block",
     "prepare",
     "product",
+    "pulls_of",
     "stack",
     "unbroadcast",
 ]
@@ -173,15 +174,25 @@ def fit(pull: Any, like: Any) -> Any:
     return float(pull) if isinstance(like, float) else np.asarray(pull, dtype=like.dtype)
 
 
-def gate_pulls(gate: Gate, pull: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what a Gate's backward pulls on each operand, proved to be one pull each, in the operand's shape."""
-    pulls = gate.backward(pull, *values)
-    if not isinstance(pulls, tuple):
-        pulls = (pulls,)
+def pulls_of(gate: Gate, pull: Any, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return what a Gate's backward gives, numbers or handles: one pull, or None, for each operand."""
+    returned = gate.backward(pull, *values)
+    if returned is None:
+        raise TypeError(
+            f"{gate.name}.backward returned None; expected the pull on its operand, or a tuple with one per operand "
+            "(None in it for an operand that is not pulled)"
+        )
+    pulls: tuple[Any, ...] = returned if isinstance(returned, tuple) else (returned,)
     if len(pulls) != len(values):
         raise ValueError(
             f"{gate.name}.backward returned {len(pulls)} pulls for {len(values)} operands; expected a tuple of one each"
         )
+    return pulls
+
+
+def gate_pulls(gate: Gate, pull: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a Gate's backward pulls on each operand, proved to be one pull each, in the operand's shape."""
+    pulls = pulls_of(gate, pull, values)
     return tuple(_checked_pull(gate, *pair) for pair in enumerate(zip(pulls, values, strict=True)))
 
 
@@ -214,8 +225,7 @@ def gate_tangent(gate: Any, tangents: tuple[Any, ...], values: tuple[Any, ...]) 
         if shape:
             pull = np.zeros(shape)
             pull[place] = 1.0
-        pulls = gate.backward(pull, *values)
-        pairs = zip(pulls if isinstance(pulls, tuple) else (pulls,), tangents, strict=True)
+        pairs = zip(pulls_of(gate, pull, values), tangents, strict=True)
         along.append(total([Sum()(gates.multiply(p, t)) for p, t in pairs if p is not None and t is not None]))
     return Stack(shape)(*along) if shape else along[0]
 

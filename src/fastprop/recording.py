@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fastprop import calls, engine
+from fastprop import engine
 from fastprop.calls import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.draft import Draft, draft_of
+from fastprop.engine.scope import innermost
 from fastprop.engine.traced import inputs_of, slot_in
 from fastprop.engine.tracing import Trace, belongs, line_of
 from fastprop.engine.unit import Unit
@@ -178,7 +179,7 @@ class Recording:
             elif isinstance(leaf, Unit) or is_condition(leaf):
                 numbers, shape = [leaf], None
             else:
-                number = as_number(leaf.astype(np.float64) if _is_mask(leaf) else leaf)
+                number: Any = as_number(leaf.astype(np.float64) if _is_mask(leaf) else leaf)
                 number = float(leaf) if as_flag(leaf) is not None else number
                 if number is None:
                     where = f" at {self.nesting.path(i)}" if self.nesting is not LEAF else ""
@@ -232,7 +233,7 @@ def current_trace() -> Trace | None:
 
 def innermost_scope() -> Any:
     """Return the innermost transform, or function that is recorded, that is at work in this thread."""
-    return calls._innermost.active
+    return innermost.active
 
 
 def record(

@@ -17,6 +17,7 @@ from fastprop.paths import MOST_PATHS, UNKNOWN, Paths
 from fastprop.plan import Plan, checked_passes
 from fastprop.recording import current_trace, record
 from fastprop.signature import Signature, positions_of
+from fastprop.threads import give_lock
 
 __all__ = ["Compiled", "compile", "eager"]
 
@@ -138,7 +139,8 @@ class Compiled:
         self._argnums = kind[2] if self._kind else 0
         self._entries: dict[Any, _Entry] = {}
         self._reasons: list[str] = []
-        self._lock = threading.RLock()
+        self._lock: Any
+        give_lock(self)
 
     def __reduce__(self) -> Any:
         raise TypeError(

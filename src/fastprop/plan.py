@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from fastprop.engine.replay import PointRun
 from fastprop.engine.schedule import number, schedule
 from fastprop.errors import DivergenceError
 from fastprop.recording import Recording
+from fastprop.threads import give_lock
 
 __all__ = ["PASSES", "Plan", "checked_passes"]
 
@@ -47,7 +47,8 @@ class Plan:
         self.single = recording.dtype == np.float32
         self.report: list[tuple[str, int, int, int, int, float]] = []  # pass, gates, runs, slots, bytes, seconds
         self._hoisted: list[tuple[int, int, float]] = []  # gates that run once, those of every lane, seconds
-        self._lock = threading.RLock()
+        self._lock: Any
+        give_lock(self)
         self._programs: dict[Any, Program] = {}
         self._lane_programs: dict[Any, tuple[Program, Program | None]] = {}
         self._spare: dict[bool, list[PointRun]] = {False: [], True: []}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -131,7 +133,7 @@ class Compiled:
         self.function = f
         self._name = name_of(f)
         self.__name__ = self.__qualname__ = self._name
-        self.__doc__ = f.__doc__
+        functools.update_wrapper(self, f, updated=())  # help and inspect.signature show the function's own
         self._dtype, self._static, self._passes, self._max_paths = dtype, static_argnums, passes, max_paths
         kind = getattr(f, "__fastprop__", ("", f, 0, False))
         self._kind: str = kind[0] if kind[0] in ("grad", "value_and_grad") and not kind[3] else ""
@@ -149,6 +151,10 @@ class Compiled:
 
     def __repr__(self) -> str:
         return f"<compiled {self._name}: {len(self._reasons)} recordings>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind to an instance, as functions do; that help shows a signature hangs on it, too."""
+        return self if instance is None else types.MethodType(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the function."""

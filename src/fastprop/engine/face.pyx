@@ -1,10 +1,10 @@
 """What a Unit answers to NumPy, and its gates as methods: both stand in the type's dictionary, beside its operators."""
 from cpython.object cimport PyObject
 
-from fastprop.engine.kernels cimport ADD, DIVIDE, MULTIPLY, SUBTRACT
+from fastprop.engine.kernels cimport ADD, DIVIDE, MULTIPLY, SUBTRACT, kernel
 from fastprop.engine.tape cimport current_home, nodes_of
 from fastprop.engine.tracing cimport is_traced
-from fastprop.engine.unit cimport Unit, apply_kernel
+from fastprop.engine.unit cimport Unit, apply_kernel, owned, record_one
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from fastprop.engine import functions, kernels
 cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
         PyObject* tp_dict
+    PyObject* PyDict_GetItem(dict items, object key) noexcept      # borrowed
     object PyInstanceMethod_New(object function)
     void PyType_Modified(PyTypeObject* kind)
 
@@ -24,8 +25,11 @@ for name, opcode in kernels.opcode_of.items():
         opcode_of_ufunc[getattr(np, name)] = opcode
 
 
-cdef bint is_single(object x):
-    return type(x) is Unit or isinstance(x, float)
+cdef bint are_single(tuple operands):
+    for x in operands:
+        if type(x) is not Unit and not isinstance(x, float):
+            return False
+    return True
 
 
 cdef object python_number(object x):
@@ -35,10 +39,12 @@ cdef object python_number(object x):
 
 def array_ufunc(self, ufunc, method, *operands, **options):
     """Record a ufunc's gate: of Units and floats at once, of anything else as `Face` says."""
-    opcode = opcode_of_ufunc.get(ufunc)
-    if opcode is not None and len(operands) == 2 and method == "__call__" and not options:
-        if is_single(operands[0]) and is_single(operands[1]):
-            return two(opcode, python_number(operands[0]), python_number(operands[1]))
+    cdef PyObject* opcode = PyDict_GetItem(opcode_of_ufunc, ufunc)
+    cdef Py_ssize_t n = len(operands)
+    if opcode != NULL and n <= 2 and method == "__call__" and not options and are_single(operands):
+        if n == 1:
+            return one(<object>opcode, operands[0])
+        return two(<object>opcode, python_number(operands[0]), python_number(operands[1]))
     if is_recorded(operands):
         from fastprop.engine import truth
         return truth.array_ufunc(self, ufunc, method, operands, options)
@@ -51,6 +57,12 @@ def array_function(self, function, types, arguments, options):
         from fastprop.engine import truth
         return truth.array_function(self, function, types, arguments, options)
     return Face.__array_function__(self, function, types, arguments, options)
+
+
+cdef object one(int opcode, Unit x):
+    cdef double partial
+    cdef double value = kernel(opcode).one(x.link.value, &partial)
+    return owned(record_one(opcode, kernel(opcode).strong, <PyObject*>x, partial, value))
 
 
 cdef object two(int opcode, object left, object right):

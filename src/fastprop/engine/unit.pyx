@@ -259,7 +259,7 @@ cdef object apply_kernel(int opcode, list operands):
 
 
 cdef double read_operand(int opcode, Py_ssize_t i, object operand) except? -1:
-    if type(operand) is float:
+    if isinstance(operand, float):
         return <double>operand
     return plain_operand(rows[opcode], i, operand)
 

@@ -20,7 +20,7 @@ FOLDERS = ("src", "tests", "bench", "docs", ".ci")
 FLOORS = (
     ("errors", "datasets", "_values", "operands"),
     ("gates",),
-    ("structure", "nesting"),
+    ("structure", "nesting", "methods"),
     ("blocks",),
     ("reference", "engine"),
     ("sweeps", "config", "threads", "signature"),

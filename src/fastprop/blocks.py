@@ -15,6 +15,7 @@ import numpy as np
 from fastprop import gates
 from fastprop.errors import StaleUnitError
 from fastprop.gates import SEQUENCE, Gate
+from fastprop.methods import GateMethods
 from fastprop.operands import as_array, as_flag, as_real, as_reals, number, without_flags
 from fastprop.structure import (
     AsType,
@@ -332,7 +333,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-class Face:
+class Face(GateMethods):
     """What a Unit and an Array have in common: operators, comparisons of values, NumPy's functions, clear refusals."""
 
     __slots__ = ()
@@ -431,21 +432,6 @@ class Face:
         if function.__module__ != "numpy" or name not in _FUNCTIONS:
             raise TypeError(f"{function.__module__}.{name} is no gate of fastprop's; for plain numbers use .value")
         return _FUNCTIONS[name](*args, **options)
-
-
-def _as_method(gate: gates.Row) -> Callable[..., Any]:
-    """Return a gate as a method of handles: ``x.exp()``."""
-
-    def method(self: Any, *operands: Any, **options: Any) -> Any:
-        return gate(self, *operands, **options)
-
-    method.__name__ = method.__qualname__ = gate.name
-    method.__doc__ = f"{gate.doc} As ``fastprop.{gate.name}``."
-    return method
-
-
-for _name in gates.methods:
-    setattr(Face, _name, _as_method(gates.table[_name]))
 
 
 class ArrayFace(Face):

@@ -294,7 +294,7 @@ def checked_alike(leaf: Any, like: Any, name: str, other: str, nesting: Nesting 
 def described(x: Any) -> str:
     """Say what was given: its type, and what it looks like if that is short."""
     if isinstance(x, np.ndarray) and as_array(x) is None:
-        return f"a {type(x).__name__} of shape {x.shape}, no plain array: give np.asarray() of it, or .filled(),"
+        return f"a {type(x).__name__} of shape {x.shape} (no plain array: give np.asarray() of it, or .filled())"
     if isinstance(x, np.ndarray):
         return f"an array of dtype {x.dtype} and shape {x.shape}"
     if x is None:

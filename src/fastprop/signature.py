@@ -93,6 +93,10 @@ class Signature:
             leaves, nesting = flatten(args[i])
             self.nestings.append(nesting)
             for j, leaf in enumerate(leaves):
+                if isinstance(leaf, np.ndarray) and as_array(leaf) is None:
+                    raise TypeError(
+                        f"{owner}: argument {i}{nesting.path(j)} is {described(leaf)}; expected a plain array"
+                    )
                 self.shapes.append(shape_of(leaf))
                 self.places.append((i, j))
 

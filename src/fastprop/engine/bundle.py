@@ -292,8 +292,10 @@ def _are_truth_values(x: Any) -> bool:
 
 
 def unwrapped(operands: tuple[Any, ...]) -> list[Any]:
-    """Return operands that are no blocks with the Units behind conditions in their place."""
-    return [x.unit if gates.is_condition(x) else x for x in operands]
+    """Return operands with the numbers behind conditions in their place: Units, or blocks of them."""
+    return [
+        x.as_numbers() if isinstance(x, ConditionBlock) else x.unit if gates.is_condition(x) else x for x in operands
+    ]
 
 
 _REDUCED = {

@@ -19,10 +19,7 @@ cdef extern from "Python.h":
     object PyInstanceMethod_New(object function)
     void PyType_Modified(PyTypeObject* kind)
 
-cdef dict opcode_of_ufunc = {}
-for name, opcode in kernels.opcode_of.items():
-    if isinstance(getattr(np, name, None), np.ufunc):
-        opcode_of_ufunc[getattr(np, name)] = opcode
+cdef dict opcode_of_ufunc = {}      # filled below
 
 
 cdef bint are_single(tuple operands):
@@ -87,12 +84,20 @@ cdef bint is_recorded(tuple operands):
     return False
 
 
-cdef dict members = <dict>(<PyTypeObject*>Unit).tp_dict
-members["__array_ufunc__"] = array_ufunc
-members["__array_function__"] = array_function
-members["__format__"] = Face.__format__
-members["__reduce_ex__"] = Face.__reduce_ex__
-members["data"] = members["value"]      # micrograd's name
-for name in gates.methods:
-    members[name] = PyInstanceMethod_New(getattr(functions, name))
-PyType_Modified(<PyTypeObject*>Unit)
+cdef int complete_unit() except -1:
+    cdef dict members = <dict>(<PyTypeObject*>Unit).tp_dict
+    for name, opcode in kernels.opcode_of.items():
+        if isinstance(getattr(np, name, None), np.ufunc):
+            opcode_of_ufunc[getattr(np, name)] = opcode
+    members["__array_ufunc__"] = array_ufunc
+    members["__array_function__"] = array_function
+    members["__format__"] = Face.__format__
+    members["__reduce_ex__"] = Face.__reduce_ex__
+    members["data"] = members["value"]      # micrograd's name
+    for name in gates.methods:
+        members[name] = PyInstanceMethod_New(getattr(functions, name))
+    PyType_Modified(<PyTypeObject*>Unit)
+    return 0
+
+
+complete_unit()

@@ -181,6 +181,32 @@ def test_a_compiled_function_agrees_with_eager_code(text):
         assert_same(outcome(lambda point=point: f(*arguments(point))), eager(text, fp, point))
 
 
+def gradients(text, engine, point):
+    """The gradients of the sum of all numbers of the result, by a sweep backward; None if it is no handle."""
+    handles = [(engine.Array if isinstance(part, list) else engine.Unit)(part) for part in point]
+    result = function_of(text, engine)(*handles)
+    if not isinstance(result, (engine.Unit, engine.Array)):
+        return None
+    result.backward(*([np.ones(result.shape)] if result.shape else []))
+    return plain([handle.grad for handle in handles])
+
+
+@pytest.mark.parametrize("text", ROWS)
+def test_gradients_agree(text):
+    def total(*args):
+        result = function_of(text, fp)(*args)
+        return result.sum() if result.shape else result
+
+    if isinstance(eager(text, fp, POINTS[0]), type):
+        return  # an error, which the other tests compare
+    expected = gradients(text, reference, POINTS[0])
+    assert_same(gradients(text, fp, POINTS[0]) or [], expected or [])
+    if expected is not None:
+        every = tuple(range(5))
+        assert_same(plain(fp.grad(total, every)(*arguments(POINTS[0]))), expected)
+        assert_same(plain(fp.compile(fp.grad(total, every))(*arguments(POINTS[0]))), expected)
+
+
 @pytest.mark.parametrize("text", ROWS)
 def test_lanes_agree_with_eager_code(text):
     expected = eager(text, fp, POINTS[0])

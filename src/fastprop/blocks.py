@@ -333,6 +333,12 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+def described(handle: Any) -> str:
+    """Return what a handle is, for an error: a Unit, an Array."""
+    name = type(handle).__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
 class Face(GateMethods):
     """What a Unit and an Array have in common: operators, comparisons of values, NumPy's functions, clear refusals."""
 
@@ -383,24 +389,23 @@ class Face(GateMethods):
         self.value = value
 
     def __bool__(self) -> NoReturn:
-        raise TypeError(f"the truth value of a {type(self).__name__} says nothing; compare it, as in x > 0 or x != 0")
+        raise TypeError(f"the truth value of {described(self)} says nothing; compare it, as in x > 0 or x != 0")
 
     def __round__(self, ndigits: None = None) -> Any:
         return gates.round(self)
 
     def __int__(self) -> NoReturn:
-        raise TypeError(f"int() of a {type(self).__name__} would drop its derivative; use .value, or fastprop.trunc")
+        raise TypeError(f"int() of {described(self)} would drop its derivative; use .value, or fastprop.trunc")
 
     def __float__(self) -> NoReturn:
-        name = type(self).__name__
         raise TypeError(
-            f"float() of a {name} would drop its derivative; use fastprop's gates (fastprop.exp for math.exp), "
-            "or .value if the plain number is meant"
+            f"float() of {described(self)} would drop its derivative; use fastprop's gates (fastprop.exp for "
+            "math.exp), or .value if the plain number is meant"
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         raise TypeError(
-            f"a plain NumPy array made of a {type(self).__name__} would drop its derivative; "
+            f"a plain NumPy array made of {described(self)} would drop its derivative; "
             "use fastprop.Array([...]), or .value if plain numbers are meant"
         )
 
@@ -409,7 +414,7 @@ class Face(GateMethods):
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
-            f"a {type(self).__name__} is a handle and can be neither copied nor pickled; save its .value "
+            f"{described(self)} is a handle and can be neither copied nor pickled; save its .value "
             f"and make a new {type(self).__name__} from it"
         )
 

@@ -16,9 +16,8 @@ OURS = fp.__file__.rpartition("__init__")[0]
 class Interruption:
     """Counts the instructions of the package that run inside of it, and interrupts the one with this number."""
 
-    def __init__(self, number, by_signal=False):
-        self.left, self.by_signal = number, by_signal
-        self.passed = 0
+    def __init__(self, number):
+        self.number, self.passed = number, 0
 
     def __enter__(self):
         self.before = sys.gettrace()
@@ -34,10 +33,8 @@ class Interruption:
         frame.f_trace_opcodes = True
         if event == "opcode":
             self.passed += 1
-            if self.passed == self.left:
-                if not self.by_signal:
-                    raise KeyboardInterrupt
-                signal.raise_signal(signal.SIGINT)  # Python looks for it when it next can
+            if self.passed == self.number:
+                raise KeyboardInterrupt
         return self.trace
 
 
@@ -69,21 +66,37 @@ CALLS = {
 }
 
 
+TRACED = {
+    "compile": lambda fp: fp.compile(fp.grad(lambda x: fp.exp(x) * x if x > 0 else -x))(0.5),
+    "lanes": lambda fp: fp.compile(fp.vmap(lambda x: fp.exp(x) if x > 0 else -x))(X),
+    "transform in a trace": lambda fp: fp.trace(lambda x: fp.grad(lambda y: y * y * y)(x), 0.5)(0.5),
+}
+
+
 def numbers(result):
     return np.concatenate([np.ravel(part) for part in (result if isinstance(result, (list, tuple)) else [result])])
 
 
-@pytest.mark.parametrize("by_signal", [True, False], ids=["signal", "raised"])
 @pytest.mark.parametrize("name", CALLS)
-def test_an_interrupt_at_any_instruction(engine, name, by_signal):
-    call, tape = CALLS[name], engine.current_tape()
+def test_an_interrupt_at_any_instruction(engine, name):
+    check(CALLS[name], engine)
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_an_interrupt_while_a_circuit_is_recorded(name):
+    check(TRACED[name], fp)
+
+
+def check(call, engine):
+    """Interrupt a call at many instructions: afterwards it must do what it did before."""
+    tape = engine.current_tape()
     expected = numbers(call(engine))
     with Interruption(0) as whole:
         call(engine)
     interrupts = 0
     for number in range(1, whole.passed + 1, max(1, whole.passed // 120)):
         try:
-            with Interruption(number, by_signal):
+            with Interruption(number):
                 call(engine)
         except KeyboardInterrupt:
             interrupts += 1
@@ -91,3 +104,25 @@ def test_an_interrupt_at_any_instruction(engine, name, by_signal):
         assert not calls.is_active()
         np.testing.assert_array_equal(numbers(call(engine)), expected)
     assert interrupts > 0
+
+
+@pytest.fixture
+def interrupting_alarm():
+    """SIGVTALRM interrupts as Ctrl-C does."""
+    before = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    signal.signal(signal.SIGVTALRM, before)
+
+
+def test_signals_at_any_time(interrupting_alarm):
+    """The same with signals, which come when they like: between two gates, in the middle of a sweep."""
+    f = fp.hessian(lambda p: fp.exp(p[0]) * p[1] * p[0])
+    expected, tape = f([0.5, 2.0]), fp.current_tape()
+    for i in range(100):
+        with pytest.raises(KeyboardInterrupt):
+            interrupting_alarm(1e-5 * (i + 1))
+            while True:
+                f([0.5, 2.0])
+        assert fp.current_tape() is tape
+        assert not calls.is_active()
+        assert f([0.5, 2.0]) == expected

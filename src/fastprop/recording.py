@@ -120,26 +120,29 @@ class Recording:
         trace = Trace().open_to(self.parent)
         trace.recording, self.given = self, leaves
         self.scope = active_scope(engine, trace)
-        with self.scope:
-            if set(map(type, leaves)) == {float}:
-                variables = inputs_of(trace, list(leaves))
-            else:
-                variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
-            result = self.function(*self.signature.build(variables, construct=True))
-            for leaf in flatten(result)[0]:
-                if isinstance(leaf, LazyBundle):
-                    _ = leaf.numbers  # an argument that is returned as it is has been used, too
-            slots = self._number_inputs(variables)
-            for unit in trace.stand_ins.values():
-                slots.append(unit._slot)
-            self.outer = list(trace.captured)
-            ends = self._number_outputs(trace, result)
+        slots, ends = self.scope.run(self._call, trace, leaves, lazily)
         self.draft, self.captured = draft_of(trace, slots, ends, trace.guards)
         self.outcomes = tuple(bool(outcome) for _, outcome in trace.guards)
         self._codes, self._places = trace.places()
         self.given, self.scope, trace.recording = (), None, None
         for gate in self.gates:
             gate.blocks = []
+
+    def _call(self, trace: Trace, leaves: Sequence[Any], lazily: bool) -> tuple[list[int], list[Any]]:
+        """Call the function, and return the slots of its inputs and outputs."""
+        if set(map(type, leaves)) == {float}:
+            variables = inputs_of(trace, list(leaves))
+        else:
+            variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
+        result = self.function(*self.signature.build(variables, construct=True))
+        for leaf in flatten(result)[0]:
+            if isinstance(leaf, LazyBundle):
+                _ = leaf.numbers  # an argument that is returned as it is has been used, too
+        slots = self._number_inputs(variables)
+        for unit in trace.stand_ins.values():
+            slots.append(unit._slot)
+        self.outer = list(trace.captured)
+        return slots, self._number_outputs(trace, result)
 
     def _number_inputs(self, variables: Sequence[Any]) -> list[int]:
         if set(map(type, variables)) == {Unit}:  # recorded one behind the other

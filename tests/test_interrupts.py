@@ -94,7 +94,7 @@ def check(call, engine):
     with Interruption(0) as whole:
         call(engine)
     interrupts = 0
-    for number in range(1, whole.passed + 1, max(1, whole.passed // 120)):
+    for number in range(1, whole.passed + 1, max(1, whole.passed // 60)):
         try:
             with Interruption(number):
                 call(engine)

@@ -136,7 +136,7 @@ class Gate:
         raise NotImplementedError(f"{self.name} has no forward(self, *values)")
 
     def backward(self, pull: Any, *values: Any) -> Any:
-        """Return the pull on the operand, or a tuple with one per operand, from the pull on the gate's result."""
+        """Return the pull on the operand, or a tuple with one (or None) per operand, from that on the gate's result."""
         raise NotImplementedError(f"{self.name} has no backward(self, pull, *values)")
 
     def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:

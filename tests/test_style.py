@@ -20,7 +20,7 @@ FOLDERS = ("src", "tests", "bench", "docs", ".ci")
 FLOORS = (
     ("errors", "datasets"),
     ("gates",),
-    ("handles.nesting", "handles.operands"),
+    ("handles.nesting", "handles.operands", "handles.methods"),
     ("handles.face",),
     ("reference", "engine"),
     ("config", "threads"),

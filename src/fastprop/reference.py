@@ -128,13 +128,13 @@ class Tape:
 
     def reset(self) -> None:
         """Forget every slot; results that are still in someone's hands are stale from now on."""
-        self._claim("reset")
-        self._slots, self._full = {}, Tape._fewest
-        self._alone.release()
+        with self._claimed("reset"):
+            self._slots, self._full = {}, Tape._fewest
 
-    def _claim(self, purpose: str) -> None:
-        if not self._alone.acquire(blocking=False):
+    def _claimed(self, purpose: str) -> threading.Lock:
+        if self._alone.locked():
             raise RuntimeError(f"{purpose} of {self}, which is in the middle of a sweep; wait until it has ended")
+        return self._alone
 
     def _record(self, gate: Any, operands: Many, values: Many, partials: Many, value: Any) -> Any:
         """Write a slot and return its handle."""
@@ -186,15 +186,12 @@ class Tape:
 
     def _backward(self, key: int, pull: Any) -> None:
         """Sweep from one slot, and only when all has gone well add what arrived to the gradients."""
-        self._claim("backward")
-        try:
+        with self._claimed("backward"):
             slots = self._slots
             adjoint, leaves = self._sweep({key: pull})
             for handle, part in [*leaves.values(), *((slots[key].handle(), part) for key, part in adjoint.items())]:
                 if handle is not None:
                     handle._receive(part)
-        finally:
-            self._alone.release()
 
     def _variable(self, value: Any) -> Any:
         """A result with no operands: the variable of a transform. Of a handle, an alias that pulls on it."""

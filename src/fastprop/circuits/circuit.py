@@ -398,10 +398,10 @@ class Circuit:
         for position, gradient in zip(self._recording.signature.positions, gradients):
             parts, nesting = flatten(gradient)
             for i, (part, along) in enumerate(zip(parts, nesting.leaves_of(tangents[position], f"tangent {position}"))):
+                name = f"tangent {position}{nesting.path(i)}"
+                along = as_leaf(along, self.dtype, name)
                 if np.shape(along) != np.shape(part):
-                    raise ValueError(
-                        f"tangent {position}{nesting.path(i)} has shape {np.shape(along)}; expected {np.shape(part)}"
-                    )
+                    raise ValueError(f"{name} has shape {np.shape(along)}; expected {np.shape(part)}")
                 total += float(np.vdot(part, along))
         return total
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import functools
+import functools
+import types
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +21,7 @@ from fastprop.derivatives.call import is_active, name_of
 from fastprop.engine.run.call import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
 from fastprop.engine.run.form import Form
 from fastprop.handles.nesting import LEAF, described
+from fastprop.threads import give_lock
 
 __all__ = ["Compiled", "compile", "eager"]
 
@@ -115,13 +119,14 @@ class Compiled(Door):
         self.function = f
         self._name = name_of(f)
         self.__name__ = self.__qualname__ = self._name
-        self.__doc__ = f.__doc__
+        functools.update_wrapper(self, f, updated=())  # help and inspect.signature show the function's own
         self._dtype, self._static, self._passes, self._max_paths = dtype, static_argnums, passes, max_paths
         kind = getattr(f, "__fastprop__", ("", f, 0, False))
         self._kind: str = kind[0] if kind[0] in ("grad", "value_and_grad") else ""
         self._inner, self._argnums, self._has_aux = kind[1:] if self._kind else (f, 0, False)
         self._reasons: list[str] = []
-        self._lock = threading.RLock()
+        self._lock: Any
+        give_lock(self)
         self.open(self._form)
 
     def __reduce__(self) -> Any:
@@ -131,6 +136,10 @@ class Compiled(Door):
 
     def __repr__(self) -> str:
         return f"<compiled {self._name}: {len(self._reasons)} recordings>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind to an instance, as functions do; that help shows a signature hangs on it, too."""
+        return self if instance is None else types.MethodType(self, instance)
 
     def call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the function where something is new, or not for circuits."""

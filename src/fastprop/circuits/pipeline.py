@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import copy
-import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
@@ -20,6 +19,7 @@ from fastprop.engine.program.program import Program
 from fastprop.engine.run.replay import PointRun
 from fastprop.engine.trace.draft import Draft
 from fastprop.errors import DivergenceError
+from fastprop.threads import give_lock
 
 __all__ = ["PASSES", "Plan", "checked_passes"]
 
@@ -49,7 +49,8 @@ class Plan:
         self.single = recording.dtype == np.float32
         self.report: list[tuple[str, int, int, int, int, float]] = []  # pass, gates, runs, slots, bytes, seconds
         self._hoisted: list[tuple[int, int, float]] = []  # gates that run once, those of every lane, seconds
-        self._lock = threading.RLock()
+        self._lock: Any
+        give_lock(self)
         self._programs: dict[Any, Program] = {}
         self._lane_programs: dict[Any, tuple[Program, Program | None]] = {}
         self._spare: dict[Program, list[PointRun]] = {}

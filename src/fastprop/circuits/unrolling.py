@@ -9,6 +9,7 @@ import numpy as np
 
 from fastprop import engine
 from fastprop.circuits.signature import lane_signature
+from fastprop.gates.numbers import as_array
 from fastprop.handles.nesting import flatten, is_handle, map_leaves, shape_of
 
 __all__ = ["lane_by_lane"]
@@ -17,7 +18,7 @@ __all__ = ["lane_by_lane"]
 def lane_by_lane(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: Any, reduce: str | None) -> Any:
     """Call a function at one lane after the other, on handles or plain numbers, and put the results together."""
     one, axes, lanes = lane_signature(name, args, in_axes)
-    leaves = one.taken_apart(args)
+    leaves = list(map(as_array, one.taken_apart(args)))
     results = [
         _called(f, one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)
     ]

@@ -16,7 +16,7 @@ import numpy as np
 from fastprop import gates
 from fastprop.gates.blocks import broadcast_to, unbroadcast
 from fastprop.handles.nesting import is_handle, plain, shape_of
-from fastprop.handles.operands import gate_tangent
+from fastprop.handles.operands import gate_tangent, pulls_of
 
 __all__ = ["pull_back", "push_forward"]
 
@@ -129,13 +129,7 @@ def _is_traced(x: Any) -> bool:
 
 def _gate_pulls(gate: gates.Gate, pull: Part, operands: Sequence[Any], _: Any) -> list[Part]:
     """Return what a gate of arrays, or of the user's own, pulls on its operands."""
-    returned = gate.backward(pull[0], *operands)
-    pulls = returned if isinstance(returned, tuple) else (returned,)
-    if len(pulls) != len(operands):
-        raise ValueError(
-            f"{gate.name}.backward returned {len(pulls)} pulls for {len(operands)} operands; "
-            "expected a tuple of one each"
-        )
+    pulls = pulls_of(gate, pull[0], operands)
     for position, (pulled, operand) in enumerate(zip(pulls, operands)):
         if pulled is not None and shape_of(pulled) != shape_of(operand):
             raise ValueError(

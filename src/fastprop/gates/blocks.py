@@ -177,7 +177,9 @@ class Reduction(Block):
     def axes(self, x: Any) -> tuple[int, ...]:
         """The axes that are reduced, counted from the front."""
         dimensions = len(shape_of(x))
-        return tuple(range(dimensions)) if self.axis is None else normalize_axis_tuple(self.axis, dimensions)
+        if self.axis is None or (dimensions == 0 and self.axis in (0, -1)):  # which NumPy takes for a single number's
+            return tuple(range(dimensions))
+        return normalize_axis_tuple(self.axis, dimensions)
 
     def spread(self, pull: Any, x: Any) -> Any:
         """The pull on the result, repeated over the numbers of `x` that it came from."""

@@ -90,6 +90,9 @@ hypot      = _row("hypot",      "``sqrt(x*x + y*y)`` without overflow.", math.hy
 remainder  = _row("remainder",  "``x - floor(x / y) * y``: it has y's sign.", values.remainder,
                   lambda x, y: 1.0 + flat(remainder(x, y)), remainder_divisor,
                   at=((5.0, 3.0), (-5.0, 3.0), (5.0, -3.0), (1.0, 0.0)))
+floor_divide = _row("floor_divide", "``floor(x / y)``; its derivatives are 0.", values.floor_divide,
+                    lambda x, y: flat(floor_divide(x, y)), lambda x, y: flat(floor_divide(x, y)),
+                    at=((5.0, 3.0), (-5.0, 3.0), (6.0, -3.0), (1.0, 0.0), (0.0, 0.0), (1.0, 0.1)), strong=True)
 
 # Choices and steps
 absolute   = _row("absolute", "The magnitude; derivative 0 at 0.", abs,   lambda x: sign(x), at=_STEPS, strong=True)
@@ -207,3 +210,7 @@ strong_multiply = _row("strong_multiply", "``pull * partial``, but 0 if the pull
                        lambda pull, partial: partial, lambda pull, partial: pull, at=((0.0, inf), (0.0, nan)),
                        names=("pull", "partial"))
 # fmt: on
+
+# The gates that are methods of handles too: those whose first operand is one.
+methods = [name for name, row in table.items() if row.arity > 0 and row.partials[0] is not None]
+methods.remove("strong_multiply")

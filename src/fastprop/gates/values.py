@@ -121,6 +121,10 @@ def remainder(x: float, y: float) -> float:
         return nan
 
 
+def floor_divide(x: float, y: float) -> float:
+    return x // y if y != 0.0 else divide(x, y)
+
+
 def logaddexp(x: float, y: float) -> float:
     if x == y:
         return x + math.log(2.0)  # infinities too

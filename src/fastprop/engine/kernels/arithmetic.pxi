@@ -134,6 +134,20 @@ cdef double remainder_gate(double x, double y, double* dx, double* dy) noexcept 
     return r
 
 
+cdef double floor_divide_gate(double x, double y, double* dx, double* dy) noexcept nogil:
+    cdef double r = fmod(x, y)
+    cdef double quotient = x / y
+    cdef double floored
+    if y != 0.0:
+        quotient = (x - r) / y
+        if r != 0.0 and (r < 0.0) != (y < 0.0):
+            quotient -= 1.0
+        floored = floor(quotient) if quotient != 0.0 else copysign(0.0, x / y)
+        quotient = floored + 1.0 if quotient - floored > 0.5 else floored    # an integer but for rounding
+    dx[0] = dy[0] = 0.0 if quotient == quotient else quotient
+    return quotient
+
+
 cdef inline double step(double x, double* dx) noexcept nogil:
     """Set the partial of a gate that is flat: 0, and NaN at NaN."""
     dx[0] = 0.0 if x == x else x

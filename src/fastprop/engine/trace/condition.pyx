@@ -8,9 +8,9 @@ from fastprop.engine.tape.tape cimport check_fresh, current_home, make_room, ope
 from fastprop.engine.trace.tracing cimport Trace, traced_home
 from fastprop.engine.tape.unit cimport Unit, append, captured, owned
 
-from fastprop import gates
-from fastprop.handles.operands import as_plain
+from fastprop.gates.numbers import as_flag, as_real
 from fastprop.handles.nesting import is_block
+from fastprop.handles.operands import as_plain
 
 
 cdef Unit record(int opcode, object left, object right, double value):
@@ -48,7 +48,8 @@ def compare(left, right, int op):
     if isinstance(right, Condition):
         right = (<Condition>right).unit
     elif not isinstance(right, Unit):
-        right = gates.as_real(right)
+        real = as_real(right)
+        right = as_flag(right) if real is None else real
         if right is None:
             return NotImplemented
     if op == Py_GT or op == Py_GE:
@@ -72,7 +73,7 @@ cdef object operand(object x):
     """A Condition's Unit, or a bool as a number; None for anything else."""
     if isinstance(x, Condition):
         return (<Condition>x).unit
-    return float(x) if type(x) is bool else None
+    return as_flag(x)
 
 
 cdef object as_number(object x):
@@ -99,7 +100,7 @@ cdef class Condition:
     cdef readonly Unit unit     # 1.0 or 0.0
 
     __fastprop_condition__ = True
-    __array_ufunc__ = None
+    shape = ()
 
     def __init__(self, Unit unit):
         self.unit = unit
@@ -126,27 +127,43 @@ cdef class Condition:
     def __invert__(self):
         return Condition(record(NEITHER, self.unit, None, self.unit.link.value == 0.0))
 
-    def __eq__(self, other):
-        x = operand(other)
-        return NotImplemented if x is None else compare(self.unit, x, Py_EQ)
-
-    def __ne__(self, other):
-        x = operand(other)
-        return NotImplemented if x is None else ~(self == other)
-
-    def __hash__(self):
-        return id(self) >> 4
-
     # as a number it is 1 or 0
 
-    def __mul__(left, right):
-        return as_number(left) * as_number(right)
+    def __richcmp__(self, other, int op):
+        return compare(self.unit, other, op)
+
+    def __hash__(self):
+        raise TypeError("a Condition is true or false as may be, and can't be a key: choose by fp.where, or by an if")
 
     def __add__(left, right):
         return as_number(left) + as_number(right)
 
     def __sub__(left, right):
         return as_number(left) - as_number(right)
+
+    def __mul__(left, right):
+        return as_number(left) * as_number(right)
+
+    def __truediv__(left, right):
+        return as_number(left) / as_number(right)
+
+    def __floordiv__(left, right):
+        return as_number(left) // as_number(right)
+
+    def __mod__(left, right):
+        return as_number(left) % as_number(right)
+
+    def __pow__(left, right, modulus):
+        return as_number(left) ** as_number(right)
+
+    def __neg__(self):
+        return -self.unit
+
+    def __pos__(self):
+        return +self.unit
+
+    def __abs__(self):
+        return abs(self.unit)
 
     def __float__(self):
         raise TypeError("float() of a Condition would bake a constant into the circuit; use fp.where, or an if")
@@ -156,6 +173,14 @@ cdef class Condition:
 
     def __repr__(self):
         return f"<Condition: {'true' if self.unit.link.value else 'false'} where it was recorded>"
+
+    def __array_ufunc__(self, ufunc, method, *operands, **options):
+        from fastprop.engine.trace.truth import array_ufunc
+        return array_ufunc(self, ufunc, method, operands, options)
+
+    def __array_function__(self, function, types, arguments, options):
+        from fastprop.engine.trace.truth import array_function
+        return array_function(self, function, types, arguments, options)
 
     @staticmethod
     def __fastprop_gate__(gate, given, options):

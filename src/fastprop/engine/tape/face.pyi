@@ -1,0 +1,6 @@
+"""What a Unit answers to NumPy, and its gates as methods."""
+
+from typing import Any
+
+def array_ufunc(self: Any, ufunc: Any, method: Any, *operands: Any, **options: Any) -> Any: ...
+def array_function(self: Any, function: Any, types: Any, arguments: Any, options: Any) -> Any: ...

@@ -7,12 +7,14 @@ with `product`, `fit`, `gate_pulls` and `gate_tangent`. Its Array inherits `Arra
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 
 from fastprop import gates
+from fastprop._values import strong_multiply, strong_product
 from fastprop.errors import StaleUnitError
 from fastprop.gates import SEQUENCE, Gate
 from fastprop.structure import (
@@ -153,15 +155,12 @@ def as_result(x: Any, gate: Any) -> Any:
 # The chain rule on numbers and blocks
 
 
-def product(pull: Any, partial: Any, strong: bool = False) -> Any:
-    """Pull times partial; a pull of exactly zero, or a strong gate's partial of exactly zero, pulls nothing."""
+def product(pull: Any, partial: Any) -> Any:
+    """Pull (or tangent) times partial: exactly zero where either is."""
     if type(pull) is float and type(partial) is float:
-        return 0.0 if pull == 0.0 or (strong and partial == 0.0) else pull * partial
-    nothing = np.equal(pull, 0.0)
-    if strong:
-        nothing = nothing | np.equal(partial, 0.0)
+        return strong_multiply(pull, partial)
     with np.errstate(all="ignore"):
-        return np.where(nothing, 0.0, np.multiply(pull, partial))
+        return strong_product(pull, partial)
 
 
 def fit(pull: Any, like: Any) -> Any:
@@ -215,7 +214,7 @@ def gate_tangent(gate: Any, tangents: tuple[Any, ...], values: tuple[Any, ...]) 
             pull[place] = 1.0
         pulls = gate.backward(pull, *values)
         pairs = zip(pulls if isinstance(pulls, tuple) else (pulls,), tangents, strict=True)
-        along.append(total([Sum()(gates.multiply(p, t)) for p, t in pairs if p is not None and t is not None]))
+        along.append(total([Sum()(gates.strong_multiply(p, t)) for p, t in pairs if p is not None and t is not None]))
     return Stack(shape)(*along) if shape else along[0]
 
 
@@ -315,6 +314,21 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+class DecimalRound(Gate):
+    """Python's rounding to a number of decimal digits; as flat as `round`."""
+
+    def __init__(self, digits: Any):
+        self.digits = operator.index(digits)
+
+    def forward(self, x: Any) -> Any:
+        if isinstance(x, float):
+            return round(x, self.digits)
+        return np.array([round(number, self.digits) for number in x.ravel().tolist()], x.dtype).reshape(x.shape)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return gates.strong_multiply(pull, gates.choose(value_of(x) == value_of(x), 0.0, math.nan))
+
+
 class Face:
     """What a Unit and an Array have in common: operators, comparisons of values, NumPy's functions, clear refusals."""
 
@@ -354,8 +368,8 @@ class Face:
     def __bool__(self) -> NoReturn:
         raise TypeError(f"the truth value of a {type(self).__name__} says nothing; compare it, as in x > 0 or x != 0")
 
-    def __round__(self, ndigits: None = None) -> Any:
-        return gates.round(self)
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return gates.round(self) if ndigits is None else DecimalRound(ndigits)(self)
 
     def __int__(self) -> NoReturn:
         raise TypeError(f"int() of a {type(self).__name__} would drop its derivative; use .value, or fastprop.trunc")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastprop import engine
+from fastprop._values import strong_product
 from fastprop.batching import BoundLanes, batch_values
 from fastprop.binding import BoundPoint
 from fastprop.calls import name_of
@@ -427,7 +428,8 @@ class Circuit:
                     raise ValueError(
                         f"tangent {position}{nesting.path(i)} has shape {np.shape(along)}; expected {np.shape(part)}"
                     )
-                total += float(np.vdot(part, along))
+                with np.errstate(all="ignore"):
+                    total += float(np.sum(strong_product(part, along)))
         return total
 
     def bind(

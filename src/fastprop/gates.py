@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
+from itertools import accumulate
 from numbers import Real
-from operator import and_
 from typing import Any
 
 import numpy as np
@@ -46,10 +46,10 @@ class Row:
     name: str
     arity: int
     value: Callable[..., float]
-    partials: Any  # one callable (or None: a constant operand) per operand; n-ary: one callable (i, operands)
+    partials: Any  # one callable (or None: a constant operand) per operand; n-ary: one callable that gives a list
     domain: tuple[tuple[float, float], ...] = (ANY,)  # one closed interval per operand
     at: tuple[Any, ...] = ()  # test points of the row's own: kinks, ties, branch points, tails
-    strong: bool = False  # a partial of exactly zero pulls nothing, whatever the pull (maximum, relu, where, sign …)
+    strong: bool = False  # an operand whose partial is exactly 0 was not chosen, to any order (maximum, relu, where …)
     defaults: tuple[float, ...] = ()  # of the last operands
     names: tuple[str, ...] = ()  # of the operands that may be given by keyword
     doc: str = ""  # one sentence, for the function's docstring and the table in the docs
@@ -227,9 +227,25 @@ def number(gate: Any, position: int, operand: Any, arrays: bool = False, conditi
 
 def choose(condition: Any, x: Any, y: Any) -> Any:
     """Return x where the condition holds, else y: `where`, which a plain bool decides without recording a gate."""
+    return branch(condition, lambda: x, lambda: y)
+
+
+def branch(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
+    """Return `choose` of what two functions give; a plain bool calls one of them alone."""
     if isinstance(condition, (bool, np.bool_)):
-        return x if condition else y
-    return where(condition, x, y)
+        return x() if condition else y()
+    return where(condition, x(), y())
+
+
+def flag(condition: Any) -> Any:
+    """Return 1 where the condition holds, else 0."""
+    return condition.unit if is_condition(condition) else choose(condition, 1.0, 0.0)
+
+
+def held(x: Any) -> Any:
+    """Return a result, or a number, as a constant, through which nothing is pulled."""
+    tape: Any = getattr(x, "_tape", None)
+    return tape.constant(x) if hasattr(tape, "constant") else getattr(x, "value", x)
 
 
 def _evaluate_elementwise(row: Row, operands: tuple[Any, ...]) -> Any:
@@ -294,9 +310,7 @@ def _logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) ->
 
 def _within(condition: Any, partial: Any, x: Any) -> Any:
     """Return the partial where the condition holds, else a NaN whose derivatives in x are NaN, to any order."""
-    if isinstance(condition, (bool, np.bool_)):
-        return partial if condition else nan * exp(x)
-    return where(condition, partial, nan * exp(x))
+    return branch(condition, lambda: partial, lambda: divide(nan, x))
 
 
 def _flat(x: Any) -> Any:
@@ -307,18 +321,30 @@ def _flat(x: Any) -> Any:
 def _power_base(x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)) and y == 0.0:
         return 0.0  # so that the derivatives of x**2 come to an end
-    return strong_multiply(y, power(x, y - 1.0))  # x**0 has derivative 0 at 0 and at NaN too
+    less = y - 1.0
+    slope = power(x, less)
+    if type(y) is not float or y.is_integer() != less.is_integer() or absolute(y) > 2.0**53:
+        exact = (less + 1.0 == y) & (less != y) | (absolute(y) == inf)  # else rounding may make less an integer, or even
+        slope = choose(exact | (x >= 0.0), slope, divide(power(x, y), x))
+    return strong_multiply(y, slope)  # x**0 has derivative 0 at 0 and at NaN too
 
 
 def _power_exponent(x: Any, y: Any) -> Any:
-    smooth = strong_multiply(power(x, y), log(x))
-    at_zero = choose(y == 0.0, 0.0, choose(y > 1.0, x * strong_multiply(power(x, y - 1.0), log(x)), smooth))
-    return choose(x == 0.0, at_zero, _within(x > 0.0, smooth, x))
+    return choose((x == 0.0) & (y == 0.0), 0.0, _within(x >= 0.0, strong_multiply(power(x, y), log(x)), x))
+
+
+def _divide_partial(x: Any, y: Any) -> Any:
+    """Return 1 / y, but NaN where x / y is 0 / 0."""
+    usual = y != 0.0
+    if not is_condition(usual) and np.all(usual):
+        return reciprocal(y)
+    value = divide(x, y)
+    return divide(flag(usual | (value == value)), y)
 
 
 def _over(x: float, y: Any) -> Any:
     """Return x / y, the slope of a logarithm: +inf at -0 too, and NaN outside of the domain."""
-    return _within(y >= 0.0, divide(x, y + 0.0), y)
+    return divide(choose(y >= 0.0, x, nan), y + 0.0)
 
 
 def _bell(height: float, rate: float, x: Any) -> Any:
@@ -365,35 +391,47 @@ def _remainder_divisor(x: Any, y: Any) -> Any:
 
 def _larger(x: Any, y: Any) -> Any:
     """Return 1 if x is the larger, 1/2 at a tie, 0 if it is the smaller, NaN at NaN."""
-    return choose(x > y, 1.0, choose(x < y, 0.0, choose(x == y, 0.5, _flat(x) + _flat(y))))
+    return branch(x > y, lambda: 1.0, lambda: branch(x == y, lambda: 0.5, lambda: _flat(maximum(x, y))))
 
 
-def _largest(i: int, operands: Sequence[Any], sign: float) -> Any:
-    """Return 1 over the number of largest operands (sign -1: smallest) if operand i is one of them, else 0."""
-    x = operands[i]
-    leads = reduce(and_, [(x >= y) if sign > 0.0 else (x <= y) for y in operands])
-    ordered = reduce(and_, [y == y for y in operands])
-    ties = reduce(lambda total, y: total + choose(x == y, 1.0, 0.0), operands, 0.0)
-    return _within(ordered, choose(leads, divide(1.0, ties), 0.0), x)
+def _shares(operands: Sequence[Any], value: Any) -> list[Any]:
+    """Return for each operand that is the value 1 over their number, 0 for the others."""
+    chosen = [flag(x == value) for x in operands]
+    ties = reduce(add, chosen, _flat(value))
+    return [divide(x, ties) for x in chosen]
 
 
-def _prod_partial(i: int, operands: Sequence[Any]) -> Any:
-    return prod([*operands[:i], *operands[i + 1 :]])  # no division: right at zeros, to any order
+def _prod_partials(x: Sequence[Any]) -> list[Any]:
+    """Return the products of the others: no division, so right at zeros, to any order."""
+    after = list(accumulate(x[:0:-1], strong_multiply, initial=1.0))[::-1]
+    return [strong_multiply(*both) for _, *both in zip(x, accumulate(x[:-1], multiply, initial=1.0), after)]
 
 
-def _logsumexp_partial(i: int, operands: Sequence[Any]) -> Any:
-    x, others = operands[i], [*operands[:i], *operands[i + 1 :]]
-    rest = logsumexp(others)
-    ties = reduce(lambda total, y: total + choose(x == y, 1.0, 0.0), others, 1.0)
-    infinite = (x == rest) & ((x == inf) | (x == -inf))
-    return choose(infinite, choose(x == inf, divide(1.0, ties), 0.0), sigmoid(x - rest))
+def _logsumexp_partials(x: Sequence[Any]) -> list[Any]:
+    """Return the softmax, as the sigmoids of what operands are above the others: right in the tails, to any order."""
+    if len(x) == 2:
+        return [_logaddexp_partial(*x), _logaddexp_partial(*x[::-1])]
+    top = max(x) if x else 0.0
+    shift = held(top)
+    above = [choose(d == d, d, 0.0) for d in [y - shift for y in x]]  # NaN: both are infinite
+    powers = [exp(d) for d in above]
+    ordered = branch(top > -inf, lambda: 0.0, lambda: -top)  # else infinity, for all are -inf, or NaN
+    after = list(accumulate(powers[:0:-1], add, initial=0.0))[::-1]
+    others = map(add, accumulate(powers[:-1], add, initial=ordered), after)
+    return [sigmoid(d - log(rest)) for d, rest in zip(above, others)]
+
+
+def _silu_partial(x: Any) -> Any:
+    half = exp(0.5 * x)  # twice: sigmoid(x) may be subnormal, and its error would grow by x
+    tail = strong_multiply(strong_multiply(1.0 + x, half), half)
+    return choose(x < -600.0, tail, sigmoid(x) + strong_multiply(sigmoid(x) * sigmoid(-x), x))
 
 
 # The table ------------------------------------------------------------------------------------------------------------
 
 table: dict[str, Row] = {}
 
-_LN2 = math.log(2.0)
+_LN2, _ROOT_LN2 = math.log(2.0), math.sqrt(math.log(2.0))
 _STEPS = (0.0, -0.0, 0.5, -0.5, 2.5, nan)
 _TIES = ((1.0, 1.0), (0.0, -0.0), (nan, 1.0), (1.0, nan))
 
@@ -416,8 +454,8 @@ add        = _row("add",        "``x + y``.", lambda x, y: x + y, lambda x, y: 1
 subtract   = _row("subtract",   "``x - y``.", lambda x, y: x - y, lambda x, y: 1.0, lambda x, y: -1.0)
 multiply   = _row("multiply",   "``x * y``.", lambda x, y: x * y, lambda x, y: y,   lambda x, y: x)
 divide     = _row("divide",     "``x / y``.", values.divide,
-                  lambda x, y: _within((x != 0.0) | (y != 0.0), reciprocal(y), y),
-                  lambda x, y: -divide(divide(x, y), y), at=((1.0, 0.0), (1.0, -0.0), (0.0, 0.0), (3.0, 2.0)))
+                  _divide_partial, lambda x, y: -divide(divide(x, y), y),
+                  at=((1.0, 0.0), (1.0, -0.0), (0.0, 0.0), (3.0, 2.0)))
 negative   = _row("negative",   "``-x``.",    lambda x: -x,       lambda x: -1.0)
 positive   = _row("positive",   "``+x``.",    lambda x: x,        lambda x: 1.0)
 power      = _row("power",      "``x**y`` as C's pow: ``0**0`` is 1.", values.power, _power_base, _power_exponent,
@@ -425,7 +463,7 @@ power      = _row("power",      "``x**y`` as C's pow: ``0**0`` is 1.", values.po
 reciprocal = _row("reciprocal", "``1 / x``.", values.reciprocal,  lambda x: -square(reciprocal(x)), at=(0.0, -0.0))
 square     = _row("square",     "``x * x``.", lambda x: x * x,    lambda x: 2.0 * x)
 sqrt       = _row("sqrt",       "The square root.", values.sqrt,
-                  lambda x: choose(x == -inf, nan * x, 0.5 * power(x, -0.5)),  # +inf at -0 too
+                  lambda x: divide(0.5, sqrt(x) + 0.0),  # +inf at -0 too
                   domain=POSITIVE, at=(0.0, -0.0, 5e-324, -1.0))
 cbrt       = _row("cbrt",       "The cube root.", math.cbrt, lambda x: divide(1.0, 3.0 * square(cbrt(x))), at=(0.0,))
 fma        = _row("fma",        "``x * y + z``, rounded once.", values.fma, lambda x, y, z: y, lambda x, y, z: x,
@@ -460,7 +498,8 @@ where      = _row("where",    "x where the condition holds, else y.", values.whe
 
 # Exponentials and logarithms
 exp        = _row("exp",      "``e**x``.",              values.exp,   lambda x: exp(x), at=(-740.0, 710.0))
-exp2       = _row("exp2",     "``2**x``.",              values.exp2,  lambda x: _LN2 * exp2(x), at=(-1070.0, 1024.0))
+exp2       = _row("exp2",     "``2**x``.",              values.exp2,  lambda x: square(_ROOT_LN2 * exp2(0.5 * x)),
+                  at=(-1070.0, 1024.0))
 expm1      = _row("expm1",    "``exp(x) - 1``.",        values.expm1, lambda x: exp(x), at=(-40.0, 1e-20))
 log        = _row("log",      "The natural logarithm.", values.log,   lambda x: _over(1.0, x),
                   domain=POSITIVE, at=(0.0, -0.0, -1.0))
@@ -518,8 +557,7 @@ sigmoid     = _row("sigmoid",     "``1 / (1 + exp(-x))``.", values.sigmoid,     
                    at=(40.0, -740.0))
 log_sigmoid = _row("log_sigmoid", "``log(sigmoid(x))``.", values.log_sigmoid, lambda x: sigmoid(-x), at=(-inf, 40.0))
 softplus    = _row("softplus",    "``log(1 + exp(x))``.", values.softplus,   lambda x: sigmoid(x), at=(20.0001, 800.0))
-silu        = _row("silu",        "``x * sigmoid(x)``.",    values.silu,
-                   lambda x: sigmoid(x) + strong_multiply(sigmoid(x) * sigmoid(-x), x), at=(-inf, inf))
+silu        = _row("silu",        "``x * sigmoid(x)``.",    values.silu, _silu_partial, at=(-inf, inf, -740.0))
 gelu        = _row("gelu",        "``x * ndtr(x)``, the exact form.", values.gelu,
                    lambda x: ndtr(x) + strong_multiply(_bell(values.NDTR_SLOPE, 0.5, x), x), at=(-inf, inf))
 relu        = _row("relu",        "``maximum(x, 0)``; its derivative at 0 is 0.", values.relu,
@@ -534,27 +572,28 @@ elu         = _row("elu",         "x where it is positive, else ``alpha * expm1(
                    at=((0.0, 1.0), (-40.0, 1.0), (nan, 1.0)), defaults=(1.0,), names=("x", "alpha"))
 
 # One sequence of any length (dot: two)
-sum         = _nary("sum",       "The sum.",                               values.sum,  lambda i, x: 1.0)
-prod        = _nary("prod",      "The product.",                           values.prod, _prod_partial,
-                    at=((0.0, 2.0, 3.0), (0.0, 0.0, 3.0)))
-mean        = _nary("mean",      "The mean.",                              values.mean, lambda i, x: 1.0 / len(x))
+sum         = _nary("sum",       "The sum.",                               values.sum,  lambda x: [1.0] * len(x))
+prod        = _nary("prod",      "The product.",                           values.prod, _prod_partials,
+                    at=((0.0, 2.0, 3.0), (0.0, 0.0, 3.0), (0.0, 1e200, 1e200, 1e200)))
+mean        = _nary("mean",      "The mean.",                              values.mean, lambda x: [1 / len(x)] * len(x))
 max         = _nary("max",       "The largest; ties share the gradient.",  values.max,
-                    lambda i, x: _largest(i, x, 1.0), at=((1.0, 1.0, 0.0), (nan, 1.0)), strong=True)
+                    lambda x: _shares(x, max(x)), at=((1.0, 1.0, 0.0), (nan, 1.0)), strong=True)
 min         = _nary("min",       "The smallest; ties share the gradient.", values.min,
-                    lambda i, x: _largest(i, x, -1.0), at=((1.0, 1.0, 2.0), (nan, 1.0)), strong=True)
+                    lambda x: _shares(x, min(x)), at=((1.0, 1.0, 2.0), (nan, 1.0)), strong=True)
 dot         = _nary("dot",       "The sum of the products of two sequences.", values.dot,
-                    lambda i, x: x[(i + len(x) // 2) % len(x)])
-logsumexp   = _nary("logsumexp", "``log(sum(exp(x)))``.",                  values.logsumexp, _logsumexp_partial,
-                    at=((-inf, -inf), (inf, 0.0), (inf, inf), (1000.0, 1000.0)))
+                    lambda x: [*x[len(x) // 2 :], *x[: len(x) // 2]])
+logsumexp   = _nary("logsumexp", "``log(sum(exp(x)))``.",                  values.logsumexp, _logsumexp_partials,
+                    at=((-inf, -inf), (inf, 0.0), (inf, inf), (1000.0, 1000.0), (1e12, 1e12 + 1.0, 1e12 - 1.0)))
 
-# The chain rule's own product: a pull of exactly 0 pulls with exactly 0
-strong_multiply = _row("strong_multiply", "``pull * partial``, but 0 if the pull is 0.", values.strong_multiply,
-                       lambda pull, partial: partial, lambda pull, partial: pull, at=((0.0, inf), (0.0, nan)),
+# The chain rule's own product: a factor of exactly 0 makes it exactly 0
+strong_multiply = _row("strong_multiply", "``pull * partial``, but 0 if either is 0.", values.strong_multiply,
+                       lambda pull, partial: partial, lambda pull, partial: pull,
+                       at=((0.0, inf), (0.0, nan), (inf, 0.0), (nan, 0.0)),
                        names=("pull", "partial"))
 # fmt: on
 
 _UFUNCS: dict[str, Any] = {name: getattr(np, name) for name in table if isinstance(getattr(np, name, None), np.ufunc)}
-_UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint}
+_UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint, "strong_multiply": values.strong_product}
 for _name in ("maximum", "minimum"):  # where NumPy's may give -0 for the larger of 0 and -0
     del _UFUNCS[_name]
 _REDUCTIONS: dict[str, Any] = {name: getattr(np, name) for name in ("sum", "prod", "mean", "max", "min", "dot")}

@@ -64,6 +64,11 @@ cdef class Trace(Tape):
             self.nodes.partial[variable._slot].first = variable._recorded
         return variable
 
+    def constant(self, unit):
+        """Record a number through which nothing is pulled."""
+        from fastprop.engine.condition import held
+        return held(unit)
+
     def place(self, Py_ssize_t slot):
         """Return the source line that recorded a gate, as file:line."""
         return place_of(self, slot)

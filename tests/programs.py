@@ -327,7 +327,7 @@ class PathSums:
             finite = all(np.isfinite(self.values[k]) and self.values[k] != 0.0 for k, _ in step)
             value = self.values[program.inputs + i]
             odd = [v for v in (value, *[p for _, p in step]) if np.isinf(v) or (v != 0.0 and abs(v) < 1e-300)]
-            self.fragile |= finite and bool(odd)
+            self.fragile |= finite and (bool(odd) or (program.steps[i][0] == "prod" and value == 0.0))
         count = len(self.values)
         self.backward, self.forward = [], []
         for output in program.outputs:

@@ -11,19 +11,23 @@ from programs import EXTREME, SINGULAR, PathSums, RandomProgram
 
 ENGINES = {"compiled": fp, "reference": reference}
 
-# A gradient of the sum over lanes, taken from outside of the vmap, is compared as well.
-SUMMED_LANES = False
+# Whether what a mapped function pulls is compared where the pull that arrives on it is not 1.
+PULLS_ON_MAPS = False
 
 
-def close(found, expected, scale=1.0, digits=1e-9):
-    """Equal to nine digits of the largest summand; infinities and NaN where they are expected."""
+def close(found, expected, scale=1.0, digits=1e-9, infinities=False):
+    """Equal to nine digits of the largest summand; infinities and NaN where they are expected.
+
+    With `infinities`, opposite ones may have met in a sum on one side, and have been multiplied apart on the other.
+    """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     if found.shape != expected.shape:
         return False
     with np.errstate(all="ignore"):
         scale = np.where(np.isfinite(scale), scale, 0.0)
         near = np.abs(found - expected) <= digits * np.maximum(np.abs(expected), scale) + 1e-300
-    return bool(np.all((found == expected) | (np.isnan(found) & np.isnan(expected)) | near))
+        met = np.isnan(found - expected) & ~np.isfinite(found) & ~np.isfinite(expected) & infinities
+    return bool(np.all((found == expected) | (np.isnan(found) & np.isnan(expected)) | near | met))
 
 
 def by_backward(engine, program, x):
@@ -93,7 +97,7 @@ def points(seed, pool, count=6, inputs=2):
 
 @pytest.mark.parametrize("pool", [SINGULAR, EXTREME], ids=["singular", "extreme"])
 @pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_first_derivatives(seed, outputs, pool):
     for number in range(3):
         program = RandomProgram(1000 * seed + number, outputs=outputs)
@@ -119,7 +123,7 @@ def along_axis(name, given):
 
 
 @pytest.mark.parametrize("pool", [SINGULAR, EXTREME], ids=["singular", "extreme"])
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_many_points_at_once(seed, pool):
     for number in range(3):
         program = RandomProgram(1000 * seed + number)
@@ -139,9 +143,12 @@ def test_many_points_at_once(seed, pool):
         for mapped in (fp.vmap(gradient), fp.compile(fp.vmap(gradient))):
             found = mapped(columns)
             assert close(found, rows, scale), ("mapped", program, kept, found, rows)
-        if SUMMED_LANES:
-            total = fp.compile(fp.grad(lambda c, f=program.first: fp.vmap(f, reduce="sum")(c)))(columns)
-            assert close(total, rows, scale), ("summed", program, kept, total, rows)
+        summed = fp.vmap(program.first, reduce="sum")
+        found = fp.compile(fp.grad(summed))(columns)
+        assert close(found, rows, scale), ("summed", program, kept, found, rows)
+        if PULLS_ON_MAPS:
+            found = fp.compile(fp.grad(lambda c, f=summed: 0.0 * f(c)))(columns)
+            assert close(found, np.zeros(columns.shape)), ("dropped", program, kept, found)
 
 
 def blocks(engine, program, columns):
@@ -166,7 +173,7 @@ def hessians(program, x):
     yield "compiled, mapped hvp", fp.compile(mapped)(np.array([x] * len(x)), np.array(unit)).T
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_second_derivatives(seed):
     for number in range(3):
         program = RandomProgram(5000 + 1000 * seed + number, length=3)
@@ -176,7 +183,7 @@ def test_second_derivatives(seed):
                     continue
             (_, expected), *others = hessians(program, x)
             for name, found in others:
-                assert close(found, expected, digits=1e-8), (name, program, x, found, expected)
+                assert close(found, expected, digits=1e-8, infinities=True), (name, program, x, found, expected)
 
 
 def test_rows_of_the_rule_for_zero():

@@ -192,6 +192,50 @@ def test_rule_for_zero(engine, name):
         np.testing.assert_array_equal(found, expected)
 
 
+KINDS = {  # of pulls: a function, a point where a partial of 0 meets an infinite pull, and the gradient there
+    "product": (lambda a, b: gates.sqrt(a * b), (0.0, 0.0), (0.0, 0.0)),
+    "twice": (lambda a, b: gates.log(a * a) * b, (0.0, 2.0), (0.0, -math.inf)),
+    "quotient": (lambda a, b: gates.sqrt(a / b), (0.0, math.inf), (0.0, 0.0)),
+    "divisor": (lambda a, b: gates.sqrt(a / b), (0.0, 2.0), (math.inf, 0.0)),
+    "inverse": (lambda a, b: gates.sqrt(gates.reciprocal(a)) * b, (math.inf, 2.0), (0.0, 0.0)),
+    "root": (lambda a, b: gates.log(gates.reciprocal(gates.sqrt(a))) * b, (math.inf, 2.0), (0.0, -math.inf)),
+    "kept": (lambda a, b: gates.sqrt(gates.sin(a)) * gates.cos(b), (0.0, math.pi / 2), (math.inf, 0.0)),
+    "rectified": (lambda a, b: gates.sqrt(gates.relu(a)) * b, (-1.0, 2.0), (0.0, 0.0)),
+    "larger": (lambda a, b: gates.sqrt(gates.maximum(a, b)), (-1.0, 0.0), (0.0, math.inf)),
+    "chosen": (lambda a, b: gates.where(a > 0.0, gates.sqrt(a), b), (0.0, 2.0), (0.0, 1.0)),
+}
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["float64", "float32"])
+@pytest.mark.parametrize("lanes", [1, 7, 64, 300])
+@pytest.mark.parametrize("name", KINDS)
+def test_rule_for_zero_in_lanes(instruction_set, name, lanes, single):
+    f, point, expected = KINDS[name]
+    dtype = np.float32 if single else np.float64
+    special = np.arange(lanes) % 3 == 0
+    usual = fp.grad(f, argnums=(0, 1))(1.25, 0.75)
+    a, b = (np.where(special, x, y).astype(dtype) for x, y in zip(point, (1.25, 0.75)))
+    circuit = fp.trace(f, 1.25, 0.75, dtype=dtype)
+    gradients = [np.full(lanes, 7.0, dtype) for _ in range(2)]
+    circuit.bind(a, b, in_axes=(0, 0), grad=tuple(gradients))()
+    for found, there, elsewhere in zip(gradients, expected, usual):
+        if name == "kept" and there == math.inf:
+            there = found[0]  # cos(pi / 2) is not quite 0
+        np.testing.assert_array_equal(found[special], np.full(special.sum(), there, dtype))
+        np.testing.assert_allclose(found[~special], elsewhere, rtol=1e-5 if single else 1e-14)
+    at_one_point = circuit.vjp(point, 1.0)[1]
+    assert name == "kept" or (dtype(at_one_point[0]), dtype(at_one_point[1])) == expected
+
+
+@pytest.mark.parametrize("lanes", [1, 7, 300])
+def test_rule_for_zero_where_lanes_are_summed(instruction_set, lanes):
+    x = np.where(np.arange(lanes) % 3 == 0, 0.0, 4.0)
+    circuit = fp.trace(lambda w, x: fp.sqrt(w * x), 1.0, 1.0)
+    gradient = np.zeros(())
+    circuit.bind(np.ones(()), x, in_axes=(None, 0), reduce="sum", grad=gradient)()
+    assert gradient == np.count_nonzero(x)
+
+
 def products():
     """Functions of an infinite entry, and the gradients by the rule for zero."""
     A, b = np.array([[math.inf, math.nan], [1.0, 2.0]]), np.ones(2)

@@ -324,7 +324,7 @@ def _power_base(x: Any, y: Any) -> Any:
     less = y - 1.0
     slope = power(x, less)
     if type(y) is not float or y.is_integer() != less.is_integer() or absolute(y) > 2.0**53:
-        exact = (less + 1.0 == y) & (less != y) | (absolute(y) == inf)  # else rounding may make less an integer, or even
+        exact = (less + 1.0 == y) & (less != y) | (absolute(y) == inf)  # else less may be an integer, or even
         slope = choose(exact | (x >= 0.0), slope, divide(power(x, y), x))
     return strong_multiply(y, slope)  # x**0 has derivative 0 at 0 and at NaN too
 
@@ -354,8 +354,8 @@ def _bell(height: float, rate: float, x: Any) -> Any:
 def _clip_partials(x: Any, low: Any, high: Any) -> tuple[Any, Any, Any]:
     """Return what x, low and high get of the gradient: 1 for the one chosen (x at a bound), NaN at NaN."""
     none = _flat(x) + _flat(low) + _flat(high)
-    below = choose(low > high, none, choose(x < low, 1.0, none))
-    above = choose(low > high, 1.0 + none, choose(x > high, 1.0, none))
+    below = choose(low > high, none, choose(x < low, 1.0 + none, none))
+    above = choose((low > high) | (x > high), 1.0 + none, none)
     return choose((x >= low) & (x <= high), 1.0, none), below, above
 
 

@@ -31,9 +31,7 @@ SEQUENCE = -1  # the arity of a gate that takes one sequence (dot: two) of any l
 
 inf, nan, pi = math.inf, math.nan, math.pi
 
-ANY = (-inf, inf)
-POSITIVE = (0.0, inf)
-UNIT = (-1.0, 1.0)
+ANY, POSITIVE, UNIT = (-inf, inf), (0.0, inf), (-1.0, 1.0)  # domains
 
 
 # How a gate is applied -----------------------------------------------------------------------------------------------
@@ -325,7 +323,7 @@ def _power_base(x: Any, y: Any) -> Any:
     slope = power(x, less)
     if type(y) is not float or y.is_integer() != less.is_integer() or absolute(y) > 2.0**53:
         exact = (less + 1.0 == y) & (less != y) | (absolute(y) == inf)  # else less may be an integer, or even
-        slope = choose(exact | (x >= 0.0), slope, divide(power(x, y), x))
+        slope = choose(exact | (x >= 0.0) | (x == -inf), slope, divide(power(x, y), x))
     return strong_multiply(y, slope)  # x**0 has derivative 0 at 0 and at NaN too
 
 
@@ -373,7 +371,8 @@ def _hypot_partial(x: Any, y: Any) -> Any:
     h = hypot(x, y)
     one_infinite = choose(absolute(y) < inf, sign(x), nan)
     overflown = choose(absolute(x) == inf, one_infinite, divide(0.25 * x, hypot(0.25 * x, 0.25 * y)))
-    return choose(h == 0.0, 0.0, choose(h == inf, overflown, divide(x, h)))
+    tiny = divide(2.0**600 * x, hypot(2.0**600 * x, 2.0**600 * y))  # where h is rounded as a subnormal
+    return choose(h == 0.0, 0.0, choose(h == inf, overflown, choose(h < 1e-290, tiny, divide(x, h))))
 
 
 def _angle_partial(x: Any, y: Any) -> Any:
@@ -386,7 +385,9 @@ def _arcsin_partial(x: Any) -> Any:
 
 
 def _remainder_divisor(x: Any, y: Any) -> Any:
-    return -round(divide(x - remainder(x, y), y))  # floor(x / y), also where x / y rounds up to an integer
+    rest = remainder(x, y)
+    usual = -round(divide(x - rest, y))  # floor(x / y), also where x / y rounds up to an integer
+    return choose((absolute(y) == inf) & (rest == rest), choose(rest == y, 1.0, 0.0), usual)
 
 
 def _larger(x: Any, y: Any) -> Any:
@@ -412,8 +413,7 @@ def _logsumexp_partials(x: Sequence[Any]) -> list[Any]:
     if len(x) == 2:
         return [_logaddexp_partial(*x), _logaddexp_partial(*x[::-1])]
     top = max(x) if x else 0.0
-    shift = held(top)
-    above = [choose(d == d, d, 0.0) for d in [y - shift for y in x]]  # NaN: both are infinite
+    above = [choose(d == d, d, 0.0) for d in map(subtract, x, [held(top)] * len(x))]  # NaN: both are infinite
     powers = [exp(d) for d in above]
     ordered = branch(top > -inf, lambda: 0.0, lambda: -top)  # else infinity, for all are -inf, or NaN
     after = list(accumulate(powers[:0:-1], add, initial=0.0))[::-1]

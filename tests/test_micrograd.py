@@ -8,7 +8,7 @@ import pytest
 
 import fastprop as fp
 from fastprop import gates
-from fastprop.methods import GateMethods
+from fastprop.handles.methods import GateMethods
 
 
 class Neuron:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fastprop.engine.run.batch import Batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,6 @@ from fastprop.circuits.pipeline import PASSES, Plan
 from fastprop.engine.kernels import kernels
 from fastprop.engine.passes.optimise import combine, drop, expand, fold, hoist, merge, needed_gates
 from fastprop.engine.passes.schedule import number, schedule
-from fastprop.engine.run.batch import Batch
 from fastprop.engine.trace.draft import Draft
 from programs import LOGIC, Sketch, at_point, by_reference, in_lanes, optimised, ordered
 

@@ -20,6 +20,7 @@ from fastprop.derivatives.call import name_of
 from fastprop.engine.run.call import Route
 from fastprop.engine.run.profile import profile
 from fastprop.engine.run.replay import PointRun
+from fastprop.gates.values import strong_product
 from fastprop.handles.nesting import LEAF, described, flatten, is_handle, map_leaves, plain
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]
@@ -402,7 +403,8 @@ class Circuit:
                 along = as_leaf(along, self.dtype, name)
                 if np.shape(along) != np.shape(part):
                     raise ValueError(f"{name} has shape {np.shape(along)}; expected {np.shape(part)}")
-                total += float(np.vdot(part, along))
+                with np.errstate(all="ignore"):
+                    total += float(np.sum(strong_product(part, along)))
         return total
 
     def bind(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import functools
-import types
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

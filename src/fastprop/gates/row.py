@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from fastprop.gates.numbers import number, without_flags
+from fastprop.gates.values import strong_product
 
-from fastprop.gates.numbers import as_real, number, without_flags
 SEQUENCE = -1  # the arity of a gate that takes one sequence (dot: two) of any length
 
 inf = math.inf
@@ -27,10 +28,10 @@ class Row:
     name: str
     arity: int
     value: Callable[..., float]
-    partials: Any  # one callable (or None: a constant operand) per operand; n-ary: one callable (i, operands)
+    partials: Any  # one callable (or None: a constant operand) per operand; n-ary: one callable that gives a list
     domain: tuple[tuple[float, float], ...] = (ANY,)  # one closed interval per operand
     at: tuple[Any, ...] = ()  # test points of the row's own: kinks, ties, branch points, tails
-    strong: bool = False  # a partial of exactly zero pulls nothing, whatever the pull (maximum, relu, where, sign …)
+    strong: bool = False  # an operand whose partial is exactly 0 was not chosen, to any order (maximum, relu, where …)
     defaults: tuple[float, ...] = ()  # of the last operands
     names: tuple[str, ...] = ()  # of the operands that may be given by keyword
     doc: str = ""  # one sentence, for the function's docstring and the table in the docs
@@ -214,7 +215,7 @@ def _logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) ->
 
 # NumPy's functions of the same names
 _UFUNCS: dict[str, Any] = {name: x for name, x in vars(np).items() if isinstance(x, np.ufunc)}
-_UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint}
+_UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint, "strong_multiply": strong_product}
 del _UFUNCS["maximum"], _UFUNCS["minimum"]  # which may give -0 for the larger of 0 and -0
 _REDUCTIONS: dict[str, Any] = {name: getattr(np, name) for name in ("sum", "prod", "mean", "max", "min", "dot")}
 _REDUCTIONS["logsumexp"] = _logsumexp_array

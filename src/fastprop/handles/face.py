@@ -6,6 +6,7 @@ An engine's Array inherits `ArrayFace`; its Unit may inherit `Face`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.errors import StaleUnitError
+from fastprop.gates import Gate
 from fastprop.gates.blocks import (
     AsType,
     GetItem,
@@ -69,6 +71,21 @@ def described(handle: Any) -> str:
     return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
+class DecimalRound(Gate):
+    """Python's rounding to a number of decimal digits; as flat as `round`."""
+
+    def __init__(self, digits: Any):
+        self.digits = operator.index(digits)
+
+    def forward(self, x: Any) -> Any:
+        if isinstance(x, float):
+            return round(x, self.digits)
+        return np.array([round(number, self.digits) for number in x.ravel().tolist()], x.dtype).reshape(x.shape)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return gates.strong_multiply(pull, gates.choose(value_of(x) == value_of(x), 0.0, math.nan))
+
+
 class Face(GateMethods):
     """What a Unit and an Array have in common: operators, comparisons of values, NumPy's functions, clear refusals."""
 
@@ -121,8 +138,8 @@ class Face(GateMethods):
     def __bool__(self) -> NoReturn:
         raise TypeError(f"the truth value of {described(self)} says nothing; compare it, as in x > 0 or x != 0")
 
-    def __round__(self, ndigits: None = None) -> Any:
-        return gates.round(self)
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return gates.round(self) if ndigits is None else DecimalRound(ndigits)(self)
 
     def __int__(self) -> NoReturn:
         raise TypeError(f"int() of {described(self)} would drop its derivative; use .value, or fastprop.trunc")

@@ -29,6 +29,7 @@ from fastprop.gates.blocks import (
     value_of,
 )
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals, number, without_flags
+from fastprop.gates.values import strong_multiply, strong_product
 
 # Numbers and blocks of numbers, as they come in
 
@@ -124,15 +125,12 @@ def as_result(x: Any, gate: Any) -> Any:
 # The chain rule on numbers and blocks
 
 
-def product(pull: Any, partial: Any, strong: bool = False) -> Any:
-    """Pull times partial; a pull of exactly zero, or a strong gate's partial of exactly zero, pulls nothing."""
+def product(pull: Any, partial: Any) -> Any:
+    """Pull (or tangent) times partial: exactly zero where either is."""
     if type(pull) is float and type(partial) is float:
-        return 0.0 if pull == 0.0 or (strong and partial == 0.0) else pull * partial
-    nothing = np.equal(pull, 0.0)
-    if strong:
-        nothing = nothing | np.equal(partial, 0.0)
+        return strong_multiply(pull, partial)
     with np.errstate(all="ignore"):
-        return np.where(nothing, 0.0, np.multiply(pull, partial))
+        return strong_product(pull, partial)
 
 
 def fit(pull: Any, like: Any) -> Any:
@@ -195,7 +193,7 @@ def gate_tangent(gate: Any, tangents: tuple[Any, ...], values: tuple[Any, ...]) 
             pull = np.zeros(shape)
             pull[place] = 1.0
         pairs = zip(pulls_of(gate, pull, values), tangents, strict=True)
-        along.append(total([Sum()(gates.multiply(p, t)) for p, t in pairs if p is not None and t is not None]))
+        along.append(total([Sum()(gates.strong_multiply(p, t)) for p, t in pairs if p is not None and t is not None]))
     return Stack(shape)(*along) if shape else along[0]
 
 

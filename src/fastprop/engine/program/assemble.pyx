@@ -10,7 +10,7 @@ from libc.stdint cimport int32_t, uint8_t
 from fastprop.engine.trace.draft cimport Draft
 from fastprop.engine.kernels.kernels cimport (
     ABSOLUTE, ADD, DIVIDE, EXP, LOGSUMEXP, MAX, MAXIMUM, MIN, MINIMUM, MULTIPLY, NEGATIVE, POSITIVE, RECIPROCAL, RELU,
-    SQRT, SQUARE, STRONG_MULTIPLY, SUBTRACT, WHERE, kernel,
+    SQRT, SQUARE, STRONG_MULTIPLY, SUBTRACT, WHERE,
 )
 from fastprop.engine.program.instructions cimport *
 from fastprop.engine.program.program cimport Program, Region, Wiring
@@ -170,7 +170,6 @@ cdef class Assembler(Layout):
         step = self.program.write(&self.program.back)
         step.opcode, step.count, step.operand = rule.kind, count, <int32_t>at
         step.arity = 1 + (rule.u != NOTHING) + (rule.w != NOTHING)
-        step.strong = opcode < FIRST_EXTRA and rule.u == KEPT and kernel(opcode).strong
         step.result, step.saved = self.adjoint[self.base + r], 0 if self.is_pulled_once(self.here[0]) else -1
         return 0
 
@@ -223,7 +222,6 @@ cdef class Assembler(Layout):
         step.opcode = LIST_PASS if opcode == TOTAL else LIST_PRODUCT
         step.count, step.arity = self.run[r + 1] - begin, pulled
         step.operand = <int32_t>at
-        step.strong = opcode < FIRST_EXTRA and kernel(opcode).strong
         step.result, step.saved = self.adjoint[self.base + r], -1
         return 0
 
@@ -246,7 +244,7 @@ cdef class Assembler(Layout):
         self.program.push_operand(self.slot_of(start), CONTIGUOUS, 0)
         step = self.program.write(&self.program.back)
         step.opcode = CHAIN_PASS if self.opcode[begin] == ADD else CHAIN_PRODUCT
-        step.count, step.arity, step.operand, step.strong = count, 4, <int32_t>at, self.is_closed(self.base + r)
+        step.count, step.arity, step.operand, step.closed = count, 4, <int32_t>at, self.is_closed(self.base + r)
         step.result, step.saved = self.adjoint[self.base + r], self.value[self.base + r]
         return 0
 

@@ -360,7 +360,7 @@ def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
     if isinstance(gate, blocks.AsType):
         return _wrapped(numbers[0])
     if isinstance(gate, blocks.MatMul):
-        return _product(*numbers)
+        return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
     if isinstance(gate, blocks.Scatter):
         return _wrapped(_scattered(gate, numbers[0]))
     if isinstance(gate, blocks.Stack):
@@ -379,20 +379,25 @@ def _scattered(gate: Any, part: Any) -> np.ndarray[Any, Any]:
     return block
 
 
-def _product(x: Any, y: Any) -> Any:
+def _strong_dot(row: list[Any], column: list[Any]) -> Any:
+    """Return the sum of products of which a factor of exactly 0 makes 0."""
+    return gates.sum([gates.strong_multiply(x, y) for x, y in zip(row, column)])
+
+
+def _product(dot: Any, x: Any, y: Any) -> Any:
     """Return the matrix product, every number of it a dot."""
     if x.ndim == 0 or y.ndim == 0:
         raise ValueError("matmul: a single number is no matrix; multiply by it")
     if x.ndim > 2 or y.ndim > 2:
         shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         x, y = np.broadcast_to(x, (*shape, *x.shape[-2:])), np.broadcast_to(y, (*shape, *y.shape[-2:]))
-        parts = [_product(x[place], y[place]).numbers for place in np.ndindex(shape)]
+        parts = [_product(dot, x[place], y[place]).numbers for place in np.ndindex(shape)]
         return _wrapped(np.array(parts, object).reshape((*shape, *parts[0].shape)))
     if x.shape[-1] != y.shape[0]:
         raise ValueError(f"matmul of the shapes {x.shape} and {y.shape}: {x.shape[-1]} and {y.shape[0]} differ")
     rows = x.reshape(1, -1) if x.ndim == 1 else x
     columns = y.reshape(-1, 1) if y.ndim == 1 else y
-    dots = [gates.dot(list(row), list(column)) for row in rows for column in columns.T]
+    dots = [dot(list(row), list(column)) for row in rows for column in columns.T]
     return _wrapped(object_array(dots, (*x.shape[:-1], *y.shape[1:])))
 
 

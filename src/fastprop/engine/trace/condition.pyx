@@ -62,7 +62,7 @@ def compare(left, right, int op):
         return Condition(record(LESS_EQUAL, left, right, x <= y))
     if op == Py_EQ:
         return Condition(record(EQUAL, left, right, x == y))
-    return Condition(record(NOT_EQUAL, left, right, x != y))
+    return Condition(record(NOT_EQUAL, left, right, x != y), left if type(right) is float and y == 0.0 else None)
 
 
 cdef double value_of(object x) except? -1:
@@ -83,7 +83,8 @@ cdef object as_number(object x):
 
 cdef object joined(int opcode, object left, object right, bint either):
     """Record `and` or `or` of conditions and bools."""
-    x, y = operand(left), operand(right)
+    x = (<Condition>left).truth if isinstance(left, Condition) else operand(left)
+    y = (<Condition>right).truth if isinstance(right, Condition) else operand(right)
     if x is None or y is None:
         return NotImplemented
     first, second = value_of(x) != 0.0, value_of(y) != 0.0
@@ -98,12 +99,14 @@ cdef class Condition:
     """
 
     cdef readonly Unit unit     # 1.0 or 0.0
+    cdef Unit truth             # not 0.0 where this holds: of x != 0, x itself
 
     __fastprop_condition__ = True
     shape = ()
 
-    def __init__(self, Unit unit):
+    def __init__(self, Unit unit, Unit truth=None):
         self.unit = unit
+        self.truth = unit if truth is None else truth
 
     def __bool__(self):
         cdef bint outcome = self.unit.link.value != 0.0

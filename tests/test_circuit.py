@@ -137,6 +137,12 @@ def test_what_does_not_is_named(x):
     circuit = fp.trace(lambda x, y: x * y["w"][1], 1.0, {"w": [1.0, 2.0]})
     with pytest.raises(TypeError, match=r"argument 1\['w'\]\[1\] (is|has dtype)"):
         circuit(1.0, {"w": [1.0, x]})
+    if x is None or isinstance(x, (bool, np.bool_, str)):
+        circuit = fp.trace(lambda x, y: x * (2.0 if y["w"][1] else 3.0), 1.0, {"w": [1.0, x]})
+        assert circuit(1.0, {"w": [5.0, x]}) == (2.0 if x else 3.0)
+        with pytest.raises(ValueError, match=r"argument 1\['w'\]\[1\] is 'other', but was"):
+            circuit(1.0, {"w": [5.0, "other"]})
+        return
     with pytest.raises(TypeError, match=r"argument 1\['w'\]\[1\] (is|has dtype)"):
         fp.trace(lambda x, y: x * 1.0, 1.0, {"w": [1.0, x]})
 

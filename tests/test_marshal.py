@@ -43,6 +43,30 @@ class Slotted:
     parts: Any
 
 
+@dataclasses.dataclass
+class Derived:
+    weights: Any
+    count: int = dataclasses.field(init=False, default=7)
+
+    def __post_init__(self):
+        self.note = "an attribute"
+
+
+@dataclasses.dataclass(slots=True)
+class Mutable:
+    scale: Any
+
+
+@dataclasses.dataclass
+class Copied:
+    scale: Any
+
+    def __copy__(self):
+        copied = Copied(self.scale)
+        copied.by = "its own way"
+        return copied
+
+
 def plan(tree):
     """A marshal's leaves for a tree like this one, and how many slots they take."""
     leaves, at = [], 0
@@ -107,6 +131,9 @@ TREES = [
     Stack([1.0, F8]),
     Layer([1.0, F8], 2.0),
     Slotted(1.0, {"a": (F8, F8)}),
+    Mutable([1.0, 2.0]),
+    Derived([1.0, 2.0]),
+    Copied(1.0),
     collections.OrderedDict(a=1.0, b=F8),
     (1.0, None, "s", [True, 2.0]),
     [],
@@ -132,6 +159,17 @@ def test_slots_in_any_order():
     marshal = Marshal(flatten(([0.0] * 3, {"a": 0.0, "b": 0.0}))[1], [number(i) for i in (4, 0, 2, 3, 3)])
     for i in range(4):
         assert marshal.build_from(np.arange(5.0) + i) == ([4.0 + i, 0.0 + i, 2.0 + i], {"a": 3.0 + i, "b": 3.0 + i})
+
+
+@pytest.mark.parametrize("tree", [Derived([1.0]), Copied(1.0), Layer(1.0, 2.0)])
+def test_attributes_that_are_no_leaves_follow(tree):
+    tree.extra = ["shared"]
+    marshal, size = marshal_of(tree)
+    first, second = marshal.build_from(np.zeros(size)), marshal.build_from(np.ones(size))
+    for found in (first, second):
+        right = expected(tree, np.zeros(size))
+        assert vars(found).keys() == vars(right).keys() and type(found) is type(tree)
+    assert first != second and getattr(first, "note", "") == getattr(tree, "note", "")
 
 
 def test_a_frozen_dataclass_is_filled_without_its_constructor():
@@ -422,6 +460,7 @@ def snapshot(held):
     return held.data if hasattr(held, "data_as") else held
 
 
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")  # of newer NumPys
 @given(st.lists(st.tuples(st.sampled_from(sorted(HOLD)), st.sampled_from(sorted(CHANGE)), st.booleans()), max_size=25))
 def test_nobody_can_tell_what_was_written_again(steps):
     marshal, size = marshal_of(TREE)
@@ -441,6 +480,7 @@ def test_nobody_can_tell_what_was_written_again(steps):
         held = held[-6:]
 
 
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")  # of newer NumPys
 @pytest.mark.parametrize("change", CHANGE)
 @pytest.mark.parametrize("keep", [False, True])
 def test_results_that_the_caller_changed(change, keep):

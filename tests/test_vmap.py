@@ -370,8 +370,9 @@ def test_layouts_of_mapped_arrays():
     ):
         agree(f(given_x), expected, 1e-12)
     assert_array_equal(fp.vmap(lambda x: x * 2.0)(np.arange(3)), [0.0, 2.0, 4.0])
+    assert fp.vmap(lambda x: x)(x.astype(np.float32)).dtype == np.float32
     with pytest.raises(TypeError, match="float32"):
-        fp.vmap(lambda x: x)(x.astype(np.float32))
+        fp.compile(fp.vmap(lambda x: x), dtype="float64")(x.astype(np.float32))
     single = fp.compile(fp.vmap(lambda x: fp.exp(x)), dtype="float32")(X.astype(np.float32))
     assert single.dtype == np.float32
     assert_allclose(single, np.exp(X), rtol=1e-6)

@@ -199,8 +199,9 @@ class Circuit:
             Prints as a table; `Profile.kinds` holds the figures.
         """
         leaves = self._leaves(args)
-        run = self._run_at(leaves, True)
-        found = profile(run, self._plan.inputs(leaves), np.ones(len(self._recording.draft.outputs)), repeats)
+        point = self._plan.read(leaves)
+        run = self._run_at(point, True)
+        found = profile(run, point[0], np.ones(len(self._recording.draft.outputs)), repeats)
         self._plan.release(run)
         return Profile(self.name, found)
 
@@ -211,12 +212,15 @@ class Circuit:
         return self._recording.signature.leaves(args, self._recording.dtype, kwargs)
 
     def _run_at(
-        self, leaves: Sequence[Any], gradient: bool, pulls: np.ndarray[Any, Any] | None = None
+        self,
+        point: tuple[np.ndarray[Any, Any], list[Any]],
+        gradient: bool,
+        pulls: np.ndarray[Any, Any] | None = None,
     ) -> PointRun:
         program = self._plan.point(gradient, None, pulls is not None)
-        run, broken = self._plan.forward(program, leaves, pulls)
+        run, broken = self._plan.forward(program, point, pulls)
         if broken >= 0:
-            raise self._plan.divergence(broken, self._plan.inputs(leaves))
+            raise self._plan.divergence(broken, point[0])
         return run
 
     def _single_pull(self) -> np.ndarray[Any, Any] | None:
@@ -230,11 +234,15 @@ class Circuit:
         route = self._routes.get(kind)
         if route is None:
             route = self._routes[kind] = make()
-        found = route.call(args, kwargs)
+        try:
+            found = route.call(args, kwargs)
+        except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
+            self._plan.release(self._run_at(self._plan.read(self._leaves(args, kwargs)), False))
+            raise
         if found is None:
-            leaves = self._leaves(args, kwargs)
-            self._plan.release(self._run_at(leaves, False))
-            found = route.call((*self._recording.signature.build(leaves)[0],), kwargs)
+            leaves = self._leaves(args, kwargs)  # which says what is wrong with them
+            self._plan.release(self._run_at(self._plan.read(leaves), False))
+            found = route.call_at(leaves)
         return found
 
     def _result(self, run: PointRun) -> Any:
@@ -357,7 +365,7 @@ class Circuit:
 
     def _value_and_gradients(self, args: Sequence[Any], pull: Any) -> tuple[Any, list[Any]]:
         leaves = self._leaves(args)
-        run = self._run_at(leaves, True, self._single_pull() if pull is None else None)
+        run = self._run_at(self._plan.read(leaves), True, self._single_pull() if pull is None else None)
         value = self._result(run)
         vector = run.backward(self._pulls(pull, run))
         gradients = self._leaf_gradients(vector, run, leaves)
@@ -513,7 +521,8 @@ class Run:
     def __init__(self, circuit: Circuit, args: Sequence[Any]):
         self._circuit = circuit
         self._leaves = [np.copy(leaf) if np.ndim(leaf) else leaf for leaf in circuit._leaves(args)]
-        self._point = circuit._run_at(self._leaves, True)
+        self._read = circuit._plan.read(self._leaves)
+        self._point = circuit._run_at(self._read, True)
         self._fresh = True
         self.value = circuit._result(self._point)
         self._sums: list[Any] | None = None
@@ -549,7 +558,7 @@ class Run:
         try:
             circuit = self._circuit
             if not self._fresh:  # a sweep backward uses up the values that it needs
-                self._point = circuit._run_at(self._leaves, True)
+                self._point = circuit._run_at(self._read, True)
             self._fresh = False
             vector = self._point.backward(circuit._pulls(pull, self._point))
             parts = circuit._leaf_gradients(vector, self._point, self._leaves)

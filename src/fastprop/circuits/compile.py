@@ -18,7 +18,7 @@ from fastprop.circuits.trace import current_trace, record
 from fastprop.derivatives.call import is_active, name_of
 from fastprop.engine.run.call import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
 from fastprop.engine.run.form import Form
-from fastprop.handles.nesting import LEAF, described
+from fastprop.handles.nesting import LEAF, described, static_key
 from fastprop.threads import give_lock
 
 __all__ = ["Compiled", "compile", "eager"]
@@ -152,7 +152,7 @@ class Compiled(Door):
             with self._lock:
                 if not entry.paths.plans:
                     entry.route = self._route(entry, self._record(entry, leaves))
-        return self._compute(entry, leaves)
+        return self._compute(entry, args, kwargs, leaves)
 
     # the cache
 
@@ -220,19 +220,20 @@ class Compiled(Door):
 
     # a call
 
-    def _compute(self, entry: _Entry, leaves: list[Any]) -> Any:
+    def _compute(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
         """Compute on the path that the leaves take, which is recorded if need be."""
-        args, kwargs = entry.signature.build(leaves)
         tried: set[Plan] = set()
         retraced = 0
         while True:
             try:
-                found = entry.route.call(tuple(args), kwargs)
+                plan: Plan = entry.route.plan
+                found = _result_of(entry.route, args, kwargs, leaves)
                 if found is not None:
                     return found
-                plan: Plan = entry.route.plan
                 tried.add(plan)
                 entry.route = self._other(entry, plan, leaves, tried)
+                if entry.route.plan in tried:  # it has been tried: another thread is at work, or nothing helps
+                    return self._slowly(entry, leaves)
             except Retrace:
                 retraced += 1
                 if retraced > 2:  # on paths that are not kept: nothing is left to learn from another recording
@@ -281,7 +282,7 @@ class Compiled(Door):
         """Return the route of the path that is taken instead; it is recorded if need be."""
         paths = entry.paths
         beginning = plan.first_branches(leaves)
-        if beginning is None:  # of two threads, the other has found it
+        if beginning is None:
             return self._route_of(entry, plan)
         number = paths.begins(beginning)
         if number is not None and paths.can_select:
@@ -304,6 +305,18 @@ class Compiled(Door):
             return self._route(entry, number)
 
 
+def _result_of(route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
+    """Return the result on a path; None if another one is taken, also if a gate raised that would not be reached there."""
+    try:
+        return route.call(args, kwargs)
+    except Retrace:
+        raise
+    except Exception:
+        if route.plan.first_broken(leaves) < 0:
+            raise
+        return None
+
+
 def _nobody(vector: Any) -> Any:
     raise AssertionError("paths of a compiled function are recorded by the function itself")
 
@@ -312,12 +325,16 @@ def _difference(signature: Signature, other: Signature) -> str:
     """Say in what the arguments differ."""
     if signature.count != other.count:
         return f"{signature.count} arguments instead of {other.count}"
-    if signature.static != other.static or signature.fixed != other.fixed:
+    if _static_key(signature) != _static_key(other):
         return "another static argument"
     for k, (shape, before) in enumerate(zip(signature.shapes, other.shapes)):
         if shape != before:
             return f"{signature.name(k)} has shape {shape or ()} instead of {before or ()}"
     return "they are nested otherwise"
+
+
+def _static_key(signature: Signature) -> Any:
+    return [{key: static_key(value) for key, value in part.items()} for part in (signature.static, signature.fixed)]
 
 
 def _branch(plan: Plan, others: Sequence[Plan]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import copy
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
@@ -117,9 +116,7 @@ class Plan:
         def make() -> Program:
             draft = self._in_order(early)
             more = np.zeros(draft.inputs - len(wanted), np.uint8)
-            return assemble(
-                draft, wanted=np.concatenate([wanted, more]), arrays=arrays, recycling=self._recycles
-            )
+            return assemble(draft, wanted=np.concatenate([wanted, more]), arrays=arrays, recycling=self._recycles)
 
         return self._program((wanted.tobytes(), tuple(arrays), early and bool(recording.arrays)), make)
 
@@ -168,15 +165,26 @@ class Plan:
         vector[recording.own_inputs :] = recording.captured_values()
         return vector
 
+    def read(self, leaves: Sequence[Any]) -> tuple[np.ndarray[Any, Any], list[Any]]:
+        """Return the inputs as one vector, and the arrays, as they are now."""
+        dtype = self.recording.dtype
+        return self.inputs(leaves), [whole.current(leaves, dtype) for whole in self.recording.arrays]
+
     def forward(
-        self, program: Program, leaves: Sequence[Any], pulls: np.ndarray[Any, Any] | None = None
+        self,
+        program: Program,
+        point: tuple[np.ndarray[Any, Any], list[Any]],
+        pulls: np.ndarray[Any, Any] | None = None,
     ) -> tuple[PointRun, int]:
-        """Run forward, from the pulls that will come if they are known; also return the first broken guard, or -1."""
+        """Run forward at what was read, from the pulls that will come if they are known.
+
+        Also return the first broken guard, or -1.
+        """
         run = self.acquire(program)
-        vector = self.inputs(leaves)
+        vector, arrays = point
         for a, whole in enumerate(self.recording.arrays):
             if whole.kind != "made":
-                run.arrays.set(a, whole.current(leaves, self.recording.dtype))
+                run.arrays.set(a, arrays[a])
             run.arrays.set_adjoint(a, None)
         early = pulls is not None and program.inputs > len(vector)
         try:
@@ -193,7 +201,7 @@ class Plan:
         """Return the first guard that does not hold at the leaves of some arguments, or -1."""
         if not self.recording.outcomes:
             return -1
-        run, broken = self.forward(self.point(False), leaves)
+        run, broken = self.forward(self.point(False), self.read(leaves))
         if broken < 0:
             self.release(run)
         return broken
@@ -223,9 +231,7 @@ class Plan:
 
     def guards_alone(self) -> Plan:
         """Return a plan of the guards, without outputs."""
-        recording = copy.copy(self.recording)
-        recording.draft = recording.draft.replace(outputs=np.zeros(0, np.int32))
-        return Plan(recording, self.passes)
+        return Plan(self.recording.with_outputs(()), self.passes)
 
     def broken_guard(self, inputs: np.ndarray[Any, Any]) -> int:
         """Return the first guard that comes out otherwise, or -1, of those before any that needs a gate outside."""

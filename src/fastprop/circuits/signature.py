@@ -43,8 +43,11 @@ def nesting_key(nesting: Nesting) -> Any:
     return nesting.kind, nesting.keys, tuple(map(nesting_key, nesting.children))
 
 
-def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
-    """Return a leaf of the arguments as a float or an array of the circuit's dtype, or raise."""
+def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
+    """Return a leaf of the arguments as a float or an array of the circuit's dtype, or raise.
+
+    Its own dtype may be another one if it was that where the circuit was recorded.
+    """
     if type(leaf) is float:
         return leaf
     if is_handle(leaf):
@@ -56,9 +59,9 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
     if isinstance(array, np.ndarray) and array.ndim > 0:
         if array.dtype == dtype:
             return array
-        if array.dtype.kind in "iu":
+        if array.dtype.kind in "biu":
             return array.astype(dtype)
-        if array.dtype.kind == "f" and array.dtype.newbyteorder("=") == dtype:
+        if array.dtype.kind == "f" and array.dtype.newbyteorder("=") in ([dtype] if own is None else [dtype, own]):
             return array.astype(dtype)
         raise TypeError(
             f"{name} has dtype {array.dtype}, but the circuit computes in {dtype}; convert it with .astype, or choose "
@@ -133,9 +136,7 @@ class Signature:
             found += nesting.leaves_of(given, f"{self.owner}: argument {i}")
         return found
 
-    def leaves(
-        self, args: Sequence[Any], dtype: np.dtype[Any], kwargs: Mapping[str, Any] | None = None
-    ) -> list[Any]:
+    def leaves(self, args: Sequence[Any], dtype: np.dtype[Any], kwargs: Mapping[str, Any] | None = None) -> list[Any]:
         """Take arguments apart, which must have this form: TypeError or ValueError with the place if they have not."""
         self.check_static(args)
         found = self.taken_apart(args, kwargs)
@@ -148,7 +149,7 @@ class Signature:
                         f"{self.name(k)} is {leaf!r:.60}, but was {self.fixed[k]!r:.60} where it was recorded"
                     )
                 continue
-            found[k] = as_leaf(leaf, dtype, self.name(k))
+            found[k] = as_leaf(leaf, dtype, self.name(k), self.call_form.dtypes[k])
             if shape_of(found[k]) != self.shapes[k]:
                 raise ValueError(
                     f"{self.name(k)} has shape {np.shape(found[k])}, but the circuit was recorded with "

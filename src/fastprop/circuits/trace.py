@@ -134,6 +134,13 @@ class Recording:
         lines = {slot: self.line(slot) for slot in self.draft.origin[gates].tolist()}
         return {**vars(self), "function": None, "_codes": [], "_places": None, "_lines": lines, "outer": []}
 
+    def with_outputs(self, outputs: Sequence[int]) -> Recording:
+        """Return what was recorded, with other outputs (operands of the draft)."""
+        other = Recording.__new__(Recording)
+        vars(other).update(vars(self))
+        other.draft = self.draft.replace(outputs=np.array(outputs, np.int32))
+        return other
+
     @property
     def own_inputs(self) -> int:
         """How many inputs belong to the arguments."""

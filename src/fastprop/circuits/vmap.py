@@ -6,13 +6,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from fastprop.circuits.signature import checked_reduce
 from fastprop.circuits.compile import compile
-from fastprop.engine.run.call import is_eager
 from fastprop.circuits.mapping import record_map
+from fastprop.circuits.signature import checked_reduce
 from fastprop.circuits.trace import current_trace, innermost_scope
 from fastprop.circuits.unrolling import lane_by_lane
 from fastprop.derivatives.call import is_active, name_of
+from fastprop.engine.run.call import is_eager
 from fastprop.handles.nesting import described, flatten, is_handle
 
 __all__ = ["vmap"]

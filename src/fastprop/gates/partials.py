@@ -64,7 +64,8 @@ def power_base(x: Any, y: Any) -> Any:
 
 
 def power_exponent(x: Any, y: Any) -> Any:
-    return choose((x == 0.0) & (y == 0.0), 0.0, within(x >= 0.0, gates.strong_multiply(gates.power(x, y), gates.log(x)), x))
+    smooth = gates.strong_multiply(gates.power(x, y), gates.log(x))
+    return choose((x == 0.0) & (y == 0.0), 0.0, within(x >= 0.0, smooth, x))
 
 
 def divide_partial(x: Any, y: Any) -> Any:
@@ -117,7 +118,8 @@ def angle_partial(x: Any, y: Any) -> Any:
 
 
 def arcsin_partial(x: Any) -> Any:
-    return gates.reciprocal(gates.sqrt(gates.fma(-x, x, 1.0)))  # 1 - x*x rounded once: right near 1, and its derivative at 0
+    within_one = gates.fma(-x, x, 1.0)  # 1 - x*x rounded once: right near 1, and its derivative at 0
+    return gates.reciprocal(gates.sqrt(within_one))
 
 
 def remainder_divisor(x: Any, y: Any) -> Any:

@@ -157,8 +157,6 @@ def is_condition(x: Any) -> bool:
     return getattr(type(x), "__fastprop_condition__", False)
 
 
-
-
 def _evaluate_elementwise(row: Row, operands: tuple[Any, ...]) -> Any:
     """Return the row's value on numbers, or on arrays in NumPy's broadcasting and dtypes (integers as float64)."""
     numbers = [number(row, position, x, arrays=True) for position, x in enumerate(without_flags(operands))]

@@ -78,11 +78,13 @@ class DecimalRound(Gate):
         self.digits = operator.index(digits)
 
     def forward(self, x: Any) -> Any:
+        """Round a number, or every number of a block."""
         if isinstance(x, float):
             return round(x, self.digits)
         return np.array([round(number, self.digits) for number in x.ravel().tolist()], x.dtype).reshape(x.shape)
 
     def backward(self, pull: Any, x: Any) -> Any:
+        """Pull nothing, or NaN at NaN."""
         return gates.strong_multiply(pull, gates.choose(value_of(x) == value_of(x), 0.0, math.nan))
 
 

@@ -27,14 +27,14 @@ __all__ = ["LEAF", "Nesting", "flatten", "map_leaves"]
 class Nesting:
     """The shape of a nested container: what stands where, without the leaves themselves."""
 
-    __slots__ = ("_template", "children", "keys", "kind", "size")
+    __slots__ = ("children", "keys", "kind", "size", "template")
 
     def __init__(self, kind: type | None, keys: Any, children: tuple[Nesting, ...] | None, size: int, template: Any):
         self.kind = kind  # the container's class, None for a leaf
         self.keys = keys  # a dict's keys, the fields of a dataclass or namedtuple, else how many children there are
         self.children = children  # one Nesting per child, None if every child is a leaf
         self.size = size  # how many leaves
-        self._template = template  # a copy of a dataclass or of an instance of a subclass, to be filled anew
+        self.template = template  # a copy of a dataclass or of an instance of a subclass, to be filled anew
 
     def unflatten(self, leaves: Iterable[Any], construct: bool = False) -> Any:
         """Put leaves together in this nesting.
@@ -63,7 +63,7 @@ class Nesting:
     def __reduce__(self) -> Any:
         if self is LEAF:
             return "LEAF"  # which is compared by identity
-        return Nesting, (self.kind, self.keys, self.children, self.size, self._template)
+        return Nesting, (self.kind, self.keys, self.children, self.size, self.template)
 
     def __len__(self) -> int:
         return self.keys if isinstance(self.keys, int) else len(self.keys)
@@ -72,10 +72,11 @@ class Nesting:
         if self.kind is None:
             return next(leaves)
         if self.children is None:
-            return self._build(list(itertools.islice(leaves, self.size)), construct)
-        return self._build([child._fill(leaves, construct) for child in self.children], construct)
+            return self.build(list(itertools.islice(leaves, self.size)), construct)
+        return self.build([child._fill(leaves, construct) for child in self.children], construct)
 
-    def _build(self, children: list[Any], construct: bool) -> Any:
+    def build(self, children: list[Any], construct: bool = False) -> Any:
+        """Put children together in this container."""
         kind = self.kind
         if kind is list:
             return children
@@ -85,12 +86,12 @@ class Nesting:
             return dict(zip(self.keys, children))
         assert kind is not None
         if is_block(kind):
-            return kind.made_of(children, self._template)  # type: ignore[attr-defined]
+            return kind.made_of(children, self.template)  # type: ignore[attr-defined]
         if issubclass(kind, tuple):
             return tuple.__new__(kind, children)
         if construct and not issubclass(kind, (list, dict)):
-            return dataclasses.replace(self._template, **dict(zip(self.keys, children)))
-        filled = copy.copy(self._template)
+            return dataclasses.replace(self.template, **dict(zip(self.keys, children)))
+        filled = copy.copy(self.template)
         if issubclass(kind, list):
             filled[:] = children
         elif issubclass(kind, dict):
@@ -118,8 +119,8 @@ class Nesting:
             return
         if is_block(self.kind):
             numbers = tree.numbers if is_block(type(tree)) else np.asarray(tree, object)
-            if numbers.shape != self._template:
-                raise ValueError(f"{name} has shape {numbers.shape}, where {self._template} is expected")
+            if numbers.shape != self.template:
+                raise ValueError(f"{name} has shape {numbers.shape}, where {self.template} is expected")
             leaves.extend(numbers.flat)
             return
         if not isinstance(tree, self.kind):

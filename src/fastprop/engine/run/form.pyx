@@ -21,7 +21,8 @@ from fastprop.engine.run.objects cimport (
     Py_None, PyArray_CheckExact, PyDict_GET_SIZE, PyDict_Next, PyDoubleArrType_Type, PyFloat_AS_DOUBLE,
     PyFloat_CheckExact, PyFloatArrType_Type, PyLong_AsDouble, PyLong_Type, PyLongArrType_Type, PyUnicode_CheckExact,
     PyUnicode_Compare, array_data, array_flags, array_is_native, array_ndim, array_shape, array_strides, array_type,
-    decref, double_of_scalar, in_order, incref, items_of, long_of_scalar, single_of_scalar, size_of, type_of, xdecref,
+    decref, double_of_scalar, entries_of, in_order, incref, items_of, long_of_scalar, single_of_scalar, size_of,
+    type_of, xdecref,
 )
 
 from fastprop.handles.nesting import (

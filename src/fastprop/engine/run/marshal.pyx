@@ -20,9 +20,9 @@ from fastprop.engine.run.objects cimport (
     ARRAY, BLOCK, DICT, DICT_RUN, FIELDS, NUMBER, OTHER, ROW, RUN, STATIC,
     NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE,
     NPY_DOUBLE, NPY_FLOAT, NPY_LONG,
-    PyArray_CheckExact, PyDict_Copy, PyDict_GET_SIZE, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem,
-    PyFloat_CheckExact, PyList_Type, PyTuple_Type,
-    array_base, array_data, array_flags, array_ndim, array_shape, decref, forget_hash, has_plain_type,
+    Py_None, PyArray_CheckExact, PyDict_Copy, PyDict_GET_SIZE, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem,
+    PyFloat_CheckExact, PyList_Type, PyObject_GenericSetAttr, PyTuple_Type,
+    array_base, array_data, array_flags, array_ndim, array_shape, decref, entries_of, forget_hash, has_plain_type,
     has_weak_references, incref, is_sole, items_of, new_array_of, new_float, new_list, new_tuple, new_tuple_of,
     set_base, set_float, size_of, type_of,
 )
@@ -242,19 +242,25 @@ cdef class Marshal:
         self.used += 1
         self.kept.append((nesting, kind, keys))
         part.kind, part.count, part.op = <PyTypeObject*>kind, len(nesting), op_of(kind)
-        if part.op == FIELDS or (part.op == ROW and kind is not list and not issubclass(kind, tuple)):
+        if part.op == ROW and kind is not list and not issubclass(kind, tuple):
             part.op = OTHER
         if part.op == DICT:
             empty = dict.fromkeys(keys)
             self.kept.append(empty)
             part.keys, part.value = items_of(<PyObject*>keys), <PyObject*>empty
+        elif part.op == FIELDS:
+            attributes = attributes_beside(nesting)
+            self.kept.append(attributes)
+            part.keys, part.value = items_of(<PyObject*>keys), <PyObject*>attributes
+            if attributes is None:
+                part.op, part.value = OTHER, <PyObject*>nesting
         elif part.op == OTHER:
             part.value = <PyObject*>nesting
-        self.recycles = self.recycles and part.op != OTHER and is_recyclable(kind, keys)
+        self.recycles = self.recycles and part.op != OTHER and part.op != FIELDS and is_recyclable(kind, keys)
         self.nbytes += 64 + part.count * (100 if part.op == DICT else 8)
         if nesting.children is None:
             given = list(itertools.islice(leaves, part.count))
-            if given and part.op != OTHER and all([leaf[0] == NUMBER for leaf in given]):
+            if given and (part.op == ROW or part.op == DICT) and all([leaf[0] == NUMBER for leaf in given]):
                 part.op = RUN if part.op == ROW else DICT_RUN
                 part.span = 1
                 return self.lay_run(part, [leaf[1] for leaf in given])
@@ -330,6 +336,23 @@ cdef bint is_recyclable(type kind, object keys):
     return kind.__dictoffset__ == 0 and kind.__weakrefoffset__ == 0 and not hasattr(kind, "__del__")
 
 
+cdef object attributes_beside(object nesting):
+    """Return the attributes of a dataclass that are no leaves; None if its instances are copied in a way of their own.
+
+    Else a copy is a new instance with the same attributes, as `copy.copy` makes it.
+    """
+    kind = nesting.kind
+    ways = ("__new__", "__reduce__", "__reduce_ex__", "__getstate__")
+    if hasattr(kind, "__copy__") or hasattr(kind, "__setstate__"):
+        return None
+    if any([getattr(kind, way) != getattr(object, way) for way in ways]):
+        return None
+    state = nesting.template.__reduce_ex__(4)[2] or {}
+    if not isinstance(state, dict):
+        return None
+    return {name: value for name, value in state.items() if name not in nesting.keys}
+
+
 # Building -------------------------------------------------------------------------------------------------------------
 
 cdef inline double value_of(const void* store, bint single, Py_ssize_t slot) noexcept:
@@ -355,7 +378,9 @@ cdef object make(const Part* part, const void* store, bint single, list blocks):
     if part.op == DICT or part.op == DICT_RUN:
         return make_dict(part, store, single, blocks)
     if part.op == OTHER:
-        return (<object>part.value)._build(make_children(part, store, single, blocks), False)
+        return (<object>part.value).build(make_children(part, store, single, blocks))
+    if part.op == FIELDS:
+        return make_fields(part, store, single, blocks)
     return make_row(part, store, single, blocks)
 
 
@@ -384,8 +409,14 @@ cdef object make_row(const Part* part, const void* store, bint single, list bloc
 cdef object make_dict(const Part* part, const void* store, bint single, list blocks):
     cdef const Part* child = part + 1
     cdef dict made = PyDict_Copy(part.value)
+    cdef PyObject** entries = entries_of(<PyObject*>made) if part.op == DICT_RUN else NULL
     cdef object item
     cdef Py_ssize_t i
+    if entries != NULL:
+        for i in range(part.count):
+            entries[2 * i + 1] = new_float(value_in(part, store, single, i))
+            decref(Py_None)                     # which stood there
+        return made
     for i in range(part.count):
         if part.op == DICT_RUN:
             item = value_in(part, store, single, i)
@@ -393,6 +424,19 @@ cdef object make_dict(const Part* part, const void* store, bint single, list blo
             item = make(child, store, single, blocks)
             child += child.span
         PyDict_SetItem(<PyObject*>made, part.keys[i], <PyObject*>item)
+    return made
+
+
+cdef object make_fields(const Part* part, const void* store, bint single, list blocks):
+    cdef const Part* child = part + 1
+    cdef Py_ssize_t i
+    made = object.__new__(<type>part.kind)
+    if <dict>part.value:
+        made.__dict__.update(<dict>part.value)
+    for i in range(part.count):
+        item = make(child, store, single, blocks)
+        PyObject_GenericSetAttr(<PyObject*>made, part.keys[i], <PyObject*>item)
+        child += child.span
     return made
 
 

@@ -218,6 +218,8 @@ cdef int take_dict(Node* node, PyObject* things, Reading reading) except -1:
     cdef PyObject* key
     cdef PyObject* value
     cdef int found
+    if node.op == DICT_RUN and PyDict_GET_SIZE(things) == node.count and take_entries(node, entries_of(things), to):
+        return MATCHED
     while PyDict_GET_SIZE(things) == node.count and PyDict_Next(things, &position, &key, &value):
         if i == node.count:
             return ANOTHER
@@ -235,6 +237,18 @@ cdef int take_dict(Node* node, PyObject* things, Reading reading) except -1:
             return found
         i += 1
     return MATCHED if i == node.count and PyDict_GET_SIZE(things) == i else ANOTHER
+
+
+cdef bint take_entries(Node* node, PyObject** entries, double* to) noexcept:
+    """Read a dict of Python floats whose keys are the recorded objects, in order; False: it is anything else."""
+    cdef Py_ssize_t i
+    if entries == NULL:
+        return False
+    for i in range(node.count):
+        if entries[2 * i] != node.keys[i] or not PyFloat_CheckExact(entries[2 * i + 1]):
+            return False
+        to[i] = PyFloat_AS_DOUBLE(entries[2 * i + 1])
+    return True
 
 
 cdef int take_by_key(Node* node, dict given, Reading reading) except -1:

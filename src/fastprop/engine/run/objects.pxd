@@ -7,6 +7,26 @@ cdef extern from *:
     #include <numpy/arrayobject.h>
     #include <numpy/arrayscalars.h>
 
+    /* The keys and values of a dict, one after the other in its order, without a call for each. NULL: it has gaps, or
+       keys that are no strings, or this Python may keep them otherwise; PyDict_Next knows all of them. */
+    #if PY_VERSION_HEX < 0x030E0000 && !defined(Py_GIL_DISABLED) && !defined(PYPY_VERSION)
+    typedef struct {                            /* as in CPython's pycore_dict.h, from 3.11 to 3.13 */
+        Py_ssize_t references;
+        unsigned char log2_size, log2_index_bytes, kind;    /* 0: any keys, 1: strings, 2: shared by instances */
+        unsigned int version;
+        Py_ssize_t usable, used;
+        char indices[];
+    } DictKeys;
+    static inline PyObject** entries_of(PyObject* things) {
+        DictKeys* keys = (DictKeys*)((PyDictObject*)things)->ma_keys;
+        int plain = ((PyDictObject*)things)->ma_values == NULL && keys->kind == 1;
+        return plain && keys->used == PyDict_GET_SIZE(things) ?
+            (PyObject**)(keys->indices + ((size_t)1 << keys->log2_index_bytes)) : NULL;
+    }
+    #else
+    static inline PyObject** entries_of(PyObject* things) { (void)things; return NULL; }
+    #endif
+
     /* Nothing but one container (or array) holds it. */
     static inline int is_sole(PyObject* thing) { return Py_REFCNT(thing) == 1; }
 
@@ -76,6 +96,7 @@ cdef extern from *:
         return PyArray_SetBaseObject(AS_ARRAY(array), owner);
     }
     """
+    PyObject** entries_of(PyObject* things) noexcept nogil
     bint is_sole(PyObject* thing) noexcept nogil
     void set_float(PyObject* number, double value) noexcept nogil
     void forget_hash(PyObject* things) noexcept nogil
@@ -131,6 +152,7 @@ cdef extern from "Python.h":
     bint PyDict_Next(PyObject* things, Py_ssize_t* position, PyObject** key, PyObject** value) noexcept
     PyObject* PyDict_GetItemWithError(PyObject* things, PyObject* key) except? NULL
     int PyDict_SetItem(PyObject* things, PyObject* key, PyObject* value) except -1
+    int PyObject_GenericSetAttr(PyObject* thing, PyObject* name, PyObject* value) except -1
     object PyDict_Copy(PyObject* things)
     object new_list "PyList_New"(Py_ssize_t count)
     object new_tuple "PyTuple_New"(Py_ssize_t count)

@@ -119,6 +119,8 @@ cdef bint rewrite_dict(const Part* part, PyObject* things, const void* store, bi
     cdef PyObject* key
     cdef PyObject* item
     cdef Py_ssize_t i = 0, position = 0
+    if part.op == DICT_RUN and rewrite_entries(part, entries_of(things), store, single):
+        return True
     while PyDict_Next(things, &position, &key, &item):
         if key != part.keys[i]:
             return False
@@ -133,6 +135,20 @@ cdef bint rewrite_dict(const Part* part, PyObject* things, const void* store, bi
         if part.op == DICT:
             child += child.span
         i += 1
+    return True
+
+
+cdef bint rewrite_entries(const Part* part, PyObject** entries, const void* store, bint single) noexcept:
+    """Set the numbers of a dict that holds all of them alone; False: some may be left to set."""
+    cdef PyObject* item
+    cdef Py_ssize_t i
+    if entries == NULL:
+        return False
+    for i in range(part.count):
+        item = entries[2 * i + 1]
+        if entries[2 * i] != part.keys[i] or not PyFloat_CheckExact(item) or not is_sole(item):
+            return False
+        set_float(item, value_in(part, store, single, i))
     return True
 
 

@@ -21,7 +21,7 @@ from fastprop.engine.run.call import Route
 from fastprop.engine.run.profile import profile
 from fastprop.engine.run.replay import PointRun
 from fastprop.gates.values import strong_product
-from fastprop.handles.nesting import LEAF, described, flatten, is_handle, map_leaves, plain
+from fastprop.handles.nesting import LEAF, Nesting, described, flatten, is_handle, map_leaves, plain
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]
 
@@ -142,6 +142,21 @@ class Circuit:
     def name(self) -> str:
         """The name of the function."""
         return self._recording.name
+
+    @property
+    def nesting(self) -> Nesting:
+        """How the result is nested."""
+        return self._recording.nesting
+
+    @property
+    def output_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the result's leaves; () for a number."""
+        return [shape or () for _, shape in self._recording.outputs]
+
+    @property
+    def captured(self) -> list[Any]:
+        """The leaves (Units, Arrays) that the function captures, each once."""
+        return self._recording.captured_handles()
 
     def __len__(self) -> int:
         return len(self._plan.draft)
@@ -330,7 +345,11 @@ class Circuit:
 
     def forward(self, *args: Any) -> Run:
         """Sweep forward at new arguments; the Run that comes back can sweep backward, as often as one likes."""
-        return Run(self, args)
+        return Run(self, self._leaves(args))
+
+    def forward_at(self, leaves: Sequence[Any]) -> Run:
+        """The same from the leaves of the arguments: floats, and arrays of the circuit's dtype."""
+        return Run(self, leaves)
 
     def value_and_grad(self, *args: Any, argnums: int | Sequence[int] = 0) -> tuple[Any, Any]:
         """Return the value, which must be one number, and its gradient.
@@ -518,9 +537,9 @@ def hold_handles(args: Sequence[Any], static: Container[int] = ()) -> bool:
 class Run:
     """One use of a circuit: its value, and the gradients that sweeps backward have brought. One thread at a time."""
 
-    def __init__(self, circuit: Circuit, args: Sequence[Any]):
+    def __init__(self, circuit: Circuit, leaves: Sequence[Any]):
         self._circuit = circuit
-        self._leaves = [np.copy(leaf) if np.ndim(leaf) else leaf for leaf in circuit._leaves(args)]
+        self._leaves = [np.copy(leaf) if np.ndim(leaf) else leaf for leaf in leaves]
         self._read = circuit._plan.read(self._leaves)
         self._point = circuit._run_at(self._read, True)
         self._fresh = True
@@ -556,28 +575,39 @@ class Run:
                 "this Run is in use by another thread; give each thread a Run of its own (circuit.forward)"
             )
         try:
-            circuit = self._circuit
-            if not self._fresh:  # a sweep backward uses up the values that it needs
-                self._point = circuit._run_at(self._read, True)
-            self._fresh = False
-            vector = self._point.backward(circuit._pulls(pull, self._point))
-            parts = circuit._leaf_gradients(vector, self._point, self._leaves)
+            parts, captured = self._swept(pull)
             self._sums = parts if self._sums is None else [x + y for x, y in zip(self._sums, parts)]
-            _add_to_captured(circuit._recording, vector, self._point)
+            for handle, part in zip(self._circuit.captured, captured):
+                handle.grad = handle.grad + part
         finally:
             self._lock.release()
 
+    def pulled(self, pull: Any) -> tuple[list[Any], list[Any]]:
+        """Sweep backward; return the gradients of the arguments' leaves, and of what the function captured."""
+        with self._lock:
+            return self._swept(pull)
 
-def _add_to_captured(recording: Recording, vector: np.ndarray[Any, Any], run: PointRun) -> None:
-    arrays: dict[int, tuple[Any, np.ndarray[Any, Any]]] = {}
-    for k, (handle, place) in enumerate(recording.captured):
-        part = vector[recording.own_inputs + k]
-        if isinstance(handle, engine.Unit):
-            handle.grad = handle.grad + part
+    def _swept(self, pull: Any) -> tuple[list[Any], list[Any]]:
+        circuit = self._circuit
+        if not self._fresh:  # a sweep backward uses up the values that it needs
+            self._point = circuit._run_at(self._read, True)
+        self._fresh = False
+        vector = self._point.backward(circuit._pulls(pull, self._point))
+        return circuit._leaf_gradients(vector, self._point, self._leaves), _of_captured(circuit, vector, self._point)
+
+
+def _of_captured(circuit: Circuit, vector: np.ndarray[Any, Any], run: PointRun) -> list[Any]:
+    """Return the gradients of the leaves that were captured, in the order of `Circuit.captured`."""
+    recording = circuit._recording
+    found: dict[Any, Any] = {}
+    for handle in circuit.captured:
+        found[handle] = 0.0 if isinstance(handle, engine.Unit) else np.zeros(handle.shape, handle.dtype)
+    for k, (handle, place) in enumerate(recording.captured, recording.own_inputs):
+        if place < 0:
+            found[handle] += float(vector[k])
         else:
-            arrays.setdefault(id(handle), (handle, np.array(handle.grad)))[1].flat[place] += part
-    for handle, gradient in arrays.values():
-        handle.grad = gradient
+            found[handle].flat[place] += vector[k]
     for a, whole in enumerate(recording.arrays):
         if whole.kind == "captured":
-            whole.handle.grad = whole.handle.grad + run.arrays.finished_adjoint(a)
+            found[whole.handle] += run.arrays.finished_adjoint(a)
+    return list(found.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 from fastprop.circuits.branches import MOST_PATHS, UNKNOWN, Paths
 from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static
+from fastprop.circuits.function_gate import apply_function
 from fastprop.circuits.mapping import Retrace
 from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.route import gradient_route, value_route
@@ -18,7 +20,7 @@ from fastprop.circuits.trace import current_trace, record
 from fastprop.derivatives.call import is_active, name_of
 from fastprop.engine.run.call import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
 from fastprop.engine.run.form import Form
-from fastprop.handles.nesting import LEAF, described, static_key
+from fastprop.handles.nesting import LEAF, described, plain, static_key
 from fastprop.threads import give_lock
 
 __all__ = ["Compiled", "compile", "eager"]
@@ -94,9 +96,26 @@ def compile(
 class _Entry(Entry):
     """What is known of the calls of one form: the plans of its paths, and their routes."""
 
-    def __init__(self, signature: Signature, paths: Paths):
+    def __init__(self, signature: Signature, paths: Paths, is_function: bool):
+        self.is_function = is_function
+        self._current: Route
         self.signature, self.paths = signature, paths
         self.routes: dict[int, Route] = {}
+
+    @property
+    def captures(self) -> bool:
+        """Whether leaves are captured on some path."""
+        return any(plan.recording.captured_handles() for plan in self.paths.plans)
+
+    @property
+    def current(self) -> Route:
+        """The route of the path that was taken last."""
+        return self._current
+
+    @current.setter
+    def current(self, route: Route) -> None:
+        self._current = route
+        self.route = None if self.is_function and self.captures else route  # the fast way is for plain results
 
 
 @entered_by_vector
@@ -128,9 +147,12 @@ class Compiled(Door):
         self.open(self._form)
 
     def __reduce__(self) -> Any:
-        raise TypeError(
-            f"{self._name} is compiled and can't be pickled; pickle the function, and compile it where it is needed"
-        )
+        found = sys.modules.get(self.__module__)
+        for name in self.__qualname__.split("."):
+            found = getattr(found, name, None)
+        if found is self:  # it was decorated: its name is the way to it
+            return self.__qualname__
+        return Compiled, (self.function, self._dtype, self._static, self._passes, self._max_paths)
 
     def __repr__(self) -> str:
         return f"<compiled {self._name}: {len(self._reasons)} recordings>"
@@ -144,14 +166,22 @@ class Compiled(Door):
         if is_eager() or current_trace() is not None or is_active():
             return self.function(*args, **kwargs)
         signature = self._signature(args, kwargs)
-        if signature.call_form.handles:
+        if signature.call_form.handles and self._kind:
             return self.function(*args, **kwargs)
         entry = self._entry(signature)
-        leaves = entry.signature.leaves(args, entry.signature.call_form.dtype, kwargs)
+        given = entry.signature.taken_apart(args, kwargs)
+        plain_args, plain_kwargs = args, kwargs
+        if signature.call_form.handles:
+            built = entry.signature.build([plain(leaf) for leaf in given])
+            plain_args, plain_kwargs = tuple(built[0]), built[1]
+        leaves = entry.signature.leaves(plain_args, entry.signature.call_form.dtype, plain_kwargs)
         if not entry.paths.plans:
             with self._lock:
                 if not entry.paths.plans:
-                    entry.route = self._route(entry, self._record(entry, leaves))
+                    entry.current = self._route(entry, self._record(entry, leaves))
+        if not self._kind and (signature.call_form.handles or entry.captures):
+            circuit = Circuit(self._plan_at(entry, leaves))
+            return apply_function(self.function, circuit, entry.signature, leaves, given)
         return self._compute(entry, args, kwargs, leaves)
 
     # the cache
@@ -179,7 +209,7 @@ class Compiled(Door):
 
     def _entry(self, signature: Signature) -> _Entry:
         with self._lock:
-            entry = _Entry(signature, Paths(_nobody, self._name, self._max_paths))
+            entry = _Entry(signature, Paths(_nobody, self._name, self._max_paths), not self._kind)
             kept: _Entry = self.forms.keep(signature.call_form, entry)
             return kept
 
@@ -226,19 +256,34 @@ class Compiled(Door):
         retraced = 0
         while True:
             try:
-                plan: Plan = entry.route.plan
-                found = _result_of(entry.route, args, kwargs, leaves)
+                plan: Plan = entry.current.plan
+                found = _result_of(entry.current, args, kwargs, leaves)
                 if found is not None:
                     return found
                 tried.add(plan)
-                entry.route = self._other(entry, plan, leaves, tried)
-                if entry.route.plan in tried:  # it has been tried: another thread is at work, or nothing helps
+                entry.current = self._other(entry, plan, leaves, tried)
+                if entry.current.plan in tried:  # another thread is at work, or nothing helps
                     return self._slowly(entry, leaves)
             except Retrace:
                 retraced += 1
                 if retraced > 2:  # on paths that are not kept: nothing is left to learn from another recording
                     return self._slowly(entry, leaves)
-                entry.route = self._again(entry, entry.route.plan, leaves)
+                entry.current = self._again(entry, entry.current.plan, leaves)
+
+    def _plan_at(self, entry: _Entry, leaves: list[Any]) -> Plan:
+        """Return the plan of the path that the leaves take, which is recorded if need be."""
+        tried: set[Plan] = set()
+        while True:
+            plan: Plan = entry.current.plan
+            try:
+                broken = plan.first_broken(leaves)
+            except Retrace:
+                entry.current = self._again(entry, plan, leaves)
+                continue
+            if broken < 0:
+                return plan
+            tried.add(plan)
+            entry.current = self._other(entry, plan, leaves, tried)
 
     def _slowly(self, entry: _Entry, leaves: list[Any]) -> Any:
         """Call the function itself, uncompiled."""

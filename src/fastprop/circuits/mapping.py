@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
 from fastprop.engine.trace.traced import region_gate
 from fastprop.engine.trace.tracing import Trace, belongs
 from fastprop.engine.tape.unit import Unit
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle
-from fastprop.circuits.branches import UNKNOWN, Paths
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle, map_leaves
+from fastprop.circuits.branches import MOST_PATHS, UNKNOWN, Paths
 from fastprop.circuits.pipeline import PASSES, Plan
 from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
@@ -92,6 +92,9 @@ class RecordedMap(MapRegion):
             points, at = [], 0
             for k, shape in enumerate(self.signature.shapes):
                 size = self.signature.size(k)
+                if k in self.signature.fixed:
+                    points.append(self.signature.fixed[k])
+                    continue
                 points.append(float(vector[at]) if shape is None else vector[at : at + size].reshape(shape))
                 at += size
             decided = len(trace.guards)
@@ -158,6 +161,8 @@ class RecordedMap(MapRegion):
             self.captured_operands(plan.recording)
         self.seal(len(self.operands))
         self._sealed = True
+        plans = self.body.plans
+        self.sole = plans[0] if len(plans) == 1 and not plans[0].recording.outcomes else None
 
 
 def _number_in(handle: Any, place: int) -> Any:
@@ -168,20 +173,62 @@ def _number_in(handle: Any, place: int) -> Any:
 # Recording ------------------------------------------------------------------------------------------------------------
 
 
-def record_map(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: Any, reduce: str | None) -> Any:
+def map_now(
+    f: Callable[..., Any],
+    name: str,
+    args: Sequence[Any],
+    in_axes: Any,
+    reduce: str | None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> tuple[Any, bool]:
+    """Record a body and run it at the lanes of plain arguments: the result, and whether leaves were captured."""
+    found: list[Any] = []
+
+    def once(*args: Any, **kwargs: Any) -> float:
+        trace = current_trace()
+        assert trace is not None
+        result = record_map(f, name, args, in_axes, reduce, kwargs)
+        outer: Recording = trace.recording
+        found.append(map_leaves(lambda leaf: _example_of(leaf, outer), result))
+        return 0.0
+
+    signature = Signature(args, (), name, kwargs)
+    dtype = signature.call_form.dtype
+    leaves = signature.leaves(args, dtype, kwargs)
+    recording = record(once, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS)
+    return found[0], bool(recording.captured_handles())
+
+
+def _example_of(leaf: Any, outer: Recording) -> Any:
+    """Return what a result of a map is where it is recorded."""
+    if isinstance(leaf, LaneBlock):
+        return outer.examples[leaf.number]
+    if isinstance(leaf, Bundle):
+        return np.array([_example_of(x, outer) for x in leaf.numbers.flat], outer.dtype).reshape(leaf.shape)
+    return leaf._recorded if isinstance(leaf, Unit) else leaf
+
+
+def record_map(
+    f: Callable[..., Any],
+    name: str,
+    args: Sequence[Any],
+    in_axes: Any,
+    reduce: str | None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
     """Record a vmap on the current trace; returns Units (reduced), or LaneBlocks."""
     trace = current_trace()
     assert trace is not None
     outer: Recording = trace.recording
     if outer.parent is not None:  # inside of another vmap: its lanes are gates of the outer one's body
-        return lane_by_lane(f, name, args, in_axes, reduce)
-    one, axes, lanes = lane_signature(name, args, in_axes)
+        return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
+    one, axes, lanes = lane_signature(name, args, in_axes, (), kwargs)
     kind = _gradient_kind(f, outer) if reduce is None else None
     region = RecordedMap(kind[1] if kind else f, name, lanes, one, trace)
     region.summed, region.scale = reduce is not None, scale_of(reduce, lanes)
-    leaves = _flat_leaves(one, args)
+    leaves = _flat_leaves(one, args, kwargs)
     _take_leaves(region, leaves, axes)
-    examples = [_example(leaf, axis, outer) for leaf, axis in zip(leaves, axes)]
+    examples = [() if k in one.fixed else _example(leaf, axes[k], outer) for k, leaf in enumerate(leaves)]
     region.body.add(np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]]))
     recording = region.body.plans[0].recording
     if kind:
@@ -244,9 +291,11 @@ def _sums(recording: Recording, units: Sequence[Unit]) -> Any:
     return recording.nesting.unflatten(parts)
 
 
-def _flat_leaves(signature: Signature, args: Sequence[Any]) -> list[Any]:
-    found = signature.taken_apart(args)
+def _flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> list[Any]:
+    found = signature.taken_apart(args, kwargs)
     for k, leaf in enumerate(found):
+        if k in signature.fixed:
+            continue
         number = leaf if is_handle(leaf) else as_number(leaf)
         if number is None:
             raise TypeError(f"{signature.name(k)} is {described(leaf)}; vmap takes numbers, arrays, Units and Arrays")
@@ -319,6 +368,8 @@ def _packed(region: RecordedMap, bundle: Bundle) -> LaneBlock:
 
 def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:
     """Return what each number of a leaf is that is the same in all lanes."""
+    if leaf is None or isinstance(leaf, (bool, str)):
+        return []
     if isinstance(leaf, Bundle):
         numbers = list(leaf.numbers.flat)
     elif is_handle(leaf) and not isinstance(leaf, Unit):

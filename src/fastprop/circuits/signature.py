@@ -252,13 +252,15 @@ def spread_axes(in_axes: Any, signature: Signature) -> list[int | None]:
         )
     axes: list[int | None] = []
     for i, nesting in zip(signature.positions, signature.nestings):
-        given = in_axes[i]
+        given = in_axes[i] if isinstance(i, int) else 0  # those by keyword are mapped over their first axis
         if given is None or isinstance(given, int):
             parts = [given] * nesting.size
         else:
             parts = _axes_of(nesting, given, f"{signature.owner}: in_axes[{i}]")
         axes += parts
     for k, axis in enumerate(axes):
+        if k in signature.fixed and signature.fixed[k] is None:
+            axes[k] = axis = None
         if axis is None:
             continue
         if isinstance(axis, bool) or not isinstance(axis, int):
@@ -309,13 +311,17 @@ def scale_of(reduce: str | None, lanes: int) -> float:
 
 
 def lane_signature(
-    name: str, args: Sequence[Any], in_axes: Any, static: Sequence[int] = ()
+    name: str,
+    args: Sequence[Any],
+    in_axes: Any,
+    static: Sequence[int] = (),
+    kwargs: Mapping[str, Any] | None = None,
 ) -> tuple[Signature, list[int | None], int]:
     """Return the signature of one lane's arguments, the lane axis of every leaf, and how many lanes there are."""
-    whole = Signature(args, static, name)
+    whole = Signature(args, static, name, kwargs)
     axes = spread_axes(in_axes, whole)
     lanes = lane_count(whole, axes)
-    one = Signature(args, static, name)
+    one = Signature(args, static, name, kwargs)
     for k, axis in enumerate(axes):
         shape = whole.shapes[k]
         if axis is not None and shape is not None:

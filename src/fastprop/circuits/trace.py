@@ -163,6 +163,12 @@ class Recording:
                 found += [(leaf, element) for element in range(self.signature.size(leaf))]
         return found
 
+    def captured_handles(self) -> list[Any]:
+        """Return the leaves that were captured, each once."""
+        handles = [handle for handle, _ in self.captured]
+        handles += [whole.handle for whole in self.arrays if whole.kind == "captured"]
+        return list(dict.fromkeys(handles))
+
     def captured_values(self) -> list[float]:
         """Return the values of the captured leaves, as they are now."""
         return [float(h.value if place < 0 else h.value.flat[place]) for h, place in self.captured]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,17 @@ from fastprop.handles.nesting import flatten, is_handle, map_leaves, shape_of
 __all__ = ["lane_by_lane"]
 
 
-def lane_by_lane(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: Any, reduce: str | None) -> Any:
+def lane_by_lane(
+    f: Callable[..., Any],
+    name: str,
+    args: Sequence[Any],
+    in_axes: Any,
+    reduce: str | None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
     """Call a function at one lane after the other, on handles or plain numbers, and put the results together."""
-    one, axes, lanes = lane_signature(name, args, in_axes)
-    leaves = list(map(as_array, one.taken_apart(args)))
+    one, axes, lanes = lane_signature(name, args, in_axes, (), kwargs)
+    leaves = list(map(as_array, one.taken_apart(args, kwargs)))
     results = [
         _called(f, one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)
     ]

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from fastprop.circuits.compile import compile
-from fastprop.circuits.mapping import record_map
+from fastprop.circuits.function_gate import call_as_gate
+from fastprop.circuits.mapping import map_now, record_map
 from fastprop.circuits.signature import checked_reduce
 from fastprop.circuits.trace import current_trace, innermost_scope
 from fastprop.circuits.unrolling import lane_by_lane
@@ -59,17 +59,18 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
         raise TypeError(f"vmap takes a function first, not {described(f)}")
     name = name_of(f)
     checked_reduce(reduce, name)
-    compiled: list[Any] = []
 
-    def mapped(*args: Any) -> Any:
+    def mapped(*args: Any, **kwargs: Any) -> Any:
         trace = current_trace()
         if trace is not None and innermost_scope() is trace.recording.scope:
-            return record_map(f, name, args, in_axes, reduce)
-        if is_active() or is_eager() or any(is_handle(leaf) for leaf in flatten(list(args))[0]):
-            return lane_by_lane(f, name, args, in_axes, reduce)
-        if not compiled:
-            compiled.append(compile(mapped))
-        return compiled[0](*args)
+            return record_map(f, name, args, in_axes, reduce, kwargs)
+        if is_active() or is_eager():
+            return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
+        if not any(is_handle(leaf) for leaf in flatten([*args, *kwargs.values()])[0]):
+            found, captures = map_now(f, name, args, in_axes, reduce, kwargs)
+            if not captures:
+                return found
+        return call_as_gate(mapped, name, args, kwargs)
 
     functools.update_wrapper(mapped, f, updated=())  # help and inspect.signature show the function's own
     mapped.__name__ = mapped.__qualname__ = f"vmap({name})"

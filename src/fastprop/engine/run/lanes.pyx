@@ -138,10 +138,12 @@ cdef class LanesRun:
 
     cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1:
         """Say how many lanes there are, and which if not all."""
-        cdef Py_ssize_t rows, blocks, width = WIDEST_STREAMED if np.any(self.once) else WIDEST
+        cdef Py_ssize_t rows, blocks, width = WIDEST
         self.lane = lane
         if lanes == self.lanes:
             return 0
+        if np.any(self.once):
+            width = WIDEST_STREAMED
         while width > NARROWEST and (self.program.slots * width * self.size > CACHE or width >= 2 * lanes):
             width //= 2
         if width != self.width:

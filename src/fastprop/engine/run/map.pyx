@@ -73,6 +73,7 @@ cdef class MapRegion(Region):
     cdef public double scale            # of sums
     cdef public Py_ssize_t outputs      # numbers of the body's result
     cdef public object body             # the paths
+    cdef public object sole             # the path that all lanes take, if nothing is ever decided; else None
     cdef public list leaf_shapes        # of the body's arguments: of one lane
     cdef public list value_arrays       # (array, shape of a lane) of each leaf of the result
     cdef public list gradient_arrays    # (leaf, array): its gradient in every lane
@@ -362,7 +363,7 @@ cdef class MapRun:
     cdef int sweep_paths(self, bint both) except -1:
         """Let every lane take its path."""
         cdef MapRegion region = self.region
-        plan = region.only_path()
+        plan = region.sole if region.sole is not None else region.only_path()
         if plan is not None:
             return self.path(plan).sweep(both, None)
         if both and region.gradients:
@@ -397,7 +398,7 @@ cdef class MapRun:
     cdef int claim(self, Py_ssize_t a, Py_ssize_t leaf) except -1:
         """Let the lanes assign an array's adjoint: it need not be cleared if all of it is written."""
         cdef Wires wires
-        plan = self.region.only_path()
+        plan = self.region.sole if self.region.sole is not None else self.region.only_path()
         if plan is not None and self.path(plan).wires.covers[leaf]:
             if self.arrays.adjoints[a] is None:
                 self.arrays.put_adjoint(a, np.empty_like(self.arrays.values[a]))

@@ -35,6 +35,7 @@ FLOORS = (
     ("circuits.branches", "circuits.unrolling"),
     ("circuits.mapping",),
     ("circuits.circuit",),
+    ("circuits.function_gate",),
     ("circuits.compile",),
     ("circuits.vmap",),
     ("handles", "derivatives", "circuits"),  # their __init__.py

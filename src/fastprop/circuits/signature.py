@@ -10,7 +10,7 @@ import numpy as np
 
 from fastprop.engine.run.form import Form
 from fastprop.gates.numbers import as_array, as_real
-from fastprop.handles.nesting import Nesting, described, is_handle, static_key
+from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
 
 __all__ = [
     "Signature",
@@ -35,12 +35,13 @@ def is_same(value: Any, other: Any) -> bool:
 
 
 def nesting_key(nesting: Nesting) -> Any:
-    """Return what two nestings of the same form have in common, hashable."""
+    """Return what two nestings of the same form have in common, hashable; a dict's keys may stand in any order."""
     if nesting.kind is None:
         return None
-    if nesting.children is None:
-        return nesting.kind, nesting.keys
-    return nesting.kind, nesting.keys, tuple(map(nesting_key, nesting.children))
+    children = tuple(map(nesting_key, nesting.children or (LEAF,) * len(nesting)))
+    if issubclass(nesting.kind, dict):
+        return nesting.kind, frozenset(zip(nesting.keys, children))
+    return nesting.kind, nesting.keys, children
 
 
 def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:

@@ -69,7 +69,7 @@ class Call:
         self.nestings = []
         points: list[Any] = []
         for position in positions:
-            leaves, nesting = flatten(args[position], blocks=True)
+            leaves, nesting = flatten(taken_apart(args[position]), blocks=True)
             if set(map(type, leaves)) != {float}:
                 place = f"{name}: {noun} {position}"
                 leaves = [checked(leaf, place, nesting, i) for i, leaf in enumerate(leaves)]
@@ -229,6 +229,14 @@ class Call:
         if self.numeric or not parts:
             return np.array(parts, dtype_of(inner if shape_of(inner) else outer)).reshape(shape)
         return active_scope(self.engine, self.tape).run(lambda: self.engine.Array(parts).reshape(shape))
+
+
+def taken_apart(argument: Any) -> Any:
+    """Return an argument with captured Arrays as blocks of their numbers, where a trace takes them so."""
+    active = innermost.active
+    if active is None or not hasattr(active.tape, "as_block"):
+        return argument
+    return map_leaves(active.tape.as_block, argument)
 
 
 def name_of(f: Callable[..., Any]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.derivatives.call import Call, name_of
+from fastprop.derivatives.call import Call, name_of, taken_apart
 from fastprop.handles.nesting import checked, checked_alike, described, flatten
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -236,6 +236,7 @@ def jvp(
     _check_callable("jvp", f)
     _check_pairs("jvp", primals, tangents)
     directions = []
+    primals = tuple(map(taken_apart, primals))
     for i, (primal, tangent) in enumerate(zip(primals, tangents)):
         points, nesting = flatten(primal, blocks=True)
         for j, direction in enumerate(nesting.leaves_of(tangent, f"tangent {i}")):

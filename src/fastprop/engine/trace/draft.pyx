@@ -284,6 +284,8 @@ cdef int find_captured(Nodes* nodes, Py_ssize_t inputs, dict leaves, list captur
             captured.append((<object>nodes.leaf[i].link.owner, -1))
     for slot in range(nodes.length):
         if nodes.opcode[slot] == ELEMENT:
+            if nodes.operand[slot].first >= 0:
+                raise TypeError("a number of an Array gate of captured Arrays alone can't be traced")
             key = nodes.operand[slot].first, nodes.operand[slot].second
             if key not in leaves:
                 leaves[key] = inputs + len(captured)

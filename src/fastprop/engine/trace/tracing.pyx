@@ -64,6 +64,13 @@ cdef class Trace(Tape):
             self.nodes.partial[variable._slot].first = variable._recorded
         return variable
 
+    def as_block(self, x):
+        """Return a captured Array as a block of its numbers, which are read at every call; anything else as it is."""
+        if not hasattr(type(x), "__fastprop_gate__") or hasattr(type(x), "__fastprop_block__") or x.shape == ():
+            return x
+        from fastprop.engine.trace.bundle import Bundle, numbers_of
+        return Bundle(numbers_of(x))
+
     def forget_units(self):
         """Let go of the Units that stand for others, which hold on to this trace."""
         self.stand_ins, self.captured, self.regions = {}, [], {}

@@ -116,6 +116,10 @@ def _remainder_divisor(x: Any, y: Any) -> Any:
         return -mp.floor(x / y)
 
 
+def _floor_divide(x: Any, y: Any) -> Any:
+    return -_remainder_divisor(x, y)
+
+
 def _hypot(x: Any, y: Any) -> Any:
     return mp.sqrt(x * x + y * y)
 
@@ -143,6 +147,7 @@ TRUTH: dict[str, tuple[Formula, ...]] = {
     "fma": (lambda x, y, z: x * y + z, lambda x, y, z: y, lambda x, y, z: x, lambda x, y, z: ONE),
     "hypot": (_hypot, lambda x, y: x / _hypot(x, y), lambda x, y: y / _hypot(x, y)),
     "remainder": (_remainder, lambda x, y: ONE, _remainder_divisor),
+    "floor_divide": (_floor_divide, lambda x, y: mpf(0), lambda x, y: mpf(0)),
     "absolute": (abs, mp.sign),
     "sign": (mp.sign, lambda x: mpf(0)),
     "floor": (mp.floor, lambda x: mpf(0)),
@@ -297,6 +302,9 @@ EDGES: list[tuple[str, tuple[float, ...], float | None, tuple[float | None, ...]
     ("prod", (), 1.0, ()), ("mean", (1.0, 3.0), 2.0, (0.5, 0.5)),
     ("dot", (1.0, 2.0, 3.0, 4.0), 11.0, (3.0, 4.0, 1.0, 2.0)), ("dot", (), 0.0, ()),
     ("remainder", (5.0, -3.0), -1.0, (1.0, 2.0)), ("remainder", (-5.0, 3.0), 1.0, (1.0, 2.0)),
+    ("floor_divide", (5.0, -3.0), -2.0, (0.0, 0.0)), ("floor_divide", (1.0, 0.1), 9.0, (0.0, 0.0)),
+    ("floor_divide", (1.0, -0.0), -inf, (0.0, 0.0)), ("floor_divide", (0.0, 0.0), nan, (nan, nan)),
+    ("floor_divide", (inf, 1.0), nan, (nan, nan)), ("floor_divide", (-5.0, inf), -1.0, (0.0, 0.0)),
     ("remainder", (1.0, 0.0), nan, (nan, nan)), ("round", (2.5,), 2.0, (0.0,)), ("round", (-0.4,), -0.0, (0.0,)),
     ("strong_multiply", (0.0, inf), 0.0, (inf, 0.0)), ("strong_multiply", (2.0, inf), inf, (inf, 2.0)),
     ("elu", (0.0, 1.0), 0.0, (1.0, 0.0)), ("elu", (-inf, 2.0), -2.0, (0.0, -1.0)),

@@ -228,3 +228,129 @@ def in_threads(functions):
         if isinstance(result, BaseException):
             raise result
     return results
+
+
+# Random programs at hostile points, and what their derivatives are ----------------------------------------------------
+
+ELEMENTWISE = sorted(
+    name
+    for name, row in gates.table.items()
+    if row.arity > 0 and name not in ("polygamma", "where", "strong_multiply", "gammaln", "digamma")
+)
+SEQUENCES = ("sum", "prod", "mean", "max", "min", "dot", "logsumexp")
+FAVOURITES = ("multiply", "divide", "sqrt", "log", "power", "relu", "maximum", "absolute", "square", "reciprocal")
+SINGULAR = (0.0, -0.0, 0.0, 1.0, -1.0, 0.5, 2.0, -2.5, np.inf, -np.inf, np.nan)
+EXTREME = (0.0, 5e-324, -1e-310, 1e-170, 1e-5, 1.0, -3.0, 1e5, 1e170, -1e308)
+
+
+class RandomProgram:
+    """A small program, written for the handles of any engine: gates on inputs and on each other, and its outputs."""
+
+    def __init__(self, seed: int, inputs: int = 2, length: int = 5, outputs: int = 1):
+        generator = np.random.default_rng(seed)
+        self.inputs = inputs
+        self.steps: list[tuple[str, list[int]]] = []
+        for i in range(inputs, inputs + length):
+            names = (ELEMENTWISE, FAVOURITES, ("where",), SEQUENCES)[generator.choice(4, p=(0.3, 0.4, 0.1, 0.2))]
+            name = str(generator.choice(names))
+            arity = {"where": 4, "dot": 4}.get(name) or gates.table[name].arity
+            count = arity if arity > 0 else int(generator.integers(2, 5))
+            near = [int(generator.integers(max(0, i - 4), i)) for _ in range(count)]
+            self.steps.append((name, near))
+        last = inputs + length
+        self.outputs = [last - 1 - k for k in range(outputs)]
+
+    def __repr__(self) -> str:
+        names = [f"w{i}" for i in range(self.inputs + len(self.steps))]
+        lines = [
+            f"{names[self.inputs + i]} = {name}({', '.join(names[k] for k in operands)})"
+            for i, (name, operands) in enumerate(self.steps)
+        ]
+        return "; ".join([*lines, "return " + ", ".join(names[k] for k in self.outputs)])
+
+    def wires(self, x: Sequence[Any], reduce: Any = None) -> list[Any]:
+        """Return the inputs and all results; `reduce` applies n-ary gates, if they are not those of numbers."""
+        wires = list(x)
+        for name, operands in self.steps:
+            given = [wires[k] for k in operands]
+            if name == "where":
+                wires.append(gates.where(given[0] > given[1], given[2], given[3]))
+            elif reduce is not None and name in SEQUENCES:
+                wires.append(reduce(name, given))
+            elif name == "dot":
+                wires.append(gates.dot(given[:2], given[2:]))
+            else:
+                row = gates.table[name]
+                wires.append(row(given) if row.arity == gates.SEQUENCE else row(*given))
+        return wires
+
+    def __call__(self, x: Sequence[Any]) -> list[Any]:
+        wires = self.wires(x)
+        return [wires[k] for k in self.outputs]
+
+    def first(self, x: Sequence[Any]) -> Any:
+        """Return the first output alone."""
+        return self(x)[0]
+
+    def partials(self, x: Sequence[float]) -> list[list[tuple[int, float]]]:
+        """Return for every step its operands that are pulled, each with the row's partial there."""
+        wires = self.wires(x)
+        found = []
+        for name, operands in self.steps:
+            given = [wires[k] for k in operands]
+            if name == "where":
+                taken = given[0] > given[1]
+                slopes: list[Any] = [None, None, float(taken), float(not taken)]
+            elif gates.table[name].arity == gates.SEQUENCE:
+                slopes = gates.table[name].partials(given)
+            else:
+                slopes = [partial(*given) for partial in gates.table[name].partials]
+            found.append([(k, float(p)) for k, p in zip(operands, slopes) if p is not None])
+        return found
+
+
+class PathSums:
+    """The Jacobian of a program by the chain rule itself, in both directions; whether a sum or a product was fragile.
+
+    Fragile: a sum of others than zeros that is 0, or a product (or a partial) of finite numbers that comes out 0 or
+    infinite though none of them is. There the directions may differ. `scale` is the largest summand of each entry.
+    """
+
+    def __init__(self, program: RandomProgram, x: Sequence[float]):
+        self.fragile = False
+        self.values = [float(w) for w in program.wires(x)]
+        self.steps = program.partials(x)
+        for i, step in enumerate(self.steps):
+            finite = all(np.isfinite(self.values[k]) and self.values[k] != 0.0 for k, _ in step)
+            value = self.values[program.inputs + i]
+            odd = [v for v in (value, *[p for _, p in step]) if np.isinf(v) or (v != 0.0 and abs(v) < 1e-300)]
+            self.fragile |= finite and (bool(odd) or (program.steps[i][0] == "prod" and value == 0.0))
+        count = len(self.values)
+        self.backward, self.forward = [], []
+        for output in program.outputs:
+            pulls = [(0.0, 0.0)] * count
+            pulls[output] = (1.0, 1.0)
+            for i in range(len(self.steps) - 1, -1, -1):
+                for k, partial in self.steps[i]:
+                    pulls[k] = self.added(pulls[k], pulls[program.inputs + i], partial)
+            self.backward.append(pulls[: program.inputs])
+        for j in range(program.inputs):
+            along = [(0.0, 0.0)] * count
+            along[j] = (1.0, 1.0)
+            for i, step in enumerate(self.steps):
+                for k, partial in step:
+                    along[program.inputs + i] = self.added(along[program.inputs + i], along[k], partial)
+            self.forward.append([along[k] for k in program.outputs])
+
+    def added(self, total: tuple[float, float], factor: tuple[float, float], partial: float) -> tuple[float, float]:
+        """Return a sum and its largest summand, after one more product."""
+        if factor[0] == 0.0 or partial == 0.0:
+            return total
+        product = factor[0] * partial
+        if np.isfinite(factor[0]) and np.isfinite(partial):
+            self.fragile |= not np.isfinite(product) or abs(product) < 1e-300
+        result = total[0] + product
+        self.fragile |= bool(np.isinf(total[0]) != np.isinf(product)) and total[0] != 0.0 and product != 0.0
+        self.fragile |= (result == 0.0 or np.isinf(result)) and bool(np.isfinite(total[0]) and np.isfinite(product))
+        size = max(total[1], abs(factor[1] * partial), key=lambda s: -1.0 if np.isnan(s) else s)
+        return result, size

@@ -110,11 +110,13 @@ def test_a_condition_is_no_number():
 
 
 def test_comparing_with_what_is_no_number():
-    circuit = fp.trace(lambda x, a: x * 1.0 if x == None or "a" in [x] or a == None else x * 2.0, 1.0, np.ones(2))  # noqa: E711
-    assert circuit(3.0, np.ones(2)) == 6.0
+    none = None
+    f = fp.trace(lambda x, a: x * 1.0 if x == none or "a" in [x] or (a == none).any() else x * 2.0, 1.0, np.ones(2))
+    assert f(3.0, np.ones(2)) == 6.0
     for other in ("a", None, 1j, [1.0]):
         with pytest.raises(TypeError):
             fp.trace(lambda x, other=other: fp.where(x < other, 1.0, 0.0), 1.0)
+    for other in ("a", None, 1j, ["a"]):
         with pytest.raises(TypeError):
             fp.trace(lambda x, other=other: fp.where(x < other, 1.0, 0.0), np.ones(2))
 

@@ -269,7 +269,7 @@ def test_overlapping_inputs(engine):
 
 # What is no real number
 
-NOT_REAL = [True, np.True_, 1j, np.complex128(1), "1", b"1", None, object(), [1.0, None], np.array(["a"]), {}, {1.0}]
+NOT_REAL = [1j, np.complex128(1), "1", b"1", None, object(), [1.0, None], np.array(["a"]), {}, {1.0}]
 
 
 @pytest.mark.parametrize("thing", NOT_REAL, ids=lambda thing: type(thing).__name__)
@@ -297,8 +297,8 @@ def test_what_is_no_real_number_is_refused(engine, thing):
 
 def test_the_error_says_where_and_what(engine):
     x = engine.Unit(3.0)
-    with pytest.raises(TypeError, match=r"(?s)multiply.*1.*True.*real number"):
-        _ = x * True
+    with pytest.raises(TypeError, match=r"(?s)multiply.*1.*None.*real number"):
+        _ = x * None
     with pytest.raises(TypeError, match=r"(?s)arctan2.*0.*'a'.*real number"):
         engine.arctan2("a", x)
     with pytest.raises(TypeError, match=r"value.*True"):
@@ -346,9 +346,10 @@ def test_what_would_drop_the_derivative(engine):
         lambda: int(x),
         lambda: range(x),
         lambda: [1, 2][x],
-        lambda: x // 2.0,
-        lambda: divmod(x, 2.0),
-        lambda: np.floor_divide(x, 2.0),
+        lambda: math.floor(x),
+        lambda: math.ceil(x),
+        lambda: math.trunc(x),
+        lambda: np.floor_divide.at(x, 0, 2.0),
         lambda: np.add.accumulate(x),
     ):
         with pytest.raises(TypeError):

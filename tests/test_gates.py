@@ -44,7 +44,7 @@ class Dual:
             if isinstance(x, Dual) and x.level == level:
                 values = primal(flat)
                 n_ary = gate.arity == gates.SEQUENCE
-                partial = gate.partials(i, values) if n_ary else gate.partials[i](*values)
+                partial = gate.partials(values)[i] if n_ary else gate.partials[i](*values)
                 if not (gate.strong and lowest(partial) == 0.0):
                     tangent = tangent + gates.strong_multiply(x.tangent, partial)
         return Dual(level, gate(*primal(list(operands)), **options), tangent)
@@ -118,7 +118,9 @@ def smooth_points(name):
     if len(domain) == 3:
         return [(0.7, -0.4, 1.9), (2.5, 1.1, 1.4)]
     inside = [p for p in TWO_OPERANDS if p[0] > domain[0][0]]
-    return [p for p in inside if not (name in ("maximum", "minimum", "remainder") and p[0] % p[1] == 0.0)]
+    return [
+        p for p in inside if not (name in ("maximum", "minimum", "remainder", "floor_divide") and p[0] % p[1] == 0.0)
+    ]
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
@@ -237,7 +239,7 @@ def test_hostile_points(name, operands, value, partials):
     row = gates.table[name]
     assert same(called(row)(*operands), value), called(row)(*operands)
     if row.arity == gates.SEQUENCE:
-        slopes = [row.partials(i, list(operands)) for i in range(len(operands))]
+        slopes = row.partials(list(operands))
     else:
         slopes = [0.0 if partial is None else partial(*operands) for partial in row.partials]
     for slope, expected in zip(slopes, partials, strict=True):
@@ -270,16 +272,14 @@ def test_numbers_count_as_floats(x):
     assert type(gates.sum([x, 1.0])) is float
 
 
-@pytest.mark.parametrize("wrong", [True, np.True_, 1j, np.complex64(1), "1", None, b"", object(), {}, np.ones(1, bool)])
+@pytest.mark.parametrize("wrong", [1j, np.complex64(1), "1", None, b"", object(), {}, np.ones(1, complex), [1.0, None]])
 @pytest.mark.parametrize("position", [0, 1])
 def test_what_is_no_number(wrong, position):
     operands = [1.0, 1.0]
     operands[position] = wrong
-    with pytest.raises(
-        TypeError, match=rf"multiply: operand {position} (is .*, expected a|has dtype .*; expected) real number"
-    ):
+    with pytest.raises(TypeError, match=rf"multiply: operand {position}(, element 1,)? (is|has dtype) .* real number"):
         gates.multiply(*operands)
-    if not isinstance(wrong, np.ndarray):
+    if not isinstance(wrong, (np.ndarray, list)):
         with pytest.raises(TypeError, match=rf"sum: operand {position} is"):
             gates.sum(operands)
 

@@ -30,6 +30,7 @@ EXACT = {
     "fma": lambda x, y, z: x * y + z,
     "hypot": lambda x, y: mp.sqrt(x * x + y * y),
     "remainder": lambda x, y: x - mp.floor(x / y) * y,
+    "floor_divide": lambda x, y: mp.floor(x / y),
     "absolute": abs,
     "sign": mp.sign,
     "floor": mp.floor,

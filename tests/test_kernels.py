@@ -96,7 +96,7 @@ def test_accuracy_of_sequences(name, length):
 
 def row_partials(row, point):
     if row.arity == gates.SEQUENCE:
-        return tuple(row.partials(i, list(point)) for i in range(len(point)))
+        return tuple(row.partials(list(point)))
     return tuple(0.0 if partial is None else partial(*point) for partial in row.partials)
 
 

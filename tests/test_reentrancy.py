@@ -134,9 +134,6 @@ def test_bools_in_lists_are_refused(engine):
     calls = [
         lambda: engine.Array([1.0, True]),
         lambda: engine.Array([[1.0, 2.0], [True, 3.0]]),
-        lambda: engine.exp([1.0, True]),
-        lambda: engine.multiply(unit, [1.0, True]),
-        lambda: engine.sum([[1.0, True]]),
         lambda: engine.Array([1.0, 2.0]).backward([1.0, True]),
         lambda: engine.stop_gradient([True]),
         lambda: engine.stop_gradient({"a": 1.0}),

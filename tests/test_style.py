@@ -20,7 +20,7 @@ FOLDERS = ("src", "tests", "bench", "docs", ".ci")
 FLOORS = (
     ("errors", "datasets", "threads"),
     ("gates",),
-    ("handles.nesting", "handles.operands"),
+    ("handles.nesting", "handles.operands", "handles.methods"),
     ("handles.face",),
     ("reference", "engine.kernels", "engine.executor", "engine.door"),
     ("engine.tape",),

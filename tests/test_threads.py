@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -159,6 +160,38 @@ def test_fork_after_threads(always_threads):
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     np.testing.assert_array_equal(circuit.batch(W, x, y, in_axes=(None, 0, 0)), expected)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+@pytest.mark.parametrize("map_lanes", [False, True], ids=["compile", "vmap"])
+def test_fork_while_another_thread_records(map_lanes):
+    recorder, begun, done = threading.get_ident(), threading.Event(), threading.Event()
+
+    def f(x):
+        if threading.get_ident() != recorder:
+            begun.set()
+            done.wait(60)
+        return x * x if x > 0 else -x
+
+    compiled = fp.compile(fp.vmap(f) if map_lanes else f)
+    argument = np.array([3.0, 3.0]) if map_lanes else 3.0
+    other = threading.Thread(target=compiled, args=(argument,))
+    other.start()
+    try:
+        assert begun.wait(60)
+        child = os.fork()
+        if child == 0:  # pragma: no cover
+            signal.alarm(30)  # the child ends by itself if it hangs
+            status = 1
+            try:
+                status = 0 if np.all(compiled(argument) == 9.0) and np.all(compiled(-argument) == 3.0) else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        done.set()
+        other.join()
+    assert np.all(compiled(argument) == 9.0)
 
 
 def in_another_process(seed):  # pragma: no cover

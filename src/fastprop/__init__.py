@@ -41,3 +41,7 @@ __all__ = [
     "vmap",
 ]
 __all__ += engine.__all__
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -62,17 +62,14 @@ class Slot:
         """The chain rule backward: what a pull on the result pulls on each operand."""
         if isinstance(self.gate, Gate):
             return shared.gate_pulls(self.gate, pull, self.values)
-        return [None if partial is None else product(pull, partial, self.gate.strong) for partial in self.partials]
+        return [None if partial is None else product(pull, partial) for partial in self.partials]
 
     def tangent(self, tangents: list[Any]) -> Any:
         """The chain rule forward: the result's tangent, from the operands' (None: zero)."""
         if isinstance(self.gate, Gate):
             along = shared.gate_tangent(self.gate, tuple(tangents), self.values)
         else:
-            pairs = zip(tangents, self.partials)
-            parts = [product(tangent, partial, self.gate.strong) for tangent, partial in pairs if tangent is not None]
-            with np.errstate(all="ignore"):
-                along = sum(parts)
+            along = sum(product(t, partial) for t, partial in zip(tangents, self.partials) if t is not None)
         return fit(along, self.value)
 
     def passes_on(self, position: int) -> bool:
@@ -128,13 +125,13 @@ class Tape:
 
     def reset(self) -> None:
         """Forget every slot; results that are still in someone's hands are stale from now on."""
-        self._claim("reset")
-        self._slots, self._full = {}, Tape._fewest
-        self._alone.release()
+        with self._claimed("reset"):
+            self._slots, self._full = {}, Tape._fewest
 
-    def _claim(self, purpose: str) -> None:
-        if not self._alone.acquire(blocking=False):
+    def _claimed(self, purpose: str) -> threading.Lock:
+        if self._alone.locked():
             raise RuntimeError(f"{purpose} of {self}, which is in the middle of a sweep; wait until it has ended")
+        return self._alone
 
     def _record(self, gate: Any, operands: Many, values: Many, partials: Many, value: Any) -> Any:
         """Write a slot and return its handle."""
@@ -160,6 +157,7 @@ class Tape:
                     waiting.append(operand)
         return sorted(found)
 
+    @np.errstate(all="ignore")  # infinities and NaN go through blocks as silently as through numbers
     def _sweep(self, pulls: dict[int, Any]) -> tuple[dict[int, Any], dict[int, tuple[Any, Any]]]:
         """The sweep backward: from pulls on some slots to the pulls on all slots and leaves that they came from.
 
@@ -186,15 +184,12 @@ class Tape:
 
     def _backward(self, key: int, pull: Any) -> None:
         """Sweep from one slot, and only when all has gone well add what arrived to the gradients."""
-        self._claim("backward")
-        try:
+        with self._claimed("backward"):
             slots = self._slots
             adjoint, leaves = self._sweep({key: pull})
             for handle, part in [*leaves.values(), *((slots[key].handle(), part) for key, part in adjoint.items())]:
                 if handle is not None:
                     handle._receive(part)
-        finally:
-            self._alone.release()
 
     def _variable(self, value: Any) -> Any:
         """A result with no operands: the variable of a transform. Of a handle, an alias that pulls on it."""
@@ -213,6 +208,7 @@ class Tape:
         adjoint, _ = self._sweep(start)
         return [adjoint.get(variable._key, _zero(variable)) for variable in variables]
 
+    @np.errstate(all="ignore")
     def _tangents(self, outputs: Any, variables: Any, tangents: Any) -> list[Any]:
         """The tangents that arrive on outputs from tangents of variables."""
         tangent = {variable._key: fit(along, variable._slot().value) for variable, along in zip(variables, tangents)}
@@ -320,6 +316,7 @@ class Handle:
     def grad(self, grad: Any) -> None:
         self._grad = _like(grad, self.value, "grad")
 
+    @np.errstate(all="ignore")
     def _receive(self, part: Any) -> None:
         grad = part if self._grad is None else self._grad + part
         self._grad = frozen(grad) if isinstance(grad, np.ndarray) else grad
@@ -449,15 +446,16 @@ def record(gate: Any, operands: Many, options: dict[str, Any], tape: Tape | None
         with np.errstate(all="ignore"):  # arrays give inf and NaN as silently as numbers do
             flat = all(isinstance(value, float) for value in values)
             value = as_result(gate.value(*values) if flat else gate(*values), gate)
-            partials = tuple(_partial(gate, i, inputs[i], values) for i in range(len(values)))
+            partials = _partials(gate, inputs, values)
     return tape._record(gate, tuple(inputs), tuple(values), partials, value)
 
 
-def _partial(gate: Any, position: int, operand: Any, values: list[Any]) -> Any:
-    """A table row's partial in one operand at these values; None if the operand is a constant."""
-    if not isinstance(operand, (int, Handle)):
-        return None
-    return gate.partials(position, values) if gate.arity == SEQUENCE else gate.partials[position](*values)
+def _partials(gate: Any, operands: list[Any], values: list[Any]) -> Many:
+    """A table row's partials in its operands at these values; None of a constant."""
+    wanted = [isinstance(operand, (int, Handle)) for operand in operands]
+    if gate.arity == SEQUENCE:
+        return tuple(slope if want else None for slope, want in zip(gate.partials(values), wanted))
+    return tuple(slope(*values) if want else None for slope, want in zip(gate.partials, wanted))
 
 
 def _tape_of(gate: Any, operands: Many) -> Tape:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from typing import Any
 
-__all__ = ["get_num_threads", "run_on_threads", "set_num_threads"]
+__all__ = ["get_num_threads", "give_lock", "run_on_threads", "set_num_threads"]
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 _wanted: int | None = None
+_with_locks: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def set_num_threads(n: int | None) -> None:
@@ -52,6 +55,12 @@ def get_num_threads() -> int:
     return int(given)
 
 
+def give_lock(owner: Any) -> None:
+    """Give an object a lock of its own, `_lock`, and another one in the child of a fork."""
+    owner._lock = threading.RLock()
+    _with_locks.add(owner)
+
+
 def _pool_of(size: int) -> ThreadPoolExecutor:
     global _pool, _pool_size
     with _lock:
@@ -62,9 +71,11 @@ def _pool_of(size: int) -> ThreadPoolExecutor:
 
 
 def _forget_pool() -> None:
-    """In the child of a fork there are no threads left."""
+    """In the child of a fork there are no threads left, nor does anybody give back the locks that others held."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
+    for owner in list(_with_locks):
+        owner._lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_forget_pool)

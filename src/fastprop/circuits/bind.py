@@ -9,13 +9,14 @@ import numpy as np
 
 from fastprop.engine.run import BoundCall, PointRun
 from fastprop.errors import DivergenceError
+from fastprop.gates.numbers import as_array
 
 __all__ = ["BoundPoint", "checked_array", "checked_output", "refuse_overlap"]
 
 
 def checked_array(leaf: Any, dtype: np.dtype[Any], shape: tuple[int, ...] | None, name: str) -> np.ndarray[Any, Any]:
     """Return an array that can be read in place, or raise."""
-    if not isinstance(leaf, np.ndarray):
+    if not isinstance(leaf, np.ndarray) or as_array(leaf) is None:
         raise TypeError(f"{name} is a {type(leaf).__name__}; bind takes NumPy arrays, which are read at every call")
     if leaf.dtype != dtype:
         raise TypeError(f"{name} has dtype {leaf.dtype}; expected {dtype} in native byte order, which is read in place")
@@ -26,7 +27,7 @@ def checked_array(leaf: Any, dtype: np.dtype[Any], shape: tuple[int, ...] | None
 
 def checked_output(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> np.ndarray[Any, Any]:
     """Return an array that can be written in place, or raise."""
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray) or as_array(array) is None:
         raise TypeError(f"{name} is a {type(array).__name__}; expected a NumPy array of dtype {dtype}")
     if array.dtype != dtype:
         raise TypeError(f"{name} has dtype {array.dtype}; expected {dtype} in native byte order")

@@ -6,7 +6,6 @@ however many paths there are. Where a condition that no path knows comes out, th
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from fastprop.circuits.pipeline import Plan
 from fastprop.engine.program import assemble
 from fastprop.engine.run import LanesRun, walk
 from fastprop.engine.trace import Draft, drop, expand, fold, merge
+from fastprop.threads import give_lock
 
 __all__ = ["MOST_PATHS", "Paths", "UNKNOWN"]
 
@@ -41,7 +41,8 @@ class Paths:
         self._known: dict[tuple[bool, ...], int] = {}  # beginnings of outcomes -> a plan that begins so
         self._selector: _Selector | None = None
         self._warned = False
-        self._lock = threading.RLock()
+        self._lock: Any
+        give_lock(self)
 
     def add(self, vector: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> int:
         """Record the path that a point takes; returns the number of its plan."""

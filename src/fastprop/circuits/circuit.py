@@ -19,6 +19,7 @@ from fastprop.circuits.signature import Signature, as_leaf, positions_of
 from fastprop.circuits.trace import Recording, current_trace, record
 from fastprop.derivatives.call import name_of
 from fastprop.engine.run import PointRun, Route, profile
+from fastprop.gates.values import strong_product
 from fastprop.handles.nesting import LEAF, Nesting, described, flatten, is_handle, map_leaves, plain
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]
@@ -425,11 +426,12 @@ class Circuit:
         for position, gradient in zip(positions, gradients):
             parts, nesting = flatten(gradient)
             for i, (part, along) in enumerate(zip(parts, nesting.leaves_of(tangents[position], f"tangent {position}"))):
+                name = f"tangent {position}{nesting.path(i)}"
+                along = as_leaf(along, self.dtype, name)
                 if np.shape(along) != np.shape(part):
-                    raise ValueError(
-                        f"tangent {position}{nesting.path(i)} has shape {np.shape(along)}; expected {np.shape(part)}"
-                    )
-                total += float(np.vdot(part, along))
+                    raise ValueError(f"{name} has shape {np.shape(along)}; expected {np.shape(part)}")
+                with np.errstate(all="ignore"):
+                    total += float(np.sum(strong_product(part, along)))
         return total
 
     def bind(

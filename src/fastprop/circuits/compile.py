@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-import threading
+import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from fastprop.derivatives.call import is_active, name_of
 from fastprop.engine.door import Form
 from fastprop.engine.run import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
 from fastprop.handles.nesting import LEAF, described, plain, static_key
+from fastprop.threads import give_lock
 
 __all__ = ["Compiled", "compile", "eager"]
 
@@ -133,10 +135,8 @@ class Compiled(Door):
             raise ValueError(f"max_paths is {max_paths!r}; expected an integer of at least 1")
         self.function = f
         self._name = name_of(f)
-        self.__name__ = self._name
-        self.__qualname__ = getattr(f, "__qualname__", self._name)
-        self.__module__ = getattr(f, "__module__", __name__)
-        self.__doc__ = f.__doc__
+        self.__name__ = self.__qualname__ = self._name
+        functools.update_wrapper(self, f, updated=())  # help and inspect.signature show the function's own
         self._dtype, self._static, self._passes, self._max_paths = dtype, static_argnums, passes, max_paths
         kind = getattr(f, "__fastprop__", ("", f, 0, False))
         self._kind: str = kind[0] if kind[0] in ("grad", "value_and_grad") else ""
@@ -144,7 +144,8 @@ class Compiled(Door):
         self._argnums: Any = kind[2] if self._kind else 0
         self._has_aux: bool = bool(self._kind and kind[3])
         self._reasons: list[str] = []
-        self._lock = threading.RLock()
+        self._lock: Any
+        give_lock(self)
         self.open(self._form)
 
     def __reduce__(self) -> Any:
@@ -157,6 +158,10 @@ class Compiled(Door):
 
     def __repr__(self) -> str:
         return f"<compiled {self._name}: {len(self._reasons)} recordings>"
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """Bind to an instance, as functions do; that help shows a signature hangs on it, too."""
+        return self if instance is None else types.MethodType(self, instance)
 
     def call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the function where something is new, or not for circuits."""

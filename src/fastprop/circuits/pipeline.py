@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from fastprop.engine.program import Program, assemble
 from fastprop.engine.run import PointRun
 from fastprop.engine.trace import Draft, combine, drop, expand, fold, fuse, hoist, merge, number, schedule
 from fastprop.errors import DivergenceError
+from fastprop.threads import give_lock
 
 __all__ = ["PASSES", "Plan", "checked_passes"]
 
@@ -44,7 +44,8 @@ class Plan:
         self.single = recording.dtype == np.float32
         self.report: list[tuple[str, int, int, int, int, float]] = []  # pass, gates, runs, slots, bytes, seconds
         self._hoisted: list[tuple[int, int, float]] = []  # gates that run once, those of every lane, seconds
-        self._lock = threading.RLock()
+        self._lock: Any
+        give_lock(self)
         self._programs: dict[Any, Program] = {}
         self._lane_programs: dict[Any, tuple[Program, Program | None]] = {}
         self._spare: dict[Program, list[PointRun]] = {}

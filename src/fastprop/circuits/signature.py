@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.engine.door import Form
-from fastprop.gates import as_real
+from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
 
 __all__ = [
@@ -56,15 +56,16 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
             f"{name} is {described(leaf)}, whose derivative would be dropped; give its .value, or call the circuit, or "
             "what fp.compile returns, which record on handles"
         )
-    if isinstance(leaf, np.ndarray) and leaf.ndim > 0:
-        if leaf.dtype == dtype:
-            return leaf
-        if leaf.dtype.kind in "biu":
-            return leaf.astype(dtype)
-        if leaf.dtype.kind == "f" and leaf.dtype.newbyteorder("=") in ([dtype] if own is None else [dtype, own]):
-            return leaf.astype(dtype)
+    array = as_array(leaf)
+    if isinstance(array, np.ndarray) and array.ndim > 0:
+        if array.dtype == dtype:
+            return array
+        if array.dtype.kind in "biu":
+            return array.astype(dtype)
+        if array.dtype.kind == "f" and array.dtype.newbyteorder("=") in ([dtype] if own is None else [dtype, own]):
+            return array.astype(dtype)
         raise TypeError(
-            f"{name} has dtype {leaf.dtype}, but the circuit computes in {dtype}; convert it with .astype, or choose "
+            f"{name} has dtype {array.dtype}, but the circuit computes in {dtype}; convert it with .astype, or choose "
             "the circuit's dtype when it is traced or compiled (dtype=…)"
         )
     real = as_real(leaf)

@@ -10,12 +10,12 @@ import numpy as np
 
 from fastprop import engine
 from fastprop.circuits.signature import Signature
-from fastprop.derivatives import call
 from fastprop.derivatives.call import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.tape import Trace, Unit, belongs, line_of
+from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of
 from fastprop.engine.trace import Draft, draft_of, inputs_of, slot_in
 from fastprop.gates import is_condition
+from fastprop.gates.numbers import as_flag
 from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
 
 __all__ = ["LazyBundle", "Recording", "Whole", "current_trace", "innermost_scope", "record"]
@@ -182,16 +182,7 @@ class Recording:
         trace = Trace().open_to(self.parent)
         trace.recording, self.given = self, leaves
         self.scope = active_scope(engine, trace)
-        with self.scope:
-            if set(map(type, leaves)) == {float}:
-                variables = inputs_of(trace, list(leaves))
-            else:
-                variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
-            given, named = self.signature.build(variables, construct=True)
-            result = self.function(*given, **named)
-            ends = self._number_outputs(trace, result)  # which may use more of what is outside
-            slots = self._number_inputs(variables)
-            slots += [unit._slot for unit in trace.stand_ins.values()]
+        slots, ends = self.scope.run(self._call, trace, leaves, lazily)
         self.outer = list(trace.captured)
         self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer if unit._tape is not None]
         self.draft, self.captured = draft_of(trace, slots, ends, trace.guards)
@@ -200,6 +191,18 @@ class Recording:
         self.given, self.scope, trace.recording = (), None, None
         self.examples = []
         trace.forget_units()
+
+    def _call(self, trace: Trace, leaves: Sequence[Any], lazily: bool) -> tuple[list[int], list[Any]]:
+        """Call the function, and return the slots of its inputs and outputs."""
+        if set(map(type, leaves)) == {float}:
+            variables = inputs_of(trace, list(leaves))
+        else:
+            variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
+        given, named = self.signature.build(variables, construct=True)
+        result = self.function(*given, **named)
+        ends = self._number_outputs(trace, result)  # which may use more of what is outside
+        slots = self._number_inputs(variables)
+        return slots + [unit._slot for unit in trace.stand_ins.values()], ends
 
     def _number_inputs(self, variables: Sequence[Any]) -> list[int]:
         if set(map(type, variables)) == {Unit}:  # recorded one behind the other
@@ -241,7 +244,8 @@ class Recording:
             elif isinstance(leaf, Unit) or is_condition(leaf):
                 numbers, shape = [leaf], None
             else:
-                number = as_number(leaf)
+                number: Any = as_number(leaf.astype(np.float64) if _is_mask(leaf) else leaf)
+                number = float(leaf) if as_flag(leaf) is not None else number
                 if number is None:
                     where = f" at {self.nesting.path(i)}" if self.nesting is not LEAF else ""
                     raise TypeError(
@@ -278,6 +282,11 @@ def _end(trace: Trace, number: Any) -> Any:
     return slot_in(trace, number)
 
 
+def _is_mask(leaf: Any) -> bool:
+    """Say whether a result holds truth values that depend on nothing, which count as numbers as conditions do."""
+    return isinstance(leaf, np.ndarray) and leaf.dtype == np.bool_
+
+
 def _leaves_the_trace(name: str, nesting: Nesting, i: int) -> str:
     where = f" at {nesting.path(i)}" if nesting is not LEAF else ""
     return f"{name} returned the lanes of a vmap{where} from inside of another vmap"
@@ -291,7 +300,7 @@ def current_trace() -> Trace | None:
 
 def innermost_scope() -> Any:
     """Return the innermost transform, or function that is recorded, that is at work in this thread."""
-    return call._innermost.active
+    return innermost.active
 
 
 def record(

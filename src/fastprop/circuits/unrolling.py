@@ -9,6 +9,7 @@ import numpy as np
 
 from fastprop import engine
 from fastprop.circuits.signature import lane_signature
+from fastprop.gates.numbers import as_array
 from fastprop.handles.nesting import flatten, is_handle, map_leaves, shape_of
 
 __all__ = ["lane_by_lane"]
@@ -24,7 +25,7 @@ def lane_by_lane(
 ) -> Any:
     """Call a function at one lane after the other, on handles or plain numbers, and put the results together."""
     one, axes, lanes = lane_signature(name, args, in_axes, (), kwargs)
-    leaves = one.taken_apart(args, kwargs)
+    leaves = list(map(as_array, one.taken_apart(args, kwargs)))
     results = [
         _called(f, one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)
     ]

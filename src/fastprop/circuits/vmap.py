@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
                 return found
         return call_as_gate(mapped, name, args, kwargs)
 
+    functools.update_wrapper(mapped, f, updated=())  # help and inspect.signature show the function's own
     mapped.__name__ = mapped.__qualname__ = f"vmap({name})"
-    mapped.__doc__ = f.__doc__
     mapped.__fastprop__ = ("vmap", f, in_axes, reduce)  # type: ignore[attr-defined]
     return mapped

@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastprop.derivatives.recorded import pull_back, push_forward
+from fastprop.engine.tape import active_scope, innermost
 from fastprop.gates.blocks import AsType
 from fastprop.handles.nesting import (
     LEAF,
@@ -76,12 +76,7 @@ class Call:
             points += leaves
             self.nestings.append(nesting)
         self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
-        with active_scope(self.engine, self.tape):
-            self.variables = list(map(self.tape._variable, points))
-            given = list(args)
-            for position, argument in zip(positions, self._nested(self.variables, construct=True)):
-                given[position] = argument
-            result = f(*given, **kwargs)
+        result = active_scope(self.engine, self.tape).run(self._call, points, args, kwargs, positions)
         self.aux = None
         if has_aux:
             if not isinstance(result, tuple) or len(result) != 2:
@@ -97,6 +92,14 @@ class Call:
             # inside of another transform, but on plain arguments, and of nothing of that transform's: plain results
             ends = [output for output, live in zip(self.outputs, self.live) if live]
             self.numeric = bool(self.variables) and self.tape._closed(self.variables, ends)
+
+    def _call(self, points: list[Any], args: Sequence[Any], kwargs: dict[str, Any], positions: Sequence[int]) -> Any:
+        """Call the function with variables in the place of the arguments at `positions`."""
+        self.variables = list(map(self.tape._variable, points))
+        given = list(args)
+        for position, argument in zip(positions, self._nested(self.variables, construct=True)):
+            given[position] = argument
+        return self.function(*given, **kwargs)
 
     def _output(self, leaf: Any, index: int) -> Any:
         output = as_number(leaf)
@@ -159,9 +162,12 @@ class Call:
         if self.numeric:  # the pulls are handles of another transform, to which all that was recorded here is constant
             steps = [(key, gate, tuple(map(plain, operands)), among) for key, gate, operands, among in steps]
             engine, tape, _ = _place(list(pulls.values()), engine)
-        with active_scope(engine, tape):
+
+        def swept() -> list[Any]:
             found = pull_back(([keys[i] for i in pulls], variable_keys, steps), list(pulls.values()))
             return [_as_handle(tape, gradient, variable) for gradient, variable in zip(found, self.variables)]
+
+        return active_scope(engine, tape).run(swept)
 
     def _snapshot(self) -> Any:
         """Return the gates to sweep when recording, with the keys of the outputs by their numbers."""
@@ -176,10 +182,13 @@ class Call:
             swept = iter(self.tape._tangents(outputs, variables, directions))
             found = [next(swept) if live else zeros_like(output) for output, live in zip(self.outputs, self.live)]
             return [_as_plain(tangent, output) for tangent, output in zip(found, self.outputs)]
-        with active_scope(self.engine, self.tape):
+
+        def pushed() -> list[Any]:
             swept = iter(push_forward(self.tape._steps(outputs, variables), directions))
             found = [next(swept) if live else None for live in self.live]
             return [_as_handle(self.tape, tangent, output) for tangent, output in zip(found, self.outputs)]
+
+        return active_scope(self.engine, self.tape).run(pushed)
 
     def jacobian(self) -> list[list[Any]]:
         """Return a block of derivatives for each output and variable, by whichever sweep takes fewer of them."""
@@ -219,13 +228,12 @@ class Call:
         shape = shape_of(outer) + shape_of(inner)
         if self.numeric or not parts:
             return np.array(parts, dtype_of(inner if shape_of(inner) else outer)).reshape(shape)
-        with active_scope(self.engine, self.tape):
-            return self.engine.Array(parts).reshape(shape)
+        return active_scope(self.engine, self.tape).run(lambda: self.engine.Array(parts).reshape(shape))
 
 
 def taken_apart(argument: Any) -> Any:
     """Return an argument with captured Arrays as blocks of their numbers, where a trace takes them so."""
-    active = _innermost.active
+    active = innermost.active
     if active is None or not hasattr(active.tape, "as_block"):
         return argument
     return map_leaves(active.tape.as_block, argument)
@@ -253,47 +261,16 @@ def _as_handle(tape: Any, found: Any, like: Any) -> Any:
 # Where to record ------------------------------------------------------------------------------------------------------
 
 
-class _Innermost(threading.local):
-    """The innermost transform that is at work in this thread."""
-
-    active: active_scope | None = None
-
-
-_innermost = _Innermost()
-
-
-class active_scope:  # noqa: N801 (used like a function)
-    """A transform at work: what its function records from leaves alone goes on the transform's tape, too.
-
-    Leaving must not fail when memory is short, so `__exit__` does nothing that allocates; popping from a list would.
-    """
-
-    __slots__ = ("engine", "outer", "tape")
-
-    def __init__(self, engine: Any, tape: Any):
-        self.engine = engine
-        self.tape = tape
-        self.outer: active_scope | None = _innermost.active
-
-    def __enter__(self) -> None:
-        self.tape.__enter__()
-        _innermost.active = self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        _innermost.active = self.outer
-        self.tape.__exit__(kind, error, trace)
-
-
 def is_active() -> bool:
     """Say whether a transform is at work in this thread."""
-    return _innermost.active is not None
+    return innermost.active is not None
 
 
 def _place(leaves: Sequence[Any], default: Any) -> tuple[Any, Any, bool]:
     """Choose the engine and the tape to record on, and whether the sweeps on it are numeric."""
     handles = [leaf for leaf in leaves if is_handle(leaf)] if set(map(type, leaves)) != {float} else []
     engine = _engine_of(handles[0]) if handles else None
-    active = _innermost.active
+    active = innermost.active
     while active is not None:
         if engine is None or active.engine is engine:
             return active.engine, active.tape, False

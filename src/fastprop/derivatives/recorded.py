@@ -15,8 +15,8 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.gates.blocks import broadcast_to, unbroadcast
-from fastprop.handles.nesting import is_handle, plain, shape_of
-from fastprop.handles.operands import gate_tangent
+from fastprop.handles.nesting import is_handle, shape_of
+from fastprop.handles.operands import gate_tangent, pulls_of
 
 __all__ = ["pull_back", "push_forward"]
 
@@ -24,9 +24,9 @@ __all__ = ["pull_back", "push_forward"]
 def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
     """Sweep backward with gates: the gradient of each variable, None where no path leads."""
     output_keys, variable_keys, steps = snapshot
-    adjoints: dict[int, Part] = {}
+    adjoints: dict[int, Any] = {}
     for key, pull in zip(output_keys, pulls):
-        _accumulate(adjoints, key, (pull, OPEN))
+        _accumulate(adjoints, key, pull)
     variables = set(variable_keys)
     with np.errstate(all="ignore"):  # NaN and infinity propagate silently, in arrays as in numbers
         for key, gate, operands, keys in steps:
@@ -36,110 +36,83 @@ def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
             pulled = _row_pulls if isinstance(gate, gates.Row) else _gate_pulls
             for operand_key, contribution in zip(keys, pulled(gate, pull, operands, keys)):
                 _accumulate(adjoints, operand_key, contribution)
-    return [adjoints[key][0] if key in adjoints else None for key in variable_keys]
+    return [adjoints.get(key) for key in variable_keys]
 
 
 def push_forward(snapshot: Any, directions: Sequence[Any]) -> list[Any]:
     """Sweep forward with gates: the tangent of each output, None where no path leads."""
     output_keys, variable_keys, steps = snapshot
-    tangents: dict[int, Part] = {}
+    tangents: dict[int, Any] = {}
     for key, direction in zip(variable_keys, directions):
-        _accumulate(tangents, key, (direction, OPEN))
+        _accumulate(tangents, key, direction)
     with np.errstate(all="ignore"):
         for key, gate, operands, keys in reversed(steps):
-            arriving = [tangents.get(operand_key) for operand_key in keys]
+            arriving = tuple(map(tangents.get, keys))
             if key not in tangents and any(tangent is not None for tangent in arriving):
-                if isinstance(gate, gates.Row):
-                    _accumulate(tangents, key, _row_tangent(gate, arriving, operands))
-                else:
-                    parts = tuple([None if tangent is None else tangent[0] for tangent in arriving])
-                    _accumulate(tangents, key, (gate_tangent(gate, parts, operands), OPEN))
-    return [tangents[key][0] if key in tangents else None for key in output_keys]
+                along = _row_tangent if isinstance(gate, gates.Row) else gate_tangent
+                _accumulate(tangents, key, along(gate, arriving, operands))
+    return [tangents.get(key) for key in output_keys]
 
 
-# A pull or a tangent on its way, and the places of it that are closed: zero because nothing comes through there, not
-# because of the values at hand. What is recorded for a closed place must let nothing out of it in the next derivative.
-Part = tuple[Any, Any]
-OPEN = np.False_
-
-
-def _accumulate(sums: dict[int, Part], key: int | None, part: Part | None) -> None:
+def _accumulate(sums: dict[int, Any], key: int | None, term: Any) -> None:
     """Add a pull or tangent to the sum at a key; an exact zero adds nothing."""
-    if key is None or part is None or part[0] is None:
+    if key is None or term is None or _is_zero(term):
         return
-    term, closed = part
-    if not is_handle(term) and not (term if type(term) is float else np.any(term)):
-        return
-    sums[key] = (sums[key][0] + term, sums[key][1] & closed) if key in sums else part
+    sums[key] = sums[key] + term if key in sums else term
 
 
-def _row_pulls(row: gates.Row, pull: Part, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Part | None]:
+def _is_zero(x: Any) -> bool:
+    """Whether `x` is plainly zero: for good, not because of the values at hand."""
+    return not is_handle(x) and not (x if type(x) is float else np.any(x))
+
+
+def _row_pulls(row: gates.Row, pull: Any, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Any]:
     """Return what a row of the table pulls on each operand that has a key."""
-    pulls: list[Part | None] = []
-    for i, key in enumerate(keys):
-        part = None if key is None else _product(row, pull, _partial(row, i, operands))
-        if part is not None and shape_of(part[0]) != shape_of(operands[i]):
-            part = unbroadcast(part[0], shape_of(operands[i])), OPEN
+    pulls = []
+    for partial, operand in zip(_partials(row, operands, keys), operands):
+        part = _product(pull, partial)
+        if part is not None and shape_of(part) != shape_of(operand):
+            part = unbroadcast(part, shape_of(operand))
         pulls.append(part)
     return pulls
 
 
-def _row_tangent(row: gates.Row, arriving: Sequence[Part | None], operands: Sequence[Any]) -> Part | None:
+def _row_tangent(row: gates.Row, arriving: Sequence[Any], operands: Sequence[Any]) -> Any:
     """Return the tangent of a row's result: the sum of its operands' tangents times its partials."""
-    total: dict[int, Part] = {}
-    for i, tangent in enumerate(arriving):
-        if tangent is not None:
-            _accumulate(total, 0, _product(row, tangent, _partial(row, i, operands)))
+    total: dict[int, Any] = {}
+    for tangent, partial in zip(arriving, _partials(row, operands, arriving)):
+        _accumulate(total, 0, _product(tangent, partial))
     if not total:
         return None
     shape = () if row.arity == gates.SEQUENCE else np.broadcast_shapes(*map(shape_of, operands))
-    return broadcast_to(total[0][0], shape), total[0][1]
+    return broadcast_to(total[0], shape)
 
 
-def _partial(row: gates.Row, i: int, operands: Sequence[Any]) -> Any:
-    """Return the partial of a row with respect to its operand `i`, recorded where operands are handles."""
-    return row.partials(i, operands) if row.arity == gates.SEQUENCE else row.partials[i](*operands)
+def _partials(row: gates.Row, operands: Sequence[Any], wanted: Sequence[Any]) -> list[Any]:
+    """Return the partials of a row, recorded where operands are handles; None of an operand that is not wanted."""
+    if row.arity == gates.SEQUENCE:
+        return [None if want is None else partial for partial, want in zip(row.partials(operands), wanted)]
+    return [None if want is None else partial(*operands) for partial, want in zip(row.partials, wanted)]
 
 
-def _product(row: gates.Row, part: Part, partial: Any) -> Part | None:
-    """Return a pull (or tangent) times a partial; None if nothing comes through."""
-    pull, closed = part
-    if row.strong and _is_traced(partial):  # whether anything comes through is decided at every replay
-        return gates.where(partial == 0.0, 0.0, gates.strong_multiply(pull, partial)), closed
-    if row.strong:  # nothing comes through a partial of exactly 0, not even infinity
-        closed = closed | np.equal(plain(partial), 0.0)
-    if not is_handle(pull):
-        closed = closed | np.equal(pull, 0.0)
-    if closed.all():
+def _product(pull: Any, partial: Any) -> Any:
+    """Return a pull (or tangent) times a partial; None if nothing comes through, whatever the other one is."""
+    if pull is None or partial is None or _is_zero(pull) or _is_zero(partial):
         return None
     if not is_handle(partial) and shape_of(partial) == () and partial == 1.0:
-        return pull, closed
+        return pull
     if not is_handle(pull) and shape_of(pull) == () and pull == 1.0:
-        return partial, closed
-    product = gates.strong_multiply(pull, partial)
-    if closed.any():
-        product = gates.where(np.broadcast_to(closed, shape_of(product)), 0.0, product)
-    return product, closed
+        return partial
+    return gates.strong_multiply(pull, partial)
 
 
-def _is_traced(x: Any) -> bool:
-    """Say whether a handle's value is not known, because a circuit is being recorded."""
-    return is_handle(x) and hasattr(x._tape, "recording")
-
-
-def _gate_pulls(gate: gates.Gate, pull: Part, operands: Sequence[Any], _: Any) -> list[Part]:
+def _gate_pulls(gate: gates.Gate, pull: Any, operands: Sequence[Any], _: Any) -> Sequence[Any]:
     """Return what a gate of arrays, or of the user's own, pulls on its operands."""
-    returned = gate.backward(pull[0], *operands)
-    pulls = returned if isinstance(returned, tuple) else (returned,)
-    if len(pulls) != len(operands):
-        raise ValueError(
-            f"{gate.name}.backward returned {len(pulls)} pulls for {len(operands)} operands; "
-            "expected a tuple of one each"
-        )
+    pulls = pulls_of(gate, pull, operands)
     for position, (pulled, operand) in enumerate(zip(pulls, operands)):
         if pulled is not None and shape_of(pulled) != shape_of(operand):
             raise ValueError(
                 f"{gate.name}.backward: the pull on operand {position} has shape {shape_of(pulled)}; "
                 f"expected {shape_of(operand)}"
             )
-    return [(pulled, OPEN) for pulled in pulls]
+    return pulls

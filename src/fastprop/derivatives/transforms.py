@@ -427,6 +427,8 @@ def _check_callable(name: str, f: Any) -> None:
 
 def _named(wrapper: Callable[..., Any], transform: str, f: Callable[..., Any]) -> Callable[..., Any]:
     """Give a function that a transform returns a name that says where it comes from."""
+    if transform != "pull_back":  # whose arguments are not the function's
+        functools.update_wrapper(wrapper, f, updated=())
     wrapper.__name__ = wrapper.__qualname__ = f"{transform}({name_of(f)})"
     wrapper.__doc__ = f.__doc__
     return wrapper

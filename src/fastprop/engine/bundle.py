@@ -15,9 +15,20 @@ import numpy as np
 from fastprop import gates
 from fastprop.engine.tape import apply_gate, let_blocks, refuse
 from fastprop.gates import Gate, Row, blocks
+from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
 
-__all__ = ["Bundle", "LaneBlock", "apply_to_bundles", "is_opaque", "numbers_of", "object_array", "unwrapped"]
+__all__ = [
+    "Bundle",
+    "ConditionBlock",
+    "LaneBlock",
+    "apply_to_bundles",
+    "elementwise",
+    "is_opaque",
+    "numbers_of",
+    "object_array",
+    "unwrapped",
+]
 
 
 class Bundle(ArrayFace):
@@ -96,13 +107,23 @@ class Bundle(ArrayFace):
         return f"<traced Array of shape {self.shape}>"
 
     # fmt: off
-    def __eq__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x == y)
-    def __ne__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x != y)
+    def __eq__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x == y, False)
+    def __ne__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x != y, True)
     def __lt__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x < y)
     def __le__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x <= y)
     def __gt__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x > y)
     def __ge__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x >= y)
     # fmt: on
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> Any:
+        from fastprop.engine.truth import array_ufunc
+
+        return array_ufunc(self, ufunc, method, operands, options)
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        from fastprop.engine.truth import array_function
+
+        return array_function(self, function, types, args, options)
 
     @staticmethod
     def __fastprop_gate__(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -115,23 +136,38 @@ class ConditionBlock(Bundle):
 
     __slots__ = ()
     __fastprop_condition__ = True
-    __hash__ = object.__hash__
+    __hash__ = None  # type: ignore[assignment]
 
     # fmt: off
-    def __and__(self, other: Any) -> Any: return _elementwise(lambda x, y: x & y, (self, other))
-    def __or__(self, other: Any) -> Any: return _elementwise(lambda x, y: x | y, (self, other))
-    def __xor__(self, other: Any) -> Any: return _elementwise(lambda x, y: x ^ y, (self, other))
-    def __invert__(self) -> Any: return _elementwise(lambda x: not x if isinstance(x, bool) else ~x, (self,))
+    def __and__(self, other: Any) -> Any: return elementwise(lambda x, y: x & y, (self, other))
+    def __or__(self, other: Any) -> Any: return elementwise(lambda x, y: x | y, (self, other))
+    def __xor__(self, other: Any) -> Any: return elementwise(lambda x, y: x ^ y, (self, other))
+    def __invert__(self) -> Any: return elementwise(lambda x: not x if isinstance(x, bool) else ~x, (self,))
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+    # as NumPy has it, + and * of truth values alone are or and and, and - is nothing
+    def __add__(self, other: Any) -> Any: return self | other if _are_truth_values(other) else super().__add__(other)
+    def __mul__(self, other: Any) -> Any: return self & other if _are_truth_values(other) else super().__mul__(other)
+    __radd__, __rmul__ = __add__, __mul__
     # fmt: on
 
-    def any(self) -> Any:
-        """Return whether one of them is true, as a Condition."""
-        return functools.reduce(lambda x, y: x | y, self.numbers.flat, False)
+    def __sub__(self, other: Any) -> Any:
+        if _are_truth_values(other):
+            raise TypeError("truth values can't be subtracted; use ^, or fp.subtract if they stand for numbers")
+        return super().__sub__(other)
 
-    def all(self) -> Any:
-        """Return whether all of them are true, as a Condition."""
-        return functools.reduce(lambda x, y: x & y, self.numbers.flat, True)
+    def __rsub__(self, other: Any) -> Any:
+        return (-self.as_numbers()) + other if not _are_truth_values(other) else self - other
+
+    def __neg__(self) -> NoReturn:
+        raise TypeError("truth values have no negative; use ~ for not, or fp.negative if they stand for numbers")
+
+    def any(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return whether one of them is true, as a Condition, or along axes."""
+        return _wrapped(_along(lambda row: functools.reduce(lambda x, y: x | y, row, False), axis, keepdims, self))
+
+    def all(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return whether all of them are true, as a Condition, or along axes."""
+        return _wrapped(_along(lambda row: functools.reduce(lambda x, y: x & y, row, True), axis, keepdims, self))
 
     def as_numbers(self) -> Bundle:
         """Return ones and zeros."""
@@ -212,8 +248,12 @@ def numbers_of(x: Any) -> Any:
             return x
         # an Array that was made outside: each of its numbers is read at every call
         return object_array([x[place] for place in np.ndindex(x.shape)], x.shape)
+    if isinstance(x, (list, tuple)):
+        return as_reals(x, "the list", flags=True).astype(object)
+    if isinstance(x, np.generic) or (isinstance(x, np.ndarray) and x.ndim == 0):
+        return x.item()
     if isinstance(x, np.ndarray) and x.dtype != object:
-        return x.astype(np.float64).astype(object)
+        return (x if x.dtype.kind == "b" else as_reals(x, "an array")).astype(object)
     return x
 
 
@@ -225,7 +265,7 @@ def object_array(items: list[Any], shape: tuple[int, ...]) -> np.ndarray[Any, An
     return made.reshape(shape)
 
 
-def _elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+def elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
     """Apply a function number by number, with NumPy's broadcasting."""
     numbers = [numbers_of(x) for x in operands]
     shape = np.broadcast_shapes(*map(np.shape, numbers))
@@ -240,23 +280,25 @@ def _elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any
     return _wrapped(object_array(list(map(function, *flat)), shape))
 
 
-def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any]) -> Any:
-    plain = isinstance(y, np.ndarray) and y.dtype.kind in "iuf"
-    if not (plain or hasattr(type(y), "__fastprop_gate__") or gates.as_real(y) is not None):
-        return NotImplemented
-    return _elementwise(relation, (x, y))
+def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool | None = None) -> Any:
+    """Return a comparison with numbers; of anything else what `others` says, for all numbers of the block."""
+    y = as_array(y)
+    plain = isinstance(y, np.ndarray) and y.dtype.kind in "iufb"
+    number = as_real(y) is not None or as_flag(y) is not None
+    if plain or number or isinstance(y, (list, tuple)) or hasattr(type(y), "__fastprop_gate__"):
+        return elementwise(relation, (x, y))
+    return NotImplemented if others is None else np.full(x.shape, others)
 
 
-def unwrapped(gate: Any, operands: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the operands with the condition of a `where` as the Units behind it."""
-    if gate is not gates.where:
-        return operands
-    condition = operands[0]
-    if isinstance(condition, np.ndarray) and condition.dtype == object:
-        condition = ConditionBlock(condition)
-    elif gates.is_condition(condition) and not isinstance(condition, ConditionBlock):
-        condition = condition.unit
-    return (condition, *operands[1:])
+def _are_truth_values(x: Any) -> bool:
+    return gates.is_condition(x) or as_flag(x) is not None or (isinstance(x, np.ndarray) and x.dtype.kind == "b")
+
+
+def unwrapped(operands: tuple[Any, ...]) -> list[Any]:
+    """Return operands with the numbers behind conditions in their place: Units, or blocks of them."""
+    return [
+        x.as_numbers() if isinstance(x, ConditionBlock) else x.unit if gates.is_condition(x) else x for x in operands
+    ]
 
 
 _REDUCED = {
@@ -274,14 +316,18 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     for operand in operands:
         if isinstance(operand, LaneBlock):
             return _apply_to_lanes(gate, operands, operand)
-    if gate is not gates.where:
-        operands = tuple(x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands)
+    first = int(gate is gates.where)
+    if first and isinstance(operands[0], np.ndarray) and operands[0].dtype == object:
+        operands = (ConditionBlock(operands[0]), *operands[1:])
+    rest = [x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands[first:]]
+    operands = (*operands[:first], *rest)
     if isinstance(gate, Row):
-        return _elementwise(gate, operands)
+        return elementwise(gate, operands)
     if type(gate) in _REDUCED:
-        return _reduce(_REDUCED[type(gate)], gate.axis, gate.keepdims, numbers_of(operands[0]))
+        row = _REDUCED[type(gate)]
+        return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
     if type(gate).__module__ == blocks.__name__:
-        return _structural(gate, tuple(map(numbers_of, operands)))
+        return _structural(gate, tuple(map(_array_of, unwrapped(operands))))
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
 
 
@@ -313,13 +359,12 @@ def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
     if isinstance(gate, blocks.AsType):
         return _wrapped(numbers[0])
     if isinstance(gate, blocks.MatMul):
-        return _product(*numbers)
+        return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
     if isinstance(gate, blocks.Scatter):
         return _wrapped(_scattered(gate, numbers[0]))
     if isinstance(gate, blocks.Stack):
-        parts = [x if isinstance(x, np.ndarray) else object_array([x], ()) for x in numbers]
-        stacked = object_array([item for part in parts for item in part.flat], (len(parts), *parts[0].shape))
-        return _wrapped(stacked.reshape((*gate.shape, *parts[0].shape)))
+        stacked = object_array([item for part in numbers for item in part.flat], (len(numbers), *numbers[0].shape))
+        return _wrapped(stacked.reshape((*gate.shape, *numbers[0].shape)))
     return _wrapped(gate.forward(*numbers))
 
 
@@ -333,34 +378,43 @@ def _scattered(gate: Any, part: Any) -> np.ndarray[Any, Any]:
     return block
 
 
-def _product(x: Any, y: Any) -> Any:
+def _strong_dot(row: list[Any], column: list[Any]) -> Any:
+    """Return the sum of products of which a factor of exactly 0 makes 0."""
+    return gates.sum([gates.strong_multiply(x, y) for x, y in zip(row, column)])
+
+
+def _product(dot: Any, x: Any, y: Any) -> Any:
     """Return the matrix product, every number of it a dot."""
+    if x.ndim == 0 or y.ndim == 0:
+        raise ValueError("matmul: a single number is no matrix; multiply by it")
     if x.ndim > 2 or y.ndim > 2:
         shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         x, y = np.broadcast_to(x, (*shape, *x.shape[-2:])), np.broadcast_to(y, (*shape, *y.shape[-2:]))
-        parts = [_product(x[place], y[place]).numbers for place in np.ndindex(shape)]
+        parts = [_product(dot, x[place], y[place]).numbers for place in np.ndindex(shape)]
         return _wrapped(np.array(parts, object).reshape((*shape, *parts[0].shape)))
     if x.shape[-1] != y.shape[0]:
         raise ValueError(f"matmul of the shapes {x.shape} and {y.shape}: {x.shape[-1]} and {y.shape[0]} differ")
     rows = x.reshape(1, -1) if x.ndim == 1 else x
     columns = y.reshape(-1, 1) if y.ndim == 1 else y
-    dots = [gates.dot(list(row), list(column)) for row in rows for column in columns.T]
+    dots = [dot(list(row), list(column)) for row in rows for column in columns.T]
     return _wrapped(object_array(dots, (*x.shape[:-1], *y.shape[1:])))
 
 
-def _reduce(row: Row, axis: Any, keepdims: bool, numbers: np.ndarray[Any, Any]) -> Any:
-    """Apply an n-ary gate along axes."""
-    axes = tuple(range(numbers.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, numbers.ndim)
+def _array_of(x: Any) -> np.ndarray[Any, Any]:
+    """Return a block, or a single number, as an object array."""
+    numbers = numbers_of(x)
+    return numbers if isinstance(numbers, np.ndarray) else object_array([numbers], ())
+
+
+def _along(function: Callable[[Any], Any], axis: Any, keepdims: bool, block: Any) -> Any:
+    """Apply a function of a row of numbers along axes."""
+    numbers = _array_of(block)
+    axes = blocks.Reduction(axis).axes(numbers)
     rest = [i for i in range(numbers.ndim) if i not in axes]
     rows = numbers.transpose(*rest, *axes).reshape([numbers.shape[i] for i in rest] + [-1])
-    if not rest:
-        found: Any = row(list(rows))
-        return _wrapped(object_array([found], (1,) * numbers.ndim)) if keepdims else found
     shape = rows.shape[:-1]
-    found = object_array([row(list(rows[place])) for place in np.ndindex(shape)], shape)
-    if keepdims:
-        found = found.reshape([1 if i in axes else n for i, n in enumerate(numbers.shape)])
-    return _wrapped(found)
+    found = object_array([function(rows[place]) for place in np.ndindex(shape)], shape)
+    return found.reshape([1 if i in axes else n for i, n in enumerate(numbers.shape)]) if keepdims else found
 
 
 let_blocks(lambda array: Bundle(numbers_of(array)))

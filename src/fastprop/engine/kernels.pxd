@@ -6,7 +6,8 @@ from libc.math cimport fabs
 
 cdef enum Opcode:  # in the order of the table in gates/
     ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, POSITIVE, POWER, RECIPROCAL, SQUARE, SQRT, CBRT, FMA, HYPOT,
-    REMAINDER, ABSOLUTE, SIGN, FLOOR, CEIL, ROUND, TRUNC, MAXIMUM, MINIMUM, CLIP, WHERE, EXP, EXP2, EXPM1,
+    REMAINDER, FLOOR_DIVIDE, ABSOLUTE, SIGN, FLOOR, CEIL, ROUND, TRUNC, MAXIMUM, MINIMUM, CLIP, WHERE, EXP,
+    EXP2, EXPM1,
     LOG, LOG2, LOG10, LOG1P, LOGADDEXP, SIN, COS, TAN, SECH, ARCSIN, ARCCOS, ARCTAN, ARCTAN2, SINH, COSH,
     TANH, ARCSINH, ARCCOSH, ARCTANH, ERF, ERFC, NDTR, GAMMALN, DIGAMMA, POLYGAMMA, SIGMOID, LOG_SIGMOID,
     SOFTPLUS, SILU, GELU, RELU, LEAKY_RELU, ELU, SUM, PROD, MEAN, MAX, MIN, DOT, LOGSUMEXP, STRONG_MULTIPLY
@@ -21,13 +22,21 @@ ctypedef double (*sequence)(Py_ssize_t n, const double* x, double* dx) noexcept 
 cdef struct Kernel:
     const char* name
     int arity  # 1, 2, 3, or -1: a sequence
-    bint strong  # a partial of exactly 0 pulls nothing, whatever the pull
+    bint strong  # an operand whose partial is exactly 0 was not chosen: no derivative of any order comes through
     unary one
     binary two
     ternary three
     sequence many
 
 cdef const Kernel* kernel(int opcode) noexcept nogil  # NULL if there is no such opcode
+
+
+cdef inline double weighed(double pull, double partial) noexcept nogil:
+    """Return a pull (or a tangent) times a partial: exactly 0 if either is."""
+    cdef double product = pull * partial
+    if product != product and (pull == 0.0 or partial == 0.0):
+        return 0.0
+    return product
 
 
 # The commonest gates, inline for the tape. (A file's directives don't reach those who cimport these; decorators do.)
@@ -61,8 +70,8 @@ cdef inline double divide_twice(double x, double y) noexcept nogil:
 @cython.cdivision(True)
 cdef inline double divide_gate(double x, double y, double* dx, double* dy) noexcept nogil:
     cdef double value = x / y
-    if y == 0.0 and x == 0.0:
-        dx[0] = value  # NaN: 0 / 0 lies outside of the domain
+    if y == 0.0 and value != value:
+        dx[0] = value  # 0 / 0 lies outside of the domain
     else:
         dx[0] = 1.0 / y
     dy[0] = -divide_twice(x, y)

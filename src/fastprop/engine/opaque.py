@@ -14,7 +14,8 @@ from fastprop.engine.run import CalledAtPoint, CalledInLanes, LaneRegion, PointR
 from fastprop.engine.tape import current_tape
 from fastprop.engine.trace import let_opaque, region_gate
 from fastprop.gates import Gate
-from fastprop.handles.operands import as_result, frozen, gate_pulls
+from fastprop.gates.numbers import as_reals
+from fastprop.handles.operands import as_result, frozen, gate_pulls, pulls_of
 
 __all__ = ["Opaque", "apply_opaque", "differentiable"]
 
@@ -97,7 +98,7 @@ class Opaque(Region):
         if not self.gate.vectorised:
             rows = [self.forward(lane) for lane in _lanes_of(numbers, lanes)]
             return list(np.array(rows, np.float64).reshape(lanes, -1).T)
-        value = np.asarray(self.gate.forward(*self._columns(numbers, lanes)), np.float64)
+        value = as_reals(self.gate.forward(*self._columns(numbers, lanes)), f"the value of {self.name}")
         expected = (lanes, *(self.shape or ()))
         if value.shape != expected:
             raise ValueError(
@@ -115,24 +116,19 @@ class Opaque(Region):
         pull = np.stack([np.broadcast_to(x, (lanes,)) for x in pulls], -1)
         pulled = np.any(pull != 0.0, 1)
         values = self._columns(numbers, lanes)
-        brought = self.gate.backward(frozen(pull.reshape(lanes, *(self.shape or ()))), *values)
-        parts = self._checked_pulls(brought if isinstance(brought, tuple) else (brought,), values)
+        brought = pulls_of(self.gate, frozen(pull.reshape(lanes, *(self.shape or ()))), values)
+        parts = self._checked_pulls(brought, values)
         return [np.where(pulled, parts[i].reshape(lanes, -1)[:, place], 0.0) for i, place in self.places]
 
     def _checked_pulls(self, brought: tuple[Any, ...], values: tuple[Any, ...]) -> dict[int, Any]:
         """Return the pulls on the operands that are recorded, proved to be of their shapes."""
-        if len(brought) != len(values):
-            raise ValueError(
-                f"{self.name}.backward returned {len(brought)} pulls for {len(values)} operands; expected a tuple of "
-                "one each"
-            )
         parts = {}
         for i in {position for position, _ in self.places}:
-            part = np.zeros(values[i].shape) if brought[i] is None else np.asarray(brought[i], np.float64)
+            what = f"{self.name}.backward: the pull on operand {i}"
+            part = np.zeros(values[i].shape) if brought[i] is None else as_reals(brought[i], what)
             if part.shape != values[i].shape:
                 raise ValueError(
-                    f"{self.name}.backward: the pull on operand {i} has shape {part.shape}; expected "
-                    f"{values[i].shape}, lanes first, as the gate is vectorised"
+                    f"{what} has shape {part.shape}; expected {values[i].shape}, lanes first, as the gate is vectorised"
                 )
             parts[i] = part
         return parts
@@ -179,8 +175,7 @@ class Flat(Gate):
         blocks = [template.astype(object) for template in self.opaque.templates]
         for (position, place), number in zip(self.opaque.places, numbers):
             blocks[position].reshape(-1)[place] = number
-        brought = self.opaque.gate.backward(pull, *[x.item() if x.ndim == 0 else Bundle(x) for x in blocks])
-        parts = brought if isinstance(brought, tuple) else (brought,)
+        parts = pulls_of(self.opaque.gate, pull, [x.item() if x.ndim == 0 else Bundle(x) for x in blocks])
         return tuple(_number_of(parts[i], place) for i, place in self.opaque.places)
 
 

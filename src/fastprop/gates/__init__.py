@@ -6,26 +6,21 @@ from fastprop.gates.row import (
     Gate,
     Row,
     apply,
-    as_real,
-    as_reals,
     is_condition,
-    number,
     recorder_of,
     result_dtype,
 )
 from fastprop.gates.table import *  # noqa: F403 (each row)
-from fastprop.gates.table import table
+from fastprop.gates.table import methods, table
 
 __all__ = [
     "Gate",
     "Row",
     "SEQUENCE",
     "apply",
-    "as_real",
-    "as_reals",
     "choose",
     "is_condition",
-    "number",
+    "methods",
     "recorder_of",
     "result_dtype",
     "table",

@@ -18,6 +18,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastprop import gates
 from fastprop.gates import Gate
+from fastprop.gates.values import strong_product
 
 
 def is_handle(x: Any) -> bool:
@@ -34,6 +35,12 @@ def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of a handle, an array or a number."""
     shape: tuple[int, ...] = x.shape if hasattr(x, "shape") else np.shape(x)
     return shape
+
+
+def wide_sum(x: Any, axis: Any, keepdims: bool) -> Any:
+    """The sum along axes in the dtype of `x`, added up as float64."""
+    result = np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float64)
+    return result.astype(x.dtype, copy=False) if isinstance(x, np.ndarray) else result
 
 
 def total(parts: Sequence[Any]) -> Any:
@@ -177,7 +184,9 @@ class Reduction(Block):
     def axes(self, x: Any) -> tuple[int, ...]:
         """The axes that are reduced, counted from the front."""
         dimensions = len(shape_of(x))
-        return tuple(range(dimensions)) if self.axis is None else normalize_axis_tuple(self.axis, dimensions)
+        if self.axis is None or (dimensions == 0 and self.axis in (0, -1)):  # which NumPy takes for a single number's
+            return tuple(range(dimensions))
+        return normalize_axis_tuple(self.axis, dimensions)
 
     def spread(self, pull: Any, x: Any) -> Any:
         """The pull on the result, repeated over the numbers of `x` that it came from."""
@@ -194,7 +203,7 @@ class Sum(Reduction):
     """The sum along axes."""
 
     def forward(self, x: Any) -> Any:
-        return np.sum(x, axis=self.axis, keepdims=self.keepdims)
+        return wide_sum(x, self.axis, self.keepdims)
 
     def backward(self, pull: Any, x: Any) -> Any:
         return self.spread(pull, x)
@@ -207,7 +216,7 @@ class Mean(Reduction):
     """The mean along axes."""
 
     def forward(self, x: Any) -> Any:
-        return np.divide(np.sum(x, axis=self.axis, keepdims=self.keepdims), float(self.count(x)))
+        return np.divide(wide_sum(x, self.axis, self.keepdims), float(self.count(x)))
 
     def backward(self, pull: Any, x: Any) -> Any:
         return self.spread(pull, x) / float(max(self.count(x), 1))
@@ -233,11 +242,11 @@ class Max(Reduction):
 
     def backward(self, pull: Any, x: Any) -> Any:
         shares = self.shares(x)
-        return gates.where(shares != 0.0, gates.multiply(self.spread(pull, x), shares), 0.0)
+        return gates.strong_multiply(self.spread(pull, x), shares)
 
     def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
         shares = self.shares(x)
-        return Sum(self.axis, self.keepdims)(gates.where(shares != 0.0, gates.multiply(tangents[0], shares), 0.0))
+        return Sum(self.axis, self.keepdims)(gates.strong_multiply(tangents[0], shares))
 
 
 class Min(Max):
@@ -269,13 +278,15 @@ class Prod(Reduction):
 
 
 class ProdOfOthers(Block):
-    """Along the last axis, for each factor the product of the others."""
+    """Along the last axis, for each factor the product of the others; what is 0 behind it makes that exactly 0."""
 
     def forward(self, x: Any) -> Any:
         ones = np.ones_like(x[..., :1])
         before = np.cumprod(np.concatenate([ones, x[..., :-1]], axis=-1), axis=-1)
-        after = np.cumprod(np.concatenate([ones, x[..., :0:-1]], axis=-1), axis=-1)[..., ::-1]
-        return before * after
+        behind = np.concatenate([ones, x[..., :0:-1]], axis=-1)
+        nothing = np.logical_or.accumulate(behind == 0.0, axis=-1)
+        after = np.where(nothing, ones, np.cumprod(behind, axis=-1)) * np.where(nothing, 0.0 * ones, ones)
+        return strong_product(before, after[..., ::-1])
 
     def backward(self, pull: Any, x: Any) -> Any:
         pull = reshape(pull, (*shape_of(pull), 1))
@@ -324,10 +335,30 @@ class LogSumExp(Reduction):
 
 
 class MatMul(Block):
-    """The matrix product of the last two axes, broadcast over the others; a single axis is a row or a column."""
+    """The matrix product of the last two axes, broadcast over the others; a single axis is a row or a column.
+
+    What comes out infinite or NaN is computed again, term by term in the order of the source.
+    """
+
+    multiply: Any = staticmethod(np.multiply)
 
     def forward(self, a: Any, b: Any) -> Any:
-        return np.matmul(a, b)
+        result = np.matmul(a, b)
+        again = ~np.isfinite(result)
+        if not np.any(again):
+            return result
+        rows = a[..., np.newaxis, :] if np.ndim(b) > 1 else a
+        columns = b if np.ndim(b) == 1 else np.swapaxes(b, -1, -2)
+        if np.ndim(a) > 1 and np.ndim(b) > 1:
+            columns = columns[..., np.newaxis, :, :]
+        rows, columns = np.broadcast_arrays(rows, columns)
+        total = np.zeros(np.count_nonzero(again), result.dtype)
+        for k in range(rows.shape[-1]):
+            total = total + self.multiply(rows[..., k][again], columns[..., k][again])
+        if np.ndim(result) == 0:
+            return total[0]
+        result[again] = total
+        return result
 
     def backward(self, pull: Any, a: Any, b: Any) -> Any:
         rows, columns = shape_of(a), shape_of(b)
@@ -335,14 +366,20 @@ class MatMul(Block):
         right = reshape(b, (*columns, 1)) if len(columns) == 1 else b
         batch = np.broadcast_shapes(shape_of(left)[:-2], shape_of(right)[:-2])
         pull = reshape(pull, (*batch, shape_of(left)[-2], shape_of(right)[-1]))
-        on_left = unbroadcast(MatMul()(pull, swap_last(right)), shape_of(left))
-        on_right = unbroadcast(MatMul()(swap_last(left), pull), shape_of(right))
+        on_left = unbroadcast(StrongMatMul()(pull, swap_last(right)), shape_of(left))
+        on_right = unbroadcast(StrongMatMul()(swap_last(left), pull), shape_of(right))
         return reshape(on_left, rows), reshape(on_right, columns)
 
     def tangent(self, tangents: tuple[Any, ...], a: Any, b: Any) -> Any:
         along_a, along_b = tangents
-        parts = [] if along_a is None else [self(along_a, b)]
-        return total(parts if along_b is None else [*parts, self(a, along_b)])
+        parts = [] if along_a is None else [StrongMatMul()(along_a, b)]
+        return total(parts if along_b is None else [*parts, StrongMatMul()(a, along_b)])
+
+
+class StrongMatMul(MatMul):
+    """The chain rule's own: a factor of exactly 0 makes a product exactly 0."""
+
+    multiply = staticmethod(strong_product)
 
 
 # The same as functions, on numbers, arrays and handles

@@ -6,30 +6,45 @@ They refer to rows that are made from them, so only when they are called.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
-from operator import and_
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from fastprop import gates
+from fastprop.gates.row import is_condition
 
 inf, nan = math.inf, math.nan
 
 
 def choose(condition: Any, x: Any, y: Any) -> Any:
     """Return x where the condition holds, else y: `where`, which a plain bool decides without recording a gate."""
+    return branch(condition, lambda: x, lambda: y)
+
+
+def branch(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
+    """Return `choose` of what two functions give; a plain bool calls one of them alone."""
     if isinstance(condition, (bool, np.bool_)):
-        return x if condition else y
-    return gates.where(condition, x, y)
+        return x() if condition else y()
+    return gates.where(condition, x(), y())
+
+
+def flag(condition: Any) -> Any:
+    """Return 1 where the condition holds, else 0."""
+    return condition.unit if is_condition(condition) else choose(condition, 1.0, 0.0)
+
+
+def held(x: Any) -> Any:
+    """Return a result, or a number, as a constant, through which nothing is pulled."""
+    tape: Any = getattr(x, "_tape", None)
+    return tape.constant(x) if hasattr(tape, "constant") else getattr(x, "value", x)
 
 
 def within(condition: Any, partial: Any, x: Any) -> Any:
     """Return the partial where the condition holds, else a NaN whose derivatives in x are NaN, to any order."""
-    if isinstance(condition, (bool, np.bool_)):
-        return partial if condition else nan * gates.exp(x)
-    return gates.where(condition, partial, nan * gates.exp(x))
+    return branch(condition, lambda: partial, lambda: gates.divide(nan, x))
 
 
 def flat(x: Any) -> Any:
@@ -40,20 +55,31 @@ def flat(x: Any) -> Any:
 def power_base(x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)) and y == 0.0:
         return 0.0  # so that the derivatives of x**2 come to an end
-    return gates.strong_multiply(y, gates.power(x, y - 1.0))  # x**0 has derivative 0 at 0 and at NaN too
+    less = y - 1.0
+    slope = gates.power(x, less)
+    if type(y) is not float or y.is_integer() != less.is_integer() or gates.absolute(y) > 2.0**53:
+        exact = (less + 1.0 == y) & (less != y) | (gates.absolute(y) == inf)  # else less may be an integer, or even
+        slope = choose(exact | (x >= 0.0) | (x == -inf), slope, gates.divide(gates.power(x, y), x))
+    return gates.strong_multiply(y, slope)  # x**0 has derivative 0 at 0 and at NaN too
 
 
 def power_exponent(x: Any, y: Any) -> Any:
     smooth = gates.strong_multiply(gates.power(x, y), gates.log(x))
-    at_zero = choose(
-        y == 0.0, 0.0, choose(y > 1.0, x * gates.strong_multiply(gates.power(x, y - 1.0), gates.log(x)), smooth)
-    )
-    return choose(x == 0.0, at_zero, within(x > 0.0, smooth, x))
+    return choose((x == 0.0) & (y == 0.0), 0.0, within(x >= 0.0, smooth, x))
+
+
+def divide_partial(x: Any, y: Any) -> Any:
+    """Return 1 / y, but NaN where x / y is 0 / 0."""
+    usual = y != 0.0
+    if not is_condition(usual) and np.all(usual):
+        return gates.reciprocal(y)
+    value = gates.divide(x, y)
+    return gates.divide(flag(usual | (value == value)), y)
 
 
 def over(x: float, y: Any) -> Any:
     """Return x / y, the slope of a logarithm: +inf at -0 too, and NaN outside of the domain."""
-    return within(y >= 0.0, gates.divide(x, y + 0.0), y)
+    return gates.divide(choose(y >= 0.0, x, nan), y + 0.0)
 
 
 def bell(height: float, rate: float, x: Any) -> Any:
@@ -63,8 +89,8 @@ def bell(height: float, rate: float, x: Any) -> Any:
 def clip_partials(x: Any, low: Any, high: Any) -> tuple[Any, Any, Any]:
     """Return what x, low and high get of the gradient: 1 for the one chosen (x at a bound), NaN at NaN."""
     none = flat(x) + flat(low) + flat(high)
-    below = choose(low > high, none, choose(x < low, 1.0, none))
-    above = choose(low > high, 1.0 + none, choose(x > high, 1.0, none))
+    below = choose(low > high, none, choose(x < low, 1.0 + none, none))
+    above = choose((low > high) | (x > high), 1.0 + none, none)
     return choose((x >= low) & (x <= high), 1.0, none), below, above
 
 
@@ -82,7 +108,8 @@ def hypot_partial(x: Any, y: Any) -> Any:
     h = gates.hypot(x, y)
     one_infinite = choose(gates.absolute(y) < inf, gates.sign(x), nan)
     overflown = choose(gates.absolute(x) == inf, one_infinite, gates.divide(0.25 * x, gates.hypot(0.25 * x, 0.25 * y)))
-    return choose(h == 0.0, 0.0, choose(h == inf, overflown, gates.divide(x, h)))
+    tiny = gates.divide(2.0**600 * x, gates.hypot(2.0**600 * x, 2.0**600 * y))  # where h is rounded as a subnormal
+    return choose(h == 0.0, 0.0, choose(h == inf, overflown, choose(h < 1e-290, tiny, gates.divide(x, h))))
 
 
 def angle_partial(x: Any, y: Any) -> Any:
@@ -91,38 +118,48 @@ def angle_partial(x: Any, y: Any) -> Any:
 
 
 def arcsin_partial(x: Any) -> Any:
-    return gates.reciprocal(
-        gates.sqrt(gates.fma(-x, x, 1.0))
-    )  # 1 - x*x rounded once: right near 1, and its derivative at 0
+    within_one = gates.fma(-x, x, 1.0)  # 1 - x*x rounded once: right near 1, and its derivative at 0
+    return gates.reciprocal(gates.sqrt(within_one))
 
 
 def remainder_divisor(x: Any, y: Any) -> Any:
-    return -gates.round(
-        gates.divide(x - gates.remainder(x, y), y)
-    )  # floor(x / y), also where x / y rounds up to an integer
+    rest = gates.remainder(x, y)
+    usual = -gates.round(gates.divide(x - rest, y))  # floor(x / y), also where x / y rounds up to an integer
+    return choose((gates.absolute(y) == inf) & (rest == rest), choose(rest == y, 1.0, 0.0), usual)
 
 
 def larger(x: Any, y: Any) -> Any:
     """Return 1 if x is the larger, 1/2 at a tie, 0 if it is the smaller, NaN at NaN."""
-    return choose(x > y, 1.0, choose(x < y, 0.0, choose(x == y, 0.5, flat(x) + flat(y))))
+    return branch(x > y, lambda: 1.0, lambda: branch(x == y, lambda: 0.5, lambda: flat(gates.maximum(x, y))))
 
 
-def largest(i: int, operands: Sequence[Any], sign: float) -> Any:
-    """Return 1 over the number of largest operands (sign -1: smallest) if operand i is one of them, else 0."""
-    x = operands[i]
-    leads = reduce(and_, [(x >= y) if sign > 0.0 else (x <= y) for y in operands])
-    ordered = reduce(and_, [y == y for y in operands])
-    ties = reduce(lambda total, y: total + choose(x == y, 1.0, 0.0), operands, 0.0)
-    return within(ordered, choose(leads, gates.divide(1.0, ties), 0.0), x)
+def shares(operands: Sequence[Any], value: Any) -> list[Any]:
+    """Return for each operand that is the value 1 over their number, 0 for the others."""
+    chosen = [flag(x == value) for x in operands]
+    ties = reduce(gates.add, chosen, flat(value))
+    return [gates.divide(x, ties) for x in chosen]
 
 
-def prod_partial(i: int, operands: Sequence[Any]) -> Any:
-    return gates.prod([*operands[:i], *operands[i + 1 :]])  # no division: right at zeros, to any order
+def prod_partials(x: Sequence[Any]) -> list[Any]:
+    """Return the products of the others: no division, so right at zeros, to any order."""
+    after = list(accumulate(x[:0:-1], gates.strong_multiply, initial=1.0))[::-1]
+    return [gates.strong_multiply(*both) for _, *both in zip(x, accumulate(x[:-1], gates.multiply, initial=1.0), after)]
 
 
-def logsumexp_partial(i: int, operands: Sequence[Any]) -> Any:
-    x, others = operands[i], [*operands[:i], *operands[i + 1 :]]
-    rest = gates.logsumexp(others)
-    ties = reduce(lambda total, y: total + choose(x == y, 1.0, 0.0), others, 1.0)
-    infinite = (x == rest) & ((x == inf) | (x == -inf))
-    return choose(infinite, choose(x == inf, gates.divide(1.0, ties), 0.0), gates.sigmoid(x - rest))
+def logsumexp_partials(x: Sequence[Any]) -> list[Any]:
+    """Return the softmax, as the sigmoids of what operands are above the others: right in the tails, to any order."""
+    if len(x) == 2:
+        return [logaddexp_partial(*x), logaddexp_partial(*x[::-1])]
+    top = gates.max(x) if x else 0.0
+    above = [choose(d == d, d, 0.0) for d in map(gates.subtract, x, [held(top)] * len(x))]  # NaN: both are infinite
+    powers = [gates.exp(d) for d in above]
+    ordered = branch(top > -inf, lambda: 0.0, lambda: -top)  # else infinity, for all are -inf, or NaN
+    after = list(accumulate(powers[:0:-1], gates.add, initial=0.0))[::-1]
+    others = map(gates.add, accumulate(powers[:-1], gates.add, initial=ordered), after)
+    return [gates.sigmoid(d - gates.log(rest)) for d, rest in zip(above, others)]
+
+
+def silu_partial(x: Any) -> Any:
+    half = gates.exp(0.5 * x)  # twice: sigmoid(x) may be subnormal, and its error would grow by x
+    tail = gates.strong_multiply(gates.strong_multiply(1.0 + x, half), half)
+    return choose(x < -600.0, tail, gates.sigmoid(x) + gates.strong_multiply(gates.sigmoid(x) * gates.sigmoid(-x), x))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 import numpy as np
+
+from fastprop.gates.numbers import number, without_flags
+from fastprop.gates.values import strong_product
 
 SEQUENCE = -1  # the arity of a gate that takes one sequence (dot: two) of any length
 
@@ -27,10 +28,10 @@ class Row:
     name: str
     arity: int
     value: Callable[..., float]
-    partials: Any  # one callable (or None: a constant operand) per operand; n-ary: one callable (i, operands)
+    partials: Any  # one callable (or None: a constant operand) per operand; n-ary: one callable that gives a list
     domain: tuple[tuple[float, float], ...] = (ANY,)  # one closed interval per operand
     at: tuple[Any, ...] = ()  # test points of the row's own: kinks, ties, branch points, tails
-    strong: bool = False  # a partial of exactly zero pulls nothing, whatever the pull (maximum, relu, where, sign …)
+    strong: bool = False  # an operand whose partial is exactly 0 was not chosen, to any order (maximum, relu, where …)
     defaults: tuple[float, ...] = ()  # of the last operands
     names: tuple[str, ...] = ()  # of the operands that may be given by keyword
     doc: str = ""  # one sentence, for the function's docstring and the table in the docs
@@ -118,13 +119,16 @@ class Gate:
         raise NotImplementedError(f"{self.name} has no forward(self, *values)")
 
     def backward(self, pull: Any, *values: Any) -> Any:
-        """Return the pull on the operand, or a tuple with one per operand, from the pull on the gate's result."""
+        """Return the pull on the operand, or a tuple with one (or None) per operand, from that on the gate's result."""
         raise NotImplementedError(f"{self.name} has no backward(self, pull, *values)")
 
     def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Return forward's value on plain numbers or on arrays of them."""
         numbers = [number(self, position, x, arrays=True) for position, x in enumerate(operands)]
-        return self.forward(*numbers, **options)
+        value = self.forward(*numbers, **options)
+        if value is None:
+            raise TypeError(f"{self.name}.forward returned None; expected the gate's value")
+        return value
 
 
 def apply(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -153,65 +157,9 @@ def is_condition(x: Any) -> bool:
     return getattr(type(x), "__fastprop_condition__", False)
 
 
-def as_real(x: Any) -> float | None:
-    """Return a real number as `float()` rounds it; None for a bool, a string, and whatever else is none."""
-    if type(x) is float:
-        return x
-    if isinstance(x, bool):
-        return None
-    if isinstance(x, (Real, Decimal)):
-        return float(x)
-    if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "iuf":
-        return float(x)
-    return None
-
-
-def as_reals(x: Any, what: str) -> np.ndarray:
-    """Return an array, or nested lists, of real numbers as an array; NumPy alone would count True in a list as 1."""
-    reals: list[float] = []
-    array = np.asarray(x)
-    waiting = [x] if isinstance(x, (list, tuple)) else list(array.flat)[::-1] if array.dtype.kind == "O" else []
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, (list, tuple)):
-            waiting.extend(reversed(item))
-        elif isinstance(item, np.ndarray) and item.dtype.kind in "iuf":
-            reals.extend(item.flat)
-        else:
-            real = as_real(item)
-            if real is None:
-                kind = type(item).__name__
-                raise TypeError(f"{what}, element {len(reals)}, is {item!r:.60} ({kind}); expected a real number")
-            reals.append(real)
-    if array.dtype.kind == "O":
-        array = np.array(reals).reshape(array.shape)
-    if array.dtype.kind not in "iuf" and array.size > 0:
-        raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers")
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
-
-
-def number(gate: Any, position: int, operand: Any, arrays: bool = False, condition: bool = False) -> Any:
-    """Return an operand as a float (or, with ``arrays``, an array of floats), or raise a TypeError that says which."""
-    real = as_real(operand)
-    if real is not None:
-        return real
-    if condition and (isinstance(operand, (bool, np.bool_)) or getattr(operand, "dtype", None) in (np.dtype(bool),)):
-        return float(operand) if np.ndim(operand) == 0 else np.asarray(operand, np.float64)
-    if arrays and isinstance(operand, (np.ndarray, list, tuple)) and np.ndim(operand) > 0:
-        return as_reals(operand, f"{gate.name}: operand {position}")
-    kind = f"{operand.dtype} array" if isinstance(operand, np.ndarray) else type(operand).__name__
-    raise TypeError(
-        f"{gate.name}: operand {position} is {operand!r:.60} ({kind}), expected a real number; "
-        "convert it with float() if it stands for one"
-    )
-
-
 def _evaluate_elementwise(row: Row, operands: tuple[Any, ...]) -> Any:
     """Return the row's value on numbers, or on arrays in NumPy's broadcasting and dtypes (integers as float64)."""
-    numbers = [
-        number(row, position, operand, arrays=True, condition=row.name == "where" and position == 0)
-        for position, operand in enumerate(operands)
-    ]
+    numbers = [number(row, position, x, arrays=True) for position, x in enumerate(without_flags(operands))]
     if all(type(x) is float for x in numbers):
         return row.value(*numbers)
     dtype = result_dtype(row, numbers)
@@ -250,7 +198,7 @@ def _evaluate_sequence(row: Row, operands: tuple[Any, ...], options: dict[str, A
         if len({len(operand) for operand in operands}) > 1:
             raise ValueError(f"dot: the sequences have lengths {len(operands[0])} and {len(operands[1])}")
         return row.value(*[number(row, k, x) for operand in operands for k, x in enumerate(operand)])
-    arrays = [np.asarray(number(row, position, x, arrays=True)) for position, x in enumerate(operands)]
+    arrays = [np.asarray(number(row, position, x, arrays=True)) for position, x in enumerate(without_flags(operands))]
     with np.errstate(all="ignore"):
         result = _REDUCTIONS[row.name](*arrays, **options)
     return float(result) if type(result) is np.float64 else result
@@ -265,7 +213,7 @@ def _logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) ->
 
 # NumPy's functions of the same names
 _UFUNCS: dict[str, Any] = {name: x for name, x in vars(np).items() if isinstance(x, np.ufunc)}
-_UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint}
+_UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint, "strong_multiply": strong_product}
 del _UFUNCS["maximum"], _UFUNCS["minimum"]  # which may give -0 for the larger of 0 and -0
 _REDUCTIONS: dict[str, Any] = {name: getattr(np, name) for name in ("sum", "prod", "mean", "max", "min", "dot")}
 _REDUCTIONS["logsumexp"] = _logsumexp_array

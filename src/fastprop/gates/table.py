@@ -25,18 +25,20 @@ from fastprop.gates.partials import (
     bell,
     choose,
     clip_partials,
+    divide_partial,
     flat,
     hypot_partial,
     larger,
-    largest,
     leaky_relu_partial,
     logaddexp_partial,
-    logsumexp_partial,
+    logsumexp_partials,
     over,
     power_base,
     power_exponent,
-    prod_partial,
+    prod_partials,
     remainder_divisor,
+    shares,
+    silu_partial,
     within,
 )
 from fastprop.gates.row import ANY, SEQUENCE, Row
@@ -48,7 +50,7 @@ UNIT = (-1.0, 1.0)
 
 table: dict[str, Row] = {}
 
-_LN2 = math.log(2.0)
+_LN2, _ROOT_LN2 = math.log(2.0), math.sqrt(math.log(2.0))
 _STEPS = (0.0, -0.0, 0.5, -0.5, 2.5, nan)
 _TIES = ((1.0, 1.0), (0.0, -0.0), (nan, 1.0), (1.0, nan))
 
@@ -71,8 +73,8 @@ add        = _row("add",        "``x + y``.", lambda x, y: x + y, lambda x, y: 1
 subtract   = _row("subtract",   "``x - y``.", lambda x, y: x - y, lambda x, y: 1.0, lambda x, y: -1.0)
 multiply   = _row("multiply",   "``x * y``.", lambda x, y: x * y, lambda x, y: y,   lambda x, y: x)
 divide     = _row("divide",     "``x / y``.", values.divide,
-                  lambda x, y: within((x != 0.0) | (y != 0.0), reciprocal(y), y),
-                  lambda x, y: -divide(divide(x, y), y), at=((1.0, 0.0), (1.0, -0.0), (0.0, 0.0), (3.0, 2.0)))
+                  divide_partial, lambda x, y: -divide(divide(x, y), y),
+                  at=((1.0, 0.0), (1.0, -0.0), (0.0, 0.0), (3.0, 2.0)))
 negative   = _row("negative",   "``-x``.",    lambda x: -x,       lambda x: -1.0)
 positive   = _row("positive",   "``+x``.",    lambda x: x,        lambda x: 1.0)
 power      = _row("power",      "``x**y`` as C's pow: ``0**0`` is 1.", values.power, power_base, power_exponent,
@@ -80,7 +82,7 @@ power      = _row("power",      "``x**y`` as C's pow: ``0**0`` is 1.", values.po
 reciprocal = _row("reciprocal", "``1 / x``.", values.reciprocal,  lambda x: -square(reciprocal(x)), at=(0.0, -0.0))
 square     = _row("square",     "``x * x``.", lambda x: x * x,    lambda x: 2.0 * x)
 sqrt       = _row("sqrt",       "The square root.", values.sqrt,
-                  lambda x: choose(x == -inf, nan * x, 0.5 * power(x, -0.5)),  # +inf at -0 too
+                  lambda x: divide(0.5, sqrt(x) + 0.0),  # +inf at -0 too
                   domain=POSITIVE, at=(0.0, -0.0, 5e-324, -1.0))
 cbrt       = _row("cbrt",       "The cube root.", math.cbrt, lambda x: divide(1.0, 3.0 * square(cbrt(x))), at=(0.0,))
 fma        = _row("fma",        "``x * y + z``, rounded once.", values.fma, lambda x, y, z: y, lambda x, y, z: x,
@@ -90,6 +92,9 @@ hypot      = _row("hypot",      "``sqrt(x*x + y*y)`` without overflow.", math.hy
 remainder  = _row("remainder",  "``x - floor(x / y) * y``: it has y's sign.", values.remainder,
                   lambda x, y: 1.0 + flat(remainder(x, y)), remainder_divisor,
                   at=((5.0, 3.0), (-5.0, 3.0), (5.0, -3.0), (1.0, 0.0)))
+floor_divide = _row("floor_divide", "``floor(x / y)``; its derivatives are 0.", values.floor_divide,
+                    lambda x, y: flat(floor_divide(x, y)), lambda x, y: flat(floor_divide(x, y)),
+                    at=((5.0, 3.0), (-5.0, 3.0), (6.0, -3.0), (1.0, 0.0), (0.0, 0.0), (1.0, 0.1)), strong=True)
 
 # Choices and steps
 absolute   = _row("absolute", "The magnitude; derivative 0 at 0.", abs,   lambda x: sign(x), at=_STEPS, strong=True)
@@ -115,7 +120,8 @@ where      = _row("where",    "x where the condition holds, else y.", values.whe
 
 # Exponentials and logarithms
 exp        = _row("exp",      "``e**x``.",              values.exp,   lambda x: exp(x), at=(-740.0, 710.0))
-exp2       = _row("exp2",     "``2**x``.",              values.exp2,  lambda x: _LN2 * exp2(x), at=(-1070.0, 1024.0))
+exp2       = _row("exp2",     "``2**x``.",              values.exp2,  lambda x: square(_ROOT_LN2 * exp2(0.5 * x)),
+                  at=(-1070.0, 1024.0))
 expm1      = _row("expm1",    "``exp(x) - 1``.",        values.expm1, lambda x: exp(x), at=(-40.0, 1e-20))
 log        = _row("log",      "The natural logarithm.", values.log,   lambda x: over(1.0, x),
                   domain=POSITIVE, at=(0.0, -0.0, -1.0))
@@ -173,8 +179,7 @@ sigmoid     = _row("sigmoid",     "``1 / (1 + exp(-x))``.", values.sigmoid,     
                    at=(40.0, -740.0))
 log_sigmoid = _row("log_sigmoid", "``log(sigmoid(x))``.", values.log_sigmoid, lambda x: sigmoid(-x), at=(-inf, 40.0))
 softplus    = _row("softplus",    "``log(1 + exp(x))``.", values.softplus,   lambda x: sigmoid(x), at=(20.0001, 800.0))
-silu        = _row("silu",        "``x * sigmoid(x)``.",    values.silu,
-                   lambda x: sigmoid(x) + strong_multiply(sigmoid(x) * sigmoid(-x), x), at=(-inf, inf))
+silu        = _row("silu",        "``x * sigmoid(x)``.",    values.silu, silu_partial, at=(-inf, inf, -740.0))
 gelu        = _row("gelu",        "``x * ndtr(x)``, the exact form.", values.gelu,
                    lambda x: ndtr(x) + strong_multiply(bell(values.NDTR_SLOPE, 0.5, x), x), at=(-inf, inf))
 relu        = _row("relu",        "``maximum(x, 0)``; its derivative at 0 is 0.", values.relu,
@@ -189,21 +194,26 @@ elu         = _row("elu",         "x where it is positive, else ``alpha * expm1(
                    at=((0.0, 1.0), (-40.0, 1.0), (nan, 1.0)), defaults=(1.0,), names=("x", "alpha"))
 
 # One sequence of any length (dot: two)
-sum         = _nary("sum",       "The sum.",                               values.sum,  lambda i, x: 1.0)
-prod        = _nary("prod",      "The product.",                           values.prod, prod_partial,
-                    at=((0.0, 2.0, 3.0), (0.0, 0.0, 3.0)))
-mean        = _nary("mean",      "The mean.",                              values.mean, lambda i, x: 1.0 / len(x))
+sum         = _nary("sum",       "The sum.",                               values.sum,  lambda x: [1.0] * len(x))
+prod        = _nary("prod",      "The product.",                           values.prod, prod_partials,
+                    at=((0.0, 2.0, 3.0), (0.0, 0.0, 3.0), (0.0, 1e200, 1e200, 1e200)))
+mean        = _nary("mean",      "The mean.",                              values.mean, lambda x: [1 / len(x)] * len(x))
 max         = _nary("max",       "The largest; ties share the gradient.",  values.max,
-                    lambda i, x: largest(i, x, 1.0), at=((1.0, 1.0, 0.0), (nan, 1.0)), strong=True)
+                    lambda x: shares(x, max(x)), at=((1.0, 1.0, 0.0), (nan, 1.0)), strong=True)
 min         = _nary("min",       "The smallest; ties share the gradient.", values.min,
-                    lambda i, x: largest(i, x, -1.0), at=((1.0, 1.0, 2.0), (nan, 1.0)), strong=True)
+                    lambda x: shares(x, min(x)), at=((1.0, 1.0, 2.0), (nan, 1.0)), strong=True)
 dot         = _nary("dot",       "The sum of the products of two sequences.", values.dot,
-                    lambda i, x: x[(i + len(x) // 2) % len(x)])
-logsumexp   = _nary("logsumexp", "``log(sum(exp(x)))``.",                  values.logsumexp, logsumexp_partial,
-                    at=((-inf, -inf), (inf, 0.0), (inf, inf), (1000.0, 1000.0)))
+                    lambda x: [*x[len(x) // 2 :], *x[: len(x) // 2]])
+logsumexp   = _nary("logsumexp", "``log(sum(exp(x)))``.",                  values.logsumexp, logsumexp_partials,
+                    at=((-inf, -inf), (inf, 0.0), (inf, inf), (1000.0, 1000.0), (1e12, 1e12 + 1.0, 1e12 - 1.0)))
 
-# The chain rule's own product: a pull of exactly 0 pulls with exactly 0
-strong_multiply = _row("strong_multiply", "``pull * partial``, but 0 if the pull is 0.", values.strong_multiply,
-                       lambda pull, partial: partial, lambda pull, partial: pull, at=((0.0, inf), (0.0, nan)),
+# The chain rule's own product: a factor of exactly 0 makes it exactly 0
+strong_multiply = _row("strong_multiply", "``pull * partial``, but 0 if either is 0.", values.strong_multiply,
+                       lambda pull, partial: partial, lambda pull, partial: pull,
+                       at=((0.0, inf), (0.0, nan), (inf, 0.0), (nan, 0.0)),
                        names=("pull", "partial"))
 # fmt: on
+
+# The gates that are methods of handles too: those whose first operand is one.
+methods = [name for name, row in table.items() if row.arity > 0 and row.partials[0] is not None]
+methods.remove("strong_multiply")

@@ -11,6 +11,9 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache, reduce
+from typing import Any
+
+import numpy as np
 
 inf, nan, pi = math.inf, math.nan, math.pi
 ERF_SLOPE, NDTR_SLOPE = 2.0 / math.sqrt(pi), 1.0 / math.sqrt(2.0 * pi)  # of erf and ndtr at 0
@@ -119,6 +122,10 @@ def remainder(x: float, y: float) -> float:
         return x % y if math.isfinite(x) else nan
     except ZeroDivisionError:
         return nan
+
+
+def floor_divide(x: float, y: float) -> float:
+    return x // y if y != 0.0 else divide(x, y)
 
 
 def logaddexp(x: float, y: float) -> float:
@@ -231,7 +238,7 @@ def polygamma(n: float, x: float) -> float:
         if x == inf:
             return sign * 0.0
         if n < 100.0:
-            return sign * math.gamma(n + 1.0) * power(x, -(n + 1.0)) * _hurwitz(n + 1.0, x)
+            return sign * math.gamma(n + 1.0) * power(x, -n) * (_hurwitz(n + 1.0, x) / x)
         return sign * exp(math.lgamma(n + 1.0) - (n + 1.0) * math.log(x) + math.log(_hurwitz(n + 1.0, x)))
     if x == 0.0:
         return inf if sign > 0.0 else -math.copysign(inf, x)
@@ -248,7 +255,10 @@ def polygamma(n: float, x: float) -> float:
 
 
 def silu(x: float) -> float:
-    return -0.0 if x == -inf else x * sigmoid(x)
+    if x < -600.0:
+        half = exp(0.5 * x)  # in two halves: exp(x) is subnormal, and its error would grow by x
+        return -0.0 if half == 0.0 else (x * half) * half
+    return x * sigmoid(x)
 
 
 def gelu(x: float) -> float:
@@ -293,4 +303,14 @@ def logsumexp(*x: float) -> float:
 
 
 def strong_multiply(pull: float, partial: float) -> float:
-    return 0.0 if pull == 0.0 else pull * partial
+    product = pull * partial
+    return 0.0 if product != product and (pull == 0.0 or partial == 0.0) else product
+
+
+def strong_product(pull: Any, partial: Any) -> Any:
+    """Return the same of arrays, number by number."""
+    product = np.multiply(pull, partial)
+    lost = np.isnan(product)
+    if lost.any():
+        product = np.where(lost & (np.equal(pull, 0.0) | np.equal(partial, 0.0)), 0.0, product)
+    return product

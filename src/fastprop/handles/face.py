@@ -6,6 +6,7 @@ An engine's Array inherits `ArrayFace`; its Unit may inherit `Face`.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.errors import StaleUnitError
+from fastprop.gates import Gate
 from fastprop.gates.blocks import (
     AsType,
     GetItem,
@@ -29,6 +31,7 @@ from fastprop.gates.blocks import (
     transpose,
     value_of,
 )
+from fastprop.handles.methods import GateMethods
 from fastprop.handles.operands import as_item
 
 _ON_VALUES = frozenset(  # ufuncs that give bools: no derivative is lost
@@ -41,6 +44,7 @@ _OTHER_NAMES: dict[str, Any] = {
     "psi": gates.digamma,
     "fabs": gates.absolute,
     "float_power": gates.power,
+    "divmod": lambda x, y: (gates.floor_divide(x, y), gates.remainder(x, y)),
     "rint": gates.round,
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -61,7 +65,30 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-class Face:
+def described(handle: Any) -> str:
+    """Return what a handle is, for an error: a Unit, an Array."""
+    name = type(handle).__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+
+
+class DecimalRound(Gate):
+    """Python's rounding to a number of decimal digits; as flat as `round`."""
+
+    def __init__(self, digits: Any):
+        self.digits = operator.index(digits)
+
+    def forward(self, x: Any) -> Any:
+        """Round a number, or every number of a block."""
+        if isinstance(x, float):
+            return round(x, self.digits)
+        return np.array([round(number, self.digits) for number in x.ravel().tolist()], x.dtype).reshape(x.shape)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        """Pull nothing, or NaN at NaN."""
+        return gates.strong_multiply(pull, gates.choose(value_of(x) == value_of(x), 0.0, math.nan))
+
+
+class Face(GateMethods):
     """What a Unit and an Array have in common: operators, comparisons of values, NumPy's functions, clear refusals."""
 
     __slots__ = ()
@@ -84,6 +111,10 @@ class Face:
     def __rtruediv__(self, other: Any) -> Any: return gates.divide(other, self)
     def __mod__(self, other: Any) -> Any: return gates.remainder(self, other)
     def __rmod__(self, other: Any) -> Any: return gates.remainder(other, self)
+    def __floordiv__(self, other: Any) -> Any: return gates.floor_divide(self, other)
+    def __rfloordiv__(self, other: Any) -> Any: return gates.floor_divide(other, self)
+    def __divmod__(self, other: Any) -> Any: return self // other, self % other
+    def __rdivmod__(self, other: Any) -> Any: return other // self, other % self
     def __pow__(self, other: Any) -> Any: return gates.power(self, other)
     def __rpow__(self, other: Any) -> Any: return gates.power(other, self)
 
@@ -97,25 +128,33 @@ class Face:
 
     __hash__ = object.__hash__  # by identity, though == compares values
 
-    def __bool__(self) -> NoReturn:
-        raise TypeError(f"the truth value of a {type(self).__name__} says nothing; compare it, as in x > 0 or x != 0")
+    @property
+    def data(self) -> Any:
+        """The value, under micrograd's name."""
+        return self.value
 
-    def __round__(self, ndigits: None = None) -> Any:
-        return gates.round(self)
+    @data.setter
+    def data(self, value: Any) -> None:
+        self.value = value
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(f"the truth value of {described(self)} says nothing; compare it, as in x > 0 or x != 0")
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return gates.round(self) if ndigits is None else DecimalRound(ndigits)(self)
 
     def __int__(self) -> NoReturn:
-        raise TypeError(f"int() of a {type(self).__name__} would drop its derivative; use .value, or fastprop.trunc")
+        raise TypeError(f"int() of {described(self)} would drop its derivative; use .value, or fastprop.trunc")
 
     def __float__(self) -> NoReturn:
-        name = type(self).__name__
         raise TypeError(
-            f"float() of a {name} would drop its derivative; use fastprop's gates (fastprop.exp for math.exp), "
-            "or .value if the plain number is meant"
+            f"float() of {described(self)} would drop its derivative; use fastprop's gates (fastprop.exp for "
+            "math.exp), or .value if the plain number is meant"
         )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         raise TypeError(
-            f"a plain NumPy array made of a {type(self).__name__} would drop its derivative; "
+            f"a plain NumPy array made of {described(self)} would drop its derivative; "
             "use fastprop.Array([...]), or .value if plain numbers are meant"
         )
 
@@ -124,7 +163,7 @@ class Face:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
-            f"a {type(self).__name__} is a handle and can be neither copied nor pickled; save its .value "
+            f"{described(self)} is a handle and can be neither copied nor pickled; save its .value "
             f"and make a new {type(self).__name__} from it"
         )
 

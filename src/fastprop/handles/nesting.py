@@ -11,14 +11,13 @@ import copy
 import dataclasses
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from fastprop.gates import as_real
+from fastprop.gates.numbers import as_array, as_real
 
 __all__ = ["LEAF", "Nesting", "flatten", "map_leaves"]
 
@@ -257,6 +256,7 @@ def as_number(leaf: Any) -> Any:
     """Return a leaf as a float, a copied array of floats or a handle; None if it can't be differentiated."""
     if type(leaf) is float or is_handle(leaf):
         return leaf
+    leaf = as_array(leaf)
     if isinstance(leaf, np.ndarray) and leaf.ndim > 0:
         if leaf.dtype.kind in "iu":
             return leaf.astype(np.float64)
@@ -268,18 +268,13 @@ def as_number(leaf: Any) -> Any:
 
 def as_input(leaf: Any) -> float | np.ndarray[Any, Any] | None:
     """Return a leaf as a circuit reads it, a float or an array with axes; None if it is neither (or a handle)."""
-    if isinstance(leaf, np.ndarray):
-        masked = sys.modules.get("numpy.ma")  # whoever has such an array has imported it
-        if isinstance(leaf, np.matrix) or (masked and isinstance(leaf, masked.MaskedArray)):
-            return None  # its mask, or what * means to it, would be dropped
-        wide = leaf.dtype.kind == "f" and leaf.dtype.itemsize not in (4, 8)
-        if leaf.dtype.kind not in "biuf" or (wide and leaf.ndim > 0):
-            return None
-        return leaf if leaf.ndim > 0 else float(leaf)
-    real = as_real(leaf)
-    if real is None and hasattr(type(leaf), "__array__") and not isinstance(leaf, np.generic) and not is_handle(leaf):
-        return as_input(np.asarray(leaf))  # columns of a table
-    return real
+    leaf = as_array(leaf)
+    if not isinstance(leaf, np.ndarray):
+        return as_real(leaf)
+    wide = leaf.dtype.kind == "f" and leaf.dtype.itemsize not in (4, 8)
+    if leaf.dtype.kind not in "biuf" or (wide and leaf.ndim > 0):
+        return None
+    return leaf if leaf.ndim > 0 else float(leaf)
 
 
 def is_static(leaf: Any) -> bool:
@@ -343,6 +338,8 @@ def checked_alike(leaf: Any, like: Any, name: str, other: str, nesting: Nesting 
 
 def described(x: Any) -> str:
     """Say what was given: its type, and what it looks like if that is short."""
+    if isinstance(x, np.ndarray) and as_array(x) is None:
+        return f"a {type(x).__name__} of shape {x.shape} (no plain array: give np.asarray() of it, or .filled())"
     if isinstance(x, np.ndarray):
         return f"an array of dtype {x.dtype} and shape {x.shape}"
     if x is None:

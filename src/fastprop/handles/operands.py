@@ -6,6 +6,7 @@ with `product`, `fit`, `gate_pulls` and `gate_tangent`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,15 @@ from fastprop.gates.blocks import (
     unbroadcast,
     value_of,
 )
+from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals, number, without_flags
+from fastprop.gates.values import strong_multiply, strong_product
 
 # Numbers and blocks of numbers, as they come in
 
 
 def as_float(x: Any, what: str) -> float:
     """Return a real number as `float()` rounds it; `what` names it in the TypeError for anything else."""
-    real = gates.as_real(x)
+    real = as_real(x)
     if real is None:
         raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number")
     return real
@@ -68,8 +71,8 @@ class Values(np.ndarray[Any, np.dtype[Any]]):
 
 def as_plain(x: Any, what: str) -> Any:
     """Return a plain operand as a float or an array."""
-    real = gates.as_real(x)
-    return real if real is not None else gates.as_reals(x, what)
+    real = as_real(x)
+    return real if real is not None else as_reals(x, what)
 
 
 def frozen(array: np.ndarray) -> Values:
@@ -81,7 +84,7 @@ def frozen(array: np.ndarray) -> Values:
 def as_block(x: Any, what: str, dtype: Any = None) -> Values:
     """Return a read-only copy of `x` as float32 or float64; integers count as float64."""
     try:
-        array = gates.as_reals(x, what)
+        array = as_reals(x, what)
     except ValueError:
         raise ValueError(f"{what} is ragged; expected rows of equal length") from None
     if dtype is None:
@@ -94,8 +97,9 @@ def as_block(x: Any, what: str, dtype: Any = None) -> Values:
 
 def like_block(x: Any, like: np.ndarray, what: str) -> Values:
     """Return a read-only copy of `x`, which must have the shape and dtype of `like`; lists and integers are weak."""
-    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.dtype.newbyteorder("=") != like.dtype:
-        raise TypeError(f"{what} has dtype {x.dtype}; expected {like.dtype}: convert it with .astype first")
+    given = as_array(x)
+    if isinstance(given, np.ndarray) and given.dtype.kind == "f" and given.dtype.newbyteorder("=") != like.dtype:
+        raise TypeError(f"{what} has dtype {given.dtype}; expected {like.dtype}: convert it with .astype first")
     block = as_block(x, what, like.dtype)
     if block.shape != like.shape:
         raise ValueError(f"{what} has shape {block.shape}; expected {like.shape}")
@@ -106,8 +110,7 @@ def as_operand(gate: Any, position: int, x: Any) -> Any:
     """Return a plain operand as a float or a read-only array, or raise a TypeError that says where it stands."""
     if type(x) is float:
         return x
-    constant = not isinstance(gate, Gate) and gate.arity != SEQUENCE and gate.partials[position] is None
-    value = gates.number(gate, position, x, arrays=True, condition=constant)
+    value = number(gate, position, x, arrays=True)
     return frozen(value.copy()) if isinstance(value, np.ndarray) else value
 
 
@@ -122,15 +125,12 @@ def as_result(x: Any, gate: Any) -> Any:
 # The chain rule on numbers and blocks
 
 
-def product(pull: Any, partial: Any, strong: bool = False) -> Any:
-    """Pull times partial; a pull of exactly zero, or a strong gate's partial of exactly zero, pulls nothing."""
+def product(pull: Any, partial: Any) -> Any:
+    """Pull (or tangent) times partial: exactly zero where either is."""
     if type(pull) is float and type(partial) is float:
-        return 0.0 if pull == 0.0 or (strong and partial == 0.0) else pull * partial
-    nothing = np.equal(pull, 0.0)
-    if strong:
-        nothing = nothing | np.equal(partial, 0.0)
+        return strong_multiply(pull, partial)
     with np.errstate(all="ignore"):
-        return np.where(nothing, 0.0, np.multiply(pull, partial))
+        return strong_product(pull, partial)
 
 
 def fit(pull: Any, like: Any) -> Any:
@@ -141,15 +141,25 @@ def fit(pull: Any, like: Any) -> Any:
     return float(pull) if isinstance(like, float) else np.asarray(pull, dtype=like.dtype)
 
 
-def gate_pulls(gate: Gate, pull: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what a Gate's backward pulls on each operand, proved to be one pull each, in the operand's shape."""
-    pulls = gate.backward(pull, *values)
-    if not isinstance(pulls, tuple):
-        pulls = (pulls,)
+def pulls_of(gate: Gate, pull: Any, values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return what a Gate's backward gives, numbers or handles: one pull, or None, for each operand."""
+    returned = gate.backward(pull, *values)
+    if returned is None:
+        raise TypeError(
+            f"{gate.name}.backward returned None; expected the pull on its operand, or a tuple with one per operand "
+            "(None in it for an operand that is not pulled)"
+        )
+    pulls: tuple[Any, ...] = returned if isinstance(returned, tuple) else (returned,)
     if len(pulls) != len(values):
         raise ValueError(
             f"{gate.name}.backward returned {len(pulls)} pulls for {len(values)} operands; expected a tuple of one each"
         )
+    return pulls
+
+
+def gate_pulls(gate: Gate, pull: Any, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what a Gate's backward pulls on each operand, proved to be one pull each, in the operand's shape."""
+    pulls = pulls_of(gate, pull, values)
     return tuple(_checked_pull(gate, *pair) for pair in enumerate(zip(pulls, values, strict=True)))
 
 
@@ -182,9 +192,8 @@ def gate_tangent(gate: Any, tangents: tuple[Any, ...], values: tuple[Any, ...]) 
         if shape:
             pull = np.zeros(shape)
             pull[place] = 1.0
-        pulls = gate.backward(pull, *values)
-        pairs = zip(pulls if isinstance(pulls, tuple) else (pulls,), tangents, strict=True)
-        along.append(total([Sum()(gates.multiply(p, t)) for p, t in pairs if p is not None and t is not None]))
+        pairs = zip(pulls_of(gate, pull, values), tangents, strict=True)
+        along.append(total([Sum()(gates.strong_multiply(p, t)) for p, t in pairs if p is not None and t is not None]))
     return Stack(shape)(*along) if shape else along[0]
 
 
@@ -198,23 +207,21 @@ def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tu
 
     An n-ary row of single numbers stays a row; on blocks, or with an axis, a structural gate takes its place.
     """
-    if isinstance(gate, Gate):
-        return gate, tuple(as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
-    if gate.arity != SEQUENCE:
-        first = int(gate.partials[0] is None)  # after a condition, which may hold bools
-        rest = [as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands[first:], first)]
-        return gate, (*operands[:first], *rest)
+    if isinstance(gate, Gate) or gate.arity != SEQUENCE:
+        items = [as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands)]
+        return gate, tuple(without_flags(items))
     if not options and all(_is_flat(operand) for operand in operands):
         lengths = [len(operand) for operand in operands]
         if lengths[0] != lengths[-1]:
             raise ValueError(f"{gate.name}: the sequences have {lengths[0]} and {lengths[1]} numbers; expected equal")
         return gate, tuple(item for operand in operands for item in operand)
-    items = tuple(as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands))
-    return dot_product(*items) if gate.name == "dot" else (REDUCTIONS[gate.name](**options), items)
+    items = [as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands)]
+    arrays = tuple(without_flags(items))
+    return dot_product(*arrays) if gate.name == "dot" else (REDUCTIONS[gate.name](**options), arrays)
 
 
-def stack(values: Any) -> Any:
-    """Return nested lists with handles in them as one Array, recorded."""
+def stack(values: Any, flags: bool = False) -> Any:
+    """Return nested lists with handles in them as one Array, recorded; with `flags`, bools count as 1.0 and 0.0."""
     items, outer = [values], []
     while items and all(isinstance(item, (list, tuple)) for item in items):
         lengths = {len(item) for item in items}
@@ -223,14 +230,20 @@ def stack(values: Any) -> Any:
         outer.append(lengths.pop())
         items = [part for item in items for part in item]
     for position, item in enumerate(items):
+        if gates.is_condition(item) and not flags:
+            raise TypeError(f"part {position} is a truth value ({item!r}); expected a real number")
         if not is_handle(item):
-            items[position] = (
-                as_block(item, f"part {position}") if np.ndim(item) else as_float(item, f"part {position}")
-            )
+            flag = as_flag(item) if flags else None
+            items[position] = _part(item, f"part {position}") if flag is None else flag
     shapes = {shape_of(item) for item in items}
     if len(shapes) > 1:
         raise ValueError(f"parts of the shapes {sorted(shapes)} stand side by side; expected equal ones")
     return Stack(tuple(outer))(*items)
+
+
+def _part(item: Any, what: str) -> Any:
+    block = isinstance(item, (list, tuple)) or shape_of(as_array(item))
+    return as_block(item, what) if block else as_float(item, what)
 
 
 def holds_handles(values: Any) -> bool:
@@ -248,5 +261,6 @@ def _is_flat(operand: Any) -> bool:
 def as_item(operand: Any, what: str = "an operand") -> Any:
     """Return a list of numbers as an array, a list with handles as a recorded Array, anything else as it is."""
     if not isinstance(operand, (list, tuple)):
-        return operand
-    return stack(operand) if holds_handles(operand) else gates.as_reals(operand, what)
+        given = as_array(operand)
+        return operand if given is None else given
+    return stack(operand, flags=True) if holds_handles(operand) else as_reals(operand, what, flags=True)

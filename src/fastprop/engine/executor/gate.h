@@ -25,7 +25,7 @@ static void NAME(gate)(
 ) {
     switch (opcode) {
     case STRONG_MULTIPLY:
-        NAME(pull_product)(n, 0, x, y, 0, value, 0);
+        NAME(pull_product)(n, x, y, 0, value, 0);
         break;
     case EXP:
         NAME(unary)(EXP, n, point, x, value, NULL); /* its partial is its value */

@@ -99,7 +99,7 @@ cdef extern from * nogil:
         uint8_t mode
     ctypedef struct Instruction:
         uint8_t opcode
-        uint8_t strong
+        uint8_t closed
         int32_t count
         int32_t arity
         int32_t result

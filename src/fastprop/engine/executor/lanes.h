@@ -125,13 +125,10 @@ static void NAME(pull_number)(
 ) {
     if (step->opcode == PASS)
         NAME(add_up)(m->width, pull, total);
-    else if (step->opcode == PRODUCT && !step->strong)
+    else if (step->opcode == PRODUCT)
         NAME(add_up_product)(m->width, pull, u, one_u, total);
     else {
-        if (step->opcode == PRODUCT)
-            NAME(pull_product)(m->width, step->strong, pull, u, one_u, room, 0);
-        else
-            NAME(pull_other)(step->opcode, m->width, pull, u, w, room, 0);
+        NAME(pull_other)(step->opcode, m->width, pull, u, w, room, 0);
         NAME(add_up)(m->width, room, total);
     }
 }
@@ -145,7 +142,7 @@ static int NAME(may_stream)(const NAME(Lanes) *m, const Space *space, const Inst
 static int NAME(pull_pair)(const NAME(Lanes) *m, const Stream *stream, const Space *space, const Instruction *step) {
     const Instruction *next = step + 1;
     const Operand *x = stream->operand + step->operand, *y = stream->operand + next->operand;
-    if (next->result != step->result || next->opcode != PRODUCT || step->strong || next->strong)
+    if (next->result != step->result || next->opcode != PRODUCT)
         return 0;
     if (x->place == BROADCAST || y->place == BROADCAST || y[1].place == BROADCAST)
         return 0;
@@ -191,18 +188,17 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
         REAL *target = m.row[operand->start];
         const int add = operand->mode == ADD_TO;
         const int one_u = step->arity > 1 && operand[1].place == BROADCAST;
-        const int row_wanted = step->opcode != PRODUCT || step->strong;
         const REAL *u = NULL, *w = NULL;
         if (step->arity > 1)
-            u = row_wanted ? NAME(whole_row)(&m, operand + 1, first) : m.row[operand[1].start];
+            u = step->opcode == PRODUCT ? m.row[operand[1].start] : NAME(whole_row)(&m, operand + 1, first);
         if (step->arity > 2)
             w = NAME(whole_row)(&m, operand + 2, second);
         if (operand->place == BROADCAST)
             NAME(pull_number)(&m, step, pull, u, w, one_u, target, third);
-        else if (step->opcode == PRODUCT && !one_u && !step->strong && NAME(may_stream)(&m, space, step, operand))
+        else if (step->opcode == PRODUCT && !one_u && NAME(may_stream)(&m, space, step, operand))
             NAME(stream_product)(n, pull, u, target);
         else if (step->opcode == PRODUCT)
-            NAME(pull_product)(n, step->strong, pull, u, one_u, target, add);
+            NAME(pull_product)(n, pull, u, one_u, target, add);
         else
             NAME(pull_other)(step->opcode, n, pull, u, w, target, add);
     }

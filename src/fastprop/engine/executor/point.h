@@ -195,10 +195,6 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
 
 /* ---- backward ---- */
 
-INLINE REAL NAME(brought)(REAL pull, REAL u, int strong) {
-    return pull == 0 || (strong && u == 0) ? 0 : pull * u;
-}
-
 /* target += pull * u, or target = pull * u, number by number, as something is gathered. */
 SCALAR static void NAME(gathered_pull)(
     const NAME(Machine) *m, const Instruction *step, const Operand *o, const REAL *pull
@@ -209,16 +205,16 @@ SCALAR static void NAME(gathered_pull)(
     const ptrdiff_t n = step->count, stride = o[1].place == CONTIGUOUS;
     if (o[0].place == GATHER && o[1].place == GATHER)
         for (ptrdiff_t i = 0; i < n; i++)
-            base[to[i]] += NAME(brought)(pull[i], base[at[i]], 0);
+            base[to[i]] += NAME(weighed)(pull[i], base[at[i]]);
     else if (o[0].place == GATHER)
         for (ptrdiff_t i = 0; i < n; i++)
-            base[to[i]] += NAME(brought)(pull[i], u[i * stride], 0);
+            base[to[i]] += NAME(weighed)(pull[i], u[i * stride]);
     else if (o[0].mode == ADD_TO)
         for (ptrdiff_t i = 0; i < n; i++)
-            target[i] += NAME(brought)(pull[i], base[at[i]], 0);
+            target[i] += NAME(weighed)(pull[i], base[at[i]]);
     else
         for (ptrdiff_t i = 0; i < n; i++)
-            target[i] = NAME(brought)(pull[i], base[at[i]], 0);
+            target[i] = NAME(weighed)(pull[i], base[at[i]]);
 }
 
 static void NAME(list_pass)(REAL *base, const int32_t *to, const Instruction *step, const REAL *pull) {
@@ -233,12 +229,8 @@ static void NAME(list_pull)(REAL *base, const int32_t *at, const Instruction *st
         const REAL here = pull[i];
         if (here == 0)
             continue;
-        if (step->strong) {
-            for (int t = 0; t < step->arity; t++)
-                base[at[2 * t + 1]] += NAME(brought)(here, base[at[2 * t]], 1);
-        } else
-            for (int t = 0; t < step->arity; t++)
-                base[at[2 * t + 1]] += here * base[at[2 * t]];
+        for (int t = 0; t < step->arity; t++)
+            base[at[2 * t + 1]] += NAME(weighed)(here, base[at[2 * t]]);
     }
 }
 
@@ -252,12 +244,17 @@ static REAL NAME(chain_pull)(
         if (!closed)
             carried += pull[i];
         target[i] = carried;
-        if (kind == CHAIN_PRODUCT && __builtin_expect(carried != 0, 1)) /* a jump, not a choice: that would be waited for */
+        if (kind == CHAIN_PRODUCT) { /* as weighed() has it, but no register keeps what was carried: that would be waited for */
             carried *= x[i];
+            if (__builtin_expect(carried != carried, 0)) {
+                if (((const volatile REAL *)target)[i] == 0 || x[i] == 0)
+                    carried = 0;
+            }
+        }
     }
     if (kind == CHAIN_PRODUCT) {
-        NAME(pull_product)(n - 1, 0, target + 1, value, 0, target + 1, 0);
-        target[0] = NAME(brought)(target[0], start, 0);
+        NAME(pull_product)(n - 1, target + 1, value, 0, target + 1, 0);
+        target[0] = NAME(weighed)(target[0], start);
     }
     return carried;
 }
@@ -269,7 +266,7 @@ static void NAME(run_chain_back)(const NAME(Machine) *m, const Instruction *step
     const REAL *x = step->opcode == CHAIN_PRODUCT ? NAME(fetch)(m, o + 1, n, second) : NULL;
     REAL *brought = direct ? m->base + o[0].start : first;
     const REAL left = NAME(chain_pull)(
-        step->opcode, step->strong, n, pull, x, m->base[o[3].start], m->base + step->saved, brought
+        step->opcode, step->closed, n, pull, x, m->base[o[3].start], m->base + step->saved, brought
     );
     if (o[0].place == CONTIGUOUS && !direct)
         NAME(pull_other)(PASS, n, brought, NULL, NULL, m->base + o[0].start, 1);
@@ -284,21 +281,18 @@ static void NAME(run_pull)(const NAME(Machine) *m, const Instruction *step, cons
     REAL *target = direct ? m->base + o[0].start : first;
     if (step->opcode == PASS && !direct)
         NAME(deliver)(m, o, n, pull);
-    else if (step->opcode == PRODUCT && !step->strong) {
+    else if (step->opcode == PRODUCT) {
         if (o[0].place != BROADCAST && (!direct || o[1].place == GATHER))
             NAME(gathered_pull)(m, step, o, pull);
         else {
             const REAL *u = o[1].place == BROADCAST ? m->base + o[1].start : NAME(fetch)(m, o + 1, n, second);
-            NAME(pull_product)(n, 0, pull, u, o[1].place == BROADCAST, target, add);
+            NAME(pull_product)(n, pull, u, o[1].place == BROADCAST, target, add);
             NAME(deliver)(m, o, n, target);
         }
     } else {
         const REAL *u = step->arity > 1 ? NAME(fetch)(m, o + 1, n, second) : NULL;
         const REAL *w = step->arity > 2 ? NAME(fetch)(m, o + 2, n, third) : NULL;
-        if (step->opcode == PRODUCT)
-            NAME(pull_product)(n, 1, pull, u, 0, target, add);
-        else
-            NAME(pull_other)(step->opcode, n, pull, u, w, target, add);
+        NAME(pull_other)(step->opcode, n, pull, u, w, target, add);
         NAME(deliver)(m, o, n, target);
     }
 }

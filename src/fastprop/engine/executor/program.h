@@ -28,7 +28,7 @@ typedef struct {
 
 typedef struct {
     uint8_t opcode;  /* forward: a gate; backward: a kind of pull */
-    uint8_t strong;  /* backward: a partial of exactly zero pulls nothing; of a chain: it is pulled at its end alone */
+    uint8_t closed;  /* backward: of a chain: it is pulled at its end alone */
     int32_t count;   /* gates in the run */
     int32_t arity;   /* operands of each gate, or terms */
     int32_t result;  /* forward: where results go; backward: the adjoint of the results */
@@ -59,7 +59,7 @@ enum Extra {
     EXTRA_END,
 };
 
-/* Backward instructions: target += pull times a partial made of u and w. */
+/* Backward instructions: target += pull times a partial made of u and w; a factor of exactly 0 makes it exactly 0. */
 enum Pull {
     CLEAR,     /* zeros to `count` slots from `result` on */
     PASS,      /* pull */
@@ -67,9 +67,9 @@ enum Pull {
     PRODUCT,   /* pull * u */
     TWICE,     /* pull * 2u */
     QUOTIENT,  /* pull / u, where w is the gate's value */
-    DIVISOR,   /* -pull * (w / u), where w is the gate's value */
-    ROOT,      /* pull * 0.5 / |u|, where u is the gate's value */
-    INVERSE,   /* -pull * u * u, where u is the gate's value */
+    DIVISOR,   /* pull * -(w / u), where w is the gate's value */
+    ROOT,      /* pull * (0.5 / |u|), where u is the gate's value */
+    INVERSE,   /* pull * -(u * u), where u is the gate's value */
     RECTIFIED, /* pull where u > 0 */
     MAGNITUDE, /* pull * sign(u) */
     LARGER,    /* the pull where u > w, half of it where they tie */
@@ -119,7 +119,7 @@ enum Action {
     PULL_PASS_AND_NEGATE = PULL_PASSES + 12,
     PULL_PRODUCTS = PULL_PASS_AND_NEGATE + 12,   /* target, pull, u, target, u */
     PULL_DIVISION = PULL_PRODUCTS + 12,          /* target, pull, u, w, target */
-    PULL_OTHER = PULL_DIVISION + 12,             /* kind, strong, mode, target, pull, u, w */
+    PULL_OTHER = PULL_DIVISION + 12,             /* kind, mode, target, pull, u, w */
     ACTIONS,
 };
 

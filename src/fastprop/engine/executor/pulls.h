@@ -1,6 +1,47 @@
 /* Loops over numbers side by side, backward: what a pull brings. Included once for double and once for float. */
 
-/* ---- pulls: target = or += what `pull` brings; a pull of exactly 0 brings exactly 0 ---- */
+/* ---- a pull times a partial: 0 if either is 0 ---- */
+
+INLINE VEC NAME(strong)(VEC pull, VEC partial, VEC product) { /* the product, looked at again */
+    const MASK nothing = NAME(is_other)(product, product) & (NAME(is_zero)(pull) | NAME(is_zero)(partial));
+    return (VEC)(~nothing & (MASK)product);
+}
+
+/* One number, by a jump, not a choice, which would be waited for. */
+INLINE REAL NAME(weighed)(REAL pull, REAL partial) {
+    REAL product = pull * partial;
+    if (__builtin_expect(product != product, 0)) {
+        __asm__ volatile("");
+        if (pull == 0 || partial == 0)
+            product = 0;
+    }
+    return product;
+}
+
+/* `deliver` for every vector of n products, four of them tested at once; they are in brought[s]. */
+#define BY_FOURS _Pragma("GCC unroll 4") for (int s = 0; s < 4; s++, i += COUNT)
+#define PRODUCT_LOOP(pull, partial, deliver)                                                                            \
+    do {                                                                                                               \
+        ptrdiff_t start = 0;                                                                                           \
+        for (; start + 4 * COUNT <= n; start += 4 * COUNT) {                                                           \
+            const int k = COUNT;                                                                                       \
+            VEC brought[4];                                                                                            \
+            ptrdiff_t i = start;                                                                                       \
+            BY_FOURS brought[s] = (pull) * (partial);                                                                  \
+            i = start;                                                                                                 \
+            if (__builtin_expect(NAME(any_nan)(brought[0], brought[1], brought[2], brought[3]), 0))                    \
+                BY_FOURS brought[s] = NAME(strong)(pull, partial, brought[s]);                                         \
+            i = start;                                                                                                 \
+            BY_FOURS { deliver; }                                                                                      \
+        }                                                                                                              \
+        for (ptrdiff_t i = start; i < n; i += COUNT) {                                                                 \
+            const int k = n - i < COUNT ? (int)(n - i) : COUNT, s = 0;                                                 \
+            const VEC brought[1] = {NAME(strong)(pull, partial, (pull) * (partial))};                                  \
+            deliver;                                                                                                   \
+        }                                                                                                              \
+    } while (0)
+
+/* ---- pulls: target = or += what `pull` brings ---- */
 
 #define ARRIVE(brought)                                                                                                 \
     do {                                                                                                               \
@@ -9,20 +50,34 @@
         else                                                                                                           \
             LOOP(PUT(target, brought););                                                                               \
     } while (0)
+#define ARRIVE_PRODUCT(partial)                                                                                         \
+    do {                                                                                                               \
+        if (add)                                                                                                       \
+            PRODUCT_LOOP(G, partial, PUT(target, GET(target) + brought[s]));                                           \
+        else                                                                                                           \
+            PRODUCT_LOOP(G, partial, PUT(target, brought[s]));                                                         \
+    } while (0)
 #define G GET(pull)
 #define U GET(u)
 #define W GET(w)
 
-INLINE VEC NAME(quotient_pull)(VEC pull, VEC u, VEC value) { /* 0 / 0 lies outside of the domain */
-    const VEC brought = NAME(select)(NAME(is_zero)(u) & NAME(is_other)(value, value), value, pull / u);
-    return NAME(strong)(pull, brought);
+INLINE VEC NAME(unless_zero)(VEC pull, VEC brought) { /* `brought`, but exactly 0 where the pull is */
+    return (VEC)(NAME(is_true)(pull) & (MASK)brought);
+}
+
+INLINE VEC NAME(quotient_pull)(VEC pull, VEC u, VEC value) { /* the partial, 1 / u, is 0 where u is infinite */
+    const VEC quotient = pull / u;
+    const MASK endless = NAME(is_equal)(NAME(absolute)(u), NAME(broadcast)((REAL)INFINITY));
+    const MASK nothing = NAME(is_other)(quotient, quotient) & endless;
+    const MASK outside = NAME(is_zero)(u) & NAME(is_other)(value, value); /* 0 / 0 lies outside of the domain */
+    return NAME(unless_zero)(pull, NAME(select)(outside, value, (VEC)(~nothing & (MASK)quotient)));
 }
 
 INLINE VEC NAME(larger_pull)(VEC pull, VEC u, VEC w) {
     const VEC zero = NAME(broadcast)(0);
     const VEC shared = NAME(select)(NAME(is_equal)(u, w), pull * (REAL)0.5, zero);
     const VEC brought = NAME(select)(NAME(is_less)(w, u), pull, shared);
-    return NAME(strong)(pull, NAME(select)(NAME(is_other)(u, u) | NAME(is_other)(w, w), u + w, brought));
+    return NAME(unless_zero)(pull, NAME(select)(NAME(is_other)(u, u) | NAME(is_other)(w, w), u + w, brought));
 }
 
 INLINE VEC NAME(sign_pull)(VEC pull, VEC u) { /* NaN goes through */
@@ -30,29 +85,21 @@ INLINE VEC NAME(sign_pull)(VEC pull, VEC u) { /* NaN goes through */
     const VEC other = NAME(select)(NAME(is_zero)(u), zero, u);
     const VEC below = NAME(select)(NAME(is_less)(u, zero), -pull, other);
     const VEC brought = NAME(select)(NAME(is_less)(zero, u), pull, below);
-    return NAME(strong)(pull, brought);
+    return NAME(unless_zero)(pull, brought);
 }
 
 INLINE VEC NAME(rectified_pull)(VEC pull, VEC u) {
     const VEC zero = NAME(broadcast)(0), other = NAME(select)(NAME(is_other)(u, u), u, zero);
     const VEC brought = NAME(select)(NAME(is_less)(zero, u), pull, other);
-    return NAME(strong)(pull, brought);
+    return NAME(unless_zero)(pull, brought);
 }
 
-INLINE VEC NAME(strongest)(VEC pull, VEC u) {
-    return NAME(strong)(pull, NAME(strong)(u, pull * u));
-}
-
-static void NAME(pull_product)(
-    ptrdiff_t n, int strongly, const REAL *pull, const REAL *u, int one_u, REAL *target, int add
-) {
-    if (strongly)
-        ARRIVE(NAME(strongest)(G, U));
-    else if (one_u) {
+static void NAME(pull_product)(ptrdiff_t n, const REAL *pull, const REAL *u, int one_u, REAL *target, int add) {
+    if (one_u) {
         const VEC b = NAME(broadcast)(*u);
-        ARRIVE(NAME(strong)(G, G * b));
+        ARRIVE_PRODUCT(b);
     } else
-        ARRIVE(NAME(strong)(G, G * U));
+        ARRIVE_PRODUCT(U);
 }
 
 static void NAME(pull_other)(
@@ -61,11 +108,11 @@ static void NAME(pull_other)(
     switch (kind) {
     case PASS: ARRIVE(G); break;
     case NEGATE: ARRIVE(-G); break;
-    case TWICE: ARRIVE(NAME(strong)(G, G * (U + U))); break;
+    case TWICE: ARRIVE_PRODUCT(U + U); break;
     case QUOTIENT: ARRIVE(NAME(quotient_pull)(G, U, W)); break;
-    case DIVISOR: ARRIVE(NAME(strong)(G, -(G * (W / U)))); break;
-    case ROOT: ARRIVE(NAME(strong)(G, G * ((REAL)0.5 / NAME(absolute)(U)))); break;
-    case INVERSE: ARRIVE(NAME(strong)(G, -(G * U * U))); break;
+    case DIVISOR: ARRIVE_PRODUCT(-(W / U)); break;
+    case ROOT: ARRIVE_PRODUCT((REAL)0.5 / NAME(absolute)(U)); break;
+    case INVERSE: ARRIVE_PRODUCT(-(U * U)); break;
     case RECTIFIED: ARRIVE(NAME(rectified_pull)(G, U)); break;
     case MAGNITUDE: ARRIVE(NAME(sign_pull)(G, U)); break;
     case LARGER: ARRIVE(NAME(larger_pull)(G, U, W)); break;
@@ -76,6 +123,7 @@ static void NAME(pull_other)(
 }
 
 #undef ARRIVE
+#undef ARRIVE_PRODUCT
 #undef G
 #undef U
 #undef W
@@ -102,13 +150,26 @@ INLINE void NAME(stream)(REAL *target, VEC whole) {
 
 static void NAME(add_up)(ptrdiff_t n, const REAL *pull, REAL *total) { ADD_UP(G); }
 
+/* A NaN among the sums may be a product with a factor of 0: they are then taken again. */
+#define ADD_UP_PRODUCTS(u)                                                                                              \
+    do {                                                                                                               \
+        const VEC before = NAME(load)(total);                                                                          \
+        ADD_UP(G * (u));                                                                                               \
+        const VEC after = NAME(load)(total);                                                                           \
+        if (__builtin_expect(NAME(any_nan)(after, after, after, after), 0)) {                                          \
+            NAME(store)(total, before);                                                                                \
+            ADD_UP(NAME(strong)(G, u, G * (u)));                                                                       \
+        }                                                                                                              \
+    } while (0)
+
 static void NAME(add_up_product)(ptrdiff_t n, const REAL *pull, const REAL *u, int one_u, REAL *total) {
     if (one_u) {
         const VEC b = NAME(broadcast)(*u);
-        ADD_UP(NAME(strong)(G, G * b));
+        ADD_UP_PRODUCTS(b);
     } else
-        ADD_UP(NAME(strong)(G, G * NAME(load)(u + i)));
+        ADD_UP_PRODUCTS(NAME(load)(u + i));
 }
 
+#undef ADD_UP_PRODUCTS
 #undef ADD_UP
 #undef G

@@ -5,7 +5,11 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { SUM_BYTES = 64 }; /* of the partial sums of one sum: number k is added to sum k modulo their count */
+enum {
+    SUM_BYTES = 64, /* of the partial sums of one sum: number k is added to sum k modulo their count */
+    WIDE_SUMS = SUM_BYTES / sizeof(float),
+    SINGLE_SUM_BYTES = SUM_BYTES + WIDE_SUMS * sizeof(double), /* kernels add floats up in a block alone, then … */
+};
 
 #define ROWS(REAL, NAME)                                                                                                \
     static void NAME(fill)(REAL *restrict row, ptrdiff_t n, REAL number) {                                             \
@@ -16,14 +20,14 @@ enum { SUM_BYTES = 64 }; /* of the partial sums of one sum: number k is added to
         for (ptrdiff_t k = 0; k < n; k++)                                                                              \
             row[k] += other[k];                                                                                        \
     }                                                                                                                  \
-    static void NAME(add_up)(REAL *restrict sums, ptrdiff_t n, const REAL *restrict row) {                             \
+    static void NAME(add_up)(double *restrict sums, ptrdiff_t n, const REAL *restrict row) {                           \
         enum { SUMS = SUM_BYTES / sizeof(REAL) };                                                                      \
         ptrdiff_t k = 0;                                                                                               \
         for (; k + SUMS <= n; k += SUMS)                                                                               \
             for (int s = 0; s < SUMS; s++)                                                                             \
-                sums[s] += row[k + s];                                                                                 \
+                sums[s] += (double)row[k + s];                                                                         \
         for (int s = 0; k < n; k++, s++)                                                                               \
-            sums[s] += row[k];                                                                                         \
+            sums[s] += (double)row[k];                                                                                 \
     }
 #define OF_DOUBLE(name) name##_double
 #define OF_FLOAT(name) name##_float
@@ -48,17 +52,28 @@ static void add_row(void *row, ptrdiff_t n, const void *other, int single) {
         add_double((double *)row, n, (const double *)other);
 }
 
-static void add_up_row(void *sums, ptrdiff_t n, const void *row, int single) {
+static void add_up_row(char *sums, ptrdiff_t n, const void *row, int single) {
     if (single)
-        add_up_float((float *)sums, n, (const float *)row);
+        add_up_float((double *)(sums + SUM_BYTES), n, (const float *)row);
     else
         add_up_double((double *)sums, n, (const double *)row);
 }
 
-static double total_of(const void *sums, int single) {
+/* … they are added up as doubles. */
+static void widen_sums(char *sums) {
+    float *restrict narrow = (float *)sums;
+    double *restrict wide = (double *)(sums + SUM_BYTES);
+    for (int s = 0; s < WIDE_SUMS; s++) {
+        wide[s] += (double)narrow[s];
+        narrow[s] = 0;
+    }
+}
+
+static double total_of(const char *sums, int single) {
+    const double *sum = (const double *)(single ? sums + SUM_BYTES : sums);
     double total = 0;
-    for (int s = 0; s < SUM_BYTES / (single ? 4 : 8); s++)
-        total += single ? (double)((const float *)sums)[s] : ((const double *)sums)[s];
+    for (int s = 0; s < (single ? WIDE_SUMS : SUM_BYTES / (int)sizeof(double)); s++)
+        total += sum[s];
     return total;
 }
 

@@ -35,15 +35,10 @@
 #define SQUARED(x) ((x) * (x))
 #define ROOT_OF(x) ((REAL)__builtin_sqrt((double)(x)))
 
-/* A pull of exactly 0 brings exactly 0: by a jump, not a choice, which would be waited for. */
 #define BRING(name, size, source, brought, before)                                                                      \
     name:                                                                                                              \
     pull = source;                                                                                                     \
     last = before brought;                                                                                             \
-    if (__builtin_expect(pull == 0, 0)) {                                                                              \
-        __asm__ volatile("");                                                                                          \
-        last = before 0;                                                                                               \
-    }                                                                                                                  \
     base[at[1]] = last;                                                                                                \
     NEXT(size);
 #define PULL(name, size, brought)                                                                                       \
@@ -60,11 +55,6 @@
     pull = source;                                                                                                     \
     last = before first;                                                                                               \
     next = before_other second;                                                                                        \
-    if (__builtin_expect(pull == 0, 0)) {                                                                              \
-        __asm__ volatile("");                                                                                          \
-        last = before 0;                                                                                               \
-        next = before_other 0;                                                                                         \
-    }                                                                                                                  \
     base[at[1]] = last;                                                                                                \
     base[at[other]] = last = next;                                                                                     \
     NEXT(size);
@@ -103,19 +93,23 @@ INLINE REAL NAME(sum_of_terms)(const REAL *base, const int32_t *at, int terms) {
 
 INLINE REAL NAME(magnitude_of)(REAL x) { return (REAL)__builtin_fabs((double)x); }
 
-INLINE REAL NAME(quotient_brought)(REAL pull, REAL u, REAL value) { /* 0 / 0 lies outside of the domain */
-    return __builtin_expect(u == 0 && value != value, 0) ? value : pull / u;
+INLINE REAL NAME(quotient_brought)(REAL pull, REAL u, REAL value) { /* the partial, 1 / u, is 0 where u is infinite */
+    REAL quotient = pull / u;
+    if (__builtin_expect(__builtin_isunordered(quotient, value), 0)) {
+        __asm__ volatile("");
+        if (pull == 0 || NAME(magnitude_of)(u) == (REAL)INFINITY)
+            quotient = 0;
+        else if (u == 0 && value != value) /* 0 / 0 lies outside of the domain */
+            quotient = value;
+    }
+    return quotient;
 }
 
-/* Any pull on one number: `at` is the kind, then whether it is strong, the mode, the target, the pull, u and w. */
+/* A pull on one number that is no product: `at` is the kind, then the mode, the target, the pull, u and w. */
 static void NAME(pull_one)(REAL *base, const int32_t *at) {
-    const int add = at[2] == ADD_TO;
-    REAL *target = base + at[3];
-    const REAL *pull = base + at[4], *u = base + at[5], *w = base + at[6];
-    if (at[0] == PRODUCT)
-        NAME(pull_product)(1, at[1], pull, u, 0, target, add);
-    else
-        NAME(pull_other)(at[0], 1, pull, u, w, target, add);
+    const int add = at[1] == ADD_TO;
+    REAL *target = base + at[2];
+    NAME(pull_other)(at[0], 1, base + at[3], base + at[4], base + at[5], target, add);
 }
 
 __attribute__((optimize("no-gcse", "no-crossjumping"))) static const int32_t *NAME(run_words)(
@@ -177,15 +171,15 @@ __attribute__((optimize("no-gcse", "no-crossjumping"))) static const int32_t *NA
     GATE(total, 3 + at[2], NAME(sum_of_terms)(base, at + 3, at[2]))
     PULL(pull_pass, 3, pull)
     PULL(pull_negate, 3, -pull)
-    PULL(pull_product, 4, pull * B)
-    PULL(pull_twice, 4, pull * (B + B))
-    PULL(pull_root, 4, pull * ((REAL)0.5 / NAME(magnitude_of)(B)))
+    PULL(pull_product, 4, NAME(weighed)(pull, B))
+    PULL(pull_twice, 4, NAME(weighed)(pull, B + B))
+    PULL(pull_root, 4, NAME(weighed)(pull, (REAL)0.5 / NAME(magnitude_of)(B)))
     PULL(pull_quotient, 5, NAME(quotient_brought)(pull, B, base[at[4]]))
-    PULL(pull_divisor, 5, -(pull * (base[at[4]] / B)))
+    PULL(pull_divisor, 5, NAME(weighed)(pull, -(base[at[4]] / B)))
     PULLS(pull_passes, 4, pull, pull, 3)
     PULLS(pull_pass_and_negate, 4, pull, -pull, 3)
-    PULLS(pull_products, 6, pull * B, pull * base[at[5]], 4)
-    PULLS(pull_division, 6, NAME(quotient_brought)(pull, B, base[at[4]]), -(pull * (base[at[4]] / B)), 5)
+    PULLS(pull_products, 6, NAME(weighed)(pull, B), NAME(weighed)(pull, base[at[5]]), 4)
+    PULLS(pull_division, 6, NAME(quotient_brought)(pull, B, base[at[4]]), NAME(weighed)(pull, -(base[at[4]] / B)), 5)
 unary: {
     double dx;
     base[at[2]] = (REAL)stream->point[at[1]].one((double)B, &dx);
@@ -222,7 +216,7 @@ clear:
     NEXT_AFTER_CALL(3);
 pull_other:
     NAME(pull_one)(base, at + 1);
-    NEXT_AFTER_CALL(8);
+    NEXT_AFTER_CALL(7);
 runs:
     NAME(forward_point)(stream, space, at[1], at[2]);
     NEXT_AFTER_CALL(3);

@@ -89,8 +89,8 @@ cdef double prod_gate(Py_ssize_t n, const double* x, double* dx) noexcept nogil:
         dx[i] = value  # the product of those before
         value *= x[i]
     for i in range(n - 1, -1, -1):
-        dx[i] *= suffix  # of those behind: no division, right at zeros
-        suffix *= x[i]
+        dx[i] = weighed(dx[i], suffix)  # of those behind: no division, right at zeros
+        suffix = weighed(suffix, x[i])
     return value
 
 

@@ -19,23 +19,21 @@ cdef double power_base(double x, double y, double z) noexcept nogil:
     if y == 0.0:
         return 0.0  # x**0 is 1 everywhere, at NaN too
     if x == 0.0 or not isfinite(x) or not isfinite(y):
-        return y * pow(x, y - 1.0)
+        return weighed(y, pow(x, y - 1.0))
     if 1e-280 < fabs(z) < 1e280 and fabs(y) < 1e20:
         return y * z / x  # y * x**(y - 1) would feel the rounding of y - 1
     if z != z:
         return z
     less = y - 1.0
     low = (-1.0 - (less - y)) if fabs(y) >= 1.0 else (y - (less + 1.0))
-    if x < 0.0 and fmod(less, 2.0) != 0.0:
-        return -power_halves(x, y, less, low, y)
-    return power_halves(x, y, less, low, y)
+    return copysign(power_halves(x, y, less, low, fabs(y)), y * copysign(1.0, z) * copysign(1.0, x))
 
 
 cdef double power_exponent(double x, double y, double z) noexcept nogil:
     """Return d(x**y)/dy, where z is x**y."""
     if x == 0.0:
         return 0.0 if y >= 0.0 else z * log(x) if y < 0.0 else y
-    if z == 0.0 and not isfinite(x):
+    if z == 0.0 and x == INFINITY:
         return 0.0
     if x > 0.0 and isfinite(x) and not 1e-280 < z < 1e280:
         return power_halves(x, y, y, 0.0, log(x))
@@ -134,6 +132,20 @@ cdef double remainder_gate(double x, double y, double* dx, double* dy) noexcept 
     return r
 
 
+cdef double floor_divide_gate(double x, double y, double* dx, double* dy) noexcept nogil:
+    cdef double r = fmod(x, y)
+    cdef double quotient = x / y
+    cdef double floored
+    if y != 0.0:
+        quotient = (x - r) / y
+        if r != 0.0 and (r < 0.0) != (y < 0.0):
+            quotient -= 1.0
+        floored = floor(quotient) if quotient != 0.0 else copysign(0.0, x / y)
+        quotient = floored + 1.0 if quotient - floored > 0.5 else floored    # an integer but for rounding
+    dx[0] = dy[0] = 0.0 if quotient == quotient else quotient
+    return quotient
+
+
 cdef inline double step(double x, double* dx) noexcept nogil:
     """Set the partial of a gate that is flat: 0, and NaN at NaN."""
     dx[0] = 0.0 if x == x else x
@@ -206,4 +218,4 @@ cdef double where_gate(double condition, double x, double y, double* dc, double*
 cdef double strong_multiply_gate(double pull, double partial, double* dpull, double* dpartial) noexcept nogil:
     dpull[0] = partial
     dpartial[0] = pull
-    return 0.0 if pull == 0.0 else pull * partial
+    return weighed(pull, partial)

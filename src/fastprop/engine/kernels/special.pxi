@@ -258,7 +258,7 @@ cdef double polygamma(double n, double x) noexcept nogil:
         if isinf(x):
             return 0.0
         if n < 100.0:
-            return sign * tgamma(n + 1.0) * pow(x, -(n + 1.0)) * hurwitz(n + 1.0, x)
+            return sign * tgamma(n + 1.0) * pow(x, -n) * (hurwitz(n + 1.0, x) / x)
         return sign * exp(lgamma_r(n + 1.0, &ignored) - (n + 1.0) * log(x) + log(hurwitz(n + 1.0, x)))
     if x == floor(x):
         return NAN

@@ -155,7 +155,6 @@ cdef class Assembler(Layout):
         step = self.program.write(&self.program.back)
         step.opcode, step.count, step.operand = rule.kind, count, <int32_t>at
         step.arity = 1 + (rule.u != NOTHING) + (rule.w != NOTHING)
-        step.strong = opcode < FIRST_EXTRA and rule.u == KEPT and kernel(opcode).strong
         step.result, step.saved = self.adjoint[self.base + r], 0 if self.is_pulled_once(self.here[0]) else -1
         return 0
 
@@ -208,7 +207,6 @@ cdef class Assembler(Layout):
         step.opcode = LIST_PASS if opcode == TOTAL else LIST_PRODUCT
         step.count, step.arity = self.run[r + 1] - begin, pulled
         step.operand = <int32_t>at
-        step.strong = opcode < FIRST_EXTRA and kernel(opcode).strong
         step.result, step.saved = self.adjoint[self.base + r], -1
         return 0
 
@@ -231,7 +229,7 @@ cdef class Assembler(Layout):
         self.program.push_operand(self.slot_of(start), CONTIGUOUS, 0)
         step = self.program.write(&self.program.back)
         step.opcode = CHAIN_PASS if self.opcode[begin] == ADD else CHAIN_PRODUCT
-        step.count, step.arity, step.operand, step.strong = count, 4, <int32_t>at, self.is_closed(self.base + r)
+        step.count, step.arity, step.operand, step.closed = count, 4, <int32_t>at, self.is_closed(self.base + r)
         step.result, step.saved = self.adjoint[self.base + r], self.value[self.base + r]
         return 0
 

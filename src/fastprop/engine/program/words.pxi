@@ -282,12 +282,12 @@ cdef class Writer:
                 self.note_clear(step.result, step.count)
             return step.count <= CLEARED
         if kind == LIST_PRODUCT or kind == LIST_PASS:
-            if step.strong or step.arity > self.listed:
+            if step.arity > self.listed:
                 return False
             return self.list_of_pulls(step, operand)
         if kind == CHAIN_PASS or kind == CHAIN_PRODUCT:
             return False
-        if not step.strong and pulling(kind) >= 0:
+        if pulling(kind) >= 0:
             if step.count <= self.short:
                 for k in range(step.count):
                     self.pull(
@@ -364,7 +364,7 @@ cdef class Writer:
         cdef int32_t k
         self.read(step.result)
         self.begin()
-        self.push_all((PULL_OTHER, step.opcode, step.strong))
+        self.push_all((PULL_OTHER, step.opcode))
         self.push(ADD_TO if self.is_added(operand.start, operand.mode) else ASSIGN)
         self.push(operand.start)
         self.push(step.result)

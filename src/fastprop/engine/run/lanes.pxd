@@ -70,6 +70,8 @@ cdef class LanesRun:
     cdef void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil
     cdef int set_number(self, Py_ssize_t slot, double value) except -1
     cdef int point(self, Column* column, array, bint writing) except -1
+    cdef Py_ssize_t sums_per_strand(self) noexcept nogil
+    cdef Py_ssize_t sum_bytes(self) noexcept nogil
     cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil
     cdef double sum_of(self, Py_ssize_t row) noexcept nogil
     cdef Bench new_bench(self)

@@ -22,11 +22,13 @@ cdef extern from *:
     Py_ssize_t following(Py_ssize_t* number) noexcept nogil
     enum:
         SUM_BYTES
+        SINGLE_SUM_BYTES
     void fill_row(void* row, Py_ssize_t n, double number, int single) noexcept nogil
     void add_row(void* row, Py_ssize_t n, const void* other, int single) noexcept nogil
     void add_number(void* to, const void* more, int single) noexcept nogil
-    void add_up_row(void* sums, Py_ssize_t n, const void* row, int single) noexcept nogil
-    double total_of(const void* sums, int single) noexcept nogil
+    void add_up_row(char* sums, Py_ssize_t n, const void* row, int single) noexcept nogil
+    void widen_sums(char* sums) noexcept nogil
+    double total_of(const char* sums, int single) noexcept nogil
     void publish() noexcept nogil
 
 cdef enum:
@@ -103,13 +105,12 @@ cdef class LanesRun:
             width //= 2
         if width != self.width:
             self.benches.clear()
-        rows = (self.summed_inputs if self.program.gradient else 0)
-        rows += self.program.outputs_count if self.sums_values else 0
+        rows = self.sums_per_strand()
         blocks = (lanes + width - 1) // width
         self.lanes, self.width = lanes, width
         self.strands = min(blocks, <Py_ssize_t>(STRANDS if rows else FINEST))
-        if self.strands * rows * <Py_ssize_t>SUM_BYTES != self.sums.nbytes:
-            self.sums = Memory(self.strands * rows * <Py_ssize_t>SUM_BYTES)
+        if self.strands * rows * self.sum_bytes() != self.sums.nbytes:
+            self.sums = Memory(self.strands * rows * self.sum_bytes())
         return 0
 
     cdef inline void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil:
@@ -160,11 +161,15 @@ cdef class LanesRun:
 
     # sums, per strand
 
+    cdef inline Py_ssize_t sums_per_strand(self) noexcept nogil:
+        cdef Py_ssize_t gradients = self.summed_inputs if self.program.gradient else 0
+        return gradients + (self.program.outputs_count if self.sums_values else 0)
+
+    cdef inline Py_ssize_t sum_bytes(self) noexcept nogil:
+        return SINGLE_SUM_BYTES if self.single else SUM_BYTES
+
     cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil:
-        cdef Py_ssize_t rows = (self.summed_inputs if self.program.gradient else 0)
-        if self.sums_values:
-            rows += self.program.outputs_count
-        return self.sums.start + (strand * rows + row) * SUM_BYTES
+        return self.sums.start + (strand * self.sums_per_strand() + row) * self.sum_bytes()
 
     cdef double sum_of(self, Py_ssize_t row) noexcept nogil:
         cdef Py_ssize_t strand
@@ -413,7 +418,7 @@ cdef class LanesRun:
         numbers = np.ascontiguousarray(column, np.float32 if self.single else np.float64)
         cdef void* row = bench.space.row[slot]
         if self.is_sum(slot):
-            add_up_row(row, len(numbers), <void*><size_t>numbers.ctypes.data, self.single)
+            add_up_row(<char*>row, len(numbers), <void*><size_t>numbers.ctypes.data, self.single)
         else:
             add_row(row, len(numbers), <void*><size_t>numbers.ctypes.data, self.single)
 
@@ -528,6 +533,9 @@ cdef class LanesRun:
                 if not self.block(bench, strand, self.begin_of(at), self.begin_of(at + 1), backward):
                     self.stopped = True
                     break
+                if self.single:
+                    for k in range(self.sums_per_strand()):
+                        widen_sums(self.partial_sums(strand, k))
                 at += 1
             publish()
             if main:

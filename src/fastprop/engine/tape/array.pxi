@@ -306,7 +306,8 @@ cdef object array_of(const double* buffer, object like):
 
 cdef object sum_of(object gradient, const double* buffer):
     """A gradient plus the adjoint of a sweep."""
-    return frozen(gradient + array_of(buffer, gradient))
+    with np.errstate(all="ignore"):
+        return frozen(gradient + array_of(buffer, gradient))
 
 
 cdef int take_gradient(object array, object gradient) except -1:
@@ -398,7 +399,7 @@ cdef class Record:
         pulls = []
         with np.errstate(all="ignore"):
             for partial in self.kept:
-                pulls.append(None if partial is None else product(along, partial, self.gate.strong))
+                pulls.append(None if partial is None else product(along, partial))
         return pulls
 
     cpdef int push(self, Tape tape, Py_ssize_t slot) except -1:
@@ -424,5 +425,5 @@ cdef class Record:
         with np.errstate(all="ignore"):
             for tangent, partial in zip(tangents, self.kept):
                 if tangent is not None:
-                    along = along + product(tangent, partial, self.gate.strong)
+                    along = along + product(tangent, partial)
         return along

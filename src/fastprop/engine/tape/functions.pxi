@@ -141,7 +141,7 @@ DOCUMENTATION = """{name}({signature})
 Parameters
 ----------
 {parameters} : {kind}
-    Real numbers, without unit; arrays broadcast as NumPy's do.{rest}
+    Real numbers, without unit, and bools, which count as 1.0 and 0.0; arrays broadcast as NumPy's do.{rest}
 
 Returns
 -------
@@ -152,7 +152,7 @@ float, ndarray, Unit or Array
 Raises
 ------
 TypeError
-    If an operand is a bool, complex, a string, or anything else but a real number.
+    If an operand is complex, a string, a masked array, or anything else but a real number.
 ValueError
     If Units of two tapes meet, or shapes do not fit.
 

@@ -3,6 +3,8 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
+from fastprop.engine.kernels cimport weighed
+
 cdef enum:
     FIRST_CAPACITY = 1024
 
@@ -251,29 +253,29 @@ cdef Py_ssize_t sweep_backward(Nodes* nodes, Py_ssize_t i, Py_ssize_t stop, Py_s
     while i >= lowest and i >= stop:
         pull = adjoint[i]
         if opcode[i] < POOLED:
-            if pull != 0.0:             # an exact zero pulls nothing, not even on an infinite partial
+            if pull != 0.0:             # an exact zero pulls nothing
                 first = operand[i].first
                 second = operand[i].second
                 if first >= 0:
-                    adjoint[first] += pull * partial[i].first
+                    adjoint[first] += weighed(pull, partial[i].first)
                     if first < lowest:
                         lowest = first
                 elif first != NONE:
                     touch_leaf(nodes, ~first)
-                    nodes.leaf[~first].adjoint += pull * partial[i].first
+                    nodes.leaf[~first].adjoint += weighed(pull, partial[i].first)
                 if second >= 0:
-                    adjoint[second] += pull * partial[i].second
+                    adjoint[second] += weighed(pull, partial[i].second)
                     if second < lowest:
                         lowest = second
                 elif second != NONE:
                     touch_leaf(nodes, ~second)
-                    nodes.leaf[~second].adjoint += pull * partial[i].second
+                    nodes.leaf[~second].adjoint += weighed(pull, partial[i].second)
         elif opcode[i] == BLOCK:
             break
         elif pull != 0.0:
             if opcode[i] < ELEMENT:
                 for k in range(operand[i].first, operand[i].first + operand[i].second):
-                    pull_on(nodes, nodes.pool_operand[k], pull * nodes.pool_partial[k], &lowest)
+                    pull_on(nodes, nodes.pool_operand[k], weighed(pull, nodes.pool_partial[k]), &lowest)
             elif opcode[i] == ELEMENT and not pull_element(nodes, operand[i], pull, &lowest):
                 break
         i -= 1
@@ -282,10 +284,8 @@ cdef Py_ssize_t sweep_backward(Nodes* nodes, Py_ssize_t i, Py_ssize_t stop, Py_s
 
 
 cdef inline double pushed(Nodes* nodes, int32_t operand, double partial) noexcept nogil:
-    """What one operand adds to its gate's tangent; a tangent of exactly zero adds nothing."""
-    if operand < 0 or nodes.adjoint[operand] == 0.0:
-        return 0.0
-    return nodes.adjoint[operand] * partial
+    """What one operand adds to its gate's tangent."""
+    return 0.0 if operand < 0 else weighed(nodes.adjoint[operand], partial)
 
 
 cdef Py_ssize_t sweep_forward(Nodes* nodes, Py_ssize_t i, Py_ssize_t stop) noexcept nogil:

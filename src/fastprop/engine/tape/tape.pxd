@@ -32,6 +32,8 @@ cdef class Tape:
 
 
 cdef PyObject* current_home() except NULL
+cdef int enter(Tape tape) except -1
+cdef int leave(Tape tape) except -1
 cdef int make_room(PyObject* home, Py_ssize_t pool) except -1
 cdef int32_t register_leaf(PyObject* home, Link* link) except? -2147483647
 cdef int check_fresh(Link* link) except -1

@@ -56,7 +56,6 @@ cdef int watch(Tape tape) except -1:
     if _collect not in gc.callbacks:
         gc.callbacks.append(_collect)
     _with_own_gates.add(tape)
-    return 0
 
 
 cdef class Tape:
@@ -123,19 +122,11 @@ cdef class Tape:
         return f"<Tape {self.number}: {self.nodes.length} gates, {self.nbytes} bytes>"
 
     def __enter__(self):
-        ident = PyThread_get_thread_ident()
-        if self.entries > 0 and self.inside != ident:
-            raise RuntimeError(f"tape {self.number} is in use by {thread_name(self.inside)}; give each thread a tape")
-        (<Stack>_tapes.stack).push(self)
-        self.inside = ident
-        self.entries += 1
+        enter(self)
         return self
 
     def __exit__(self, kind, error, trace):
-        if self.entries == 0 or (<Stack>_tapes.stack).top() is not self:
-            raise RuntimeError(f"tape {self.number} is left, but it is not the innermost one that this thread entered")
-        (<Stack>_tapes.stack).pop()
-        self.entries -= 1
+        leave(self)
 
     def __reduce__(self):
         raise TypeError("a Tape can't be copied or pickled; save the values of the leaves instead")
@@ -219,6 +210,22 @@ cdef class Stack:
         self.depth -= 1
         self.tapes[self.depth] = None
         last_tape = NULL
+
+
+cdef int enter(Tape tape) except -1:
+    """Make a tape the current one of this thread."""
+    if tape.entries > 0 and tape.inside != PyThread_get_thread_ident():
+        raise RuntimeError(f"tape {tape.number} is in use by {thread_name(tape.inside)}; give each thread a tape")
+    (<Stack>_tapes.stack).push(tape)
+    tape.inside = PyThread_get_thread_ident()
+    tape.entries += 1
+
+
+cdef int leave(Tape tape) except -1:
+    if tape.entries == 0 or (<Stack>_tapes.stack).top() is not tape:
+        raise RuntimeError(f"tape {tape.number} is left, but it is not the innermost one that this thread entered")
+    (<Stack>_tapes.stack).pop()
+    tape.entries -= 1
 
 
 class _Tapes(threading.local):

@@ -94,6 +94,11 @@ cdef class Trace(Tape):
         """Let go of the Units that stand for others, which hold on to this trace."""
         self.stand_ins, self.captured, self.regions = {}, [], {}
 
+    def constant(self, unit):
+        """Record a number through which nothing is pulled."""
+        from fastprop.engine.trace import held
+        return held(unit)
+
     def place(self, Py_ssize_t slot):
         """Return the source line that recorded a gate, as file:line."""
         return place_of(self, slot)

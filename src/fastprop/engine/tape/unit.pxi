@@ -12,12 +12,13 @@ from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, PyObject
 from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.kernels cimport (
-    ABSOLUTE, ADD, DIVIDE, MULTIPLY, NEGATIVE, POSITIVE, POWER, REMAINDER, SUBTRACT, Kernel, add_gate, binary,
-    divide_gate, kernel, multiply_gate, negative_gate, subtract_gate,
+    ABSOLUTE, ADD, DIVIDE, FLOOR_DIVIDE, MULTIPLY, NEGATIVE, POSITIVE, POWER, REMAINDER, SUBTRACT, Kernel, add_gate,
+    binary, divide_gate, kernel, multiply_gate, negative_gate, subtract_gate,
 )
 import numpy as np
 
 from fastprop import gates
+from fastprop.gates.numbers import number as plain_operand
 from fastprop.handles.face import Face
 from fastprop.handles.operands import as_float, prepare
 
@@ -252,9 +253,9 @@ cdef object apply_kernel(int opcode, list operands):
 
 
 cdef double read_operand(int opcode, Py_ssize_t i, object operand) except? -1:
-    if type(operand) is float:
+    if isinstance(operand, float):
         return <double>operand
-    return gates.number(rows[opcode], i, operand, condition=i == 0 and rows[opcode].name == "where")
+    return plain_operand(rows[opcode], i, operand)
 
 
 cdef double evaluate(const Kernel* gate, Py_ssize_t n, double* values, double* partials) except? -1:
@@ -301,7 +302,7 @@ cdef object apply_slowly(int opcode, object left, object right):
     other = right if isinstance(left, Unit) else left
     if type(other) is int or isinstance(other, (float, Unit)):
         return apply_kernel(opcode, [left, right])
-    if other is None or isinstance(other, KNOWN) or hasattr(type(other), "__fastprop_gate__"):
+    if other is None or isinstance(other, KNOWN) or hasattr(type(other), "__array__"):
         return apply_gate(rows[opcode], (left, right), {})
     return NotImplemented
 
@@ -503,6 +504,12 @@ cdef class Unit:
     def __mod__(left, right):
         return apply_slowly(REMAINDER, left, right)
 
+    def __floordiv__(left, right):
+        return apply_slowly(FLOOR_DIVIDE, left, right)
+
+    def __divmod__(left, right):
+        return left // right, left % right
+
     def __neg__(self):
         cdef double value, partial
         if type(self) is Unit:
@@ -563,18 +570,6 @@ cdef class Unit:
     def __array__(self, dtype=None, copy=None):
         refuse_to_bake("value", &self.link)
         return Face.__array__(self, dtype, copy)
-
-    def __reduce_ex__(self, protocol):
-        return Face.__reduce_ex__(self, protocol)
-
-    def __array_ufunc__(self, ufunc, method, *operands, **options):
-        return Face.__array_ufunc__(self, ufunc, method, *operands, **options)
-
-    def __array_function__(self, function, types, arguments, options):
-        return Face.__array_function__(self, function, types, arguments, options)
-
-    def __format__(self, spec):
-        return Face.__format__(self, spec)
 
     def __repr__(self):
         if self.link.tape == NULL and self.link.key == STALE:

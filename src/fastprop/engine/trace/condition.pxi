@@ -11,7 +11,9 @@ from fastprop.engine.tape cimport Unit, append, captured, owned
 from fastprop import gates
 from fastprop.engine.tape import apply_gate
 from fastprop.handles.operands import as_plain
+from fastprop.gates.numbers import as_flag, as_real
 from fastprop.handles.nesting import is_block
+from fastprop.handles.operands import as_plain
 
 
 cdef Unit record(int opcode, object left, object right, double value):
@@ -49,7 +51,8 @@ def compare(left, right, int op):
     if isinstance(right, Condition):
         right = (<Condition>right).unit
     elif not isinstance(right, Unit):
-        right = gates.as_real(right)
+        real = as_real(right)
+        right = as_flag(right) if real is None else real
         if right is None:
             return NotImplemented
     if op == Py_GT or op == Py_GE:
@@ -62,7 +65,7 @@ def compare(left, right, int op):
         return Condition(record(LESS_EQUAL, left, right, x <= y))
     if op == Py_EQ:
         return Condition(record(EQUAL, left, right, x == y))
-    return Condition(record(NOT_EQUAL, left, right, x != y))
+    return Condition(record(NOT_EQUAL, left, right, x != y), left if type(right) is float and y == 0.0 else None)
 
 
 cdef double number_of(object x) except? -1:
@@ -73,7 +76,7 @@ cdef object operand(object x):
     """A Condition's Unit, or a bool as a number; None for anything else."""
     if isinstance(x, Condition):
         return (<Condition>x).unit
-    return float(x) if type(x) is bool else None
+    return as_flag(x)
 
 
 cdef object as_number(object x):
@@ -83,7 +86,8 @@ cdef object as_number(object x):
 
 cdef object joined(int opcode, object left, object right, bint either):
     """Record `and` or `or` of conditions and bools."""
-    x, y = operand(left), operand(right)
+    x = (<Condition>left).truth if isinstance(left, Condition) else operand(left)
+    y = (<Condition>right).truth if isinstance(right, Condition) else operand(right)
     if x is None or y is None:
         return NotImplemented
     first, second = number_of(x) != 0.0, number_of(y) != 0.0
@@ -98,12 +102,14 @@ cdef class Condition:
     """
 
     cdef readonly Unit unit     # 1.0 or 0.0
+    cdef Unit truth             # not 0.0 where this holds: of x != 0, x itself
 
     __fastprop_condition__ = True
-    __array_ufunc__ = None
+    shape = ()
 
-    def __init__(self, Unit unit):
+    def __init__(self, Unit unit, Unit truth=None):
         self.unit = unit
+        self.truth = unit if truth is None else truth
 
     def __bool__(self):
         cdef bint outcome = self.unit.link.value != 0.0
@@ -127,27 +133,43 @@ cdef class Condition:
     def __invert__(self):
         return Condition(record(NEITHER, self.unit, None, self.unit.link.value == 0.0))
 
-    def __eq__(self, other):
-        x = operand(other)
-        return NotImplemented if x is None else compare(self.unit, x, Py_EQ)
-
-    def __ne__(self, other):
-        x = operand(other)
-        return NotImplemented if x is None else ~(self == other)
-
-    def __hash__(self):
-        return id(self) >> 4
-
     # as a number it is 1 or 0
 
-    def __mul__(left, right):
-        return as_number(left) * as_number(right)
+    def __richcmp__(self, other, int op):
+        return compare(self.unit, other, op)
+
+    def __hash__(self):
+        raise TypeError("a Condition is true or false as may be, and can't be a key: choose by fp.where, or by an if")
 
     def __add__(left, right):
         return as_number(left) + as_number(right)
 
     def __sub__(left, right):
         return as_number(left) - as_number(right)
+
+    def __mul__(left, right):
+        return as_number(left) * as_number(right)
+
+    def __truediv__(left, right):
+        return as_number(left) / as_number(right)
+
+    def __floordiv__(left, right):
+        return as_number(left) // as_number(right)
+
+    def __mod__(left, right):
+        return as_number(left) % as_number(right)
+
+    def __pow__(left, right, modulus):
+        return as_number(left) ** as_number(right)
+
+    def __neg__(self):
+        return -self.unit
+
+    def __pos__(self):
+        return +self.unit
+
+    def __abs__(self):
+        return abs(self.unit)
 
     def __float__(self):
         raise TypeError("float() of a Condition would bake a constant into the circuit; use fp.where, or an if")
@@ -157,6 +179,14 @@ cdef class Condition:
 
     def __repr__(self):
         return f"<Condition: {'true' if self.unit.link.value else 'false'} where it was recorded>"
+
+    def __array_ufunc__(self, ufunc, method, *operands, **options):
+        from fastprop.engine.truth import array_ufunc
+        return array_ufunc(self, ufunc, method, operands, options)
+
+    def __array_function__(self, function, types, arguments, options):
+        from fastprop.engine.truth import array_function
+        return array_function(self, function, types, arguments, options)
 
     @staticmethod
     def __fastprop_gate__(gate, given, options):

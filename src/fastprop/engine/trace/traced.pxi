@@ -18,14 +18,13 @@ cdef set rows = set(gates.table.values())
 
 def apply_traced(gate, tuple operands, dict options):
     """Record a gate under trace, on Arrays number by number; conditions may choose."""
-    operands = unwrapped(gate, operands)
     if not options and gate in rows and gate.arity != gates.SEQUENCE and are_single(operands):
-        return apply_kernel(kernels.opcode_of[gate.name], list(operands))
+        return apply_kernel(kernels.opcode_of[gate.name], unwrapped(operands))
     prepared, flat = prepare(gate, operands, options)
     if prepared in rows and are_single(flat):
-        return apply_kernel(kernels.opcode_of[prepared.name], list(flat))
+        return apply_kernel(kernels.opcode_of[prepared.name], unwrapped(flat))
     if is_opaque(prepared, flat):
-        return apply_opaque(prepared, flat)
+        return apply_opaque(prepared, tuple(unwrapped(flat)))
     return apply_to_bundles(prepared, flat)
 
 

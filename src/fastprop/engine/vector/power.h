@@ -34,13 +34,13 @@ INLINE part precise_log(part m, part k, part *low) {
 
 /* x**y = z and its partials by the C library, where x is 0, infinite or NaN, or y is huge or no number. */
 static __attribute__((noinline, cold)) double power_point(double x, double y, double *dx, double *dy) {
-    double z = y == 2.0 ? x * x : pow(x, y), half;
-    *dx = y == 0.0 ? 0.0 : y * pow(x, y - 1.0); /* x**0 is 1, also of NaN */
+    double z = y == 2.0 ? x * x : pow(x, y), less = pow(x, y - 1.0), half;
+    *dx = y == 0.0 || less == 0.0 ? 0.0 : y * less; /* x**0 is 1, also of NaN */
     if (x != 0.0 && isfinite(x) && isfinite(y)) *dx = y * (z / x);
     if (y == 2.0) *dx = 2.0 * x;
     if (x == 0.0) {
         *dy = y >= 0.0 ? 0.0 : y < 0.0 ? z * log(x) : y;
-    } else if (z == 0.0 && !isfinite(x)) {
+    } else if (z == 0.0 && x == INFINITY) {
         *dy = 0.0;
     } else if (x > 0.0 && isfinite(x) && !(1e-280 < z && z < 1e280)) {
         half = pow(x, 0.5 * y); /* neither overflows nor becomes subnormal */

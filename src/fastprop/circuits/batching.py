@@ -10,7 +10,7 @@ import numpy as np
 
 from fastprop.circuits.bind import checked_output, per_argument, refuse_overlap
 from fastprop.circuits.pipeline import Plan
-from fastprop.circuits.signature import Signature, as_leaf, checked_reduce, lane_signature, scale_of
+from fastprop.circuits.signature import Signature, as_leaf, checked_reduce, lane_signature, nesting_key, scale_of
 from fastprop.engine.run.arrays import Arrays
 from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
 from fastprop.handles.nesting import LEAF
@@ -89,6 +89,9 @@ def _prepare(circuit: Any, args: Sequence[Any], in_axes: Any, name: str) -> tupl
     """Return the form of one lane's arguments, which must be the circuit's."""
     recorded = circuit._recording.signature
     recorded.check_static(args)
+    given = Signature(args, tuple(recorded.static), name)
+    if list(map(nesting_key, given.nestings)) == list(map(nesting_key, recorded.nestings)):
+        args = recorded.build(recorded.taken_apart(args))[0]  # with the keys of dicts in the same order
     one, axes, lanes = lane_signature(name, args, in_axes, tuple(recorded.static))
     if one.form != recorded.form:
         for k, (given, expected) in enumerate(zip(one.shapes, recorded.shapes)):

@@ -281,6 +281,8 @@ def _axes_of(nesting: Nesting, given: Any, name: str) -> list[Any]:
         return [given] * nesting.size
     keys, children = _parts(given)
     inner = nesting.children or (None,) * len(nesting)
+    if isinstance(given, dict) and set(keys) == set(nesting.keys if nesting.kind is not None else ()):
+        children, keys = [given[key] for key in nesting.keys], nesting.keys
     if nesting.kind is None or len(children) != len(nesting) or (isinstance(given, dict) and keys != nesting.keys):
         raise ValueError(f"{name} is {given!r:.60}, which is not nested as the argument is")
     axes: list[Any] = []

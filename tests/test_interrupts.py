@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastprop as fp
-from fastprop.derivatives import call
+from fastprop.derivatives.call import is_active
 
 X = np.array([1.0, -2.0, 3.0])
 OURS = fp.__file__.rpartition("__init__")[0]
@@ -101,7 +101,7 @@ def check(call, engine):
         except KeyboardInterrupt:
             interrupts += 1
         assert engine.current_tape() is tape
-        assert not call.is_active()
+        assert not is_active()
         np.testing.assert_array_equal(numbers(call(engine)), expected)
     assert interrupts > 0
 
@@ -124,5 +124,5 @@ def test_signals_at_any_time(interrupting_alarm):
             while True:
                 f([0.5, 2.0])
         assert fp.current_tape() is tape
-        assert not call.is_active()
+        assert not is_active()
         assert f([0.5, 2.0]) == expected

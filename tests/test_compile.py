@@ -4,6 +4,7 @@ import collections
 import copy
 import dataclasses
 import gc
+import inspect
 import pickle
 import threading
 import weakref
@@ -496,3 +497,39 @@ def test_a_compiled_function_is_pickled_as_its_function_and_options():
         assert len(other.cache_info()) == 1
     with pytest.raises((AttributeError, pickle.PicklingError)):
         pickle.dumps(fp.compile(lambda x: x))
+
+
+class Scaled:
+    def __init__(self, factor):
+        self.factor, self.leaf, self.calls = factor, fp.Unit(2.0), 0
+
+    @fp.compile
+    def plain(self, x, how="once", *, shift=0.0):
+        """Scale a number."""
+        self.calls += 1
+        return x * self.factor * (2.0 if how == "twice" else 1.0) + shift
+
+    @fp.compile
+    def __call__(self, x):
+        return self.leaf * x * self.factor
+
+
+def test_methods_are_compiled_for_each_instance_which_is_held_weakly():
+    one, other = Scaled(3.0), Scaled(5.0)
+    assert [s.plain(2.0) for s in (one, other, one)] == [6.0, 10.0, 6.0]
+    assert one.plain(2.0, "twice", shift=1.0) == 13.0
+    assert (one.calls, other.calls) == (2, 1)
+    assert one.plain is one.plain
+    assert "(x, how='once', *, shift=0.0)" in str(inspect.signature(one.plain))
+    assert one.plain.__doc__ == "Scale a number."
+    one.factor = 100.0  # is frozen; leaves are read at every call
+    assert one.plain(2.0) == 6.0
+    one.leaf.value = 7.0
+    result = one(10.0)
+    result.backward()
+    assert (result.value, one.leaf.grad) == (7000.0, 1000.0)
+    gone = weakref.ref(other)
+    del other
+    gc.collect()
+    assert gone() is None
+    assert len(Scaled.plain._methods) == 1

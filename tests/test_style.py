@@ -28,7 +28,7 @@ FLOORS = (
     ("engine.trace", "engine.passes"),
     ("engine.program",),
     ("engine.run",),
-    ("engine.opaque",),
+    ("engine.opaque", "engine.truth"),
     ("engine",),  # its __init__.py
     ("config",),
     ("derivatives.recorded",),

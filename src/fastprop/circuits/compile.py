@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
-import types
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from fastprop.circuits.branches import MOST_PATHS, UNKNOWN, Paths
 from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static
@@ -136,7 +137,7 @@ class Compiled(Door):
         self.function = f
         self._name = name_of(f)
         self.__name__ = self.__qualname__ = self._name
-        functools.update_wrapper(self, f, updated=())  # help and inspect.signature show the function's own
+        functools.update_wrapper(cast(Any, self), f, updated=())  # help and inspect.signature show the function's own
         self._dtype, self._static, self._passes, self._max_paths = dtype, static_argnums, passes, max_paths
         kind = getattr(f, "__fastprop__", ("", f, 0, False))
         self._kind: str = kind[0] if kind[0] in ("grad", "value_and_grad") else ""
@@ -144,6 +145,7 @@ class Compiled(Door):
         self._argnums: Any = kind[2] if self._kind else 0
         self._has_aux: bool = bool(self._kind and kind[3])
         self._reasons: list[str] = []
+        self._methods: dict[int, tuple[Any, Compiled]] = {}
         self._lock: Any
         give_lock(self)
         self.open(self._form)
@@ -160,8 +162,37 @@ class Compiled(Door):
         return f"<compiled {self._name}: {len(self._reasons)} recordings>"
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """Bind to an instance, as functions do; that help shows a signature hangs on it, too."""
-        return self if instance is None else types.MethodType(self, instance)
+        """Bind to an instance, as functions do: its method is compiled for it alone, and holds it weakly."""
+        if instance is None:
+            return self
+        known = self._methods.get(id(instance))
+        if known is not None and known[0]() is instance:
+            return known[1]
+        try:
+            gone = functools.partial(_forget, weakref.ref(self), id(instance))
+            method = self._method_of(weakref.ref(instance, gone))
+        except TypeError:
+            raise TypeError(
+                f"{self._name} is a compiled method of a {type(instance).__name__}, which can't be referred to weakly; "
+                "give its class a __weakref__ slot"
+            ) from None
+        self._methods[id(instance)] = weakref.ref(instance, gone), method
+        return method
+
+    def _method_of(self, instance: weakref.ref[Any]) -> Compiled:
+        """Return the compiled method of an instance."""
+        f = self.function
+
+        @functools.wraps(f)
+        def method(*args: Any, **kwargs: Any) -> Any:
+            return f(instance(), *args, **kwargs)
+
+        parameters = list(inspect.signature(f).parameters.values())[1:]
+        method.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        del method.__wrapped__
+        given = (self._static,) if isinstance(self._static, int) else tuple(self._static)
+        static = [position - (position > 0) for position in given if position != 0]
+        return Compiled(method, self._dtype, static, self._passes, self._max_paths)
 
     def call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the function where something is new, or not for circuits."""
@@ -350,6 +381,13 @@ class Compiled(Door):
             number = entry.paths.replace(old, plan)
             entry.routes.pop(number, None)
             return self._route(entry, number)
+
+
+def _forget(owner: weakref.ref[Compiled], key: int, _: Any) -> None:
+    """Let go of the method of an instance that is gone."""
+    compiled = owner()
+    if compiled is not None:
+        compiled._methods.pop(key, None)
 
 
 def _result_of(route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:

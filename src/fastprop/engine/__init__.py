@@ -3,6 +3,7 @@
 from fastprop.engine import (
     opaque,  # noqa: F401 (it tells the tape how traced functions record)
     tape,
+    truth,  # noqa: F401 (and how NumPy's functions do)
 )
 from fastprop.engine.tape import *  # noqa: F403 (one name per row of the gate table)
 

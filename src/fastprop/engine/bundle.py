@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.tape import apply_gate, let_blocks, refuse
+from fastprop.engine.tape import apply_gate, let_blocks, recorded_function, recorded_ufunc, refuse
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
@@ -116,14 +116,12 @@ class Bundle(ArrayFace):
     # fmt: on
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> Any:
-        from fastprop.engine.truth import array_ufunc
 
-        return array_ufunc(self, ufunc, method, operands, options)
+        return recorded_ufunc(self, ufunc, method, operands, options)
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        from fastprop.engine.truth import array_function
 
-        return array_function(self, function, types, args, options)
+        return recorded_function(self, function, types, args, options)
 
     @staticmethod
     def __fastprop_gate__(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.engine.bundle import ConditionBlock, elementwise
+from fastprop.engine.tape import let_recorded
 from fastprop.handles.face import Face
 
 __all__ = ["array_function", "array_ufunc"]
@@ -82,3 +83,6 @@ _OF_CONDITIONS: dict[str, Callable[..., Any]] = {
     "all": lambda block, axis=None, keepdims=False: block.all(axis, keepdims),
     "count_nonzero": lambda block, axis=None, keepdims=False: block.sum(axis, keepdims),
 }
+
+
+let_recorded(array_ufunc, array_function)

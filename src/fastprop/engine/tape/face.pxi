@@ -24,6 +24,26 @@ cdef extern from *:
 cdef dict opcode_of_ufunc = {}      # filled below
 
 
+cdef object on_ufunc = None
+cdef object on_function = None
+
+
+def let_recorded(ufunc, function):
+    """Take the functions that record NumPy's ufuncs and functions under trace."""
+    global on_ufunc, on_function
+    on_ufunc, on_function = ufunc, function
+
+
+def recorded_ufunc(handle, ufunc, method, operands, options):
+    """Record a ufunc under trace."""
+    return on_ufunc(handle, ufunc, method, operands, options)
+
+
+def recorded_function(handle, function, types, arguments, options):
+    """Record one of NumPy's functions under trace."""
+    return on_function(handle, function, types, arguments, options)
+
+
 cdef bint are_plain_numbers(tuple operands):
     for x in operands:
         if type(x) is not Unit and not isinstance(x, float):
@@ -45,16 +65,14 @@ def array_ufunc(self, ufunc, method, *operands, **options):
             return ufunc_of_one(<object>opcode, operands[0])
         return ufunc_of_two(<object>opcode, python_number(operands[0]), python_number(operands[1]))
     if is_recorded(operands):
-        from fastprop.engine import truth
-        return truth.array_ufunc(self, ufunc, method, operands, options)
+        return recorded_ufunc(self, ufunc, method, operands, options)
     return Face.__array_ufunc__(self, ufunc, method, *operands, **options)
 
 
 def array_function(self, function, types, arguments, options):
     """Apply one of NumPy's functions as `Face` says; of conditions, record it."""
     if is_recorded(arguments):
-        from fastprop.engine import truth
-        return truth.array_function(self, function, types, arguments, options)
+        return recorded_function(self, function, types, arguments, options)
     return Face.__array_function__(self, function, types, arguments, options)
 
 

@@ -96,8 +96,7 @@ cdef class Trace(Tape):
 
     def constant(self, unit):
         """Record a number through which nothing is pulled."""
-        from fastprop.engine.trace import held
-        return held(unit)
+        return hold_traced(unit)
 
     def place(self, Py_ssize_t slot):
         """Return the source line that recorded a gate, as file:line."""

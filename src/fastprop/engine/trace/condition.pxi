@@ -9,8 +9,8 @@ from fastprop.engine.tape cimport Trace, traced_home
 from fastprop.engine.tape cimport Unit, append, captured, owned
 
 from fastprop import gates
+from fastprop.engine.tape import recorded_function, recorded_ufunc
 from fastprop.engine.tape import apply_gate
-from fastprop.handles.operands import as_plain
 from fastprop.gates.numbers import as_flag, as_real
 from fastprop.handles.nesting import is_block
 from fastprop.handles.operands import as_plain
@@ -181,12 +181,10 @@ cdef class Condition:
         return f"<Condition: {'true' if self.unit.link.value else 'false'} where it was recorded>"
 
     def __array_ufunc__(self, ufunc, method, *operands, **options):
-        from fastprop.engine.truth import array_ufunc
-        return array_ufunc(self, ufunc, method, operands, options)
+        return recorded_ufunc(self, ufunc, method, operands, options)
 
     def __array_function__(self, function, types, arguments, options):
-        from fastprop.engine.truth import array_function
-        return array_function(self, function, types, arguments, options)
+        return recorded_function(self, function, types, arguments, options)
 
     @staticmethod
     def __fastprop_gate__(gate, given, options):

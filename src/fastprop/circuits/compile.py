@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.circuits.branches import MOST_PATHS, UNKNOWN, Paths
+from fastprop.circuits.branches import MOST_PATHS, Paths
 from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static, hold_handles
 from fastprop.circuits.mapping import Retrace
 from fastprop.circuits.pipeline import Plan, checked_passes
@@ -186,7 +186,7 @@ class Compiled:
             return entry
         with self._lock:
             if key not in self._entries:
-                self._entries[key] = _Entry(signature.emptied(), Paths(_nobody, self._name, self._max_paths))
+                self._entries[key] = _Entry(signature.emptied(), Paths(self._name, self._max_paths))
             return self._entries[key]
 
     def _why(self, entry: _Entry) -> str:
@@ -197,8 +197,10 @@ class Compiled:
             return "the first call"
         return f"another form of the arguments: {_difference(entry.signature, others[-1].signature)}"
 
-    def _plan(self, entry: _Entry, leaves: Sequence[Any], forced: tuple[bool, ...] = ()) -> Plan:
-        """Record the path that these leaves take, which begins as is `forced`."""
+    def _plan(
+        self, entry: _Entry, leaves: Sequence[Any], forced: tuple[bool, ...] = (), known: Sequence[Any] = ()
+    ) -> Plan:
+        """Record the path that these leaves take, which begins as is `forced`; `known` are points of its maps."""
         recording = record(
             self._inner,
             entry.signature,
@@ -208,14 +210,17 @@ class Compiled:
             max_paths=self._max_paths,
             passes=self._passes,
             forced=forced,
+            known=known,
         )
         return Plan(recording, self._passes)
 
-    def _record(self, entry: _Entry, leaves: Sequence[Any], forced: tuple[bool, ...] = ()) -> int:
+    def _record(
+        self, entry: _Entry, leaves: Sequence[Any], forced: tuple[bool, ...] = (), known: Sequence[Any] = ()
+    ) -> int:
         """Record a path and keep it; returns its number."""
         with self._lock:
             why = self._why(entry)
-            plan = self._plan(entry, leaves, forced)
+            plan = self._plan(entry, leaves, forced, known)
             if entry.paths.plans:
                 why = f"{why}: {_branch(plan, entry.paths.plans)}"
             before = len(entry.paths.plans)
@@ -254,7 +259,10 @@ class Compiled:
             if broken < 0:
                 break
             tried.add(id(circuit))
-            circuit = self._other(entry, circuit, broken, vector, leaves, tried)
+            other = self._other(entry, circuit, broken, leaves, tried)
+            if id(other) in tried:  # what its maps find out decides in another order each time
+                return self._slowly(entry, leaves)
+            circuit = other
             vector = circuit._vector(leaves)
         value = circuit._result(run)
         if not gradient:
@@ -291,7 +299,6 @@ class Compiled:
         entry: _Entry,
         circuit: Circuit,
         broken: int,
-        vector: np.ndarray[Any, Any],
         leaves: list[Any],
         tried: set[int],
     ) -> Circuit:
@@ -300,29 +307,27 @@ class Compiled:
         outcomes = circuit._recording.outcomes
         beginning = (*outcomes[:broken], not outcomes[broken])
         number = paths.begins(beginning)
-        if number is not None and paths.can_select:
-            found = paths.find(vector.tolist()[: circuit._recording.own_inputs])
-            number = None if found == UNKNOWN else found
         if number is None or id(entry.circuit(number)) in tried:
             # a circuit rounds otherwise than Python now and then: the path begins as the circuit says
             if paths.full:
-                return Circuit(self._plan(entry, leaves, beginning))
-            number = self._record(entry, leaves, beginning)
+                return Circuit(self._plan(entry, leaves, beginning, _known_points(circuit)))
+            number = self._record(entry, leaves, beginning, _known_points(circuit))
         entry.last = number
         return entry.circuit(number)
 
     def _again(self, entry: _Entry, circuit: Circuit, leaves: list[Any]) -> Circuit:
         """Record anew, in the place of a circuit whose vmap has to know more of what is outside of it."""
         with self._lock:
-            plan = self._plan(entry, leaves)
+            plan = self._plan(entry, leaves, known=_known_points(circuit))
             self._reasons.append("a vmap took a path on which it uses more of what is outside of it")
             number = entry.paths.replace(circuit._plan, plan)
             entry.circuits[number] = Circuit(plan)
             return entry.circuits[number]
 
 
-def _nobody(vector: Any) -> Any:
-    raise AssertionError("paths of a compiled function are recorded by the function itself")
+def _known_points(circuit: Circuit) -> list[list[Any]]:
+    """Return points on the known paths of each map of a circuit, whose outer guards it has, too."""
+    return [region.known_points() for region in circuit._recording.maps]
 
 
 def _difference(signature: Signature, other: Signature) -> str:

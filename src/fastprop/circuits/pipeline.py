@@ -195,8 +195,10 @@ class Plan:
         if gate < 0:
             return "condition", []
         name, operands = draft.gate(gate)
-        draft = draft.replace(outputs=np.array(operands, np.int32), guards=[], expected=[])
-        run = PointRun(assemble(expand(drop(draft)), gradient=False), self.single)
+        draft = drop(draft.replace(outputs=np.array(operands, np.int32), guards=[], expected=[]))
+        if any(region.reads or region.makes for region in draft.payload.values()):
+            return "condition", []  # they are computed from arrays, which are not at hand
+        run = PointRun(assemble(expand(draft), gradient=False), self.single)
         run.forward(inputs)
         return name, run.values()
 
@@ -215,9 +217,10 @@ class Plan:
         outcome = recording.outcomes[guard]
         signs = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}
         shown = f" {signs.get(comparison, comparison)} ".join(f"{value:.17g}" for value in values)
+        shown += " " if shown else ""
         at = f" in lane {lane}" if lane is not None else ""
         return DivergenceError(
-            f"{self.guard_line(guard)}: the condition {shown} is {not outcome}{at}, but was {outcome} where "
+            f"{self.guard_line(guard)}: the condition {shown}is {not outcome}{at}, but was {outcome} where "
             f"{recording.name} was recorded, so the circuit does not hold here; use fp.compile({recording.name}), "
             "which records every branch, or fp.where instead of the if"
         )

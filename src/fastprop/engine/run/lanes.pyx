@@ -153,6 +153,23 @@ cdef class LanesRun:
             self.sums = Memory(self.strands * rows * <Py_ssize_t>SUM_BYTES)
         return 0
 
+    cdef int take_strands(self, Py_ssize_t strands) except -1:
+        """Say how many strands there are, whose sums are 0."""
+        cdef Py_ssize_t rows = self.summed_inputs if self.program.gradient else 0
+        rows += self.program.outputs_count if self.sums_values else 0
+        self.strands = strands
+        if strands * rows * <Py_ssize_t>SUM_BYTES != self.sums.nbytes:
+            self.sums = Memory(strands * rows * <Py_ssize_t>SUM_BYTES)
+        memset(self.sums.start, 0, <size_t>self.sums.nbytes)
+        return 0
+
+    cdef int follow(self, LanesRun other) except -1:
+        """Read, write and add up what another run of the same program does."""
+        self.sums, self.strands = other.sums, other.strands
+        memcpy(self.table.start, other.table.start, <size_t>self.table.nbytes)
+        memcpy(self.numbers.start, other.numbers.start, <size_t>self.numbers.nbytes)
+        return 0
+
     cdef inline void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil:
         """Let a column be numbers in memory that somebody else keeps."""
         column.data, column.stride, column.add = data, stride, add
@@ -298,8 +315,9 @@ cdef class LanesRun:
             move(at, row + k * self.size, self.single)
 
     cdef bint guards_hold(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
-        """Look for lanes that would have gone another way."""
+        """Look for lanes that would have gone another way; strays are noted, and the others run on."""
         cdef Py_ssize_t g, k, at
+        cdef int64_t lane
         cdef double truth
         for g in range(self.program.guards_count):
             row = <char*>bench.space.row[self.program.guard[g]]
@@ -307,11 +325,21 @@ cdef class LanesRun:
                 at = 0 if self.is_number(self.program.guard[g]) else k
                 truth = self.number(row + at * self.size)
                 if (truth != 0.0) != self.program.guard_expected[g]:
+                    lane = self.lane[begin + k] if self.lane != NULL else begin + k
                     if self.diverged < 0:
-                        self.diverged = self.lane[begin + k] if self.lane != NULL else begin + k
-                        self.broken = g
-                    return False
+                        self.diverged, self.broken = lane, g
+                    if self.stray == NULL:
+                        return False
+                    if self.stray[lane] < 0:
+                        self.stray[lane] = <int32_t>g
         return True
+
+    cdef void silence(self, char* row, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
+        """Put 0 for strays."""
+        cdef Py_ssize_t k
+        for k in range(count):
+            if self.stray[self.lane[begin + k]] >= 0:
+                memset(row + k * self.size, 0, <size_t>self.size)
 
     cdef void seed(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Put the pulls on the outputs; on the lanes that only fill up, 0."""
@@ -329,6 +357,8 @@ cdef class LanesRun:
                 fill_row(pulls, count, pull.constant, self.single)
             else:
                 self.gather(pulls, pull, begin, count)
+            if self.diverged >= 0:
+                self.silence(pulls, begin, count)
             if self.program.seed_assigned[k]:
                 memset(row + count * self.size, 0, <size_t>((self.width - count) * self.size))
             elif self.is_sum(slot):
@@ -380,6 +410,10 @@ cdef class LanesRun:
             out = <const char*>bench.space.row[slot]
             if self.is_number(slot):
                 fill_row(bench.space.scratch, count, self.number(out), self.single)
+                out = <const char*>bench.space.scratch
+            if self.diverged >= 0:
+                memcpy(bench.space.scratch, out, <size_t>(count * self.size))
+                self.silence(<char*>bench.space.scratch, begin, count)
                 out = <const char*>bench.space.scratch
             if self.sums_values:
                 add_up_row(self.partial_sums(strand, row + k), count, out, self.single)
@@ -558,11 +592,8 @@ cdef class LanesRun:
         cdef Py_ssize_t patience = max(
             PATIENCE // (self.width * (bench.ahead.length + bench.back.length + 1)), <Py_ssize_t>1
         )
-        cdef Py_ssize_t i, k = 0, stop
-        for i in range(self.program.inputs):
-            if self.program.gradient and self.uniform[i] and self.wanted[i]:
-                bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, k)
-                k += 1
+        cdef Py_ssize_t stop
+        self.aim_sums(bench, strand)
         while at < end and not self.stopped:
             stop = min(end, at + patience)
             while at < stop:
@@ -574,6 +605,31 @@ cdef class LanesRun:
             if main:
                 with gil:
                     PyErr_CheckSignals()
+        return 0
+
+    cdef void aim_sums(self, Bench bench, Py_ssize_t strand) noexcept nogil:
+        """Let the gradients of uniform inputs be added up in a strand's sums."""
+        cdef Py_ssize_t i, k = 0
+        for i in range(self.program.inputs):
+            if self.program.gradient and self.uniform[i] and self.wanted[i]:
+                bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, k)
+                k += 1
+
+    cdef int run_list(
+        self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward
+    ) except -1 nogil:
+        """Run some lanes, as a part of a strand; `diverged` is one that left its way, or -1."""
+        cdef Py_ssize_t begin = 0
+        cdef int64_t strayed = -1
+        self.lane, self.lanes = lane, lanes
+        self.aim_sums(bench, strand)
+        while begin < lanes:
+            self.diverged = -1
+            self.block(bench, strand, begin, min(begin + self.width, lanes), backward)
+            if self.diverged >= 0:
+                strayed = self.diverged
+            begin += self.width
+        self.diverged = strayed
         return 0
 
     def work(self, bint backward, bint main=True):

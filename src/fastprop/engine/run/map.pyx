@@ -13,9 +13,11 @@ from fastprop.engine.run.arrays cimport ArrayRef, Arrays, add_number_at, number_
 from fastprop.engine.program.program cimport Region, Wiring
 from fastprop.engine.run.batch cimport Batch
 from fastprop.engine.run.lanes cimport LanesRun
+from fastprop.engine.run.parted cimport Parted
 from fastprop.engine.run.replay cimport Memory, PointRegion, PointRun
 
 from fastprop.engine.run.batch import Batch as NewBatch
+from fastprop.engine.run.parted import Parted as NewParted
 
 cdef struct Source:         # where an input of a body comes from
     int32_t kind
@@ -29,12 +31,14 @@ cpdef enum Kind:
     OPERAND     # of the region
     LANE        # a number of a leaf, of the lane
     SAME        # a number of a leaf, the same in all lanes
+    COLUMN      # what another part of the body hands down
 
 
 cdef class Wires:
-    """Where the inputs of one path of a body come from."""
+    """Where the inputs of a body come from, or of a part of it, which hands down what it computes."""
 
     cdef readonly object plan
+    cdef readonly bint is_part
     cdef readonly Py_ssize_t inputs
     cdef readonly Py_ssize_t outputs
     cdef Memory sources
@@ -45,8 +49,9 @@ cdef class Wires:
     cdef uint8_t[::1] covers            # leaf: whether all its numbers are inputs
     cdef readonly object given          # (kind, which, element, number) per input
 
-    def __init__(self, plan, list given, list places, covers):
+    def __init__(self, plan, list given, list places, covers, bint is_part=False):
         cdef Py_ssize_t i
+        self.is_part = is_part
         self.plan, self.given = plan, given
         self.inputs, self.outputs = len(given), len(plan.draft.outputs)
         self.sources = Memory(self.inputs * <Py_ssize_t>sizeof(Source))
@@ -55,7 +60,7 @@ cdef class Wires:
         for i, (kind, which, element, number) in enumerate(given):
             self.source[i].kind, self.source[i].which = kind, which
             self.source[i].element, self.source[i].number = element, number
-            uniform[i] = kind != LANE
+            uniform[i] = kind != LANE and kind != COLUMN
         self.leaf, self.element = np.full(self.inputs, -1, np.int32), np.zeros(self.inputs, np.int64)
         for i, (leaf, element) in enumerate(places):
             self.leaf[i], self.element[i] = leaf, element
@@ -132,14 +137,18 @@ cdef class Path:
         differentiated = {leaf for leaf, _ in region.gradient_arrays}
         for i in range(self.wires.inputs if gradient else 0):
             source = &self.wires.source[i]
-            if region.gradients:
+            if source.kind == COLUMN:
+                wanted[i] = True
+            elif region.gradients:
                 wanted[i] = source.kind != NUMBER and self.wires.leaf[i] in differentiated
                 uniform[i] = uniform[i] and not wanted[i]
             elif source.kind == OPERAND:
                 wanted[i] = self.owner.wanted[source.which]
             elif source.kind != NUMBER:
                 wanted[i] = self.owner.wanted_leaf[source.which]
-        batch = NewBatch(self.wires.plan, gradient, uniform, wanted, region.lanes, region.summed)
+        batch = NewBatch(
+            self.wires.plan, gradient, uniform, wanted, region.lanes, region.summed and not self.wires.is_part
+        )
         self.spread = Memory(self.wires.inputs * batch.run.size)
         self.totals = Memory(self.wires.inputs * <Py_ssize_t>sizeof(double))
         for i in range(self.wires.inputs):
@@ -147,29 +156,45 @@ cdef class Path:
                 batch.put(i, self.wires.source[i].number)
         return batch
 
-    cdef int sweep(self, bint both, lanes) except -1:
-        """Run the lanes that take this path (None: all)."""
-        cdef Batch batch
-        cdef const int64_t[::1] index
+    cdef Batch batch(self, bint both):
+        """The programs for running forward alone, or forward and backward."""
         if both and self.both is None:
             self.both = self.make(True)
         elif not both and self.ahead is None:
             self.ahead = self.make(False)
-        batch = self.both if both else self.ahead
+        return self.both if both else self.ahead
+
+    cdef Batch opened(self, bint both, bint adds):
+        """The same, which reads and writes the arrays; `adds`: gradients of lanes are added to what is there."""
+        cdef Batch batch = self.batch(both)
+        self.read(batch)
+        if not self.wires.is_part:
+            self.aim_values(batch)
+        if both:
+            self.aim_gradients(batch, adds)
+        return batch
+
+    cdef int sweep(self, bint both, lanes) except -1:
+        """Run the lanes that take this path (None: all)."""
+        cdef Batch batch = self.swept(both, lanes)
+        if batch.run.diverged >= 0:
+            raise self.owner.divergence(self.wires, batch.run.broken, batch.run.diverged)
+        return 0
+
+    cdef Batch swept(self, bint both, lanes):
+        """Run lanes; what they bring is collected if none of them goes another way."""
+        cdef Batch batch = self.batch(both)
+        cdef const int64_t[::1] index
         if lanes is None:
             batch.run.take_lanes(self.owner.region.lanes, NULL)
         else:
             index = lanes
             batch.run.take_lanes(index.shape[0], &index[0] if index.shape[0] else NULL)
-        self.read(batch)
-        self.aim_values(batch)
-        if both:
-            self.aim_gradients(batch)
+        self.opened(both, lanes is not None)
         batch.sweep()
-        if batch.run.diverged >= 0:
-            raise self.owner.divergence(self.wires, batch.run.broken, batch.run.diverged)
-        self.collect(batch, both)
-        return 0
+        if batch.run.diverged < 0:
+            self.collect(batch, both)
+        return batch
 
     cdef int read(self, Batch batch) except -1:
         """Let the inputs be what they are now."""
@@ -182,6 +207,8 @@ cdef class Path:
         cdef int axis
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
+            if source.kind == COLUMN:
+                continue
             if source.kind == NUMBER:
                 if not run.uniform[i]:
                     self.repeat(batch, i, source.number)
@@ -226,23 +253,43 @@ cdef class Path:
             k += n
         return 0
 
-    cdef int aim_gradients(self, Batch batch) except -1:
-        """Let pulls come from where they have arrived, and what they bring go to arrays."""
+    cdef int aim_gradients(self, Batch batch, bint adds) except -1:
+        """Let pulls come from where they have arrived, and what they bring go to arrays, or be added there."""
         cdef LanesRun run = batch.run
         cdef MapRegion region = self.owner.region
         cdef const ArrayRef* array
         cdef Source* source
-        cdef Py_ssize_t i, k = 0, j, n
+        cdef Py_ssize_t i, k, j
         cdef int axis
         if region.gradients:
-            run.pull[0].constant = 1.0
+            if not self.wires.is_part:
+                run.pull[0].constant = 1.0
             places = {k: int(a) for k, a in region.gradient_arrays}
             for i in range(self.wires.inputs):
-                if run.wanted[i]:
+                if run.wanted[i] and self.wires.source[i].kind != COLUMN:
                     array = &self.owner.arrays.value[<Py_ssize_t>places[self.wires.leaf[i]]]
                     j = self.wires.element[i]
-                    run.aim(&run.gradient[i], array.data + offset_of(array, 0, j), array.stride[0], False)
+                    run.aim(&run.gradient[i], array.data + offset_of(array, 0, j), array.stride[0], adds)
             return 0
+        if not self.wires.is_part:
+            self.aim_pulls(batch)
+        for i in range(self.wires.inputs):
+            source = &self.wires.source[i]
+            if source.kind == LANE and run.wanted[i]:
+                axis = region.axis_of[source.which]
+                array = self.owner.adjoint_of(source.which)
+                run.aim(
+                    &run.gradient[i], array.data + offset_of(array, axis, source.element), array.stride[axis],
+                    adds or self.owner.adds[source.which]
+                )
+        return 0
+
+    cdef int aim_pulls(self, Batch batch) except -1:
+        """Let pulls come from where they have arrived."""
+        cdef LanesRun run = batch.run
+        cdef MapRegion region = self.owner.region
+        cdef const ArrayRef* array
+        cdef Py_ssize_t k = 0, j, n
         if region.summed:
             for k in range(self.wires.outputs):
                 run.pull[k].data = NULL
@@ -256,15 +303,6 @@ cdef class Path:
                 if self.owner.arrays.arrived[<Py_ssize_t>a]:
                     run.aim(&run.pull[k + j], array.data + offset_of(array, 0, j), array.stride[0], False)
             k += n
-        for i in range(self.wires.inputs):
-            source = &self.wires.source[i]
-            if source.kind == LANE and run.wanted[i]:
-                axis = region.axis_of[source.which]
-                array = self.owner.adjoint_of(source.which)
-                run.aim(
-                    &run.gradient[i], array.data + offset_of(array, axis, source.element), array.stride[axis],
-                    self.owner.adds[source.which]
-                )
         return 0
 
     cdef int collect(self, Batch batch, bint both) except -1:
@@ -274,7 +312,7 @@ cdef class Path:
         cdef double* total = <double*>self.totals.start
         cdef Source* source
         cdef Py_ssize_t i, k
-        for k in range(self.wires.outputs if region.summed else 0):
+        for k in range(self.wires.outputs if region.summed and not self.wires.is_part else 0):
             self.owner.sums[k] += batch.value_sum(k)
         if not both or region.gradients:
             return 0
@@ -313,6 +351,10 @@ cdef class MapRun:
     cdef uint8_t[::1] adds              # leaf: whether its gradient is added to what has arrived
     cdef list aside                     # leaf: an array of its own for its gradient, or None
     cdef dict paths
+    cdef Parted tree                    # of the body's paths, if it has several
+    cdef list parts                     # of it: Paths
+    cdef object nodes
+    cdef object version
 
     def __init__(self, MapRegion region, Arrays arrays, wanted, active_arrays):
         cdef Py_ssize_t n = region.numbers, leaves = len(region.array)
@@ -327,6 +369,7 @@ cdef class MapRun:
         self.adds = np.zeros(leaves + 1, np.uint8)
         self.aside = [None] * leaves
         self.paths = {}
+        self.parts, self.version = [], None
 
     cdef Path path(self, plan):
         found = self.paths.get(plan)
@@ -367,9 +410,46 @@ cdef class MapRun:
             return self.path(plan).sweep(both, None)
         if both and region.gradients:
             for _, a in region.gradient_arrays:
-                self.arrays.values[a][...] = 0.0    # of what a path does not use
-        for plan, lanes in region.parts(self):
-            self.path(plan).sweep(both, lanes)
+                self.arrays.values[a][...] = 0.0    # to which all parts of a path add
+        waiting = None
+        while True:
+            strays = self.sweep_tree(both, waiting)
+            if not len(strays[0]):
+                return 0
+            waiting = region.settle_strays(self, both, self.nodes, *strays)
+            if waiting is None:
+                return 0
+
+    cdef object sweep_tree(self, bint both, waiting):
+        """Run the lanes (those that wait) down the tree of the body's paths; return those that left it."""
+        cdef Parted tree
+        cdef Path path
+        cdef Py_ssize_t k, which
+        self.take_tree()
+        tree = self.tree
+        for k, path in enumerate(self.parts):
+            for which in tree.needs(k, both):
+                tree.set_batch(k, which, path.opened(which == 1, True))
+        strays = tree.sweep(both, waiting)
+        for k, path in enumerate(self.parts):
+            for which in tree.needs(k, both):
+                path.collect(path.batch(which == 1), which == 1)
+        return strays
+
+    cdef int take_tree(self) except -1:
+        """Make ready for the tree as it has grown."""
+        cdef dict before = {}
+        cdef Path path
+        version, nodes, parts, wires = self.region.tree()
+        if version == self.version:
+            return 0
+        for path in self.parts:
+            before[path.wires.plan] = path
+        self.parts = []
+        for one in wires:
+            self.parts.append(before.get(one.plan) or Path(self, one))
+        self.tree = NewParted(parts, self.region.lanes, self.region.single, self.region.summed)
+        self.version, self.nodes = version, nodes
         return 0
 
     cdef int open_adjoints(self) except -1:
@@ -434,9 +514,19 @@ cdef class MapRun:
                     found.append(lanes[(slice(None), *np.unravel_index(element, lanes.shape[1:]))])
         return found
 
+    def value_of(self, given):
+        """Return what an input is that is a number for all lanes."""
+        kind, which, _, number = given
+        return self.operand[<Py_ssize_t>which] if kind == OPERAND else number
+
     def lane_inputs(self, Wires wires, Py_ssize_t lane):
         """Return the inputs of a path in one lane."""
         return np.array([x[lane] if isinstance(x, np.ndarray) else x for x in self.inputs(wires)], np.float64)
+
+    def sweep_one(self, Wires wires, Py_ssize_t lane, bint both):
+        """Run one lane on a path that is not kept; return the guard that came out otherwise, or -1."""
+        cdef Batch batch = Path(self, wires).swept(both, np.array([lane], np.int64))
+        return batch.run.broken if batch.run.diverged >= 0 else -1
 
     def divergence(self, Wires wires, Py_ssize_t guard, Py_ssize_t lane):
         """Return the error for a guard that does not hold in a lane."""

@@ -112,6 +112,7 @@ class Node:
         self.plan: Plan | None = None
         self.uses: Any = None  # the inputs that the plan has
         self.imports: list[int] = []  # and behind them: places of gates above
+        self.wired: Any = None  # the columns that it reads, and where all its inputs come from
         self.varying: Any = None
         self.builds = 0  # times that its gates were optimised
 
@@ -359,7 +360,7 @@ class Tree:
                 imports.append((owner, place))
                 continue
             inner = owner.segment.draft
-            for local in _with_its_region(inner, local):  # noqa: B020, PLW2901
+            for local in _with_its_region(inner, local):  # noqa: B020
                 again[owner.segment.begin + local] = owner, local
                 for x in inner.operand[inner.first[local] : inner.first[local + 1]].tolist():
                     earlier = owner.segment.place(x)

@@ -8,25 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.engine.run.arrays import Arrays
-from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.run.pack import PackRegion
-from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
-from fastprop.engine.trace.traced import region_gate
-from fastprop.engine.trace.tracing import Trace, belongs
-from fastprop.engine.tape.unit import Unit
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.pipeline import PASSES
-from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
+from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
 from fastprop.circuits.unrolling import in_order, lane_by_lane
+from fastprop.engine.run.arrays import Arrays
+from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
+from fastprop.engine.run.pack import PackRegion
+from fastprop.engine.tape.unit import Unit
+from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.trace.traced import region_gate
+from fastprop.engine.trace.tracing import Trace, belongs
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
 __all__ = ["RecordedMap", "Retrace", "record_map"]
 
 Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and where
 
-# In gates that are run uncompiled, of what is worth it when: the price of a call of the function, of a path that is kept,
+# What pays, in gates that are run uncompiled: the price of a call of the function, of a path that is kept,
 # of each of its gates from the start that are recorded, and of each that is optimised.
 OF_A_CALL = 100
 OF_A_PATH = 1200
@@ -64,10 +64,16 @@ class RecordedMap(MapRegion):
         self.most = outer.max_paths
         self._places: list[tuple[int, int]] = []
         self._parts: Any = None
+        self._own: list[Given] = []
+        # paths that were run where the map was recorded, and will be run there again at once
+        self._remembered: dict[Any, tuple[Recording, list[Given]]] = {}
 
     def grow_from(self, point: np.ndarray[Any, Any]) -> Recording:
         """Record the first path, at a point; returns its recording."""
         self._places = [(k, i) for k in range(len(self.signature.shapes)) for i in range(self.signature.size(k))]
+        sizes = [self.signature.size(k) for k in range(len(self.signature.shapes))]
+        self.first_input = np.cumsum([0, *sizes]).tolist()
+        self._own = [self._given(leaf, element) for leaf, element in self._places]
         varying = [self.axis[leaf] >= 0 for leaf, _ in self._places]
         self.body = Tree(self.name, len(self._places), np.array(varying, np.uint8), self.passes, self.most)
         recording = self.record_lane(point)
@@ -159,15 +165,18 @@ class RecordedMap(MapRegion):
                 continue
             leaf, element = self._places[i]
             places.append((leaf, element))
-            numbers = self.leaves[leaf]
-            if numbers is not None:
-                given.append(numbers[element])
-            else:
-                given.append((Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0))
+            given.append(self._own[i])
         given += [(Kind.COLUMN, column, 0, 0.0) for column in columns]
         covered = np.bincount([leaf for leaf, _ in places], minlength=len(self.leaves)) if places else []
         covers = [n == self.signature.size(k) for k, n in enumerate(covered)] or [False] * len(self.leaves)
         return Wires(node.plan, given, places, covers, bool(node.children))
+
+    def _given(self, leaf: int, element: int) -> Given:
+        """Return where a number of the body's arguments comes from."""
+        numbers = self.leaves[leaf]
+        if numbers is not None:
+            return numbers[element]
+        return (Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0)
 
     def only_path(self) -> Node | None:
         """Return the path that all lanes take, if nothing is decided."""
@@ -202,7 +211,9 @@ class RecordedMap(MapRegion):
             children = [number[node.children[side]] if side in node.children else -1 for side in (False, True)]
             checked = len(node.cuts) - bool(node.children)
             parts.append((read, len(node.uses), len(node.exports), children, checked, not node.children))
-            wires.append(self.wires(node, read))
+            if node.wired is None or node.wired[0] != read or node.wired[1].plan is not node.plan:
+                node.wired = read, self.wires(node, read)
+            wires.append(node.wired[1])
         return parts, wires
 
     def settle_strays(
@@ -222,6 +233,8 @@ class RecordedMap(MapRegion):
                     again[lanes[group_of == k]] = 1
                 else:
                     self._settle(run, both, node, guard, beginning, lanes[group_of == k], again)
+            if self._sealed:
+                self._remembered.clear()
         return again if again.any() else None
 
     def _settle(
@@ -231,7 +244,7 @@ class RecordedMap(MapRegion):
         gates = node.spent.get(guard, 0) + len(lanes) * (node.end + OF_A_CALL)
         price = OF_A_PATH + OF_A_RECORDING * node.end + OF_A_GATE * len(node.segment)
         if gates >= price and not self.body.full:
-            point = self.lane_point(run, int(lanes[0]))
+            point = self.lane_point(run, int(lanes[int(0.618 * len(lanes))]))  # so that in order, too, they halve
             self.keep(point, beginning)
             self._check_operands()
             again[lanes] = 1
@@ -258,23 +271,37 @@ class RecordedMap(MapRegion):
 
     def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> None:
         """Run one lane on a way that is not kept, whose guards hold there also as circuits round."""
-        tree = Tree(self.name, len(self._places), self.body.varying, self.passes, 0)
         point = self.lane_point(run, lane)
         while True:
             gates, guards = len(self.trace), len(self.trace.guards)
-            recording = self.record_lane(point, beginning)
-            operands = self._operands_for_once(recording, gates)
+            key = point.tobytes(), beginning
+            recording, operands = self._remembered.get(key) or (None, [])
+            if recording is None:
+                recording = self.record_lane(point, beginning)
+                operands = self._operands_for_once(recording, gates)
+                if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
+                    self._remembered[key] = recording, operands
             if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
                 self.body.add(recording, self.captured_operands(recording), point)  # else it would be learnt each time
             self._check_operands()
-            tree.root, tree.leaves = None, []
-            leaf = tree.add(recording, range(len(operands)), point)
-            tree.built()
-            broken = run.sweep_one(self.wires(leaf, (), operands), lane, both)
+            if recording.draft.payload:
+                broken = self._run_plan(run, both, lane, recording, point, operands)
+            else:
+                broken = run.run_draft(recording.draft, self._own + operands, lane, both)
             if broken < 0:
                 return
             outcomes = recording.outcomes
             beginning = (*outcomes[:broken], not outcomes[broken])
+
+    def _run_plan(
+        self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Sequence[Given]
+    ) -> int:
+        """Run one lane by a program, which is thrown away; return the guard that came out otherwise, or -1."""
+        tree = Tree(self.name, len(self._places), self.body.varying, self.passes, 0)
+        leaf = tree.add(recording, range(len(operands)), point)
+        tree.built()
+        broken: int = run.sweep_one(self.wires(leaf, (), operands), lane, both)
+        return broken
 
     def _operands_for_once(self, recording: Recording, gates: int) -> list[Given]:
         """Return where the operands of a path come from that is not kept.

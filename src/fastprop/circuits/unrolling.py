@@ -32,7 +32,7 @@ Form = tuple[Nesting, Sequence[tuple[int, ...] | None]]  # of a result: how it i
 
 
 def in_order(name: str, first: Form, other: Form) -> list[int]:
-    """Return where the leaves of a result are in another lane's, which must have the same structure: TypeError if not."""
+    """Return where the leaves of a result are in another lane's: TypeError if that has another structure."""
     order = order_of(other[0], first[0])
     if order is None or [other[1][k] or () for k in order] != [shape or () for shape in first[1]]:
         raise TypeError(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fastprop.circuits.signature import checked_reduce
 from fastprop.circuits.compile import compile, is_eager
 from fastprop.circuits.mapping import record_map
+from fastprop.circuits.signature import checked_reduce
 from fastprop.circuits.trace import current_trace, innermost_scope
 from fastprop.circuits.unrolling import lane_by_lane
 from fastprop.derivatives.call import is_active, name_of

@@ -56,6 +56,7 @@ cdef class LanesRun:
     cdef Memory numbers                 # constants, then uniform inputs
     cdef Memory sums                    # per strand: partial sums of each summed input, and of each summed output
     cdef const int64_t* lane            # which lanes; NULL: all
+    cdef bint together                  # whether these follow each other
     cdef int32_t* stray                 # lane -> the guard that came out otherwise; NULL: then nothing is run on
     cdef list benches
     cdef uint8_t[::1] uniform
@@ -71,7 +72,9 @@ cdef class LanesRun:
     cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1
     cdef int follow(self, LanesRun other) except -1
     cdef int take_strands(self, Py_ssize_t strands) except -1
-    cdef int run_list(self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward) except -1 nogil
+    cdef int run_list(
+        self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward
+    ) except -1 nogil
     cdef void silence(self, char* row, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef void aim_sums(self, Bench bench, Py_ssize_t strand) noexcept nogil
     cdef void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil

@@ -16,10 +16,15 @@ from fastprop.engine.run.replay cimport Memory
 
 cdef extern from *:
     """
+    #include <executor/lists.h>
     #include <executor/rows.h>
 
     static Py_ssize_t following(Py_ssize_t *number) { return __atomic_fetch_add(number, 1, __ATOMIC_RELAXED); }
     """
+    bint lies_well(const void* data, Py_ssize_t size) noexcept nogil
+    void gather_list(char* row, const char* data, const int64_t* lane, Py_ssize_t n, int single) noexcept nogil
+    void scatter_list(char* data, const char* row, const int64_t* lane, Py_ssize_t n, int add, int single) noexcept nogil
+    bint all_are(const char* row, Py_ssize_t n, int truth, int single) noexcept nogil
     Py_ssize_t following(Py_ssize_t* number) noexcept nogil
     enum:
         SUM_BYTES
@@ -293,15 +298,27 @@ cdef class LanesRun:
         if self.lane == NULL and column.stride == self.size:
             memcpy(row, column.data + begin * self.size, <size_t>(count * self.size))
             return
+        if self.lane != NULL and column.stride == self.size and lies_well(column.data, self.size):
+            if self.together:
+                memcpy(row, column.data + self.lane[begin] * self.size, <size_t>(count * self.size))
+                return
+            gather_list(row, column.data, self.lane + begin, count, self.single)
+            return
         for k in range(count):
             at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
             move(row + k * self.size, at, self.single)
 
     cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil:
-        fill_row(row + count * self.size, self.width - count, self.number(row + (count - 1) * self.size), self.single)
+        cdef Py_ssize_t width = self.width
+        if self.stray != NULL:      # then blocks are as wide as they need to be
+            width = min(width, (count + NARROWEST - 1) // NARROWEST * NARROWEST)
+        fill_row(row + count * self.size, width - count, self.number(row + (count - 1) * self.size), self.single)
 
     cdef void scatter(self, const char* row, Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         cdef Py_ssize_t k
+        if self.lane != NULL and column.stride == self.size and lies_well(column.data, self.size):
+            scatter_list(column.data, row, self.lane + begin, count, column.add, self.single)
+            return
         if column.add:
             for k in range(count):
                 at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
@@ -321,6 +338,9 @@ cdef class LanesRun:
         cdef double truth
         for g in range(self.program.guards_count):
             row = <char*>bench.space.row[self.program.guard[g]]
+            at = 1 if self.is_number(self.program.guard[g]) else count
+            if all_are(row, at, self.program.guard_expected[g], self.single):
+                continue
             for k in range(count):
                 at = 0 if self.is_number(self.program.guard[g]) else k
                 truth = self.number(row + at * self.size)
@@ -621,10 +641,14 @@ cdef class LanesRun:
         """Run some lanes, as a part of a strand; `diverged` is one that left its way, or -1."""
         cdef Py_ssize_t begin = 0
         cdef int64_t strayed = -1
-        self.lane, self.lanes = lane, lanes
+        cdef Py_ssize_t k
+        self.lane, self.lanes, self.together = lane, lanes, True
+        for k in range(lanes):
+            self.together = self.together and lane[k] == lane[0] + k
         self.aim_sums(bench, strand)
         while begin < lanes:
             self.diverged = -1
+            bench.space.width = min(self.width, (lanes - begin + NARROWEST - 1) // NARROWEST * NARROWEST)
             self.block(bench, strand, begin, min(begin + self.width, lanes), backward)
             if self.diverged >= 0:
                 strayed = self.diverged

@@ -9,14 +9,16 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memset
 
-from fastprop.engine.run.arrays cimport ArrayRef, Arrays, add_number_at, number_at, offset_of
+from fastprop.engine.run.arrays cimport ArrayRef, Arrays, add_number_at, number_at, offset_of, put_number_at
 from fastprop.engine.program.program cimport Region, Wiring
 from fastprop.engine.run.batch cimport Batch
 from fastprop.engine.run.lanes cimport LanesRun
+from fastprop.engine.run.once cimport Once
 from fastprop.engine.run.parted cimport Parted
 from fastprop.engine.run.replay cimport Memory, PointRegion, PointRun
 
 from fastprop.engine.run.batch import Batch as NewBatch
+from fastprop.engine.run.once import Once as NewOnce
 from fastprop.engine.run.parted import Parted as NewParted
 
 cdef struct Source:         # where an input of a body comes from
@@ -82,6 +84,7 @@ cdef class MapRegion(Region):
     cdef public list value_arrays       # (array, shape of a lane) of each leaf of the result
     cdef public list gradient_arrays    # (leaf, array): its gradient in every lane
     cdef public bint gradients          # it gives gradients, not values to be differentiated
+    cdef public list first_input        # of each leaf of the body's arguments
     cdef readonly object array          # int32: of each leaf; -1: it is numbers
     cdef readonly object axis           # int32: of its lanes; -1: the same in all
     cdef int32_t[::1] array_of
@@ -264,7 +267,7 @@ cdef class Path:
         if region.gradients:
             if not self.wires.is_part:
                 run.pull[0].constant = 1.0
-            places = {k: int(a) for k, a in region.gradient_arrays}
+            places = self.owner.gradient_places()
             for i in range(self.wires.inputs):
                 if run.wanted[i] and self.wires.source[i].kind != COLUMN:
                     array = &self.owner.arrays.value[<Py_ssize_t>places[self.wires.leaf[i]]]
@@ -351,6 +354,7 @@ cdef class MapRun:
     cdef uint8_t[::1] adds              # leaf: whether its gradient is added to what has arrived
     cdef list aside                     # leaf: an array of its own for its gradient, or None
     cdef dict paths
+    cdef dict places
     cdef Parted tree                    # of the body's paths, if it has several
     cdef list parts                     # of it: Paths
     cdef object nodes
@@ -370,6 +374,12 @@ cdef class MapRun:
         self.aside = [None] * leaves
         self.paths = {}
         self.parts, self.version = [], None
+
+    cdef dict gradient_places(self):
+        """Where the gradient of each leaf goes."""
+        if self.places is None:
+            self.places = {leaf: a for leaf, a in self.region.gradient_arrays}
+        return self.places
 
     cdef Path path(self, plan):
         found = self.paths.get(plan)
@@ -522,6 +532,97 @@ cdef class MapRun:
     def lane_inputs(self, Wires wires, Py_ssize_t lane):
         """Return the inputs of a path in one lane."""
         return np.array([x[lane] if isinstance(x, np.ndarray) else x for x in self.inputs(wires)], np.float64)
+
+    # one lane, without a program
+
+    cdef char* lane_of(self, const ArrayRef* array, int axis, Py_ssize_t element, Py_ssize_t lane) noexcept:
+        return array.data + offset_of(array, axis, element) + (lane * array.stride[axis] if axis >= 0 else 0)
+
+    def run_draft(self, draft, list given, Py_ssize_t lane, bint both):
+        """Run one lane gate by gate; return the guard that came out otherwise, or -1.
+
+        `given` says what the inputs are, those of the body's arguments first, leaf after leaf.
+        """
+        cdef Once once = NewOnce(draft, self.region.single)
+        cdef Py_ssize_t i, broken, which, element
+        cdef int kind
+        for i, (kind, which, element, number) in enumerate(given):
+            if kind == NUMBER:
+                once.value[i] = once.rounded(number)
+            elif kind == OPERAND:
+                once.value[i] = once.rounded(self.operand[which])
+            else:
+                once.value[i] = number_at(
+                    self.lane_of(
+                        &self.arrays.value[self.region.array_of[which]], self.region.axis_of[which], element, lane
+                    ),
+                    self.region.single,
+                )
+        broken = once.forward()
+        if broken >= 0:
+            return broken
+        self.put_values(once, lane)
+        if both:
+            self.put_pulls(once, lane)
+            once.backward()
+            self.put_gradients(once, given, lane)
+        return -1
+
+    cdef int put_values(self, Once once, Py_ssize_t lane) except -1:
+        cdef MapRegion region = self.region
+        cdef const ArrayRef* array
+        cdef Py_ssize_t k = 0, j
+        cdef int32_t[::1] outputs = once.draft.outputs
+        if region.summed:
+            for k in range(outputs.shape[0]):
+                self.sums[k] += once.value[outputs[k]]
+            return 0
+        for a, _ in region.value_arrays:
+            array = &self.arrays.value[<Py_ssize_t>a]
+            for j in range(size_of(array)):
+                put_number_at(self.lane_of(array, 0, j, lane), once.value[outputs[k]], region.single)
+                k += 1
+        return 0
+
+    cdef int put_pulls(self, Once once, Py_ssize_t lane) except -1:
+        cdef MapRegion region = self.region
+        cdef Py_ssize_t k = 0, j
+        cdef int32_t[::1] outputs = once.draft.outputs
+        if region.gradients or region.summed:
+            for k in range(outputs.shape[0]):
+                if outputs[k] >= 0:
+                    once.adjoint[outputs[k]] += 1.0 if region.gradients else self.pull[k] * region.scale
+            return 0
+        for a, _ in region.value_arrays:
+            for j in range(size_of(&self.arrays.value[<Py_ssize_t>a])):
+                if outputs[k] >= 0 and self.arrays.arrived[<Py_ssize_t>a]:
+                    once.adjoint[outputs[k]] += number_at(
+                        self.lane_of(&self.arrays.adjoint[<Py_ssize_t>a], 0, j, lane), region.single
+                    )
+                k += 1
+        return 0
+
+    cdef int put_gradients(self, Once once, list given, Py_ssize_t lane) except -1:
+        cdef MapRegion region = self.region
+        cdef Py_ssize_t i, j, which, element
+        cdef int kind
+        if region.gradients:
+            for leaf, a in region.gradient_arrays:
+                i = region.first_input[<Py_ssize_t>leaf]
+                for j in range(size_of(&self.arrays.value[<Py_ssize_t>a])):
+                    add_number_at(
+                        self.lane_of(&self.arrays.value[<Py_ssize_t>a], 0, j, lane), once.adjoint[i + j], region.single
+                    )
+            return 0
+        for i, (kind, which, element, _) in enumerate(given):
+            if kind == OPERAND:
+                self.pulled[which] += once.adjoint[i]
+            elif kind != NUMBER and self.wanted_leaf[which]:
+                add_number_at(
+                    self.lane_of(self.adjoint_of(which), region.axis_of[which], element, lane), once.adjoint[i],
+                    region.single,
+                )
+        return 0
 
     def sweep_one(self, Wires wires, Py_ssize_t lane, bint both):
         """Run one lane on a path that is not kept; return the guard that came out otherwise, or -1."""

@@ -1,7 +1,7 @@
 """Parted: a tree of programs at many lanes, each of which goes down to the leaf that its guards lead to.
 
-Lanes are taken in chunks, whose columns stay in the cache. Down the tree, a part runs at the list of its lanes, which its
-guard's column divides between the parts that follow; these read what it hands down through their own lists. A leaf runs
+Lanes are taken in chunks, whose columns stay in the cache. Down the tree, a part runs at the list of its lanes, which
+its guard's column divides between the parts that follow; these read what it hands down through their own lists. A leaf runs
 forward and backward at once; then the parts above it run backward, from pulls that those below have put into columns.
 A lane that leaves the tree is set aside, with the guard that came out as nobody knows it.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
 
 from fastprop.engine.run.batch cimport Batch

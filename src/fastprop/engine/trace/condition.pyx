@@ -47,7 +47,7 @@ def compare(left, right, int op):
     cdef double x, y
     if isinstance(right, Condition):
         right = (<Condition>right).unit
-    elif not isinstance(right, Unit):
+    elif type(right) is not float and not isinstance(right, Unit):
         right = gates.as_real(right)
         if right is None:
             return NotImplemented

@@ -100,6 +100,7 @@ class Node:
 
     def __init__(self, segment: Segment, recording: Recording, guards: int, cuts: Any, point: Any):
         self.segment, self.recording = segment, recording
+        self.expected = tuple(map(bool, segment.draft.expected))  # how its guards come out
         self.parent: Node | None = None
         self.side = False  # of the parent
         self.children: dict[bool, Node] = {}
@@ -115,11 +116,6 @@ class Node:
         self.wired: Any = None  # the columns that it reads, and where all its inputs come from
         self.varying: Any = None
         self.builds = 0  # times that its gates were optimised
-
-    @property
-    def expected(self) -> tuple[bool, ...]:
-        """How its guards come out."""
-        return tuple(map(bool, self.segment.draft.expected))
 
     @property
     def end(self) -> int:
@@ -271,7 +267,8 @@ class Tree:
         below.exports = {place: k for k, place in enumerate(p for p in node.exports if p >= cut)}
         node.segment = old.part(old.begin, cut, [], draft.guards[: guard + 1], draft.expected[: guard + 1])
         node.exports = {place: k for k, place in enumerate(p for p in node.exports if p < cut)}
-        node.cuts, node.children, node.plan, node.varying = node.cuts[: guard + 1], {}, None, None
+        node.cuts, node.children, node.plan, node.varying = node.cuts[: guard + 1].copy(), {}, None, None
+        node.expected = node.expected[: guard + 1]
         if node in self.leaves:
             self.leaves[self.leaves.index(node)] = below
             node.point = None

@@ -197,7 +197,7 @@ class Recording:
         self.outer = list(trace.captured)
         self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer]
         self.draft, self.captured = draft_of(trace, slots, ends, trace.guards)
-        self.outcomes = tuple(bool(outcome) for _, outcome in trace.guards)
+        self.outcomes = tuple([outcome for _, outcome in trace.guards])
         self.cuts = np.searchsorted(self.draft.origin, trace.decided)
         self._codes, self._places = trace.places()
         self.given, self.known, self.scope, trace.recording = (), (), None, None

@@ -1,5 +1,5 @@
 """Once: a draft at one point, gate by gate, for what is not worth a program."""
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.kernels.kernels cimport Kernel, kernel
 from fastprop.engine.program.instructions cimport (
@@ -13,7 +13,8 @@ cdef class Once:
     """The numbers of a draft at one point, and its partials."""
 
     def __init__(self, Draft draft, bint single):
-        cdef Py_ssize_t n = len(draft), constants = len(draft.constants), i
+        cdef const double[::1] numbers = draft.constants
+        cdef Py_ssize_t n = len(draft), constants = numbers.shape[0], i
         self.draft, self.single = draft, single
         self.opcode, self.first, self.operand = draft.opcode, draft.first, draft.operand
         self.gates, self.inputs, self.constants = n, draft.inputs, constants
@@ -23,7 +24,7 @@ cdef class Once:
         self.partial = self.adjoint + draft.inputs + n
         self.here = self.partial + len(draft.operand)
         for i in range(constants):
-            self.value[~i] = self.rounded(draft.constants[i])
+            self.value[~i] = self.rounded(numbers[i])
 
     cdef inline double rounded(self, double x) noexcept nogil:
         return <double><float>x if self.single else x
@@ -33,17 +34,16 @@ cdef class Once:
         cdef Py_ssize_t i, j
         cdef const int32_t* x
         cdef double found
-        cdef int32_t guard
-        cdef bint truth
+        cdef const int32_t[::1] guards = self.draft.guards
+        cdef const uint8_t[::1] expected = self.draft.expected
         for i in range(self.gates):
             x = &self.operand[self.first[i]] if self.first[i + 1] > self.first[i] else NULL
             for j in range(self.first[i + 1] - self.first[i]):
                 self.here[j] = self.value[x[j]]
             found = self.one(self.opcode[i], self.first[i + 1] - self.first[i], &self.partial[self.first[i]])
             self.value[self.inputs + i] = self.rounded(found)
-        for i, guard in enumerate(self.draft.guards):
-            truth = self.draft.expected[i]
-            if (self.value[guard] != 0.0) != truth:
+        for i in range(guards.shape[0]):
+            if (self.value[guards[i]] != 0.0) != (expected[i] != 0):
                 return i
         return -1
 

@@ -353,17 +353,6 @@ cdef str gate_name(const Link* link):
     return {ELEMENT: "getitem", BLOCK: "a Gate"}.get(opcode, "a transform")
 
 
-cdef object comparison = None     # of traced values, once there are any
-
-
-cdef object traced_comparison():
-    global comparison
-    if comparison is None:
-        from fastprop.engine.trace.condition import compare
-        comparison = compare
-    return comparison
-
-
 cdef class Unit:
     """Unit(value, grad=0.0, *, name=None)
 --
@@ -539,7 +528,8 @@ cdef class Unit:
         cdef double x, y
         check_fresh(&self.link)
         if is_traced(&self.link) or nodes_of(current_home()).tracing or is_traced_unit(other):
-            return traced_comparison()(self, other, op)
+            from fastprop.engine.trace.condition import compare
+            return compare(self, other, op)
         x = self.link.value
         if type(other) is float:
             y = <double>other

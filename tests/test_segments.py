@@ -362,3 +362,18 @@ def test_the_tree_belongs_to_the_map():
     region = f.circuits()[0]._recording.maps[0]
     assert isinstance(region, RecordedMap)
     assert isinstance(region.body, Tree)
+
+
+def test_few_paths_are_tried_at_a_point(monkeypatch):
+    value = fp.compile(decay)
+    x = starts(100)
+    for point in x.tolist():
+        value(point)
+    assert len(value.circuits()) == 100
+    tried = []
+    attempt = fp.Circuit._attempt
+    monkeypatch.setattr(fp.Circuit, "_attempt", lambda self, *args: tried.append(1) or attempt(self, *args))
+    for k in np.random.default_rng(1).permutation(100).tolist():
+        assert value(float(x[k])) == pytest.approx(x[k] * 0.99 ** (k + 1), rel=1e-12)
+    assert len(tried) < 100 * 10
+    assert len(value.circuits()) == 100

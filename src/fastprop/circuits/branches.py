@@ -44,29 +44,26 @@ class Paths:
     def __init__(self, name: str, most: int = MOST_PATHS):
         self.name, self.most = name, most
         self.plans: list[Plan] = []
-        self._numbers: dict[tuple[bool, ...], int] = {}  # outcomes -> plan
+        self._outcomes: list[bytes] = []  # of each plan's guards
         self._warned = False
         self._lock = threading.RLock()
 
     def keep(self, plan: Plan) -> int:
         """Take a plan in, unless there is one of its path; returns its number."""
         with self._lock:
-            outcomes = plan.recording.outcomes
-            if outcomes not in self._numbers:
-                self._numbers[outcomes] = len(self.plans)
+            outcomes = bytes(plan.recording.outcomes)
+            if outcomes not in self._outcomes:
+                self._outcomes.append(outcomes)
                 self.plans.append(plan)
-            return self._numbers[outcomes]
+            return self._outcomes.index(outcomes)
 
     def replace(self, old: Plan, plan: Plan) -> int:
-        """Put a plan in the place of another one; returns its number."""
+        """Put a plan in the place of another one, or of one of its own path; returns its number."""
         with self._lock:
-            outcomes = plan.recording.outcomes
-            number = self._numbers.get(outcomes)
-            if number is None:
-                number = self._numbers.pop(old.recording.outcomes, len(self.plans))
-                self._numbers[outcomes] = number
-                if number == len(self.plans):
-                    self.plans.append(plan)
+            outcomes = bytes(plan.recording.outcomes)
+            if outcomes not in self._outcomes and old in self.plans:
+                self._outcomes[self.plans.index(old)] = outcomes
+            number = self.keep(plan)
             self.plans[number] = plan
             return number
 
@@ -81,12 +78,13 @@ class Paths:
         return True
 
     def begins(self, beginning: tuple[bool, ...]) -> int | None:
-        """Return a plan whose guards begin to come out like this, if there is one."""
-        n = len(beginning)
-        for number, plan in enumerate(self.plans):
-            if plan.recording.outcomes[:n] == beginning:
-                return number
-        return None
+        """Return a plan whose guards begin to come out like this, if there is one.
+
+        Of several it is one of middling length, so that few have to be tried where paths are turns of a loop.
+        """
+        start = bytes(beginning)
+        found = [(len(key), number) for number, key in enumerate(self._outcomes) if key.startswith(start)]
+        return sorted(found)[len(found) // 2][1] if found else None
 
 
 # ------------------------------------------------------------------------------------------------ the tree of segments

@@ -139,15 +139,18 @@ cdef class Parted:
     cdef strays(self):
         """The lanes that left the tree, in order."""
         cdef Worker worker
-        cdef Py_ssize_t i
-        lanes, parts, guards = [], [], []
+        cdef Py_ssize_t i, n = 0, total = 0
+        for worker in self.workers:
+            total += worker.count
+        found = np.empty((3, total), np.int64)
+        cdef int64_t[:, ::1] stray = found
         for worker in self.workers:
             for i in range(worker.count):
-                lanes.append(worker.found[i].lane)
-                parts.append(worker.found[i].part)
-                guards.append(worker.found[i].guard)
-        order = np.argsort(np.array(lanes, np.int64), kind="stable")
-        return np.array(lanes, np.int64)[order], np.array(parts, np.int64)[order], np.array(guards, np.int64)[order]
+                stray[0, n], stray[1, n] = worker.found[i].lane, worker.found[i].part
+                stray[2, n] = worker.found[i].guard
+                n += 1
+        lanes, parts, guards = found[:, np.argsort(found[0], kind="stable")]
+        return lanes, parts, guards
 
     def stop(self):
         """Make all threads end soon."""

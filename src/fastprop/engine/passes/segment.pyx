@@ -43,7 +43,8 @@ cdef class Segment:
         draft, inputs = self.draft, self.inputs
         low, high = begin - self.begin, end - self.begin
         first = draft.first[low : high + 1]
-        ends = [draft.operand[first[0] : first[len(first) - 1]], np.asarray(outputs, np.int32), np.asarray(guards, np.int32)]
+        own = draft.operand[first[0] : first[len(first) - 1]]
+        ends = [own, np.asarray(outputs, np.int32), np.asarray(guards, np.int32)]
         whole = np.concatenate(ends).astype(np.int64)
         place = np.full(len(whole), -1, np.int64)
         earlier = (whole >= inputs) & (whole < draft.inputs)

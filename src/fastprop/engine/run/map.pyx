@@ -641,7 +641,6 @@ cdef class MapRun:
         self.sweep(self.region.gradients)
         return [self.sums[k] for k in range(self.region.outputs)] if self.region.summed else []
 
-
     def pulled_at(self, operands, pulls):
         """Run forward and backward, from pulls on the sums; returns what arrives on the operands, and the sums."""
         cdef Py_ssize_t k

@@ -1,9 +1,9 @@
 """Parted: a tree of programs at many lanes, each of which goes down to the leaf that its guards lead to.
 
 Lanes are taken in chunks, whose columns stay in the cache. Down the tree, a part runs at the list of its lanes, which
-its guard's column divides between the parts that follow; these read what it hands down through their own lists. A leaf runs
-forward and backward at once; then the parts above it run backward, from pulls that those below have put into columns.
-A lane that leaves the tree is set aside, with the guard that came out as nobody knows it.
+its guard's column divides between the parts that follow; these read what it hands down through their own lists. A leaf
+runs forward and backward at once; then the parts above it run backward, from pulls that those below have put into
+columns. A lane that leaves the tree is set aside, with the guard that came out as nobody knows it.
 """
 import numpy as np
 

@@ -1,100 +1,70 @@
-"""The ways that a function with branches can go: one plan per way, and which of them a point takes.
+"""The ways that a function with branches can go.
 
-The guards of all paths are one draft, in which equal conditions are one gate; so to choose costs each condition once,
-however many paths there are. Where a condition that no path knows comes out, the function is recorded there.
+At one point a function has a plan per way (`Paths`). In lanes it is a tree of segments (`Tree`): straight parts between
+the guards that are known to go both ways, each a program of its own; a guard with one known outcome stays inside of a
+segment and is checked. What ways have in common is stored and run once, and no guard is computed in two places.
 """
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastprop.circuits.pipeline import Plan
-from fastprop.engine.program import assemble
-from fastprop.engine.run import LanesRun, walk
-from fastprop.engine.trace import Draft, drop, expand, fold, merge
+from fastprop.circuits.trace import Recording
+from fastprop.engine.trace import NAMES, Draft, Segment, drop, only_used, varying_gates, whole
 from fastprop.threads import give_lock
 
-__all__ = ["MOST_PATHS", "Paths", "UNKNOWN"]
+__all__ = ["MOST_PATHS", "Node", "Paths", "Tree"]
 
 MOST_PATHS = 512
-STRANGE = -(2**31)  # in a tree of conditions: a branch that no path takes
-UNKNOWN = -1  # the path of a lane that none of the programs is for
-CHUNK = 1 << 15  # lanes whose conditions are looked at together
+OFTEN = 3  # times that gates are optimised anew, from which on their segment is cut in two
+
+
+def warn_of_many(name: str, most: int) -> None:
+    """Say that no more paths are compiled."""
+    warnings.warn(
+        f"{name} has taken {most} different paths, and no more are compiled: points on others are "
+        "computed by calling the function, some hundred times slower; fp.where in the place of an if, or fewer "
+        "turns of a loop, make fewer paths (fp.compile takes max_paths)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 class Paths:
-    """The plans of one function, told apart by how their guards come out.
+    """The plans of one function at a point, told apart by how their guards come out."""
 
-    `record` makes the plan of the path that a point takes (as a vector of own inputs), whose first guards come out as
-    the conditions did that were computed beforehand: these round as circuits do, which Python does not always.
-    """
-
-    def __init__(self, record: Callable[..., Plan], name: str, most: int = MOST_PATHS):
+    def __init__(self, name: str, most: int = MOST_PATHS):
         self.name, self.most = name, most
         self.plans: list[Plan] = []
-        self._record = record
-        self._numbers: dict[tuple[bool, ...], int] = {}  # outcomes -> plan
-        self._known: dict[tuple[bool, ...], int] = {}  # beginnings of outcomes -> a plan that begins so
-        self._selector: _Selector | None = None
+        self._outcomes: list[bytes] = []  # of each plan's guards
         self._warned = False
         self._lock: Any
         give_lock(self)
 
-    def add(self, vector: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> int:
-        """Record the path that a point takes; returns the number of its plan."""
-        return self.keep(self._record(vector, beginning))
-
     def keep(self, plan: Plan) -> int:
         """Take a plan in, unless there is one of its path; returns its number."""
         with self._lock:
-            return self._keep(plan)
-
-    def _keep(self, plan: Plan) -> int:
-        outcomes = plan.recording.outcomes
-        if outcomes in self._numbers:
-            return self._numbers[outcomes]
-        number = len(self.plans)
-        self.plans.append(plan)
-        self._numbers[outcomes] = number
-        for length in range(len(outcomes) + 1):
-            self._known.setdefault(outcomes[:length], number)
-        self._selector = None
-        return number
+            outcomes = bytes(plan.recording.outcomes)
+            if outcomes not in self._outcomes:
+                self._outcomes.append(outcomes)
+                self.plans.append(plan)
+            return self._outcomes.index(outcomes)
 
     def replace(self, old: Plan, plan: Plan) -> int:
-        """Put a plan in the place of another one; returns its number."""
+        """Put a plan in the place of another one, or of one of its own path; returns its number."""
         with self._lock:
-            if plan.recording.outcomes != old.recording.outcomes or old not in self.plans:
-                return self._keep(plan)
-            number = self.plans.index(old)
+            outcomes = bytes(plan.recording.outcomes)
+            if outcomes not in self._outcomes and old in self.plans:
+                self._outcomes[self.plans.index(old)] = outcomes
+            number = self.keep(plan)
             self.plans[number] = plan
-            self._selector = None
             return number
-
-    @property
-    def can_select(self) -> bool:
-        """Whether the guards of all plans can be computed together."""
-        starts = self.plans[0].recording.starts
-        return all(not plan.draft.payload and plan.recording.starts == starts for plan in self.plans)
-
-    def find(self, own: list[float]) -> int:
-        """Return the number of the plan that one point takes, or UNKNOWN."""
-        taken = np.full(1, UNKNOWN, np.int32)
-
-        def inputs(plan: Plan) -> list[Any]:
-            return own + plan.recording.captured_values()
-
-        with self._lock:
-            self._current_selector().part(np.arange(1), inputs, taken)
-        return int(taken[0])
-
-    def once(self, own: Sequence[Any], lane: int, beginning: tuple[bool, ...] = ()) -> Plan:
-        """Return a plan for one lane that is not kept."""
-        return self._record(_lane(own, lane), beginning)
 
     @property
     def full(self) -> bool:
@@ -103,208 +73,384 @@ class Paths:
             return False
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"{self.name} has taken {self.most} different paths, and no more are compiled: points on others are "
-                "computed by calling the function, some hundred times slower; fp.where in the place of an if, or fewer "
-                "turns of a loop, make fewer paths (fp.compile takes max_paths)",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            warn_of_many(self.name, self.most)
         return True
 
-    def part(self, lanes: int, inputs: Callable[[Plan], list[Any]], own: Sequence[Any]) -> np.ndarray[Any, Any]:
-        """Return the number of the plan that every lane takes; new paths are recorded, UNKNOWN are left over.
-
-        `inputs` gives the inputs of a plan, `own` are those of the arguments: columns, or numbers for all lanes.
-        """
-        with self._lock:
-            return self._part(lanes, inputs, own)
-
-    def _part(self, lanes: int, inputs: Callable[[Plan], list[Any]], own: Sequence[Any]) -> np.ndarray[Any, Any]:
-        taken = np.full(lanes, UNKNOWN, np.int32)
-        waiting = np.arange(lanes)
-        if not self.plans and lanes:
-            self.add(_lane(own, 0))
-        while len(waiting) and self.plans:
-            if len(self.plans) == 1 and not self.plans[0].recording.outcomes:
-                taken[waiting] = 0
-                break
-            selector = self._current_selector()
-            strangers = []
-            for begin in range(0, len(waiting), CHUNK):
-                chunk = waiting[begin : begin + CHUNK]
-                try:
-                    strangers += selector.part(chunk, inputs, taken)
-                except Exception:
-                    if not selector.draft.payload:
-                        raise
-                    return taken  # a gate of the user's own may fail in a lane that never reaches it: one by one, then
-            waiting = np.array([], np.int64)
-            if not strangers or self.full:
-                break
-            seen: set[tuple[bool, ...]] = set()
-            for beginning, some in strangers:
-                if beginning not in seen and len(self.plans) < self.most:
-                    self.add(_lane(own, int(some[0])), beginning)
-                seen.add(beginning)
-            waiting = np.sort(np.concatenate([some for _, some in strangers]))
-        return taken
-
-    def _current_selector(self) -> _Selector:
-        if self._selector is None:
-            self._selector = _Selector(self)
-        return self._selector
-
     def begins(self, beginning: tuple[bool, ...]) -> int | None:
-        """Return a plan whose guards begin to come out like this, if there is one."""
-        return self._known.get(beginning)
+        """Return a plan whose guards begin to come out like this, if there is one.
+
+        Of several it is one of middling length, so that few have to be tried where paths are turns of a loop.
+        """
+        start = bytes(beginning)
+        found = [(len(key), number) for number, key in enumerate(self._outcomes) if key.startswith(start)]
+        return sorted(found)[len(found) // 2][1] if found else None
 
 
-def _lane(own: Sequence[Any], i: int) -> np.ndarray[Any, Any]:
-    return np.array([x[i] if isinstance(x, np.ndarray) else x for x in own], np.float64)
+# ------------------------------------------------------------------------------------------------ the tree of segments
 
 
-class _Selector:
-    """The guards of all paths in one draft, and the program that computes them."""
+class Node:
+    """A segment of a function's ways: its gates, its guards, and what follows each outcome of the last one.
 
-    def __init__(self, paths: Paths):
-        self.paths = paths
-        plans = paths.plans
-        self.single = plans[0].single
-        self.handles: list[Any] = []  # (plan, its input) of every captured input, each once
-        joined = drop(merge(fold(expand(self._joined(plans)))))
-        self.rows: list[list[int]] = []  # plan -> for each guard, which output it is
-        unique: dict[int, int] = {}
-        for outputs in np.split(joined.outputs, np.cumsum([len(p.recording.outcomes) for p in plans])[:-1]):
-            self.rows.append([unique.setdefault(int(x), len(unique)) for x in outputs])
-        self.draft = joined.replace(outputs=np.array(list(unique), np.int32))
-        self.count = len(unique)
-        self._programs: dict[bytes, Any] = {}
-        self.tree = self._grow_tree()
+    A leaf has no children, and the function's outputs; the last guard of another node decides.
+    """
 
-    def _joined(self, plans: Sequence[Plan]) -> Draft:
-        """Return one draft of all guards; captured inputs that are the same thing are one."""
-        own = plans[0].recording.own_inputs
-        numbers: dict[Any, int] = {}
-        parts, maps = [], []
-        for plan in plans:
-            recording = plan.recording
-            part = drop(recording.draft.replace(outputs=recording.draft.guards, guards=[], expected=[]))
-            parts.append(part)
-            names = list(range(own))
-            for k, key in enumerate(captured_keys(recording)):
-                if key not in numbers:
-                    numbers[key] = own + len(numbers)
-                    self.handles.append((plan, own + k))
-                names.append(numbers[key])
-            maps.append(np.array(names, np.int64))
-        inputs = own + len(numbers)
-        all_constants = np.concatenate([part.constants for part in parts])
-        bits, place = np.unique(all_constants.view(np.int64), return_inverse=True)  # equal ones are one
-        opcode, operand, origin, outputs = [], [], [], []
-        first = [np.zeros(1, np.int64)]
-        payload: dict[int, Any] = {}
-        gates = operands = numbers_before = 0
-        for part, named in zip(parts, maps):
-            constants = place[numbers_before : numbers_before + len(part.constants)]
-            opcode.append(part.opcode)
-            origin.append(part.origin)
-            first.append(part.first[1:].astype(np.int64) + operands)
-            operand.append(_renamed(part.operand, part.inputs, named, inputs + gates, constants))
-            outputs.append(_renamed(part.outputs, part.inputs, named, inputs + gates, constants))
-            payload.update({gates + i: what for i, what in part.payload.items()})
-            gates += len(part)
-            operands += len(part.operand)
-            numbers_before += len(part.constants)
-        return Draft(
-            inputs,
-            bits.view(np.float64),
-            np.concatenate(opcode),
-            np.concatenate(first),
-            np.concatenate(operand),
-            np.concatenate(origin),
-            np.concatenate(outputs),
-            [],
-            [],
-            payload=payload,
-        )
+    def __init__(self, segment: Segment, recording: Recording, guards: int, cuts: Any, point: Any):
+        self.segment, self.recording = segment, recording
+        self.expected = tuple(map(bool, segment.draft.expected))  # how its guards come out
+        self.parent: Node | None = None
+        self.side = False  # of the parent
+        self.children: dict[bool, Node] = {}
+        self.rest: Node | None = None  # of what it was before it was cut
+        self.guards = guards  # before it
+        self.cuts = np.array(cuts, np.int64)  # how many gates there were when its own were decided
+        self.spent: dict[int, int] = {}  # guard -> gates run uncompiled where it came out otherwise
+        self.point = point  # of a leaf: where it was recorded
+        self.exports: dict[int, int] = {}  # places of gates that those below it need -> their numbers
+        self.plan: Plan | None = None
+        self.uses: Any = None  # the inputs that the plan has
+        self.imports: list[int] = []  # and behind them: places of gates above
+        self.wired: Any = None  # the columns that it reads, and where all its inputs come from
+        self.varying: Any = None
+        self.builds = 0  # times that its gates were optimised
 
-    def part(
-        self, lanes: np.ndarray[Any, Any], inputs: Callable[[Plan], list[Any]], taken: np.ndarray[Any, Any]
-    ) -> list[tuple[tuple[bool, ...], np.ndarray[Any, Any]]]:
-        """Note the plan of every lane that has one; return the others by how their guards begin."""
-        lost = walk(self.tree, self._truth(lanes, inputs), lanes, taken)
-        found = np.flatnonzero(lost >= 0)
-        strangers = []
-        for branch in np.unique(lost[found]).tolist():
-            beginning = (*self.beginnings[branch // 2], bool(branch % 2))
-            strangers.append((beginning, lanes[found[lost[found] == branch]]))
-        return strangers
+    @property
+    def end(self) -> int:
+        """The place behind its last gate."""
+        return self.segment.begin + len(self.segment)
 
-    def _grow_tree(self) -> np.ndarray[Any, Any]:
-        """Return the tree of conditions, as `walk` wants it; notes the beginning that every node stands for."""
-        self.beginnings: list[tuple[bool, ...]] = []
-        numbers: dict[tuple[bool, ...], int] = {}
-        for plan in self.paths.plans:
-            for length in range(len(plan.recording.outcomes)):
-                beginning = plan.recording.outcomes[:length]
-                if beginning not in numbers:
-                    numbers[beginning] = len(self.beginnings)
-                    self.beginnings.append(beginning)
-        tree = np.full((len(self.beginnings), 3), STRANGE, np.int32)
-        for number, (plan, rows) in enumerate(zip(self.paths.plans, self.rows)):
-            outcomes = plan.recording.outcomes
-            for length, outcome in enumerate(outcomes):
-                node = numbers[outcomes[:length]]
-                after = outcomes[: length + 1]
-                tree[node, 0] = rows[length]
-                tree[node, 1 + outcome] = ~number if len(after) == len(outcomes) else numbers[after]
-        return tree
+    def now_at(self, guard: int) -> tuple[Node, int]:
+        """Return where one of its guards is since it was cut."""
+        node = self
+        while guard >= len(node.cuts) and node.rest is not None:
+            node, guard = node.rest, guard - len(node.cuts)
+        return node, guard
 
-    def _truth(self, lanes: np.ndarray[Any, Any], inputs: Callable[[Plan], list[Any]]) -> np.ndarray[Any, Any]:
-        """Compute all conditions at some lanes, whose numbers increase."""
-        given = inputs(self.paths.plans[0])[: self.paths.plans[0].recording.own_inputs]
-        by_plan = {id(plan): inputs(plan) for plan, _ in self.handles}
-        given = given + [by_plan[id(plan)][k] for plan, k in self.handles]
-        uniform = np.array([not isinstance(x, np.ndarray) for x in given], np.uint8)
-        key = uniform.tobytes()
-        if key not in self._programs:
-            self._programs[key] = assemble(
-                self.draft, lanes=True, gradient=False, uniform=uniform, wanted=np.zeros(len(uniform), np.uint8)
-            )
-        run = LanesRun(self._programs[key], self.single, len(lanes), False, None)
-        together = lanes[-1] - lanes[0] == len(lanes) - 1
-        for i, x in enumerate(given):
-            if isinstance(x, np.ndarray):
-                run.set_input(i, x[int(lanes[0]) : int(lanes[-1]) + 1] if together else x[lanes])
+    def outcomes(self, guard: int) -> tuple[bool, ...] | None:
+        """Return how all guards come out where one of its own comes out as is not known; None if both ways are."""
+        last = not self.expected[guard]
+        if self.children and guard == len(self.cuts) - 1:
+            if len(self.children) == 2:
+                return None
+            last = True not in self.children
+        parts = [(*self.expected[:guard], last)]
+        node = self
+        while node.parent is not None:
+            parts.append((*node.parent.expected[:-1], node.side))
+            node = node.parent
+        return tuple(outcome for part in reversed(parts) for outcome in part)
+
+    def above(self, place: int) -> Node:
+        """Return the node among those above it in which a gate is."""
+        node = self.parent
+        while node is not None and place < node.segment.begin:
+            node = node.parent
+        assert node is not None
+        return node
+
+
+class Tree:
+    """All known ways of a function; grows in place.
+
+    Parameters
+    ----------
+    name : str
+        The function's.
+    own : int
+        How many inputs belong to its arguments; further ones are numbered behind them.
+    varying : array of bool
+        Which of these vary from lane to lane; the further ones do not.
+    passes : tuple of str
+        Those that every segment goes through.
+    most : int
+        So many ways are kept.
+    """
+
+    def __init__(self, name: str, own: int, varying: Any, passes: tuple[str, ...], most: int):
+        self.name, self.own, self.most, self.passes = name, own, most, passes
+        self.varying = np.asarray(varying, np.uint8)
+        self.root: Node | None = None
+        self.leaves: list[Node] = []
+        self.version = 0
+        self.recorded = self.optimised = 0  # gates, so far
+        self._lock: Any
+        give_lock(self)
+        self._inputs = own
+        self._warned = False
+        self._nodes: list[Node] = []
+        self._built = -1
+
+    @property
+    def lock(self) -> Any:
+        """What whoever looks at it, or lets it grow, holds."""
+        return self._lock
+
+    @property
+    def full(self) -> bool:
+        """Whether no more ways are kept; says so once."""
+        if len(self.leaves) < self.most:
+            return False
+        if not self._warned and self.most:
+            self._warned = True
+            warn_of_many(self.name, self.most)
+        return True
+
+    # growing
+
+    def add(self, recording: Recording, numbers: Sequence[int], point: Any) -> Node:
+        """Take a way in, whose inputs behind the arguments' have these numbers; returns its leaf."""
+        with self._lock:
+            names = [*range(self.own), *(self.own + k for k in numbers)]
+            self._inputs = max(self._inputs, *names, 0) + 1 if names else self._inputs
+            every = whole(recording.draft, names, self._inputs)
+            self.recorded += len(every)
+            return self._insert(every, recording, point)
+
+    def _insert(self, every: Segment, recording: Recording, point: Any) -> Node:
+        node, at, outcomes = self.root, 0, recording.outcomes
+        parent, side = None, False
+        while node is not None:
+            known = node.expected
+            decided = len(known) - bool(node.children)
+            mine = outcomes[at : at + decided]
+            differs = next((k for k, outcome in enumerate(mine) if outcome != known[k]), None)
+            if differs is not None:
+                decided = differs
+                self._split(node, differs)
+            if not node.children and len(outcomes) == at + decided and self._agree(node, every):
+                return node
+            if len(outcomes) < at + decided + 1 or not node.children or not self._agree(node, every):
+                raise changed_its_mind(self.name)
+            at += decided + 1
+            parent, side = node, outcomes[at - 1]
+            node = node.children.get(side)
+        begin = 0 if parent is None else int(recording.cuts[at - 1])
+        draft = every.draft
+        segment = every.part(begin, len(draft), draft.outputs, draft.guards[at:], draft.expected[at:])
+        leaf = Node(segment, recording.shortened(begin), at, recording.cuts[at:], point)
+        self._attach(leaf, parent, side)
+        self.leaves.append(leaf)
+        self.version += 1
+        return self._cut_before_regions(leaf) if self.most else leaf
+
+    def _agree(self, node: Node, every: Segment) -> bool:
+        """Whether a recording's gates are those of a node, as far as that goes."""
+        begin, end = node.segment.begin, node.end
+        return np.array_equal(node.segment.draft.opcode, every.draft.opcode[begin:end])
+
+    def _cut_before_regions(self, leaf: Node) -> Node:
+        """Let no guard stand before a gate of the user's own in a segment, which other lanes must not reach."""
+        for gate in sorted(leaf.segment.draft.payload):
+            place = gate + leaf.segment.begin
+            guards = int(np.searchsorted(leaf.cuts, place, "right"))
+            if guards:
+                first = leaf.segment.begin
+                leaf = self._split(leaf, guards - 1)
+                return self._cut_before_regions(leaf) if leaf.segment.begin > first else leaf
+        return leaf
+
+    def _attach(self, node: Node, parent: Node | None, side: bool) -> None:
+        node.parent, node.side = parent, side
+        if parent is None:
+            self.root = node
+        else:
+            parent.children[side] = node
+
+    def _split(self, node: Node, guard: int) -> Node:
+        """Let a node end at one of its guards, and another one follow; returns that."""
+        old, cut = node.segment, int(node.cuts[guard])
+        draft = old.draft
+        low = old.part(cut, node.end, draft.outputs, draft.guards[guard + 1 :], draft.expected[guard + 1 :])
+        below = Node(low, node.recording, node.guards + guard + 1, node.cuts[guard + 1 :], node.point)
+        below.children, below.builds = node.children, node.builds
+        below.spent = {g - guard - 1: gates for g, gates in node.spent.items() if g > guard}
+        node.spent = {g: gates for g, gates in node.spent.items() if g <= guard}
+        for side, child in below.children.items():
+            self._attach(child, below, side)
+        below.exports = {place: k for k, place in enumerate(p for p in node.exports if p >= cut)}
+        node.segment = old.part(old.begin, cut, [], draft.guards[: guard + 1], draft.expected[: guard + 1])
+        node.exports = {place: k for k, place in enumerate(p for p in node.exports if p < cut)}
+        node.cuts, node.children, node.plan, node.varying = node.cuts[: guard + 1].copy(), {}, None, None
+        node.expected = node.expected[: guard + 1]
+        if node in self.leaves:
+            self.leaves[self.leaves.index(node)] = below
+            node.point = None
+        below.rest, node.rest = node.rest, below
+        self._attach(below, node, bool(draft.expected[guard]))
+        self.version += 1
+        return below
+
+    # building
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes as they were built last, parents first."""
+        return self._nodes
+
+    def built(self) -> tuple[int, list[Node]]:
+        """Return a number that changes with the tree, and its nodes, parents first, all of them with plans."""
+        with self._lock:
+            if self._built != self.version:
+                self._halve()
+                self._nodes = list(self._below(self.root))
+                for node in reversed(self._nodes):  # those below say what they need
+                    if node.plan is None:
+                        self._build(node)
+                self._built = self.version
+            return self.version, self._nodes
+
+    def _below(self, root: Node | None) -> Iterator[Node]:
+        stack = [root] if root is not None else []
+        while stack:
+            node = stack.pop()
+            yield node
+            stack += [node.children[side] for side in (True, False) if side in node.children]
+
+    def _halve(self) -> None:
+        """Cut in two what would be optimised once too often, so that doing so stays cheap however ways come."""
+        for node in list(self._below(self.root)):
+            if node.plan is None and node.builds >= OFTEN:
+                node.builds = 0
+                cuts = node.cuts[: len(node.cuts) - bool(node.children)]
+                middle = np.searchsorted(cuts, (node.segment.begin + node.end) // 2)
+                if middle < len(cuts) and len(cuts) > 1:
+                    self._split(node, int(middle))
+
+    def _build(self, node: Node) -> None:
+        """Make the plan of a node, and tell those above it what it needs of them."""
+        segment, draft = node.segment, node.segment.draft
+        checked = draft.guards
+        if node.children:
+            own = [draft.inputs + place - segment.begin for place in node.exports]
+            outputs, checked = [*own, int(draft.guards[-1])], draft.guards[:-1]
+            draft = draft.replace(outputs=outputs)
+        kept = drop(draft.replace(guards=checked, expected=draft.expected[: len(checked)]))
+        made, imports = self._completed(node, kept)
+        made, uses = only_used(made)
+        recording = copy.copy(node.recording)
+        recording.draft, recording.arrays = made, []
+        recording.outcomes = node.expected[: len(checked)]
+        node.uses, node.imports = uses[: len(uses) - len(imports)], [place for _, place in imports]
+        node.plan = Plan(recording, self.passes)
+        node.builds += 1
+        self.optimised += len(kept)
+        for owner, place in imports:
+            if place not in owner.exports:
+                owner.exports[place] = len(owner.exports)
+                owner.plan = None
+
+    def _completed(self, node: Node, draft: Draft) -> tuple[Draft, list[tuple[Node, int]]]:
+        """Return a node's draft with what it needs of those above as inputs behind the others, or computed again.
+
+        What is the same in all lanes is computed again: that is done once for all of them.
+        """
+        segment = node.segment
+        inputs, before = segment.inputs, segment.before
+        ends = (draft.operand, draft.outputs, draft.guards)
+        needed = np.unique(np.concatenate([x[(x >= inputs) & (x < draft.inputs)] for x in ends])) - inputs
+        imports: list[tuple[Node, int]] = []
+        again: dict[int, tuple[Node, int]] = {}  # place -> where it is
+        stack = [int(before[k]) for k in needed]
+        seen = set(stack)
+        while stack:
+            place = stack.pop()
+            owner = node.above(place)
+            local = place - owner.segment.begin
+            if self._is_given(owner, local):
+                imports.append((owner, place))
+                continue
+            inner = owner.segment.draft
+            for local in _with_its_region(inner, local):  # noqa: B020
+                again[owner.segment.begin + local] = owner, local
+                for x in inner.operand[inner.first[local] : inner.first[local + 1]].tolist():
+                    earlier = owner.segment.place(x)
+                    if earlier >= 0 and earlier not in seen:
+                        seen.add(earlier)
+                        stack.append(earlier)
+        imports.sort(key=lambda item: item[1])
+        return _with_gates(self._inputs, segment, draft, imports, dict(sorted(again.items()))), imports
+
+    def _is_given(self, owner: Node, local: int) -> bool:
+        """Whether a gate's numbers are handed down: those that vary are, but for what goes with arrays."""
+        if owner.varying is None:
+            inputs, draft = owner.segment.inputs, owner.segment.draft
+            varies = np.zeros(draft.inputs, np.uint8)
+            varies[: self.own] = self.varying
+            for k, place in enumerate(owner.segment.before.tolist()):
+                above = owner.above(place)
+                varies[inputs + k] = self._is_given(above, place - above.segment.begin)
+            owner.varying = varying_gates(draft, varies)
+            for gate, region in draft.payload.items():
+                if region.makes:
+                    numbers = _with_its_region(draft, gate)
+                    owner.varying[numbers.start : numbers.stop] = 0
+        return bool(owner.varying[local])
+
+
+def _with_its_region(draft: Draft, gate: int) -> range:
+    """Return a gate; or, of a region, all its numbers."""
+    first = gate
+    while NAMES[int(draft.opcode[first])] == "result":
+        first -= 1
+    end = gate + 1
+    while first in draft.payload and end < len(draft) and NAMES[int(draft.opcode[end])] == "result":
+        end += 1
+    return range(first, end) if first in draft.payload else range(gate, gate + 1)
+
+
+def _with_gates(
+    inputs: int, segment: Segment, draft: Draft, imports: list[tuple[Node, int]], again: dict[int, tuple[Node, int]]
+) -> Draft:
+    """Return a segment's draft whose earlier gates are inputs, or gates that are computed again."""
+    old = segment.inputs
+    base = inputs + len(imports)
+    names = {place: inputs + k for k, (_, place) in enumerate(imports)}
+    names.update({place: base + k for k, place in enumerate(again)})
+    constants = list(draft.constants)
+    opcode, first, operand, origin, payload = [], [0], [], [], {}
+    for k, (owner, local) in enumerate(again.values()):
+        inner = owner.segment.draft
+        for x in inner.operand[inner.first[local] : inner.first[local + 1]].tolist():
+            if x < 0:
+                constants.append(inner.constants[~x])
+                operand.append(~(len(constants) - 1))
             else:
-                run.set_uniform(i, float(x))
-        truth = np.empty((self.count, len(lanes)), np.float32 if self.single else np.float64)
-        for k, row in enumerate(truth):
-            run.set_value(k, row)
-        run.begin()
-        run.work(False, True)
-        return truth
+                place = owner.segment.place(x)
+                operand.append(x if place < 0 else names[place])
+        opcode.append(inner.opcode[local])
+        origin.append(inner.origin[local])
+        first.append(len(operand))
+        if local in inner.payload:
+            payload[k] = inner.payload[local]
+    moved = np.arange(draft.inputs, dtype=np.int64)
+    for k, place in enumerate(segment.before.tolist()):
+        moved[old + k] = names.get(place, 0)
+
+    def renamed(operands: Any) -> Any:
+        found = operands.astype(np.int64)
+        given = (operands >= 0) & (operands < draft.inputs)
+        found[given] = moved[operands[given]]
+        found[operands >= draft.inputs] += base + len(again) - draft.inputs
+        return found
+
+    payload.update({gate + len(again): what for gate, what in draft.payload.items()})
+    return Draft(
+        base,
+        constants,
+        np.concatenate([np.array(opcode, np.uint8), draft.opcode]),
+        np.concatenate([np.array(first[:-1], np.int64), draft.first.astype(np.int64) + len(operand)]),
+        np.concatenate([np.array(operand, np.int64), renamed(draft.operand)]),
+        np.concatenate([np.array(origin, np.int64), draft.origin]),
+        renamed(draft.outputs),
+        renamed(draft.guards),
+        draft.expected,
+        payload=payload,
+    )
 
 
-def captured_keys(recording: Any) -> list[Any]:
-    """Return what each input beside the arguments' is, so that two recordings can tell whether it is the same."""
-    outer = [(unit._tape.number, unit._slot) for unit in recording.outer]
-    return outer + [(id(handle), place) for handle, place in recording.captured]
-
-
-def _renamed(
-    operands: np.ndarray[Any, Any],
-    inputs: int,
-    names: np.ndarray[Any, Any],
-    gates: int,
-    constants: np.ndarray[Any, Any],
-) -> np.ndarray[Any, Any]:
-    """Return operands of one draft as operands of the joined one."""
-    result = operands.astype(np.int64)
-    is_gate, is_constant = result >= inputs, result < 0
-    is_input = ~(is_gate | is_constant)
-    result[is_gate] += gates - inputs
-    result[is_constant] = ~constants[~result[is_constant]]
-    result[is_input] = names[result[is_input]]
-    return result
+def changed_its_mind(name: str) -> RuntimeError:
+    """Return the error for a function that does not do the same at the same arguments."""
+    return RuntimeError(
+        f"{name} took another way at the same arguments; what is traced or compiled must depend on nothing that "
+        "changes but its arguments and the leaves that it captures"
+    )

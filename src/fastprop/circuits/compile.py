@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from fastprop.circuits.branches import MOST_PATHS, UNKNOWN, Paths
+from fastprop.circuits.branches import MOST_PATHS, Paths
 from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static
 from fastprop.circuits.function_gate import apply_function
 from fastprop.circuits.mapping import Retrace
@@ -213,8 +213,7 @@ class Compiled(Door):
                 if not entry.paths.plans:
                     entry.current = self._route(entry, self._record(entry, leaves))
         if not self._kind and (signature.call_form.handles or entry.captures):
-            circuit = Circuit(self._plan_at(entry, leaves))
-            return apply_function(self.function, circuit, entry.signature, leaves, given)
+            return self._as_gate(entry, leaves, given)
         return self._compute(entry, args, kwargs, leaves)
 
     # the cache
@@ -242,7 +241,7 @@ class Compiled(Door):
 
     def _entry(self, signature: Signature) -> _Entry:
         with self._lock:
-            entry = _Entry(signature, Paths(_nobody, self._name, self._max_paths), not self._kind)
+            entry = _Entry(signature, Paths(self._name, self._max_paths), not self._kind)
             kept: _Entry = self.forms.keep(signature.call_form, entry)
             return kept
 
@@ -254,8 +253,10 @@ class Compiled(Door):
             return "the first call"
         return f"another form of the arguments: {_difference(entry.signature, others[-1].signature)}"
 
-    def _plan(self, entry: _Entry, leaves: Sequence[Any], forced: tuple[bool, ...] = ()) -> Plan:
-        """Record the path that these leaves take, which begins as is `forced`."""
+    def _plan(
+        self, entry: _Entry, leaves: Sequence[Any], forced: tuple[bool, ...] = (), known: Sequence[Any] = ()
+    ) -> Plan:
+        """Record the path that these leaves take, which begins as is `forced`; `known` are points of its maps."""
         recording = record(
             self._inner,
             entry.signature,
@@ -265,14 +266,17 @@ class Compiled(Door):
             max_paths=self._max_paths,
             passes=self._passes,
             forced=forced,
+            known=known,
         )
         return Plan(recording, self._passes)
 
-    def _record(self, entry: _Entry, leaves: Sequence[Any], forced: tuple[bool, ...] = ()) -> int:
+    def _record(
+        self, entry: _Entry, leaves: Sequence[Any], forced: tuple[bool, ...] = (), known: Sequence[Any] = ()
+    ) -> int:
         """Record a path and keep it; returns its number."""
         with self._lock:
             why = self._why(entry)
-            plan = self._plan(entry, leaves, forced)
+            plan = self._plan(entry, leaves, forced, known)
             if entry.paths.plans:
                 why = f"{why}: {_branch(plan, entry.paths.plans)}"
             before = len(entry.paths.plans)
@@ -295,28 +299,41 @@ class Compiled(Door):
                     return found
                 tried.add(plan)
                 entry.current = self._other(entry, plan, leaves, tried)
-                if entry.current.plan in tried:  # another thread is at work, or nothing helps
+                if entry.current.plan in tried:  # another thread is at work, or its maps decide otherwise
                     return self._slowly(entry, leaves)
             except Retrace:
                 retraced += 1
                 if retraced > 2:  # on paths that are not kept: nothing is left to learn from another recording
                     return self._slowly(entry, leaves)
                 entry.current = self._again(entry, entry.current.plan, leaves)
+            if entry.is_function and entry.captures:  # which it has learnt just now
+                return self._as_gate(entry, leaves, leaves)
 
-    def _plan_at(self, entry: _Entry, leaves: list[Any]) -> Plan:
-        """Return the plan of the path that the leaves take, which is recorded if need be."""
+    def _as_gate(self, entry: _Entry, leaves: list[Any], given: list[Any]) -> Any:
+        """Compute as one gate on the tape of the handles that are given or captured."""
+        plan = self._plan_at(entry, leaves)
+        if plan is None:
+            return self._slowly(entry, given)
+        return apply_function(self.function, Circuit(plan), entry.signature, leaves, given)
+
+    def _plan_at(self, entry: _Entry, leaves: list[Any]) -> Plan | None:
+        """Return the plan of the path that the leaves take, which is recorded if need be; None if none stays on it."""
         tried: set[Plan] = set()
+        retraced = 0
         while True:
             plan: Plan = entry.current.plan
             try:
-                broken = plan.first_broken(leaves)
+                if plan.first_broken(leaves) < 0:
+                    return plan
+                tried.add(plan)
+                entry.current = self._other(entry, plan, leaves, tried)
+                if entry.current.plan in tried:
+                    return None
             except Retrace:
-                entry.current = self._again(entry, plan, leaves)
-                continue
-            if broken < 0:
-                return plan
-            tried.add(plan)
-            entry.current = self._other(entry, plan, leaves, tried)
+                retraced += 1
+                if retraced > 2:
+                    return None
+                entry.current = self._again(entry, entry.current.plan, leaves)
 
     def _slowly(self, entry: _Entry, leaves: list[Any]) -> Any:
         """Call the function itself, uncompiled."""
@@ -363,20 +380,17 @@ class Compiled(Door):
         if beginning is None:
             return self._route_of(entry, plan)
         number = paths.begins(beginning)
-        if number is not None and paths.can_select:
-            found = paths.find(plan.inputs(leaves).tolist()[: plan.recording.own_inputs])
-            number = None if found == UNKNOWN else found
         if number is None or paths.plans[number] in tried:
             # a circuit rounds otherwise than Python now and then: the path begins as the circuit says
             if paths.full:
-                return self._route_of(entry, self._plan(entry, leaves, beginning))
-            number = self._record(entry, leaves, beginning)
+                return self._route_of(entry, self._plan(entry, leaves, beginning, _known_points(plan)))
+            number = self._record(entry, leaves, beginning, _known_points(plan))
         return self._route(entry, number)
 
     def _again(self, entry: _Entry, old: Plan, leaves: list[Any]) -> Route:
         """Record anew, in the place of a circuit whose vmap has to know more of what is outside of it."""
         with self._lock:
-            plan = self._plan(entry, leaves)
+            plan = self._plan(entry, leaves, known=_known_points(old))
             self._reasons.append("a vmap took a path on which it uses more of what is outside of it")
             number = entry.paths.replace(old, plan)
             entry.routes.pop(number, None)
@@ -402,8 +416,9 @@ def _result_of(route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], leav
         return None
 
 
-def _nobody(vector: Any) -> Any:
-    raise AssertionError("paths of a compiled function are recorded by the function itself")
+def _known_points(plan: Plan) -> list[list[Any]]:
+    """Return points on the known paths of each map of a plan, whose outer guards it has, too."""
+    return [region.known_points() for region in plan.recording.maps]
 
 
 def _difference(signature: Signature, other: Signature) -> str:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastprop.circuits.branches import MOST_PATHS, UNKNOWN, Paths
-from fastprop.circuits.pipeline import PASSES, Plan
+from fastprop.circuits.branches import Node, Tree
+from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
 from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
-from fastprop.circuits.unrolling import lane_by_lane
+from fastprop.circuits.unrolling import in_order, lane_by_lane
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, PackRegion, Wires
 from fastprop.engine.tape import Trace, Unit, belongs
 from fastprop.engine.trace import region_gate
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle, map_leaves
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
 __all__ = ["RecordedMap", "Retrace", "record_map"]
 
 Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and where
 
+# What pays, in gates that are run uncompiled: the price of a call of the function, of a path that is kept,
+# of each of its gates from the start that are recorded, and of each that is optimised.
+OF_A_CALL = 100
+OF_A_PATH = 1200
+OF_A_RECORDING = 2
+OF_A_GATE = 8
+
 
 class Retrace(Exception):  # noqa: N818 (never seen outside)
     """A body took a path that needs the function around it to be recorded again."""
+
+
+class Grown(Exception):  # noqa: N818 (never seen outside)
+    """While a map is recorded, a path uses more operands than were known."""
 
 
 class RecordedMap(MapRegion):
@@ -35,18 +47,42 @@ class RecordedMap(MapRegion):
     `leaves` says for every leaf of the body's arguments that is no array what each of its numbers is.
     """
 
-    body: Paths
+    body: Tree
 
     def __init__(self, f: Callable[..., Any], name: str, lanes: int, signature: Signature, trace: Trace):
         outer: Recording = trace.recording
         super().__init__(name, lanes, outer.dtype == np.float32)
-        self.dtype = outer.dtype
+        self.function, self.trace = f, trace
+        self.dtype, self.passes = outer.dtype, outer.passes or PASSES
         self.signature = signature  # of one lane's arguments
         self.leaves: list[list[Given] | None] = []
         self.operands: list[Unit] = []  # while it is recorded
         self._numbers: dict[Any, int] = {}  # what an operand is -> its number
         self._sealed = False  # once it is recorded, no operand can be added
-        self.body = Paths(self._recorder(f, trace), name, outer.max_paths)
+        self._form: Any = None  # of the result: its nesting, and the shapes of its leaves
+        self.most = outer.max_paths
+        self._places: list[tuple[int, int]] = []
+        self._parts: Any = None
+        self._own: list[Given] = []
+        # paths that were run where the map was recorded, and will be run there again at once
+        self._remembered: dict[Any, tuple[Recording, list[Given]]] = {}
+
+    def grow_from(self, point: np.ndarray[Any, Any]) -> Recording:
+        """Record the first path, at a point; returns its recording."""
+        self._places = [(k, i) for k in range(len(self.signature.shapes)) for i in range(self.signature.size(k))]
+        sizes = [self.signature.size(k) for k in range(len(self.signature.shapes))]
+        self.first_input = np.cumsum([0, *sizes]).tolist()
+        self._own = [self._given(leaf, element) for leaf, element in self._places]
+        varying = [self.axis[leaf] >= 0 for leaf, _ in self._places]
+        self.body = Tree(self.name, len(self._places), np.array(varying, np.uint8), self.passes, self.most)
+        recording = self.record_lane(point)
+        self.body.add(recording, self.captured_operands(recording), point)
+        return recording
+
+    def spread(self, leaves: Sequence[int]) -> None:
+        """Let leaves have a gradient in every lane, even if they are the same in all."""
+        for i, (leaf, _) in enumerate(self._places):
+            self.body.varying[i] |= leaf in leaves
 
     # operands
 
@@ -81,87 +117,218 @@ class RecordedMap(MapRegion):
 
     # paths
 
-    def _recorder(self, f: Callable[..., Any], trace: Trace) -> Callable[..., Plan]:
-        """Return what records a path of the body."""
-        outer: Recording = trace.recording
-        dtype, passes = outer.dtype, outer.passes or PASSES
-
-        def record_path(vector: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> Plan:
-            points, at = [], 0
-            for k, shape in enumerate(self.signature.shapes):
-                size = self.signature.size(k)
-                if k in self.signature.fixed:
-                    points.append(self.signature.fixed[k])
-                    continue
-                points.append(float(vector[at]) if shape is None else vector[at : at + size].reshape(shape))
-                at += size
-            decided = len(trace.guards)
-            recording = record(f, self.signature, points, dtype, parent=trace, lazily=False, forced=beginning)
-            if self._sealed and len(trace.guards) > decided:
-                raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
-            return Plan(recording, passes)
-
-        return record_path
-
-    def wires(self, plan: Plan) -> Wires:
-        """Return where the inputs of a path come from."""
-        recording = plan.recording
-        given: list[Given] = []
-        places = recording.input_places()
-        for leaf, element in places:
-            numbers = self.leaves[leaf]
-            if numbers is not None:
-                given.append(numbers[element])
+    def record_lane(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> Recording:
+        """Record the path that a point takes, whose first guards come out as is known."""
+        points, at = [], 0
+        for k, shape in enumerate(self.signature.shapes):
+            size = self.signature.size(k)
+            if k in self.signature.fixed:
+                points.append(self.signature.fixed[k])
+            elif shape is None:
+                points.append(float(point[at]))
             else:
-                given.append((Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0))
-        given += [(Kind.OPERAND, k, 0, 0.0) for k in self.captured_operands(recording)]
-        return Wires(plan, given, places, [start >= 0 for start in recording.starts])
+                points.append(point[at : at + size].reshape(shape))
+            at += size
+        guards = self.trace.guards
+        decided = len(guards)
+        recording = record(
+            self.function, self.signature, points, self.dtype, parent=self.trace, lazily=False, forced=beginning
+        )
+        if self._sealed and len(guards) > decided:
+            del guards[decided:]
+            raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
+        self._order(recording)
+        return recording
 
-    def only_path(self) -> Plan | None:
-        """Return the path that all lanes take, if nothing is decided."""
-        plans = self.body.plans
-        if len(plans) == 1 and (self.body.most == 0 or not plans[0].recording.outcomes):
-            return plans[0]
-        return None
+    def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> None:
+        """Record a path and keep it; Retrace if it needs more of what is outside, and then nothing has changed."""
+        recording = self.record_lane(point, beginning)
+        self.body.add(recording, self.captured_operands(recording), point)
 
-    def parts(self, run: MapRun) -> Iterator[tuple[Plan, Any]]:
-        """Yield the paths, each with its lanes; lanes of no path get one each, which is thrown away."""
-        plans = self.body.plans
+    def _order(self, recording: Recording) -> None:
+        """Let a result be as that of the first path: TypeError if it has another structure."""
+        form = recording.nesting, [shape for _, shape in recording.outputs]
+        if self._form is None:
+            self._form = form
+        order = in_order(recording.name, self._form, form)
+        if order != list(range(len(order))):
+            starts = [recording.outputs[k][0] for k in order]
+            sizes = [math.prod(form[1][k] or ()) for k in order]
+            old = recording.draft.outputs
+            outputs = [old[start : start + size] for start, size in zip(starts, sizes)]
+            recording.draft = recording.draft.replace(outputs=np.concatenate(outputs))
 
-        def inputs(plan: Plan) -> list[Any]:
-            found: list[Any] = run.inputs(self.wires(plan))
-            return found
-
-        own = inputs(plans[0])[: plans[0].recording.own_inputs]
-        taken = self.body.part(self.lanes, inputs, own)
-        for number in np.unique(taken).tolist():
-            index = np.flatnonzero(taken == number).astype(np.int64)
-            if number != UNKNOWN:
-                yield plans[number], index
+    def wires(self, node: Node, columns: Sequence[int] = (), operands: Sequence[Given] | None = None) -> Wires:
+        """Return where the inputs of a part of the body come from; `operands`: of one that is not kept."""
+        given: list[Given] = []
+        places: list[tuple[int, int]] = []
+        own = len(self._places)
+        for i in node.uses.tolist():
+            if i >= own:
+                given.append((Kind.OPERAND, i - own, 0, 0.0) if operands is None else operands[i - own])
                 continue
-            for lane in index:
-                index = np.array([lane], np.int64)
-                yield self._once(run, own, int(lane)), index
+            leaf, element = self._places[i]
+            places.append((leaf, element))
+            given.append(self._own[i])
+        given += [(Kind.COLUMN, column, 0, 0.0) for column in columns]
+        covered = Counter(leaf for leaf, _ in places)
+        covers = [covered[k] == self.signature.size(k) for k in range(len(self.leaves))]
+        return Wires(node.plan, given, places, covers, bool(node.children))
 
-    def _once(self, run: MapRun, own: Sequence[Any], lane: int) -> Plan:
-        """Return a path for one lane, whose guards hold there also as circuits round."""
-        beginning: tuple[bool, ...] = ()
+    def _given(self, leaf: int, element: int) -> Given:
+        """Return where a number of the body's arguments comes from."""
+        numbers = self.leaves[leaf]
+        if numbers is not None:
+            return numbers[element]
+        return (Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0)
+
+    def only_path(self) -> Node | None:
+        """Return the path that all lanes take, if nothing is decided."""
+        root = self.body.root
+        if root is None or root.children or (self.most > 0 and len(root.cuts)):
+            return None
+        self.body.built()
+        return root
+
+    def known_points(self) -> list[Any]:
+        """Return a point on every path that is known."""
+        with self.body.lock:
+            return [leaf.point for leaf in self.body.leaves]
+
+    def tree(self) -> tuple[int, list[Node], list[Any], list[Wires]]:
+        """Return a number that changes with the tree, its nodes, these as `Parted` takes them, and their inputs."""
+        with self.body.lock:
+            version, nodes = self.body.built()
+            if self._parts is None or self._parts[0] != version:
+                self._parts = version, nodes, *self._taken_apart(nodes)
+            return self._parts  # type: ignore[no-any-return]
+
+    def _taken_apart(self, nodes: Sequence[Node]) -> tuple[list[Any], list[Wires]]:
+        number = {node: k for k, node in enumerate(nodes)}
+        column: dict[Node, int] = {}
+        parts, wires = [], []
+        for node in nodes:
+            above = node.parent
+            column[node] = 0 if above is None else column[above] + len(above.exports)
+            owners = [(node.above(place), place) for place in node.imports]
+            read = [column[owner] + owner.exports[place] for owner, place in owners]
+            children = [number[node.children[side]] if side in node.children else -1 for side in (False, True)]
+            checked = len(node.cuts) - bool(node.children)
+            parts.append((read, len(node.uses), len(node.exports), children, checked, not node.children))
+            if node.wired is None or node.wired[0] != read or node.wired[1].plan is not node.plan:
+                node.wired = read, self.wires(node, read)
+            wires.append(node.wired[1])
+        return parts, wires
+
+    def settle_strays(
+        self, run: MapRun, both: bool, nodes: Sequence[Node], lanes: Any, parts: Any, guards: Any
+    ) -> np.ndarray[Any, Any] | None:
+        """Run lanes on ways that are not known; return which lanes are to be run again, as their way is known now.
+
+        `parts` and `guards` say in which nodes they left the tree, and at which of their guards.
+        """
+        again = np.zeros(self.lanes, np.uint8)
+        with self.body.lock:
+            groups, group_of = np.unique(parts * (1 << 32) + guards, return_inverse=True)
+            for k in range(len(groups) - 1, -1, -1):  # the last guards first: what is cut there leaves the others
+                node, guard = nodes[int(groups[k]) >> 32].now_at(int(groups[k]) & 0xFFFFFFFF)
+                beginning = node.outcomes(guard)
+                if beginning is None:
+                    again[lanes[group_of == k]] = 1
+                else:
+                    self._settle(run, both, node, guard, beginning, lanes[group_of == k], again)
+            if self._sealed:
+                self._remembered.clear()
+        return again if again.any() else None
+
+    def _settle(
+        self, run: MapRun, both: bool, node: Node, guard: int, beginning: tuple[bool, ...], lanes: Any, again: Any
+    ) -> None:
+        """Buy or rent: record a way when the gates run uncompiled for its lanes reach what that costs."""
+        gates = node.spent.get(guard, 0) + len(lanes) * (node.end + OF_A_CALL)
+        price = OF_A_PATH + OF_A_RECORDING * node.end + OF_A_GATE * len(node.segment)
+        if gates >= price and not self.body.full:
+            point = self.lane_point(run, int(lanes[int(0.618 * len(lanes))]))  # so that in order, too, they halve
+            self.keep(point, beginning)
+            self._check_operands()
+            again[lanes] = 1
+            return
+        node.spent[guard] = gates
+        for lane in lanes.tolist():
+            self._run_uncompiled(run, both, lane, beginning)
+
+    def _check_operands(self) -> None:
+        """While it is recorded: begin anew if there are more operands than the run knows."""
+        if len(self._numbers) > self.numbers:
+            raise Grown
+
+    def lane_point(self, run: MapRun, lane: int) -> np.ndarray[Any, Any]:
+        """Return the body's arguments in a lane, one number after the other."""
+        found: list[Any] = []
+        for leaf, numbers in enumerate(self.leaves):
+            if numbers is not None:
+                found.append([run.value_of(given) for given in numbers])
+            else:
+                values = run.arrays.values[self.array[leaf]]
+                found.append(np.ravel(values if self.axis[leaf] < 0 else np.take(values, lane, self.axis[leaf])))
+        return np.concatenate([np.zeros(0), *found])
+
+    def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> None:
+        """Run one lane on a way that is not kept, whose guards hold there also as circuits round."""
+        point = self.lane_point(run, lane)
         while True:
-            plan = self.body.once(own, lane, beginning)
-            broken = plan.broken_guard(run.lane_inputs(self.wires(plan), lane))
+            gates, guards = len(self.trace), len(self.trace.guards)
+            key = point.tobytes(), beginning
+            recording, operands = self._remembered.get(key) or (None, [])
+            if recording is None:
+                recording = self.record_lane(point, beginning)
+                operands = self._operands_for_once(recording, gates)
+                if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
+                    self._remembered[key] = recording, operands
+            if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
+                self.body.add(recording, self.captured_operands(recording), point)  # else it would be learnt each time
+            self._check_operands()
+            if recording.draft.payload:
+                broken = self._run_plan(run, both, lane, recording, point, operands)
+            else:
+                broken = run.run_draft(recording.draft, self._own + operands, lane, both)
             if broken < 0:
-                return plan
-            outcomes = plan.recording.outcomes
+                return
+            outcomes = recording.outcomes
             beginning = (*outcomes[:broken], not outcomes[broken])
+
+    def _run_plan(
+        self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Sequence[Given]
+    ) -> int:
+        """Run one lane by a program, which is thrown away; return the guard that came out otherwise, or -1."""
+        tree = Tree(self.name, len(self._places), self.body.varying, self.passes, 0)
+        leaf = tree.add(recording, range(len(operands)), point)
+        tree.built()
+        broken: int = run.sweep_one(self.wires(leaf, (), operands), lane, both)
+        return broken
+
+    def _operands_for_once(self, recording: Recording, gates: int) -> list[Given]:
+        """Return where the operands of a path come from that is not kept.
+
+        What the body itself computed of outer values, while these are known, is a number: it is another gate each time.
+        """
+        found: list[Given] = []
+        outer = dict(zip(recording.outer_keys, recording.outer))
+        for key, unit in outer.items():
+            if key not in self._numbers and not self._sealed and key[1] >= gates:
+                found.append((Kind.NUMBER, 0, 0, unit._recorded))
+            else:
+                found.append((Kind.OPERAND, self._number_of(key, functools.partial(outer.__getitem__, key)), 0, 0.0))
+        for handle, place in recording.captured:
+            number = self._number_of((handle, place), functools.partial(_number_in, handle, place))
+            found.append((Kind.OPERAND, number, 0, 0.0))
+        return found
 
     def settle(self) -> None:
         """Let no operand be added any more."""
-        for plan in self.body.plans:
-            self.captured_operands(plan.recording)
         self.seal(len(self.operands))
         self._sealed = True
-        plans = self.body.plans
-        self.sole = plans[0] if len(plans) == 1 and not plans[0].recording.outcomes else None
+        self.sole = self.only_path()
 
 
 def _number_in(handle: Any, place: int) -> Any:
@@ -170,41 +337,6 @@ def _number_in(handle: Any, place: int) -> Any:
 
 
 # Recording ------------------------------------------------------------------------------------------------------------
-
-
-def map_now(
-    f: Callable[..., Any],
-    name: str,
-    args: Sequence[Any],
-    in_axes: Any,
-    reduce: str | None,
-    kwargs: Mapping[str, Any] | None = None,
-) -> tuple[Any, bool]:
-    """Record a body and run it at the lanes of plain arguments: the result, and whether leaves were captured."""
-    found: list[Any] = []
-
-    def once(*args: Any, **kwargs: Any) -> float:
-        trace = current_trace()
-        assert trace is not None
-        result = record_map(f, name, args, in_axes, reduce, kwargs)
-        outer: Recording = trace.recording
-        found.append(map_leaves(lambda leaf: _example_of(leaf, outer), result))
-        return 0.0
-
-    signature = Signature(args, (), name, kwargs)
-    dtype = signature.call_form.dtype
-    leaves = signature.leaves(args, dtype, kwargs)
-    recording = record(once, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS)
-    return found[0], bool(recording.captured_handles())
-
-
-def _example_of(leaf: Any, outer: Recording) -> Any:
-    """Return what a result of a map is where it is recorded."""
-    if isinstance(leaf, LaneBlock):
-        return outer.examples[leaf.number]
-    if isinstance(leaf, Bundle):
-        return np.array([_example_of(x, outer) for x in leaf.numbers.flat], outer.dtype).reshape(leaf.shape)
-    return leaf._recorded if isinstance(leaf, Unit) else leaf
 
 
 def record_map(
@@ -228,8 +360,8 @@ def record_map(
     leaves = _flat_leaves(one, args, kwargs)
     _take_leaves(region, leaves, axes)
     examples = [() if k in one.fixed else _example(leaf, axes[k], outer) for k, leaf in enumerate(leaves)]
-    region.body.add(np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]]))
-    recording = region.body.plans[0].recording
+    point = np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]])
+    recording = _first_path(region, outer, point)
     if kind:
         _give_gradients(region, kind, recording)
     else:
@@ -266,18 +398,31 @@ def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
         if values is not None:
             arrays.set(a, np.asarray(values, region.dtype))
     sums: list[float]
+    outer.maps.append(region)
     while True:
-        region.seal(len(region.operands))
-        run = MapRun(region, arrays, np.zeros(len(region.operands), np.uint8), ())
-        sums = run.run_at([unit._recorded for unit in region.operands])
         before = len(region.operands)
-        for plan in region.body.plans:
-            region.captured_operands(plan.recording)
-        if len(region.operands) == before:
+        region.seal(before)
+        run = MapRun(region, arrays, np.zeros(before, np.uint8), ())
+        try:
+            sums = run.run_at([unit._recorded for unit in region.operands])
             break
+        except Grown:
+            continue
     for a in region.makes:
         outer.examples[a] = arrays.values[a]
     return sums
+
+
+def _first_path(region: RecordedMap, outer: Recording, point: np.ndarray[Any, Any]) -> Recording:
+    """Record the paths that were known when the function around the map was recorded before, else that of a point."""
+    known = outer.known[len(outer.maps)] if len(outer.maps) < len(outer.known) else []
+    if not all(len(other) == len(point) for other in known):
+        known = []
+    recording = region.grow_from(known[0] if known else point)
+    for other in known[1:]:
+        if not region.body.full:
+            region.keep(other)
+    return recording
 
 
 def _sums(recording: Recording, units: Sequence[Unit]) -> Any:
@@ -411,6 +556,7 @@ def _give_gradients(region: RecordedMap, kind: Any, recording: Recording) -> Non
     for position in positions_of(kind[2], one.count, region.name)[0]:
         for k in one.leaves_of_argument(position):
             region.gradient_arrays.append((k, _made(outer, region.lanes, one.shapes[k])))
+    region.spread([k for k, _ in region.gradient_arrays])
 
 
 def _gradient_blocks(region: RecordedMap, kind: Any, unit: Unit, outer: Recording) -> Any:

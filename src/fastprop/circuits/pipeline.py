@@ -272,9 +272,10 @@ class Plan:
         outcome = recording.outcomes[guard]
         signs = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}
         shown = f" {signs.get(comparison, comparison)} ".join(f"{value:.17g}" for value in values)
+        shown += " " if shown else ""
         at = f" in lane {lane}" if lane is not None else ""
         return DivergenceError(
-            f"{self.guard_line(guard)}: the condition {shown} is {not outcome}{at}, but was {outcome} where "
+            f"{self.guard_line(guard)}: the condition {shown}is {not outcome}{at}, but was {outcome} where "
             f"{recording.name} was recorded, so the circuit does not hold here; use fp.compile({recording.name}), "
             "which records every branch, or fp.where instead of the if"
         )

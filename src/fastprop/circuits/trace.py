@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,8 @@ class Recording:
         self.given: Sequence[Any] = ()  # the leaves, while it is recorded
         self.forced: tuple[bool, ...] = ()  # how the first guards come out, whatever Python says
         self.arrays: list[Whole] = []
+        self.maps: list[Any] = []  # in the order in which they were recorded
+        self.known: Sequence[Sequence[Any]] = ()  # points of each map's body, whose paths are recorded, too
         self._array_numbers: dict[Any, int] = {}
         self.examples: list[Any] = []  # their values, while it is recorded
         self.scope: Any = None  # the function at work, while it is recorded
@@ -114,8 +117,10 @@ class Recording:
         self.outputs: list[tuple[int, tuple[int, ...] | None]] = []  # of each leaf: its first output, and its shape
         self.made: dict[int, int] = {}  # leaf of the result -> the array that it is
         self.outcomes: tuple[bool, ...] = ()
+        self.cuts: Any = None  # int64: how many gates there were when each guard was decided
         self._codes: list[Any] = []
         self._places: Any = None
+        self._first_slot = 0  # of those in _places
         self._lines: dict[int, str] = {}  # of the guards, once it was pickled
 
     def __getstate__(self) -> dict[str, Any]:
@@ -133,10 +138,14 @@ class Recording:
 
     def with_outputs(self, outputs: Sequence[int]) -> Recording:
         """Return what was recorded, with other outputs (operands of the draft)."""
-        other = Recording.__new__(Recording)
-        vars(other).update(vars(self))
+        other = copy.copy(self)
         other.draft = self.draft.replace(outputs=np.array(outputs, np.int32))
         return other
+
+    def __copy__(self) -> Recording:
+        found = object.__new__(Recording)
+        vars(found).update(vars(self))
+        return found
 
     @property
     def own_inputs(self) -> int:
@@ -174,21 +183,32 @@ class Recording:
         """Return file:line of what recorded a slot."""
         if self._places is None:
             return self._lines[slot]
-        number, instruction = self._places[slot].tolist()
+        number, instruction = self._places[slot - self._first_slot].tolist()
         return "an unknown place" if number < 0 else line_of(self._codes[number], instruction)
+
+    def shortened(self, begin: int) -> Recording:
+        """Return what is to be known of it where its gates from one on are kept elsewhere."""
+        found = copy.copy(self)
+        origin = self.draft.origin
+        found._first_slot = int(origin[begin]) if begin < len(origin) else len(self._places)
+        found._places = self._places[found._first_slot :].copy()
+        found.draft = Draft(self.draft.inputs, [], [], [0], [], [], [], [], [])
+        found.outcomes, found.cuts, found.outer, found.maps = (), None, [], []
+        return found
 
     def run(self, leaves: Sequence[Any], lazily: bool) -> None:
         """Call the function with Units and Arrays of a new trace in the place of the leaves, and keep what it did."""
         trace = Trace().open_to(self.parent)
-        trace.recording, self.given = self, leaves
+        trace.recording, trace.forced, self.given = self, self.forced, leaves
         self.scope = active_scope(engine, trace)
         slots, ends = self.scope.run(self._call, trace, leaves, lazily)
         self.outer = list(trace.captured)
         self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer if unit._tape is not None]
         self.draft, self.captured = draft_of(trace, slots, ends, trace.guards)
-        self.outcomes = tuple(bool(outcome) for _, outcome in trace.guards)
+        self.outcomes = tuple([outcome for _, outcome in trace.guards])
+        self.cuts = np.searchsorted(self.draft.origin, trace.decided)
         self._codes, self._places = trace.places()
-        self.given, self.scope, trace.recording = (), None, None
+        self.given, self.known, self.scope, trace.recording = (), (), None, None
         self.examples = []
         trace.forget_units()
 
@@ -315,16 +335,19 @@ def record(
     max_paths: int = 0,
     passes: Any = None,
     forced: tuple[bool, ...] = (),
+    known: Sequence[Sequence[Any]] = (),
 ) -> Recording:
     """Call `f` once, at these leaves, and return what it did.
 
-    `forced` says how the first guards come out, where a circuit found out that they do not as they did before.
+    `forced` says how the first guards come out, where a circuit found out that they do not as they did before; `known`
+    are points of the bodies of its maps, whose paths are recorded, too.
     """
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
-    recording.forced = forced
+    recording.forced, recording.known = forced, known
     recording.run(leaves, lazily)
-    if recording.outcomes[: len(forced)] != forced:
+    reached = len(recording.outcomes) if recording.maps else len(forced)  # lanes may not reach what others decided
+    if recording.outcomes[: len(forced)] != forced[:reached]:
         raise RuntimeError(
             f"{recording.name} took another way at the same arguments; what is traced or compiled must depend on "
             "nothing that changes but its arguments and the leaves that it captures"

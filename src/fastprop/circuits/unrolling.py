@@ -10,9 +10,9 @@ import numpy as np
 from fastprop import engine
 from fastprop.circuits.signature import lane_signature
 from fastprop.gates.numbers import as_array
-from fastprop.handles.nesting import flatten, is_handle, map_leaves, shape_of
+from fastprop.handles.nesting import Nesting, flatten, is_handle, map_leaves, order_of, shape_of, structure
 
-__all__ = ["lane_by_lane"]
+__all__ = ["in_order", "lane_by_lane"]
 
 
 def lane_by_lane(
@@ -32,8 +32,24 @@ def lane_by_lane(
     if not results:
         return _of_no_lanes(_called(f, one.build(list(map(_zeros, one.shapes)))), reduce)
     flat = [flatten(result) for result in results]
-    parts = [_together([found[k] for found, _ in flat], reduce) for k in range(len(flat[0][0]))]
-    return flat[0][1].unflatten(parts)
+    first, nesting = flat[0]
+    form = nesting, [shape_of(leaf) for leaf in first]
+    rows = [[found[k] for k in in_order(name, form, (other, [shape_of(x) for x in found]))] for found, other in flat]
+    return nesting.unflatten([_together([row[k] for row in rows], reduce) for k in range(len(first))])
+
+
+Form = tuple[Nesting, Sequence[tuple[int, ...] | None]]  # of a result: how it is nested, and the shapes of its leaves
+
+
+def in_order(name: str, first: Form, other: Form) -> list[int]:
+    """Return where the leaves of a result are in another lane's: TypeError if that has another structure."""
+    order = order_of(other[0], first[0])
+    if order is None or [other[1][k] or () for k in order] != [shape or () for shape in first[1]]:
+        raise TypeError(
+            f"{name} returned {structure(*other)} in one lane and {structure(*first)} in another; the lanes of a vmap "
+            "must return the same structure, so that they can be put together"
+        )
+    return order
 
 
 def _called(f: Callable[..., Any], given: tuple[list[Any], dict[str, Any]]) -> Any:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from fastprop.circuits.branches import MOST_PATHS
 from fastprop.circuits.function_gate import call_as_gate
-from fastprop.circuits.mapping import map_now, record_map
-from fastprop.circuits.signature import checked_reduce
-from fastprop.circuits.trace import current_trace, innermost_scope
+from fastprop.circuits.mapping import record_map
+from fastprop.circuits.signature import Signature, checked_reduce
+from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
 from fastprop.circuits.unrolling import lane_by_lane
 from fastprop.derivatives.call import is_active, name_of
+from fastprop.engine.bundle import Bundle, LaneBlock
 from fastprop.engine.run import is_eager
-from fastprop.handles.nesting import described, flatten, is_handle
+from fastprop.engine.tape import Unit
+from fastprop.handles.nesting import described, flatten, is_handle, map_leaves
 
 __all__ = ["vmap"]
 
@@ -67,7 +72,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
         if is_active() or is_eager():
             return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
         if not any(is_handle(leaf) for leaf in flatten([*args, *kwargs.values()])[0]):
-            found, captures = map_now(f, name, args, in_axes, reduce, kwargs)
+            found, captures = _map_now(f, name, args, in_axes, reduce, kwargs)
             if not captures:
                 return found
         return call_as_gate(mapped, name, args, kwargs)
@@ -76,3 +81,38 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
     mapped.__name__ = mapped.__qualname__ = f"vmap({name})"
     mapped.__fastprop__ = ("vmap", f, in_axes, reduce)  # type: ignore[attr-defined]
     return mapped
+
+
+def _map_now(
+    f: Callable[..., Any],
+    name: str,
+    args: Sequence[Any],
+    in_axes: Any,
+    reduce: str | None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> tuple[Any, bool]:
+    """Record a body and run it at the lanes of plain arguments: the result, and whether leaves were captured."""
+    found: list[Any] = []
+
+    def once(*args: Any, **kwargs: Any) -> float:
+        trace = current_trace()
+        assert trace is not None
+        result = record_map(f, name, args, in_axes, reduce, kwargs)
+        outer: Recording = trace.recording
+        found.append(map_leaves(lambda leaf: _example_of(leaf, outer), result))
+        return 0.0
+
+    signature = Signature(args, (), name, kwargs)
+    dtype = signature.call_form.dtype
+    leaves = signature.leaves(args, dtype, kwargs)
+    recording = record(once, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS)
+    return found[0], bool(recording.captured_handles())
+
+
+def _example_of(leaf: Any, outer: Recording) -> Any:
+    """Return what a result of a map is where it is recorded."""
+    if isinstance(leaf, LaneBlock):
+        return outer.examples[leaf.number]
+    if isinstance(leaf, Bundle):
+        return np.array([_example_of(x, outer) for x in leaf.numbers.flat], outer.dtype).reshape(leaf.shape)
+    return leaf._recorded if isinstance(leaf, Unit) else leaf

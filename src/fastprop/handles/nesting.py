@@ -158,6 +158,48 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     return nesting.unflatten(map(function, leaves))
 
 
+def order_of(nesting: Nesting, like: Nesting) -> list[int] | None:
+    """Return for every leaf of `like` which one of `nesting` stands there; None if they are not nested alike.
+
+    The keys of dicts may come in another order.
+    """
+    if nesting.kind is not like.kind or len(nesting) != len(like):
+        return None
+    if nesting.kind is None:
+        return [0]
+    places = range(len(like))
+    if not isinstance(like.keys, int) and nesting.keys != like.keys:
+        if set(nesting.keys) != set(like.keys):
+            return None
+        at = {key: i for i, key in enumerate(nesting.keys)}
+        places = [at[key] for key in like.keys]  # type: ignore[assignment]
+    children, starts = nesting._child_nestings(), [0]
+    for child in children:
+        starts.append(starts[-1] + child.size)
+    found: list[int] = []
+    for i, expected in zip(places, like._child_nestings()):
+        inner = order_of(children[i], expected)
+        if inner is None:
+            return None
+        found += [starts[i] + k for k in inner]
+    return found
+
+
+class Shown:
+    """A word that stands for a leaf where a structure is shown."""
+
+    def __init__(self, shape: tuple[int, ...] | None):
+        self.text = "number" if not shape else f"array{list(shape)}"
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def structure(nesting: Nesting, shapes: Iterable[tuple[int, ...] | None]) -> str:
+    """Return a text that shows a nesting and the shapes of its leaves."""
+    return repr(nesting.unflatten(map(Shown, shapes)))
+
+
 def is_container(kind: type) -> bool:
     """Say whether instances of a class are taken apart."""
     return issubclass(kind, (list, tuple, dict)) or hasattr(kind, "__dataclass_fields__")

@@ -13,6 +13,7 @@ cdef class Batch:
     cdef Memory pulls                   # on what was computed before
 
     cdef int put(self, Py_ssize_t i, double value) except -1
+    cdef int open(self) except -1
     cdef int sweep(self) except -1
     cdef double value_sum(self, Py_ssize_t k) noexcept
     cdef int gradient_sums(self, double* sums) except -1

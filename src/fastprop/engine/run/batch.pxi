@@ -45,14 +45,20 @@ cdef class Batch:
             self.before.put(i, value)
         return 0
 
-    cdef int sweep(self) except -1:
-        """Run all lanes."""
-        cdef Py_ssize_t k, most_threads
+    cdef int open(self) except -1:
+        """Compute what is the same in all lanes."""
+        cdef Py_ssize_t k
         cdef PointRun before = self.before
         if before is not None:
             before.sweep(True, 0)
             for k in range(before.program.outputs_count):
                 self.run.set_number(self.inputs + k, before.get(before.program.output[k]))
+        return 0
+
+    cdef int sweep(self) except -1:
+        """Run all lanes."""
+        cdef Py_ssize_t most_threads
+        self.open()
         self.run.prepare()
         most_threads = 1 + self.run.lanes * self.gates // <Py_ssize_t>THREAD_WORTHY
         if most_threads == 1 or self.run.program.ordered:

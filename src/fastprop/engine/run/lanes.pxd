@@ -1,5 +1,5 @@
 """LanesRun: a program at many points."""
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport Coming, Executor, Space, Stream
 from fastprop.engine.program cimport Program, Wiring
@@ -55,6 +55,8 @@ cdef class LanesRun:
     cdef Memory numbers                 # constants, then uniform inputs
     cdef Memory sums                    # per strand: partial sums of each summed input, and of each summed output
     cdef const int64_t* lane            # which lanes; NULL: all
+    cdef bint together                  # whether these follow each other
+    cdef int32_t* stray                 # lane -> the guard that came out otherwise; NULL: then nothing is run on
     cdef list benches
     cdef uint8_t[::1] uniform
     cdef uint8_t[::1] wanted
@@ -67,6 +69,14 @@ cdef class LanesRun:
     cdef Py_ssize_t next_strand
 
     cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1
+    cdef int follow(self, LanesRun other) except -1
+    cdef int take_strands(self, Py_ssize_t strands) except -1
+    cdef int run_list(
+        self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward
+    ) except -1 nogil
+    cdef void silence(self, char* row, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef void widen(self, Py_ssize_t strand) noexcept nogil
+    cdef void aim_sums(self, Bench bench, Py_ssize_t strand) noexcept nogil
     cdef void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil
     cdef int set_number(self, Py_ssize_t slot, double value) except -1
     cdef int point(self, Column* column, array, bint writing) except -1
@@ -93,19 +103,9 @@ cdef class LanesRun:
     cdef int sweep(
         self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count
     ) except -1 nogil
-    cdef int list_streams(self, Bench bench) noexcept nogil
-    cdef Py_ssize_t streamed_bytes(self) noexcept nogil
-    cdef bint bypasses(self, const Column* column, Py_ssize_t i) noexcept nogil
-    cdef void foresee(self, Bench bench, Py_ssize_t begin, Py_ssize_t end) noexcept nogil
-    cdef void expect(
-        self, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end,
-        Py_ssize_t chances
-    ) noexcept nogil
-    cdef Py_ssize_t at_once(self, Py_ssize_t rows, Py_ssize_t chances) noexcept nogil
     cdef double number(self, const char* at) noexcept nogil
     cdef bint is_input(self, Py_ssize_t slot) noexcept nogil
     cdef bint is_number(self, Py_ssize_t slot) noexcept nogil
     cdef bint is_sum(self, Py_ssize_t slot) noexcept nogil
     cdef int strand(self, Bench bench, Py_ssize_t strand, bint backward, bint main) except -1 nogil
-    cdef Py_ssize_t best_lead(self) noexcept
     cdef int prepare(self) except -1

@@ -9,16 +9,22 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
-from fastprop.engine.executor.instructions cimport PRODUCT, Coming, Executor, Instruction, Space, Stream
-from fastprop.engine.kernels cimport EXP
+from fastprop.engine.executor.instructions cimport PRODUCT, Executor, Space, Stream
 from fastprop.engine.program cimport Program, Wiring, executor, sweeping
 
 cdef extern from *:
     """
+    #include <executor/lists.h>
     #include <executor/rows.h>
 
     static Py_ssize_t following(Py_ssize_t *number) { return __atomic_fetch_add(number, 1, __ATOMIC_RELAXED); }
     """
+    bint lies_well(const void* data, Py_ssize_t size) noexcept nogil
+    void gather_list(char* row, const char* data, const int64_t* lane, Py_ssize_t n, int single) noexcept nogil
+    void scatter_list(
+        char* data, const char* row, const int64_t* lane, Py_ssize_t n, int add, int single
+    ) noexcept nogil
+    bint all_are(const char* row, Py_ssize_t n, int truth, int single) noexcept nogil
     Py_ssize_t following(Py_ssize_t* number) noexcept nogil
     enum:
         SUM_BYTES
@@ -95,7 +101,7 @@ cdef class LanesRun:
 
     cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1:
         """Say how many lanes there are, and which if not all."""
-        cdef Py_ssize_t rows, blocks, width = WIDEST
+        cdef Py_ssize_t blocks, width = WIDEST
         self.lane = lane
         if lanes == self.lanes:
             return 0
@@ -105,12 +111,24 @@ cdef class LanesRun:
             width //= 2
         if width != self.width:
             self.benches.clear()
-        rows = self.sums_per_strand()
         blocks = (lanes + width - 1) // width
         self.lanes, self.width = lanes, width
-        self.strands = min(blocks, <Py_ssize_t>(STRANDS if rows else FINEST))
-        if self.strands * rows * self.sum_bytes() != self.sums.nbytes:
-            self.sums = Memory(self.strands * rows * self.sum_bytes())
+        return self.take_strands(min(blocks, <Py_ssize_t>(STRANDS if self.sums_per_strand() else FINEST)))
+
+    cdef int take_strands(self, Py_ssize_t strands) except -1:
+        """Say how many strands there are, whose sums are 0."""
+        cdef Py_ssize_t nbytes = strands * self.sums_per_strand() * self.sum_bytes()
+        self.strands = strands
+        if nbytes != self.sums.nbytes:
+            self.sums = Memory(nbytes)
+        memset(self.sums.start, 0, <size_t>self.sums.nbytes)
+        return 0
+
+    cdef int follow(self, LanesRun other) except -1:
+        """Read, write and add up what another run of the same program does."""
+        self.sums, self.strands = other.sums, other.strands
+        memcpy(self.table.start, other.table.start, <size_t>self.table.nbytes)
+        memcpy(self.numbers.start, other.numbers.start, <size_t>self.numbers.nbytes)
         return 0
 
     cdef inline void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil:
@@ -240,15 +258,27 @@ cdef class LanesRun:
         if self.lane == NULL and column.stride == self.size:
             memcpy(row, column.data + begin * self.size, <size_t>(count * self.size))
             return
+        if self.lane != NULL and column.stride == self.size and lies_well(column.data, self.size):
+            if self.together:
+                memcpy(row, column.data + self.lane[begin] * self.size, <size_t>(count * self.size))
+                return
+            gather_list(row, column.data, self.lane + begin, count, self.single)
+            return
         for k in range(count):
             at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
             move(row + k * self.size, at, self.single)
 
     cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil:
-        fill_row(row + count * self.size, self.width - count, self.number(row + (count - 1) * self.size), self.single)
+        cdef Py_ssize_t width = self.width
+        if self.stray != NULL:      # then blocks are as wide as they need to be
+            width = min(width, (count + NARROWEST - 1) // NARROWEST * NARROWEST)
+        fill_row(row + count * self.size, width - count, self.number(row + (count - 1) * self.size), self.single)
 
     cdef void scatter(self, const char* row, Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         cdef Py_ssize_t k
+        if self.lane != NULL and column.stride == self.size and lies_well(column.data, self.size):
+            scatter_list(column.data, row, self.lane + begin, count, column.add, self.single)
+            return
         if column.add:
             for k in range(count):
                 at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
@@ -262,20 +292,34 @@ cdef class LanesRun:
             move(at, row + k * self.size, self.single)
 
     cdef bint guards_hold(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
-        """Look for lanes that would have gone another way."""
+        """Look for lanes that would have gone another way; strays are noted, and the others run on."""
         cdef Py_ssize_t g, k, at
+        cdef int64_t lane
         cdef double truth
         for g in range(self.program.guards_count):
             row = <char*>bench.space.row[self.program.guard[g]]
+            at = 1 if self.is_number(self.program.guard[g]) else count
+            if all_are(row, at, self.program.guard_expected[g], self.single):
+                continue
             for k in range(count):
                 at = 0 if self.is_number(self.program.guard[g]) else k
                 truth = self.number(row + at * self.size)
                 if (truth != 0.0) != self.program.guard_expected[g]:
+                    lane = self.lane[begin + k] if self.lane != NULL else begin + k
                     if self.diverged < 0:
-                        self.diverged = self.lane[begin + k] if self.lane != NULL else begin + k
-                        self.broken = g
-                    return False
+                        self.diverged, self.broken = lane, g
+                    if self.stray == NULL:
+                        return False
+                    if self.stray[lane] < 0:
+                        self.stray[lane] = <int32_t>g
         return True
+
+    cdef void silence(self, char* row, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
+        """Put 0 for strays."""
+        cdef Py_ssize_t k
+        for k in range(count):
+            if self.stray[self.lane[begin + k]] >= 0:
+                memset(row + k * self.size, 0, <size_t>self.size)
 
     cdef void seed(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Put the pulls on the outputs; on the lanes that only fill up, 0."""
@@ -293,6 +337,8 @@ cdef class LanesRun:
                 fill_row(pulls, count, pull.constant, self.single)
             else:
                 self.gather(pulls, pull, begin, count)
+            if self.diverged >= 0:
+                self.silence(pulls, begin, count)
             if self.program.seed_assigned[k]:
                 memset(row + count * self.size, 0, <size_t>((self.width - count) * self.size))
             elif self.is_sum(slot):
@@ -345,6 +391,10 @@ cdef class LanesRun:
             if self.is_number(slot):
                 fill_row(bench.space.scratch, count, self.number(out), self.single)
                 out = <const char*>bench.space.scratch
+            if self.diverged >= 0:
+                memcpy(bench.space.scratch, out, <size_t>(count * self.size))
+                self.silence(<char*>bench.space.scratch, begin, count)
+                out = <const char*>bench.space.scratch
             if self.sums_values:
                 add_up_row(self.partial_sums(strand, row + k), count, out, self.single)
             if self.value[k].data != NULL and out != self.value[k].data + begin * self.size:
@@ -360,7 +410,7 @@ cdef class LanesRun:
     ) except -1 nogil:
         """Run a block of lanes; 0 if a guard came out otherwise."""
         cdef Py_ssize_t count = end - begin
-        self.foresee(bench, begin, end)
+        foresee(self, bench, begin, end)
         bench.space.coming = &bench.soon
         self.fetch(bench, begin, count)
         self.aim_outputs(bench, begin, count)
@@ -422,76 +472,6 @@ cdef class LanesRun:
         else:
             add_row(row, len(numbers), <void*><size_t>numbers.ctypes.data, self.single)
 
-    cdef int list_streams(self, Bench bench) noexcept nogil:
-        """List the callers' arrays that are read and written block after block: the inputs, then the others."""
-        cdef char** row = <char**>bench.addresses.start
-        cdef Py_ssize_t i, n = 0, pieces = self.width * self.size // 512
-        cdef Instruction step
-        for i in range(self.program.inputs):
-            if not self.uniform[i] and self.is_whole(&self.input[i], self.width):
-                row[n] = self.input[i].data
-                n += 1
-        bench.reads = n
-        bench.space.past_cache = self.streamed_bytes() > PAST_CACHE
-        bench.chances = bench.ahead.length
-        for i in range(bench.ahead.length):
-            step = bench.ahead.instruction[i]
-            if step.arity == 1 and (step.saved >= 0 or step.opcode == EXP):
-                bench.chances += pieces     # one per piece of a gate that takes long
-        for i in range(self.program.outputs_count):
-            if self.is_whole(&self.value[i], self.width):
-                row[n] = self.value[i].data
-                n += 1
-        for i in range(self.program.inputs):
-            if self.program.gradient and self.wanted[i] and self.is_whole(&self.gradient[i], self.width):
-                if not (bench.space.past_cache and self.bypasses(&self.gradient[i], i)):
-                    row[n] = self.gradient[i].data
-                    n += 1
-        bench.streams = n
-        return 0
-
-    cdef Py_ssize_t streamed_bytes(self) noexcept nogil:
-        """Bytes of the gradients that are written in place."""
-        cdef Py_ssize_t i, total = 0
-        for i in range(self.program.inputs):
-            if self.program.gradient and self.wanted[i] and self.is_whole(&self.gradient[i], self.width):
-                total += self.lanes * self.size
-        return total
-
-    cdef bint bypasses(self, const Column* column, Py_ssize_t i) noexcept nogil:
-        """Whether the gradient of an input will be written past the cache."""
-        return self.once[i] and ((<size_t>column.data + <size_t>(self.lead * self.size)) & 63) == 0
-
-    cdef void foresee(self, Bench bench, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-        """Say what is coming: forward, what this block still needs; backward, the next one's first inputs.
-
-        Those too forward where gradients go past the cache: that keeps the way to memory busy backward.
-        """
-        cdef Py_ssize_t row_bytes = self.width * self.size
-        cdef Py_ssize_t first = min(bench.reads, FORESEEN // row_bytes)
-        self.expect(&bench.soon, bench, first, bench.streams, begin, end, bench.chances)
-        self.expect(&bench.next, bench, 0, first, end, min(end + self.width, self.lanes), bench.back.length)
-        if bench.space.past_cache and first == bench.reads:
-            bench.soon.then = &bench.next
-            bench.soon.at_once = self.at_once(bench.soon.rows + bench.next.rows, bench.chances)
-            bench.next.at_once = bench.soon.at_once
-
-    cdef void expect(
-        self, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end,
-        Py_ssize_t chances
-    ) noexcept nogil:
-        coming.row = <char**>bench.addresses.start + first
-        coming.rows = last - first if end - begin == self.width else 0
-        coming.reads = bench.reads - first
-        coming.begin = coming.now = begin * self.size
-        coming.end = end * self.size
-        coming.at_once = self.at_once(coming.rows, chances)
-        coming.then = NULL
-
-    cdef inline Py_ssize_t at_once(self, Py_ssize_t rows, Py_ssize_t chances) noexcept nogil:
-        """How much of so many rows to ask for at every chance, in bytes: whole lines."""
-        return (rows * self.width * self.size // max(chances, <Py_ssize_t>1) // 64 + 1) * 64
-
     cdef inline double number(self, const char* at) noexcept nogil:
         cdef double number = 0.0
         cdef float narrow = 0.0
@@ -522,25 +502,56 @@ cdef class LanesRun:
         cdef Py_ssize_t patience = max(
             PATIENCE // (self.width * (bench.ahead.length + bench.back.length + 1)), <Py_ssize_t>1
         )
-        cdef Py_ssize_t i, k = 0, stop
-        for i in range(self.program.inputs):
-            if self.program.gradient and self.uniform[i] and self.wanted[i]:
-                bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, k)
-                k += 1
+        cdef Py_ssize_t stop
+        self.aim_sums(bench, strand)
         while at < end and not self.stopped:
             stop = min(end, at + patience)
             while at < stop:
                 if not self.block(bench, strand, self.begin_of(at), self.begin_of(at + 1), backward):
                     self.stopped = True
                     break
-                if self.single:
-                    for k in range(self.sums_per_strand()):
-                        widen_sums(self.partial_sums(strand, k))
+                self.widen(strand)
                 at += 1
             publish()
             if main:
                 with gil:
                     PyErr_CheckSignals()
+        return 0
+
+    cdef void widen(self, Py_ssize_t strand) noexcept nogil:
+        """Add what a block's float32 sums are to a strand's, which are float64."""
+        cdef Py_ssize_t k
+        for k in range(self.sums_per_strand() if self.single else 0):
+            widen_sums(self.partial_sums(strand, k))
+
+    cdef void aim_sums(self, Bench bench, Py_ssize_t strand) noexcept nogil:
+        """Let the gradients of uniform inputs be added up in a strand's sums."""
+        cdef Py_ssize_t i, k = 0
+        for i in range(self.program.inputs):
+            if self.program.gradient and self.uniform[i] and self.wanted[i]:
+                bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, k)
+                k += 1
+
+    cdef int run_list(
+        self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward
+    ) except -1 nogil:
+        """Run some lanes, as a part of a strand; `diverged` is one that left its way, or -1."""
+        cdef Py_ssize_t begin = 0
+        cdef int64_t strayed = -1
+        cdef Py_ssize_t k
+        self.lane, self.lanes, self.together = lane, lanes, True
+        for k in range(lanes):
+            self.together = self.together and lane[k] == lane[0] + k
+        self.aim_sums(bench, strand)
+        while begin < lanes:
+            self.diverged = -1
+            bench.space.width = min(self.width, (lanes - begin + NARROWEST - 1) // NARROWEST * NARROWEST)
+            self.block(bench, strand, begin, min(begin + self.width, lanes), backward)
+            self.widen(strand)
+            if self.diverged >= 0:
+                strayed = self.diverged
+            begin += self.width
+        self.diverged = strayed
         return 0
 
     def work(self, bint backward, bint main=True):
@@ -550,7 +561,7 @@ cdef class LanesRun:
         bench = self.benches.pop() if self.benches else self.new_bench()
         try:
             self.fetch_repeated(bench)
-            self.list_streams(bench)
+            list_streams(self, bench)
             with nogil:     # also between strands: threads that wait for each other there lose a tenth
                 mine = following(&self.next_strand)
                 while mine < self.strands and not self.stopped:
@@ -566,18 +577,6 @@ cdef class LanesRun:
         """Make all threads end soon."""
         self.stopped = True
 
-    cdef Py_ssize_t best_lead(self) noexcept:
-        """The first lane from which on what is written lies on cache lines; 0 if lanes are few or summed up."""
-        cdef Py_ssize_t i
-        cdef size_t beyond = 0
-        if self.lane != NULL or self.sums_values or self.summed_inputs or self.lanes < 16 * self.width:
-            return 0
-        for i in range(self.program.inputs):
-            if self.wanted[i] and self.is_whole(&self.gradient[i], self.width):
-                beyond = <size_t>self.gradient[i].data & 63
-                return <Py_ssize_t>(64 - beyond) // self.size if beyond and beyond % <size_t>self.size == 0 else 0
-        return 0
-
     def begin(self):
         """Make ready for another run."""
         self.prepare()
@@ -586,6 +585,6 @@ cdef class LanesRun:
         self.stopped = False
         self.diverged = -1
         self.next_strand = 0
-        self.lead = self.best_lead()
+        self.lead = best_lead(self)
         memset(self.sums.start, 0, <size_t>self.sums.nbytes)
         return 0

@@ -13,6 +13,8 @@ cdef class Trace(Tape):
     cdef list ours
     cdef public object recording    # who records
     cdef readonly list guards       # (slot, outcome)
+    cdef readonly list decided      # of every guard: how many slots there were
+    cdef public tuple forced        # how the first guards come out, whatever Python says
     cdef readonly dict regions      # slot -> what a region does
     cdef readonly list captured     # results of the parents that are used here
     cdef readonly dict stand_ins    # (parent, slot) -> the input that stands for it, in the order of `captured`

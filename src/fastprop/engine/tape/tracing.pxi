@@ -56,6 +56,7 @@ cdef class Trace(Tape):
         self.held = 1       # slots stay where they are
         self.codes, self.code_numbers, self.ours = [], {}, []
         self.guards, self.captured, self.stand_ins, self.regions = [], [], {}, {}
+        self.decided, self.forced = [], ()
 
     def open_to(self, Trace parent):
         """Allow results of an outer trace as inputs; returns self."""
@@ -66,10 +67,10 @@ cdef class Trace(Tape):
         """Remember how a condition came out that decided a branch; returns how it shall come out."""
         if self.recording is None and not is_ancestor(<PyObject*>self):
             raise ValueError("a condition of a traced value was used outside of the function that was traced")
-        forced = self.recording.forced if self.recording is not None else ()
-        if len(self.guards) < len(forced):
-            outcome = forced[len(self.guards)]
+        if len(self.guards) < len(self.forced):
+            outcome = self.forced[len(self.guards)]
         self.guards.append((slot, outcome))
+        self.decided.append(self.nodes.length)
         return outcome
 
     def _input(self, value):

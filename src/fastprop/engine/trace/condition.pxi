@@ -50,7 +50,7 @@ def compare(left, right, int op):
     cdef double x, y
     if isinstance(right, Condition):
         right = (<Condition>right).unit
-    elif not isinstance(right, Unit):
+    elif type(right) is not float and not isinstance(right, Unit):
         real = as_real(right)
         right = as_flag(right) if real is None else real
         if right is None:

@@ -1,0 +1,92 @@
+"""The callers' arrays that lanes read and write block after block: which they are, and when to ask for their rows."""
+from fastprop.engine.executor.instructions cimport Coming, Instruction
+from fastprop.engine.kernels cimport EXP
+
+
+cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:
+    """List the callers' arrays that are read and written block after block: the inputs, then the others."""
+    cdef char** row = <char**>bench.addresses.start
+    cdef Py_ssize_t i, n = 0, pieces = run.width * run.size // 512
+    cdef Instruction step
+    for i in range(run.program.inputs):
+        if not run.uniform[i] and run.is_whole(&run.input[i], run.width):
+            row[n] = run.input[i].data
+            n += 1
+    bench.reads = n
+    bench.space.past_cache = streamed_bytes(run) > PAST_CACHE
+    bench.chances = bench.ahead.length
+    for i in range(bench.ahead.length):
+        step = bench.ahead.instruction[i]
+        if step.arity == 1 and (step.saved >= 0 or step.opcode == EXP):
+            bench.chances += pieces     # one per piece of a gate that takes long
+    for i in range(run.program.outputs_count):
+        if run.is_whole(&run.value[i], run.width):
+            row[n] = run.value[i].data
+            n += 1
+    for i in range(run.program.inputs):
+        if run.program.gradient and run.wanted[i] and run.is_whole(&run.gradient[i], run.width):
+            if not (bench.space.past_cache and bypasses(run, &run.gradient[i], i)):
+                row[n] = run.gradient[i].data
+                n += 1
+    bench.streams = n
+    return 0
+
+
+cdef Py_ssize_t streamed_bytes(LanesRun run) noexcept nogil:
+    """Bytes of the gradients that are written in place."""
+    cdef Py_ssize_t i, total = 0
+    for i in range(run.program.inputs):
+        if run.program.gradient and run.wanted[i] and run.is_whole(&run.gradient[i], run.width):
+            total += run.lanes * run.size
+    return total
+
+
+cdef bint bypasses(LanesRun run, const Column* column, Py_ssize_t i) noexcept nogil:
+    """Whether the gradient of an input will be written past the cache."""
+    return run.once[i] and ((<size_t>column.data + <size_t>(run.lead * run.size)) & 63) == 0
+
+
+cdef void foresee(LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
+    """Say what is coming: forward, what this block still needs; backward, the next one's first inputs.
+
+    Those too forward where gradients go past the cache: that keeps the way to memory busy backward.
+    """
+    cdef Py_ssize_t row_bytes = run.width * run.size
+    cdef Py_ssize_t first = min(bench.reads, FORESEEN // row_bytes)
+    expect(run, &bench.soon, bench, first, bench.streams, begin, end, bench.chances)
+    expect(run, &bench.next, bench, 0, first, end, min(end + run.width, run.lanes), bench.back.length)
+    if bench.space.past_cache and first == bench.reads:
+        bench.soon.then = &bench.next
+        bench.soon.at_once = at_once(run, bench.soon.rows + bench.next.rows, bench.chances)
+        bench.next.at_once = bench.soon.at_once
+
+
+cdef void expect(
+    LanesRun run, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end,
+    Py_ssize_t chances
+) noexcept nogil:
+    coming.row = <char**>bench.addresses.start + first
+    coming.rows = last - first if end - begin == run.width else 0
+    coming.reads = bench.reads - first
+    coming.begin = coming.now = begin * run.size
+    coming.end = end * run.size
+    coming.at_once = at_once(run, coming.rows, chances)
+    coming.then = NULL
+
+
+cdef inline Py_ssize_t at_once(LanesRun run, Py_ssize_t rows, Py_ssize_t chances) noexcept nogil:
+    """How much of so many rows to ask for at every chance, in bytes: whole lines."""
+    return (rows * run.width * run.size // max(chances, <Py_ssize_t>1) // 64 + 1) * 64
+
+
+cdef Py_ssize_t best_lead(LanesRun run) noexcept:
+    """The first lane from which on what is written lies on cache lines; 0 if lanes are few or summed up."""
+    cdef Py_ssize_t i
+    cdef size_t beyond = 0
+    if run.lane != NULL or run.sums_values or run.summed_inputs or run.lanes < 16 * run.width:
+        return 0
+    for i in range(run.program.inputs):
+        if run.wanted[i] and run.is_whole(&run.gradient[i], run.width):
+            beyond = <size_t>run.gradient[i].data & 63
+            return <Py_ssize_t>(64 - beyond) // run.size if beyond and beyond % <size_t>run.size == 0 else 0
+    return 0

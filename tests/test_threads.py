@@ -274,8 +274,8 @@ def test_the_interpreter_ends_with_a_live_pool():
     program = """
         import atexit
         import numpy as np, fastprop as fp
-        from fastprop.engine.run import batch
-        batch.THREAD_WORTHY = 1
+        from fastprop.engine import run
+        run.THREAD_WORTHY = 1
         fp.set_num_threads(4)
         circuit = fp.trace(lambda x: fp.exp(x) * x, 0.5)
         x = np.linspace(0.0, 1.0, 10_000)

@@ -1,13 +1,14 @@
 """Print what compiled functions cost as users call them, beside the same circuits bound: `python bench/called.py`.
 
-A *called* function is `fp.compile(fp.value_and_grad(f))(…)`, in a loop, with floats, lists, dicts and arrays; *bound* is
-`circuit.bind(…)`, which has no arguments. The unit is NumPy's `add` of two arrays of five numbers, timed in the same
-run. Every answer is proved first, and every case takes its turns with its baseline.
+A *called* function is `fp.compile(fp.value_and_grad(f))(…)`, in a loop, with floats, lists, dicts and arrays; *bound*
+is `circuit.bind(…)`, which has no arguments. The unit is NumPy's `add` of two arrays of five numbers, timed in the
+same run. Every answer is proved first, and every case takes its turns with its baseline.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -115,7 +116,7 @@ def network(small: bool) -> Case:
     """A network 64-64-10 written neuron by neuron, over 32 examples."""
     sizes = (8, 6, 3) if small else (64, 64, 10)
     generator = np.random.default_rng(5)
-    weights = [generator.normal(size=(n, m)) * 0.3 for m, n in zip(sizes, sizes[1:])]
+    weights = [generator.normal(size=(n, m)) * 0.3 for m, n in itertools.pairwise(sizes)]
     x, y = generator.normal(size=(32, sizes[0])), generator.normal(size=(32, sizes[-1]))
 
     def loss(weights: Any, x: Any, y: Any) -> Any:
@@ -168,9 +169,7 @@ def mapped(name: str, lanes: Lanes) -> Case:
             fp.value_and_grad(fp.vmap(lambda *a: lanes.function(fp, *a), in_axes=lanes.in_axes, reduce="sum"))
         )
     else:
-        function = fp.compile(
-            fp.vmap(fp.value_and_grad(lambda *a: lanes.function(fp, *a)), in_axes=lanes.in_axes)
-        )
+        function = fp.compile(fp.vmap(fp.value_and_grad(lambda *a: lanes.function(fp, *a)), in_axes=lanes.in_axes))
 
     def prove() -> None:
         value, gradient = function(*lanes.arguments)
@@ -232,7 +231,8 @@ def show(name: str, times: dict[str, Times]) -> None:
     nothing = times["nothing"].least
     unit, call, keeping = (times[key].least - nothing for key in ("unit", "called", "kept"))
     base = times["bound"].least if "bound" in times else float("nan")
-    print(f"{name:34} {call * 1e6:11.3f} {call / unit:9.2f} {base * 1e6:10.3f} {call / base:7.2f} {keeping * 1e6:10.3f}")
+    figures = f"{call * 1e6:11.3f} {call / unit:9.2f} {base * 1e6:10.3f} {call / base:7.2f} {keeping * 1e6:10.3f}"
+    print(f"{name:34} {figures}")
 
 
 if __name__ == "__main__":

@@ -534,4 +534,4 @@ def test_methods_are_compiled_for_each_instance_which_is_held_weakly():
     assert gone() is None
     assert len(Scaled.plain._methods) == 1
     with pytest.raises(TypeError, match="can't be referred to weakly"):
-        getattr(type("Slotted", (), {"__slots__": (), "plain": Scaled.plain})(), "plain")
+        type("Slotted", (), {"__slots__": (), "plain": Scaled.plain})().plain(1.0)

@@ -519,7 +519,7 @@ def test_methods_are_compiled_for_each_instance_which_is_held_weakly():
     assert [s.plain(2.0) for s in (one, other, one)] == [6.0, 10.0, 6.0]
     assert one.plain(2.0, "twice", shift=1.0) == 13.0
     assert (one.calls, other.calls) == (2, 1)
-    assert one.plain is one.plain
+    assert Scaled(7.0).plain(1.0) == 7.0
     assert "(x, how='once', *, shift=0.0)" in str(inspect.signature(one.plain))
     assert one.plain.__doc__ == "Scale a number."
     one.factor = 100.0  # is frozen; leaves are read at every call
@@ -533,3 +533,5 @@ def test_methods_are_compiled_for_each_instance_which_is_held_weakly():
     gc.collect()
     assert gone() is None
     assert len(Scaled.plain._methods) == 1
+    with pytest.raises(TypeError, match="can't be referred to weakly"):
+        type("Slotted", (), {"__slots__": (), "plain": Scaled.plain})().plain(1.0)

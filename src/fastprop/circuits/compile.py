@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -167,7 +167,7 @@ class Compiled(Door):
             return self
         known = self._methods.get(id(instance))
         if known is not None and known[0]() is instance:
-            return known[1]
+            return types.MethodType(cast(Any, known[1]), instance)
         try:
             gone = functools.partial(_forget, weakref.ref(self), id(instance))
             method = self._method_of(weakref.ref(instance, gone))
@@ -177,7 +177,7 @@ class Compiled(Door):
                 "give its class a __weakref__ slot"
             ) from None
         self._methods[id(instance)] = weakref.ref(instance, gone), method
-        return method
+        return types.MethodType(cast(Any, method), instance)
 
     def _method_of(self, instance: weakref.ref[Any]) -> Compiled:
         """Return the compiled method of an instance."""
@@ -187,12 +187,11 @@ class Compiled(Door):
         def method(*args: Any, **kwargs: Any) -> Any:
             return f(instance(), *args, **kwargs)
 
-        parameters = list(inspect.signature(f).parameters.values())[1:]
-        method.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        del method.__wrapped__
         given = (self._static,) if isinstance(self._static, int) else tuple(self._static)
         static = [position - (position > 0) for position in given if position != 0]
-        return Compiled(method, self._dtype, static, self._passes, self._max_paths)
+        compiled = Compiled(method, self._dtype, static, self._passes, self._max_paths)
+        compiled.skipped = 1  # the instance, with which it is called
+        return compiled
 
     def call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the function where something is new, or not for circuits."""

@@ -17,6 +17,7 @@ from fastprop.engine.tape import apply_gate, let_blocks, recorded_function, reco
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
+from fastprop.handles.nesting import flatten, is_container
 
 __all__ = [
     "Bundle",
@@ -44,8 +45,15 @@ class Bundle(ArrayFace):
         self.name = None
 
     @staticmethod
-    def made_of(numbers: list[Any], shape: tuple[int, ...]) -> Bundle:
-        """Return a block of these Units and floats, or blocks of them (a derivative per number)."""
+    def made_of(numbers: list[Any], shape: tuple[int, ...]) -> Any:
+        """Return a block of these Units and floats, or blocks of them (a derivative per number).
+
+        Of equally nested containers, the container of blocks.
+        """
+        if numbers and is_container(type(numbers[0])):
+            flat = [flatten(tree) for tree in numbers]
+            parts = [Bundle.made_of([leaves[k] for leaves, _ in flat], shape) for k in range(len(flat[0][0]))]
+            return flat[0][1].unflatten(parts)
         if not numbers or not isinstance(numbers[0], Bundle):
             return Bundle(object_array(numbers, shape))
         inner = [number for block in numbers for number in block.numbers.flat]

@@ -277,6 +277,7 @@ class Entry:
 
 @disjoint_base
 class Door:
+    skipped: int
     @property
     def forms(self) -> Forms: ...
     def __new__(cls, *args: Any, **kwargs: Any) -> Any: ...

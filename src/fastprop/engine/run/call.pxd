@@ -47,5 +47,6 @@ cdef class Entry:
 cdef class Door:
     cdef void* called
     cdef readonly Forms forms
+    cdef public Py_ssize_t skipped      # so many first arguments are left out
     cdef list readings
     cdef object __weakref__

@@ -248,8 +248,11 @@ cdef class Door:
 cdef object enter(object owner, PyObject* const* args, size_t flags, PyObject* names):
     """A call: the fast way if all is known."""
     cdef Door door = owner
-    cdef Py_ssize_t count = PyVectorcall_NARGS(flags), i
+    cdef Py_ssize_t count = PyVectorcall_NARGS(flags) - door.skipped, i
     cdef Reading reading
+    if count < 0:
+        raise TypeError(f"{door!r} is called without its instance")
+    args += door.skipped
     if eager_depth == 0 and (<Tape>current_home()).entries == 0:
         reading = door.readings.pop() if door.readings else Reading()
         entry = door.forms.find(args, count, names, reading)

@@ -91,6 +91,10 @@ cdef class Trace(Tape):
             return x
         return made_block(x)
 
+    def _closed(self, variables, ends):
+        """Say that what is recorded here may depend on anything: its numbers are read at replays alone."""
+        return False
+
     def forget_units(self):
         """Let go of the Units that stand for others, which hold on to this trace."""
         self.stand_ins, self.captured, self.regions = {}, [], {}

@@ -1,0 +1,239 @@
+"""Print what compiled functions cost as users call them, beside the same circuits bound: `python bench/called.py`.
+
+A *called* function is `fp.compile(fp.value_and_grad(f))(…)`, in a loop, with floats, lists, dicts and arrays; *bound*
+is `circuit.bind(…)`, which has no arguments. The unit is NumPy's `add` of two arrays of five numbers, timed in the
+same run. Every answer is proved first, and every case takes its turns with its baseline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import fastprop as fp
+from circuits import (
+    Circuit,
+    make_black_scholes,
+    make_irregular,
+    make_network,
+    make_neuron,
+    make_product,
+    make_rosenbrock,
+)
+from lanes import LANES, Lanes
+from measure import Times, interleave, pin
+from own import bound, bound_lanes
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call as users write it, what proves its answer, and its baseline."""
+
+    name: str
+    call: Callable[[], Any]
+    prove: Callable[[], None]
+    baseline: Callable[[], object] | None = None
+
+
+def at_points(small: bool) -> Iterator[Case]:
+    """P1 to P6: one array in, a number and an array out."""
+    circuits = [make_neuron(), make_network(), make_black_scholes(), make_product(), make_rosenbrock()]
+    if not small:
+        circuits += [make_irregular(), make_rosenbrock(100_000, "P4L")]
+    for circuit in circuits:
+        yield called(circuit, "an array", lambda x: x)
+    yield called(circuits[0], "five floats", lambda x: x.tolist(), positional=True)
+    rosenbrock = make_rosenbrock(500 if small else 5000, "R5000")
+    yield called(rosenbrock, "a list of floats", lambda x: x.tolist())
+    names = [f"p{i}" for i in range(rosenbrock.point.size)]
+    yield called(rosenbrock, "a dict of floats", lambda x: dict(zip(names, x.tolist())))
+
+
+def called(circuit: Circuit, how: str, shaped: Callable[[np.ndarray], Any], positional: bool = False) -> Case:
+    """A circuit's function, called with its point in some shape."""
+    point = shaped(circuit.point)
+    run, value, gradient = bound(circuit)[:3]
+    if positional:
+        function = fp.compile(
+            fp.value_and_grad(lambda *x: circuit.function(fp, x), argnums=tuple(range(circuit.point.size)))
+        )
+    elif isinstance(point, dict):
+        function = fp.compile(fp.value_and_grad(lambda p: circuit.function(fp, list(p.values()))))
+    else:
+        function = fp.compile(fp.value_and_grad(lambda x: circuit.function(fp, x)))
+
+    def call() -> Any:
+        return function(*point) if positional else function(point)
+
+    def prove() -> None:
+        found, slopes = call()
+        slopes = list(slopes.values()) if isinstance(slopes, dict) else slopes
+        circuit.prove((found, np.asarray(slopes)))
+
+    del value, gradient
+    return Case(f"{circuit.name}, {how}", call, prove, run)
+
+
+def square() -> Case:
+    """The smallest: one float in, one out."""
+    function = fp.compile(lambda x: x * x)
+    return Case("x*x of a float", lambda: function(2.0), lambda: check(function(3.0), 9.0))
+
+
+def check(found: Any, expected: Any) -> None:
+    """Raise unless two answers agree."""
+    assert np.allclose(found, expected, rtol=1e-9, atol=1e-12), (found, expected)
+
+
+def step(lanes: int) -> Case:
+    """README's training step, and the same bound."""
+
+    def loss(w: Any, x: Any, y: Any) -> Any:
+        return (fp.tanh(w[0] * x + w[1]) - y) ** 2
+
+    x = np.linspace(-1.0, 1.0, lanes)
+    y, w = np.tanh(0.5 * x - 0.25), np.array([0.3, 0.1])
+    function = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")))
+    circuit = fp.trace(loss, w, 0.0, 0.0)
+    run = circuit.bind(w, x, y, grad=(np.zeros(2), None, None), in_axes=(None, 0, 0), reduce="mean")
+
+    def prove() -> None:
+        t = np.tanh(w[0] * x + w[1])
+        inner = 2.0 * (t - y) * (1.0 - t * t)
+        value, slopes = function(w, x, y)
+        check(value, ((t - y) ** 2).mean())
+        check(slopes, [(inner * x).mean(), inner.mean()])
+
+    return Case(f"README's step, {lanes} lanes", lambda: function(w, x, y), prove, run)
+
+
+def network(small: bool) -> Case:
+    """A network 64-64-10 written neuron by neuron, over 32 examples."""
+    sizes = (8, 6, 3) if small else (64, 64, 10)
+    generator = np.random.default_rng(5)
+    weights = [generator.normal(size=(n, m)) * 0.3 for m, n in itertools.pairwise(sizes)]
+    x, y = generator.normal(size=(32, sizes[0])), generator.normal(size=(32, sizes[-1]))
+
+    def loss(weights: Any, x: Any, y: Any) -> Any:
+        inner, outer = weights
+        hidden = [fp.tanh(fp.dot(row, x)) for row in inner]
+        out = [fp.dot(list(row), hidden) for row in outer]
+        return sum((a - b) ** 2 for a, b in zip(out, y))
+
+    function = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")))
+    circuit = fp.trace(loss, weights, x[0], y[0])
+    slopes = [np.zeros_like(w) for w in weights]
+    run = circuit.bind(weights, x, y, grad=(slopes, None, None), in_axes=(None, 0, 0), reduce="mean")
+
+    def prove() -> None:
+        hidden = np.tanh(x @ weights[0].T)
+        error = hidden @ weights[1].T - y
+        value, found = function(weights, x, y)
+        check(value, (error**2).sum(1).mean())
+        check(found[1], 2.0 * error.T @ hidden / 32)
+        check(found[0], 2.0 * ((error @ weights[1]) * (1.0 - hidden**2)).T @ x / 32)
+
+    return Case(f"{'-'.join(map(str, sizes))} in scalars, 32 lanes", lambda: function(weights, x, y), prove, run)
+
+
+def columns(small: bool) -> Case:
+    """A dot product over a batch of many columns."""
+    x, w = np.random.default_rng(1).normal(size=(32, 50 if small else 784)), np.full(50 if small else 784, 0.1)
+    function = fp.compile(fp.value_and_grad(fp.vmap(lambda w, x: fp.dot(w, x), in_axes=(None, 0), reduce="sum")))
+
+    def prove() -> None:
+        value, slopes = function(w, x)
+        check(value, (x @ w).sum())
+        check(slopes, x.sum(0))
+
+    return Case(f"dot over {x.shape}", lambda: function(w, x), prove)
+
+
+def at_lanes(quick: bool) -> Iterator[Case]:
+    """V1 to V4: many points at once."""
+    for name, make in LANES.items():
+        lanes = make(quick)
+        yield mapped(name, lanes)
+
+
+def mapped(name: str, lanes: Lanes) -> Case:
+    """A workload of lanes, called."""
+    run, _, _ = bound_lanes(lanes)
+    if lanes.summed:
+        function = fp.compile(
+            fp.value_and_grad(fp.vmap(lambda *a: lanes.function(fp, *a), in_axes=lanes.in_axes, reduce="sum"))
+        )
+    else:
+        function = fp.compile(fp.vmap(fp.value_and_grad(lambda *a: lanes.function(fp, *a)), in_axes=lanes.in_axes))
+
+    def prove() -> None:
+        value, gradient = function(*lanes.arguments)
+        gradient = np.asarray(gradient)
+        lanes.prove((value, gradient if lanes.summed else gradient.T))
+
+    return Case(f"{name}, called", lambda: function(*lanes.arguments), prove, run)
+
+
+def cases(quick: bool) -> Iterator[Case]:
+    """All of them."""
+    yield square()
+    yield from at_points(quick)
+    yield step(32)
+    yield step(1000)
+    yield network(quick)
+    yield columns(quick)
+    yield from at_lanes(quick)
+
+
+def kept(call: Callable[[], Any], most: int) -> Callable[[], None]:
+    """A call whose results are all kept (the last few)."""
+    results: list[Any] = []
+
+    def run() -> None:
+        if len(results) == most:
+            results.clear()
+        results.append(call())
+
+    return run
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="prove the answers alone, small, without a clock")
+    parser.add_argument("--only", default="", help="cases whose names begin so")
+    options = parser.parse_args()
+    if not options.quick:
+        pin()
+    x = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    print(f"{'case':34} {'called µs':>11} {'units':>9} {'bound µs':>10} {'ratio':>7} {'kept µs':>10}")
+    for case in cases(options.quick):
+        if not case.name.startswith(options.only):
+            continue
+        for _ in range(3):
+            case.prove()
+        if options.quick:
+            continue
+        calls = {"unit": lambda: np.add(x, x), "nothing": lambda: None, "called": case.call}
+        calls["kept"] = kept(case.call, 3)
+        if case.baseline is not None:
+            calls["bound"] = case.baseline
+        show(case.name, interleave(calls, 7))
+
+
+def show(name: str, times: dict[str, Times]) -> None:
+    """Print a line; what an empty call takes is subtracted."""
+    nothing = times["nothing"].least
+    unit, call, keeping = (times[key].least - nothing for key in ("unit", "called", "kept"))
+    base = times["bound"].least if "bound" in times else float("nan")
+    figures = f"{call * 1e6:11.3f} {call / unit:9.2f} {base * 1e6:10.3f} {call / base:7.2f} {keeping * 1e6:10.3f}"
+    print(f"{name:34} {figures}")
+
+
+if __name__ == "__main__":
+    main()

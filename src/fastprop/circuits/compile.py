@@ -102,11 +102,12 @@ class _Entry(Entry):
         self._current: Route
         self.signature, self.paths = signature, paths
         self.routes: dict[int, Route] = {}
+        self._has_captured = False
 
     @property
     def captures(self) -> bool:
-        """Whether leaves are captured on some path."""
-        return any(plan.recording.captured_handles() for plan in self.paths.plans)
+        """Whether leaves are captured on some path, kept or not."""
+        return self._has_captured or any(plan.recording.captured_handles() for plan in self.paths.plans)
 
     @property
     def current(self) -> Route:
@@ -116,6 +117,7 @@ class _Entry(Entry):
     @current.setter
     def current(self, route: Route) -> None:
         self._current = route
+        self._has_captured = self._has_captured or bool(route.plan.recording.captured_handles())
         self.route = None if self.is_function and self.captures else route  # the fast way is for plain results
 
 

@@ -53,6 +53,7 @@ cdef class Reading:
 
     cdef int prepare(self, Form form) except -1
     cdef int hold(self, Py_ssize_t place, object array) except -1
+    cdef int pin(self) except -1
     cdef void release(self) noexcept
 
 

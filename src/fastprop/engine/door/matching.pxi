@@ -52,6 +52,18 @@ cdef class Reading:
         leaf.shape, leaf.strides = array_shape(given), array_strides(given)
         return 0
 
+    cdef int pin(self) except -1:
+        """Hold views of the arrays in their place: Python code is to run, which may give them other shapes and dtypes."""
+        cdef Py_ssize_t place
+        cdef PyObject* given
+        if self.held == 0:
+            return 0
+        for place in range(self.reach):
+            given = self.array[place].array
+            if given != NULL:
+                self.hold(place, (<object>given).view(np.ndarray))
+        return 0
+
     cdef void release(self) noexcept:
         """Let go of the arrays."""
         cdef Py_ssize_t place
@@ -114,6 +126,7 @@ cdef int take_unusual(object thing, double* to, Reading reading) except -1:
         return HANDLES if shape_of(thing) == () else ANOTHER
     if is_static(thing) or (isinstance(thing, np.ndarray) and thing.ndim > 0):
         return ANOTHER
+    reading.pin()
     found = as_input(thing)
     if type(found) is not float:
         return ANOTHER
@@ -129,6 +142,7 @@ cdef int take_array(Node* node, PyObject* thing, Reading reading) except -1:
         return HANDLES
     if is_static(<object>thing) or not hasattr(<object>thing, "__array__"):
         return ANOTHER
+    reading.pin()
     found = as_input(<object>thing)
     return hold_if_alike(node, np.asarray(found), reading) if isinstance(found, np.ndarray) else ANOTHER
 
@@ -201,6 +215,7 @@ cdef int take_fields(Node* node, PyObject* thing, Reading reading) except -1:
     cdef Node* child = node + 1
     cdef Py_ssize_t i
     cdef int found
+    reading.pin()
     for i in range(node.count):
         held = getattr(<object>thing, <object>node.keys[i])
         found = take(child, <PyObject*>held, reading)
@@ -260,6 +275,7 @@ cdef int take_by_key(Node* node, dict given, Reading reading) except -1:
     cdef int found
     if len(things) != node.count:
         return ANOTHER
+    reading.pin()
     number_children(node)
     while PyDict_Next(<PyObject*>things, &position, &key, &value):
         at = (<dict>node.value).get(<object>key)
@@ -281,6 +297,7 @@ cdef int take_other(Node* node, object thing, Reading reading) except -1:
     """Read what has ways of its own to be taken apart."""
     cdef Node* child = node + 1
     cdef int found
+    reading.pin()
     keys, children = children_of(thing)
     if len(children) != node.count:
         return ANOTHER

@@ -135,9 +135,11 @@ cdef class Arrays:
 
 
 cdef bint is_like(array, other):
-    """Whether an array is still of the other's shape and dtype."""
+    """Whether an array is still of the other's shape and dtype, and of plain layout."""
     return (
         cnp.PyArray_TYPE(array) == cnp.PyArray_TYPE(other) and cnp.PyArray_NDIM(array) == cnp.PyArray_NDIM(other)
+        and (cnp.PyArray_IS_C_CONTIGUOUS(array) or cnp.PyArray_IS_F_CONTIGUOUS(array))
+        and cnp.PyArray_ISNOTSWAPPED(array)
         and memcmp(
             cnp.PyArray_DIMS(array), cnp.PyArray_DIMS(other),
             <size_t>cnp.PyArray_NDIM(array) * sizeof(Py_ssize_t)
@@ -154,7 +156,7 @@ cdef bint is_made_so(array, tuple shape, bint single):
     for i in range(cnp.PyArray_NDIM(array)):
         if cnp.PyArray_DIMS(array)[i] != <Py_ssize_t>shape[i]:
             return False
-    return cnp.PyArray_IS_F_CONTIGUOUS(array)
+    return cnp.PyArray_IS_F_CONTIGUOUS(array) and cnp.PyArray_ISNOTSWAPPED(array)
 
 
 cdef object fresh(tuple shape, bint single):

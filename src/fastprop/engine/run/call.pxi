@@ -138,6 +138,8 @@ cdef class Route:
         """Put numbers and arrays where the program reads them."""
         cdef double* slots = <double*>run.space.base
         cdef Py_ssize_t k, n = self.number_slot.shape[0]
+        if self.plan.draft.payload:
+            reading.pin()
         if self.single:
             for k in range(n):
                 run.put(self.number_slot[k], reading.number[k])
@@ -250,17 +252,16 @@ cdef object enter(object owner, PyObject* const* args, size_t flags, PyObject* n
     cdef Door door = owner
     cdef Py_ssize_t count = PyVectorcall_NARGS(flags) - door.skipped, i
     cdef Reading reading
+    cdef Route route                # held: another call may put another one in its place meanwhile
     if count < 0:
         raise TypeError(f"{door!r} is called without its instance")
     args += door.skipped
     if eager_depth == 0 and (<Tape>current_home()).entries == 0:
         reading = door.readings.pop() if door.readings else Reading()
         entry = door.forms.find(args, count, names, reading)
-        if entry is not None and (<Entry>entry).route is not None:
-            if (<Entry>entry).route.plan.draft.payload:
-                result = guarded(door, <Entry>entry, reading)
-            else:
-                result = (<Entry>entry).route.run(reading)
+        route = None if entry is None else (<Entry>entry).route
+        if route is not None:
+            result = guarded(route, reading) if route.plan.draft.payload else route.run(reading)
             if result is not None:
                 reading.release()
                 door.readings.append(reading)
@@ -273,10 +274,10 @@ cdef object enter(object owner, PyObject* const* args, size_t flags, PyObject* n
     return door.call_slowly(given, named)
 
 
-cdef object guarded(Door door, Entry entry, Reading reading):
+cdef object guarded(Route route, Reading reading):
     """The same where a gate of the user's own may raise: perhaps on a path that would not have been taken."""
     try:
-        return entry.route.run(reading)
+        return route.run(reading)
     except Exception:
         return None
 

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from fastprop.engine.run.along import Along
 from fastprop.engine.run.arrays import Arrays
+from fastprop.engine.run.lanes import LaneRegion
 from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.run.pack import PackRegion
-from fastprop.engine.run.map import Kind, MapRegion, MapRun, Wires
+from fastprop.engine.run.pack import PackRegion, UnpackRegion
+from fastprop.engine.run.map import Bound, Kind, MapRegion, MapRun, Wires
 from fastprop.engine.trace.traced import region_gate
 from fastprop.engine.trace.tracing import Trace, belongs
 from fastprop.engine.tape.unit import Unit
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 from fastprop.circuits.branches import UNKNOWN, Paths
 from fastprop.circuits.pipeline import PASSES, Plan
-from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, record
+from fastprop.circuits.trace import LazyBundle, Recording, Whole, array_here, current_trace, record
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
 from fastprop.circuits.unrolling import lane_by_lane
 
@@ -42,12 +44,13 @@ class RecordedMap(MapRegion):
     def __init__(self, f: Callable[..., Any], name: str, lanes: int, signature: Signature, trace: Trace):
         outer: Recording = trace.recording
         super().__init__(name, lanes, outer.dtype == np.float32)
-        self.dtype = outer.dtype
+        self.dtype, self.passes, self.differentiable = outer.dtype, outer.passes, outer.differentiable
         self.signature = signature  # of one lane's arguments
         self.leaves: list[list[Given] | None] = []
         self.operands: list[Unit] = []  # while it is recorded
         self._numbers: dict[Any, int] = {}  # what an operand is -> its number
         self._sealed = False  # once it is recorded, no operand can be added
+        self.unrolled = outer.unrolled  # maps in its body are recorded lane by lane
         self.body = Paths(self._recorder(f, trace), name, outer.max_paths)
 
     # operands
@@ -85,8 +88,6 @@ class RecordedMap(MapRegion):
 
     def _recorder(self, f: Callable[..., Any], trace: Trace) -> Callable[..., Plan]:
         """Return what records a path of the body."""
-        outer: Recording = trace.recording
-        dtype, passes = outer.dtype, outer.passes or PASSES
 
         def record_path(vector: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> Plan:
             points, at = [], 0
@@ -95,12 +96,56 @@ class RecordedMap(MapRegion):
                 points.append(float(vector[at]) if shape is None else vector[at : at + size].reshape(shape))
                 at += size
             decided = len(trace.guards)
-            recording = record(f, self.signature, points, dtype, parent=trace, lazily=False, forced=beginning)
+            recording = self._record(f, points, trace, beginning)
+            if recording.outcomes and not self.unrolled:  # a path has no arrays of its own
+                self.unrolled = True
+                if recording.arrays:
+                    recording = self._record(f, points, trace, beginning)
             if self._sealed and len(trace.guards) > decided:
                 raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
-            return Plan(recording, passes)
+            return Plan(recording, self.passes or PASSES)
 
         return record_path
+
+    def _record(self, f: Callable[..., Any], points: list[Any], trace: Trace, beginning: tuple[bool, ...]) -> Recording:
+        """Record a path of the body."""
+        return record(
+            f,
+            self.signature,
+            points,
+            self.dtype,
+            parent=trace,
+            lazily=[] if self.unrolled else np.flatnonzero(self.array >= 0).tolist(),
+            keeps_arrays=not self.summed,
+            unrolled=self.unrolled,
+            differentiable=self.differentiable or self.gradients,
+            passes=self.passes,
+            forced=beginning,
+        )
+
+    def bind_arrays(self, recording: Recording, outer: Recording) -> None:
+        """Say what the arrays of the body are outside of it; those that it returns are among `value_arrays` already."""
+        returned = {recording.made[k]: a for k, (a, _) in enumerate(self.value_arrays) if k in recording.made}
+        for b, (whole, shape) in enumerate(zip(recording.arrays, recording.array_shapes)):
+            if whole.kind == "leaf":
+                bound = Bound.LEAF, whole.leaf
+            elif whole.kind == "outer":
+                bound = Bound.OUTER, whole.leaf
+            elif whole.kind == "made":
+                bound = (Bound.MADE, returned[b]) if b in returned else (Bound.OWN, -1)
+            else:
+                values = whole.values if whole.kind == "constant" else np.asarray(whole.handle.value, self.dtype)
+                bound = Bound.OUTER, outer.array_of(whole, values)
+            self.body_arrays.append((*bound, shape))
+
+    def in_lanes(self, wiring: Any, run: Any, bench: Any) -> LaneRegion:
+        """Return one use of it in the lanes of another map."""
+        return Along(wiring, run, bench)
+
+    @property
+    def work(self) -> int:
+        """How many gates its lanes have in all."""
+        return self.lanes * int(self.body.plans[0].work)
 
     def wires(self, plan: Plan) -> Wires:
         """Return where the inputs of a path come from."""
@@ -173,23 +218,26 @@ def record_map(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: A
     trace = current_trace()
     assert trace is not None
     outer: Recording = trace.recording
-    if outer.parent is not None:  # inside of another vmap: its lanes are gates of the outer one's body
+    if outer.unrolled:
         return lane_by_lane(f, name, args, in_axes, reduce)
     one, axes, lanes = lane_signature(name, args, in_axes)
     kind = _gradient_kind(f, outer) if reduce is None else None
     region = RecordedMap(kind[1] if kind else f, name, lanes, one, trace)
-    region.summed, region.scale = reduce is not None, scale_of(reduce, lanes)
+    region.summed, region.scale, region.gradients = reduce is not None, scale_of(reduce, lanes), kind is not None
     leaves = _flat_leaves(one, args)
     _take_leaves(region, leaves, axes)
     examples = [_example(leaf, axis, outer) for leaf, axis in zip(leaves, axes)]
     region.body.add(np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]]))
     recording = region.body.plans[0].recording
+    if outer.parent is not None and recording.outcomes:  # a map in a map has one path
+        return lane_by_lane(f, name, args, in_axes, reduce)
     if kind:
         _give_gradients(region, kind, recording)
     else:
         region.outputs = len(recording.draft.outputs)
         if reduce is None:
-            region.value_arrays = [(_made(outer, lanes, shape), shape or ()) for _, shape in recording.outputs]
+            region.value_arrays = _result_arrays(recording, outer, lanes)
+    region.bind_arrays(recording, outer)
     sums = _run_examples(region, outer)
     region.settle()
     units = region_gate(trace, region.operands, region, sums)
@@ -203,6 +251,20 @@ def _made(outer: Recording, lanes: int, shape: tuple[int, ...] | None) -> int:
     """Return the number of an array that a map makes."""
     whole = Whole("made", shape=(lanes, *(shape or ())))
     return outer.array_of(whole, None)
+
+
+def _result_arrays(recording: Recording, outer: Recording, lanes: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Return the array that each leaf of the body's result becomes, and its shape in a lane."""
+    made: dict[int, int] = {}  # array of the body -> array outside
+    found = []
+    for k, (_, shape) in enumerate(recording.outputs):
+        a = made.get(recording.made.get(k, -1))
+        if a is None:
+            a = _made(outer, lanes, shape)
+            if k in recording.made:
+                made[recording.made[k]] = a
+        found.append((a, shape or ()))
+    return found
 
 
 def _gradient_kind(f: Any, outer: Recording) -> Any:
@@ -258,7 +320,7 @@ def _example(leaf: Any, axis: int | None, outer: Recording) -> Any:
     """Return the values of a leaf at the first lane."""
     values: Any
     if isinstance(leaf, LaneBlock):
-        values = outer.examples[leaf.number]
+        values = leaf.map_unit._tape.recording.examples[leaf.number]
     elif isinstance(leaf, LazyBundle):
         values = leaf.given
     elif isinstance(leaf, Bundle):
@@ -291,7 +353,7 @@ def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
     outer: Recording = trace.recording
     if isinstance(leaf, LaneBlock):
         region.operand(leaf.map_unit)
-        return leaf.number
+        return array_here(leaf.map_unit._tape, leaf.number)
     if isinstance(leaf, LazyBundle):
         return leaf.array()
     if axis is None:
@@ -336,7 +398,15 @@ def _blocks(recording: Recording, region: RecordedMap, unit: Unit) -> Any:
 
 
 def _block(unit: Unit, a: int, shape: tuple[int, ...]) -> LaneBlock:
-    return LaneBlock(_mapped, unit, a, shape)
+    return LaneBlock(_mapped, _unpacked, unit, a, shape)
+
+
+def _unpacked(block: LaneBlock) -> list[Unit]:
+    """Record that an array becomes numbers, where it was made."""
+    trace = block.map_unit._tape
+    values = np.ravel(trace.recording.examples[block.number]).tolist()
+    units: list[Unit] = region_gate(trace, [block.map_unit], UnpackRegion(block.number), values)
+    return units[: block.size]
 
 
 def _mapped(f: Any, operands: Any, axes: Any, reduce: Any) -> Any:
@@ -353,7 +423,6 @@ def _give_gradients(region: RecordedMap, kind: Any, recording: Recording) -> Non
     assert trace is not None
     outer: Recording = trace.recording
     one = region.signature
-    region.gradients = True
     if kind[0] == "value_and_grad":
         region.value_arrays = [(_made(outer, region.lanes, None), ())]
     for position in positions_of(kind[2], one.count, region.name)[0]:

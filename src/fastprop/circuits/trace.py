@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from fastprop.engine.trace.tracing import Trace, belongs, line_of
 from fastprop.gates import is_condition
 from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
 
-__all__ = ["LazyBundle", "Recording", "Whole", "current_trace", "innermost_scope", "record"]
+__all__ = ["LazyBundle", "Recording", "Whole", "array_here", "current_trace", "innermost_scope", "record"]
 
 
 class LazyBundle(Bundle):
@@ -37,9 +37,9 @@ class LazyBundle(Bundle):
         self.name = None
 
     def array(self) -> int:
-        """Return its number among the arrays of its recording, read as a whole."""
+        """Return its number among the arrays of the recording at work, read as a whole."""
         recording: Recording = self.trace.recording
-        return recording.array_of(Whole("leaf", leaf=self.leaf), self.given)
+        return array_here(self.trace, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
 
     @property
     def numbers(self) -> np.ndarray[Any, Any]:  # type: ignore[override]
@@ -63,9 +63,10 @@ class LazyBundle(Bundle):
 
 @dataclass(frozen=True)
 class Whole:
-    """An array that a recording uses as a whole: a leaf of its arguments, a captured Array, a constant, what a map makes.
+    """An array that a recording uses as a whole.
 
-    Of those whose `kind` is "made", `shape` has the lanes first.
+    It is a leaf of its arguments, a captured Array, a constant, what a map makes ("made", whose `shape` has the lanes
+    first), or an array of the recording around it ("outer", whose number there is `leaf`).
     """
 
     kind: str
@@ -77,7 +78,7 @@ class Whole:
     @property
     def key(self) -> Any:
         """What two of them that are the same array have in common; None: each is one of its own."""
-        return self.leaf if self.kind == "leaf" else self.handle
+        return (self.kind, self.leaf) if self.leaf >= 0 else self.handle
 
 
 class Recording:
@@ -94,10 +95,13 @@ class Recording:
         self.parent = parent
         self.differentiable = True  # whether its gradient may be asked for
         self.passes: Any = None
+        self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
+        self.unrolled = False  # maps in it are recorded lane by lane
         self.max_paths = 0  # so many ways through the body of a vmap; 0: as recorded, or an error
         self.given: Sequence[Any] = ()  # the leaves, while it is recorded
         self.forced: tuple[bool, ...] = ()  # how the first guards come out, whatever Python says
         self.arrays: list[Whole] = []
+        self.array_shapes: list[tuple[int, ...]] = []
         self._array_numbers: dict[Any, int] = {}
         self.examples: list[Any] = []  # their values, while it is recorded
         self.scope: Any = None  # the function at work, while it is recorded
@@ -138,6 +142,7 @@ class Recording:
             return self._array_numbers[whole.key]
         self._array_numbers[whole.key] = len(self.arrays)
         self.arrays.append(whole)
+        self.array_shapes.append(whole.shape if values is None else np.shape(values))
         self.examples.append(values)
         return len(self.arrays) - 1
 
@@ -160,8 +165,11 @@ class Recording:
         number, instruction = self._places[slot].tolist()
         return "an unknown place" if number < 0 else line_of(self._codes[number], instruction)
 
-    def run(self, leaves: Sequence[Any], lazily: bool) -> None:
-        """Call the function with Units and Arrays of a new trace in the place of the leaves, and keep what it did."""
+    def run(self, leaves: Sequence[Any], lazily: Container[int]) -> None:
+        """Call the function with Units and Arrays of a new trace in the place of the leaves, and keep what it did.
+
+        The numbers of the arrays `lazily` become inputs when they are used.
+        """
         trace = Trace().open_to(self.parent)
         trace.recording, self.given = self, leaves
         self.scope = active_scope(engine, trace)
@@ -169,9 +177,11 @@ class Recording:
             if set(map(type, leaves)) == {float}:
                 variables = inputs_of(trace, list(leaves))
             else:
-                variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
+                variables = [_variable(trace, k, leaf, k in lazily) for k, leaf in enumerate(leaves)]
             result = self.function(*self.signature.build(variables, construct=True))
             ends = self._number_outputs(trace, result)  # which may use more of what is outside
+            if self.parent is not None and trace.guards:  # other paths have the same inputs
+                variables = [Bundle(x.numbers) if isinstance(x, LazyBundle) else x for x in variables]
             slots = self._number_inputs(variables)
             slots += [unit._slot for unit in trace.stand_ins.values()]
         self.outer = list(trace.captured)
@@ -207,9 +217,7 @@ class Recording:
         ends: list[Any] = []
         self.outputs = []
         for i, leaf in enumerate(leaves):
-            if isinstance(leaf, LaneBlock):
-                if self.parent is not None:
-                    raise TypeError(_leaves_the_trace(self.name, self.nesting, i))
+            if isinstance(leaf, LaneBlock) and self.keeps_arrays and leaf.map_unit._tape is trace:
                 self.outputs.append((len(ends), leaf.shape))
                 self.made[i] = leaf.number
                 ends.append(slot_in(trace, leaf.map_unit))
@@ -256,9 +264,21 @@ def _end(trace: Trace, number: Any) -> Any:
     return slot_in(trace, number)
 
 
-def _leaves_the_trace(name: str, nesting: Nesting, i: int) -> str:
-    where = f" at {nesting.path(i)}" if nesting is not LEAF else ""
-    return f"{name} returned the lanes of a vmap{where} from inside of another vmap"
+def array_here(trace: Trace, number: int) -> int:
+    """Return the number of a trace's array in the recording at work, which may be of a function inside of it."""
+    here = current_trace()
+    return number if here is None else _array_in(here, trace, number)
+
+
+def _array_in(here: Trace, trace: Trace, number: int) -> int:
+    if here is trace:
+        return number
+    if here.parent is None:
+        raise ValueError("a traced function uses an array of another one; pass it as an argument")
+    number = _array_in(here.parent, trace, number)
+    recording: Recording = here.recording
+    outer: Recording = here.parent.recording
+    return recording.array_of(Whole("outer", leaf=number), outer.examples[number])
 
 
 def current_trace() -> Trace | None:
@@ -279,7 +299,9 @@ def record(
     dtype: np.dtype[Any],
     *,
     parent: Trace | None = None,
-    lazily: bool = True,
+    lazily: Container[int] | None = None,
+    keeps_arrays: bool = True,
+    unrolled: bool = False,
     differentiable: bool = True,
     max_paths: int = 0,
     passes: Any = None,
@@ -287,12 +309,14 @@ def record(
 ) -> Recording:
     """Call `f` once, at these leaves, and return what it did.
 
+    The numbers of the arrays `lazily` (by default, of all) become inputs when they are used.
+
     `forced` says how the first guards come out, where a circuit found out that they do not as they did before.
     """
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
-    recording.forced = forced
-    recording.run(leaves, lazily)
+    recording.forced, recording.keeps_arrays, recording.unrolled = forced, keeps_arrays, unrolled
+    recording.run(leaves, range(len(leaves)) if lazily is None else lazily)
     if recording.outcomes[: len(forced)] != forced:
         raise RuntimeError(
             f"{recording.name} took another way at the same arguments; what is traced or compiled must depend on "

@@ -7,16 +7,16 @@
 
 enum { SUM_BYTES = 64 }; /* of the partial sums of one sum: number k is added to sum k modulo their count */
 
-#define ROWS(REAL, NAME)                                                                                                \
-    static void NAME(fill)(REAL *restrict row, ptrdiff_t n, REAL number) {                                             \
+#define ROWS(REAL, NAME)                                                                                               \
+    static inline void NAME(fill)(REAL *restrict row, ptrdiff_t n, REAL number) {                                      \
         for (ptrdiff_t k = 0; k < n; k++)                                                                              \
             row[k] = number;                                                                                           \
     }                                                                                                                  \
-    static void NAME(add)(REAL *restrict row, ptrdiff_t n, const REAL *restrict other) {                               \
+    static inline void NAME(add)(REAL *restrict row, ptrdiff_t n, const REAL *restrict other) {                        \
         for (ptrdiff_t k = 0; k < n; k++)                                                                              \
             row[k] += other[k];                                                                                        \
     }                                                                                                                  \
-    static void NAME(add_up)(REAL *restrict sums, ptrdiff_t n, const REAL *restrict row) {                             \
+    static inline void NAME(add_up)(REAL *restrict sums, ptrdiff_t n, const REAL *restrict row) {                      \
         enum { SUMS = SUM_BYTES / sizeof(REAL) };                                                                      \
         ptrdiff_t k = 0;                                                                                               \
         for (; k + SUMS <= n; k += SUMS)                                                                               \
@@ -34,28 +34,28 @@ ROWS(float, OF_FLOAT)
 #undef OF_DOUBLE
 #undef OF_FLOAT
 
-static void fill_row(void *row, ptrdiff_t n, double number, int single) {
+static inline void fill_row(void *row, ptrdiff_t n, double number, int single) {
     if (single)
         fill_float((float *)row, n, (float)number);
     else
         fill_double((double *)row, n, number);
 }
 
-static void add_row(void *row, ptrdiff_t n, const void *other, int single) {
+static inline void add_row(void *row, ptrdiff_t n, const void *other, int single) {
     if (single)
         add_float((float *)row, n, (const float *)other);
     else
         add_double((double *)row, n, (const double *)other);
 }
 
-static void add_up_row(void *sums, ptrdiff_t n, const void *row, int single) {
+static inline void add_up_row(void *sums, ptrdiff_t n, const void *row, int single) {
     if (single)
         add_up_float((float *)sums, n, (const float *)row);
     else
         add_up_double((double *)sums, n, (const double *)row);
 }
 
-static double total_of(const void *sums, int single) {
+static inline double total_of(const void *sums, int single) {
     double total = 0;
     for (int s = 0; s < SUM_BYTES / (single ? 4 : 8); s++)
         total += single ? (double)((const float *)sums)[s] : ((const double *)sums)[s];
@@ -63,7 +63,7 @@ static double total_of(const void *sums, int single) {
 }
 
 /* Add a number to one at any alignment. */
-static void add_number(void *to, const void *more, int single) {
+static inline void add_number(void *to, const void *more, int single) {
     double wide[2];
     float narrow[2];
     if (single) {
@@ -80,7 +80,7 @@ static void add_number(void *to, const void *more, int single) {
 }
 
 /* Let other threads see what was written past the cache. */
-static void publish(void) {
+static inline void publish(void) {
 #if defined(__x86_64__)
     __asm__ volatile("sfence" : : : "memory");
 #endif

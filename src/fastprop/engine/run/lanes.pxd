@@ -1,9 +1,26 @@
 """LanesRun: a program at many points."""
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t
 
 from fastprop.engine.program.instructions cimport Coming, Executor, Space, Stream
 from fastprop.engine.program.program cimport Program, Wiring
+from fastprop.engine.run.lane_arrays cimport LaneArrays
 from fastprop.engine.run.replay cimport Memory
+
+cdef extern from *:
+    """
+    #include <executor/rows.h>
+    """
+    enum:
+        SUM_BYTES
+    void fill_row(void* row, Py_ssize_t n, double number, int single) noexcept nogil
+    void add_row(void* row, Py_ssize_t n, const void* other, int single) noexcept nogil
+    void add_number(void* to, const void* more, int single) noexcept nogil
+    void add_up_row(void* sums, Py_ssize_t n, const void* row, int single) noexcept nogil
+    double total_of(const void* sums, int single) noexcept nogil
+
+cdef enum:
+    PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C
 
 
 cdef struct Column:         # a number per lane, in a caller's array; NULL: not wanted
@@ -25,17 +42,22 @@ cdef class Bench:
     cdef Stream ahead
     cdef Stream back
     cdef list regions           # one use of each
+    cdef Memory pointers
+    cdef PyObject** region      # the same, for loops without the GIL
+    cdef LaneArrays arrays      # or None
 
 
 cdef class LaneRegion:
     cdef Wiring wiring
 
-    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
-    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil
 
 
 cdef class CalledInLanes(LaneRegion):
     cdef list columns(self, LanesRun run, Bench bench, Py_ssize_t count)
+    cdef int call(self, LanesRun run, Bench bench, Py_ssize_t count) except -1
+    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t count) except -1
 
 
 cdef class LanesRun:
@@ -65,11 +87,15 @@ cdef class LanesRun:
     cdef Py_ssize_t summed_inputs
     cdef const Executor* executor
     cdef bint stopped
+    cdef LanesRun outermost             # the run of which this is a part, or None
+    cdef LaneArrays arrays              # that the regions read and make, or None
     cdef Py_ssize_t next_strand
 
     cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1
+    cdef int follow(self, LanesRun outer) except -1
+    cdef bint is_stopped(self) noexcept nogil
     cdef void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil
-    cdef int set_number(self, Py_ssize_t slot, double value) except -1
+    cdef void set_number(self, Py_ssize_t slot, double value) noexcept nogil
     cdef int point(self, Column* column, array, bint writing) except -1
     cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil
     cdef double sum_of(self, Py_ssize_t row) noexcept nogil
@@ -95,6 +121,7 @@ cdef class LanesRun:
     cdef void expect(self, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t chances) noexcept nogil
     cdef Py_ssize_t at_once(self, Py_ssize_t rows, Py_ssize_t chances) noexcept nogil
     cdef double number(self, const char* at) noexcept nogil
+    cdef bint is_aligned(self, const char* at) noexcept nogil
     cdef bint is_input(self, Py_ssize_t slot) noexcept nogil
     cdef bint is_number(self, Py_ssize_t slot) noexcept nogil
     cdef bint is_sum(self, Py_ssize_t slot) noexcept nogil

@@ -6,6 +6,7 @@ are added up in order, then the strands', so that the same bits come out whateve
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
@@ -16,24 +17,15 @@ from fastprop.engine.run.replay cimport Memory
 
 cdef extern from *:
     """
-    #include <executor/rows.h>
-
     static Py_ssize_t following(Py_ssize_t *number) { return __atomic_fetch_add(number, 1, __ATOMIC_RELAXED); }
     """
     Py_ssize_t following(Py_ssize_t* number) noexcept nogil
-    enum:
-        SUM_BYTES
-    void fill_row(void* row, Py_ssize_t n, double number, int single) noexcept nogil
-    void add_row(void* row, Py_ssize_t n, const void* other, int single) noexcept nogil
-    void add_number(void* to, const void* more, int single) noexcept nogil
-    void add_up_row(void* sums, Py_ssize_t n, const void* row, int single) noexcept nogil
-    double total_of(const void* sums, int single) noexcept nogil
     void publish() noexcept nogil
+    PyObject* PyList_GET_ITEM(object items, Py_ssize_t i) noexcept
 
 cdef enum:
     STRANDS = 32            # at most, of sums
     FINEST = 256            # strands at most where nothing is summed up: the finer, the less threads wait at the end
-    PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C
     CACHE = 2500000         # bytes that the rows of a block may take; half of them, at most, are at work together
     FORESEEN = 1 << 16      # bytes of the next block's inputs that are fetched into the cache beforehand
     PAST_CACHE = 1 << 25    # bytes of gradients from which on no cache keeps them
@@ -60,11 +52,13 @@ cdef class LaneRegion:
     def __init__(self, Wiring wiring):
         self.wiring = wiring
 
-    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
-        raise NotImplementedError(f"{type(self).__name__} can't be run in lanes")
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        with gil:
+            raise NotImplementedError(f"{type(self).__name__} can't be run in lanes")
 
-    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
-        raise NotImplementedError(f"{type(self).__name__} can't be run backward in lanes")
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        with gil:
+            raise NotImplementedError(f"{type(self).__name__} can't be run backward in lanes")
 
 
 cdef class CalledInLanes(LaneRegion):
@@ -77,14 +71,22 @@ cdef class CalledInLanes(LaneRegion):
             found.append(run.read(bench, slot, count))
         return found
 
-    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        with gil:
+            return self.call(run, bench, count)
+
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        with gil:
+            return self.call_back(run, bench, count)
+
+    cdef int call(self, LanesRun run, Bench bench, Py_ssize_t count) except -1:
         cdef Py_ssize_t k = self.wiring.result
         for column in self.wiring.region.forward_lanes(self.columns(run, bench, count), count):
             run.write(bench, k, column)
             k += 1
         return 0
 
-    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t count) except -1:
         cdef Py_ssize_t k
         pulls = []
         for k in range(self.wiring.pull, self.wiring.pull + self.wiring.results):
@@ -153,16 +155,26 @@ cdef class LanesRun:
             self.sums = Memory(self.strands * rows * <Py_ssize_t>SUM_BYTES)
         return 0
 
+    cdef int follow(self, LanesRun outer) except -1:
+        """Run the same lanes as another run, block by block as it does."""
+        self.outermost = outer if outer.outermost is None else outer.outermost
+        if self.width != outer.width:
+            self.benches.clear()
+        self.lanes, self.width, self.lane = outer.lanes, outer.width, NULL
+        return 0
+
+    cdef inline bint is_stopped(self) noexcept nogil:
+        return self.stopped if self.outermost is None else self.outermost.stopped
+
     cdef inline void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil:
         """Let a column be numbers in memory that somebody else keeps."""
         column.data, column.stride, column.add = data, stride, add
 
-    cdef int set_number(self, Py_ssize_t slot, double value) except -1:
+    cdef void set_number(self, Py_ssize_t slot, double value) noexcept nogil:
         if self.single:
             (<float*>self.numbers.start)[slot] = <float>value
         else:
             (<double*>self.numbers.start)[slot] = value
-        return 0
 
     cdef int point(self, Column* column, array, bint writing) except -1:
         """Let a column be a one-dimensional array, which is kept alive."""
@@ -240,9 +252,13 @@ cdef class LanesRun:
             bench.space.row[i] = self.numbers.start + i * self.size
         program.stream(&bench.ahead, True)
         program.stream(&bench.back, False)
+        bench.arrays = None if self.arrays is None else self.arrays.of_a_bench(self.width)
         bench.regions = []
-        for wiring in program.regions:
+        bench.pointers = Memory(len(program.regions) * <Py_ssize_t>sizeof(PyObject*))
+        bench.region = <PyObject**>bench.pointers.start
+        for i, wiring in enumerate(program.regions):
             bench.regions.append(wiring.region.in_lanes(wiring, self, bench))
+            bench.region[i] = PyList_GET_ITEM(bench.regions, i)
         bench.addresses = Memory((2 * program.inputs + len(program.outputs)) * <Py_ssize_t>sizeof(void*))
         return bench
 
@@ -285,6 +301,9 @@ cdef class LanesRun:
 
     cdef void scatter(self, const char* row, Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         cdef Py_ssize_t k
+        if column.add and self.lane == NULL and column.stride == self.size and self.is_aligned(column.data):
+            add_row(column.data + begin * self.size, count, row, self.single)
+            return
         if column.add:
             for k in range(count):
                 at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
@@ -396,6 +415,8 @@ cdef class LanesRun:
     ) except -1 nogil:
         """Run a block of lanes; 0 if a guard came out otherwise."""
         cdef Py_ssize_t count = end - begin
+        if bench.arrays is not None:
+            bench.arrays.open(begin, backward)
         self.foresee(bench, begin, end)
         bench.space.coming = &bench.soon
         self.fetch(bench, begin, count)
@@ -423,15 +444,16 @@ cdef class LanesRun:
         """Run instructions of a block, and the regions between them."""
         cdef const Stream* stream = &bench.ahead if forward else &bench.back
         cdef sweeping run = self.executor.forward if forward else self.executor.backward
+        cdef PyObject* region
         while True:
             at = run(stream, &bench.space, at, end, self.single)
             if at >= end:
                 return 0
-            with gil:
-                if forward:
-                    (<LaneRegion>bench.regions[stream.instruction[at].count]).forward(self, bench, begin, count)
-                else:
-                    (<LaneRegion>bench.regions[stream.instruction[at].count]).backward(self, bench, begin, count)
+            region = bench.region[stream.instruction[at].count]
+            if forward:
+                (<LaneRegion>region).forward(self, bench, begin, count)
+            else:
+                (<LaneRegion>region).backward(self, bench, begin, count)
             at += 1
 
     def read(self, Bench bench, Py_ssize_t slot, Py_ssize_t count):
@@ -537,6 +559,9 @@ cdef class LanesRun:
         memcpy(&narrow, at, sizeof(float))
         return narrow
 
+    cdef inline bint is_aligned(self, const char* at) noexcept nogil:
+        return (<size_t>at) % <size_t>self.size == 0
+
     cdef inline bint is_input(self, Py_ssize_t slot) noexcept nogil:
         """Whether a slot is an input or a constant."""
         return slot < self.program.inputs + self.program.constants_count
@@ -563,6 +588,8 @@ cdef class LanesRun:
             if self.program.gradient and self.uniform[i] and self.wanted[i]:
                 bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, k)
                 k += 1
+        if bench.arrays is not None:
+            bench.arrays.use_pool(self.arrays, strand)
         while at < end and not self.stopped:
             stop = min(end, at + patience)
             while at < stop:
@@ -582,6 +609,8 @@ cdef class LanesRun:
         cdef Py_ssize_t mine
         bench = self.benches.pop() if self.benches else self.new_bench()
         try:
+            if bench.arrays is not None:
+                bench.arrays.take(self.arrays)
             self.fetch_repeated(bench)
             self.list_streams(bench)
             with nogil:     # also between strands: threads that wait for each other there lose a tenth
@@ -621,4 +650,6 @@ cdef class LanesRun:
         self.next_strand = 0
         self.lead = self.best_lead()
         memset(self.sums.start, 0, <size_t>self.sums.nbytes)
+        if self.arrays is not None:
+            self.arrays.make_pools(self.strands)
         return 0

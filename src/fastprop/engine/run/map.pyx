@@ -4,6 +4,8 @@ A MapRegion is what was recorded; a MapRun is one use of it. The body's inputs c
 arrays lane by lane, or from arrays that are the same in all lanes; its outputs go to arrays, or are added up. Backward,
 what is pulled goes the same ways back.
 """
+import math
+
 import numpy as np
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -12,38 +14,15 @@ from libc.string cimport memset
 from fastprop.engine.run.arrays cimport ArrayRef, Arrays, add_number_at, number_at, offset_of
 from fastprop.engine.program.program cimport Region, Wiring
 from fastprop.engine.run.batch cimport Batch
+from fastprop.engine.run.lane_arrays cimport LaneArrays
 from fastprop.engine.run.lanes cimport LanesRun
 from fastprop.engine.run.replay cimport Memory, PointRegion, PointRun
 
 from fastprop.engine.run.batch import Batch as NewBatch
-
-cdef struct Source:         # where an input of a body comes from
-    int32_t kind
-    int32_t which           # operand of the region, or leaf of the body's arguments
-    Py_ssize_t element      # of a leaf
-    double number
-
-
-cpdef enum Kind:
-    NUMBER      # a constant
-    OPERAND     # of the region
-    LANE        # a number of a leaf, of the lane
-    SAME        # a number of a leaf, the same in all lanes
-
+from fastprop.engine.run.lane_arrays import LaneArrays as NewLaneArrays
 
 cdef class Wires:
-    """Where the inputs of one path of a body come from."""
-
-    cdef readonly object plan
-    cdef readonly Py_ssize_t inputs
-    cdef readonly Py_ssize_t outputs
-    cdef Memory sources
-    cdef Source* source
-    cdef readonly object uniform        # uint8, per input
-    cdef int32_t[::1] leaf              # input -> the leaf of the body's arguments to which it belongs, or -1
-    cdef int64_t[::1] element           # and which number of that it is
-    cdef uint8_t[::1] covers            # leaf: whether all its numbers are inputs
-    cdef readonly object given          # (kind, which, element, number) per input
+    """Where the inputs of one path of a body come from, and where its outputs go."""
 
     def __init__(self, plan, list given, list places, covers):
         cdef Py_ssize_t i
@@ -61,31 +40,24 @@ cdef class Wires:
             self.leaf[i], self.element[i] = leaf, element
         self.uniform = uniform
         self.covers = np.array(covers, np.uint8)
+        self.stacks = []
+
+    def stack(self, list value_arrays):
+        """Say which outputs go to arrays, lane by lane: those of leaves that are neither summed nor made as arrays."""
+        recording = self.plan.recording
+        for k, (a, shape) in enumerate(value_arrays):
+            if a >= 0 and k not in recording.made:
+                self.stacks.append((recording.outputs[k][0], a, math.prod(shape)))
+        return self
 
 
 cdef class MapRegion(Region):
     """What is to be done at every lane; how its paths are recorded is for those who derive from it."""
 
-    cdef public str name
-    cdef public Py_ssize_t lanes
-    cdef public bint single
-    cdef public bint summed             # over the lanes
-    cdef public double scale            # of sums
-    cdef public Py_ssize_t outputs      # numbers of the body's result
-    cdef public object body             # the paths
-    cdef public list leaf_shapes        # of the body's arguments: of one lane
-    cdef public list value_arrays       # (array, shape of a lane) of each leaf of the result
-    cdef public list gradient_arrays    # (leaf, array): its gradient in every lane
-    cdef public bint gradients          # it gives gradients, not values to be differentiated
-    cdef readonly object array          # int32: of each leaf; -1: it is numbers
-    cdef readonly object axis           # int32: of its lanes; -1: the same in all
-    cdef int32_t[::1] array_of
-    cdef int32_t[::1] axis_of
-
     def __init__(self, str name, Py_ssize_t lanes, bint single):
         Region.__init__(self)
         self.name, self.lanes, self.single, self.scale = name, lanes, single, 1.0
-        self.value_arrays, self.gradient_arrays = [], []
+        self.value_arrays, self.gradient_arrays, self.body_arrays = [], [], []
 
     def take_leaves(self, list shapes, list arrays, list axes):
         """Say what the leaves of the body's arguments are: their shapes, arrays (-1: numbers) and lane axes (-1: same)."""
@@ -97,16 +69,18 @@ cdef class MapRegion(Region):
         """Say of how many operands it is a function; nothing can be added any more."""
         self.numbers = numbers
         self.takes_pulls = self.summed
-        self.reads = tuple({int(a) for a in self.array if a >= 0})
-        self.makes = tuple(a for a, _ in (*self.value_arrays, *[(a, k) for k, a in self.gradient_arrays]))
+        outer = [which for bound, which, _ in self.body_arrays if bound == OUTER]
+        self.reads = tuple({int(a) for a in (*self.array.tolist(), *outer) if a >= 0})
+        made = [*[a for a, _ in self.value_arrays if a >= 0], *[a for _, a in self.gradient_arrays]]
+        self.makes = tuple(dict.fromkeys(made))
 
     def at_point(self, Wiring wiring, PointRun run):
         """Return one use of it at one point."""
         return MapAtPoint(wiring, run)
 
-    def in_lanes(self, wiring, run, bench):
-        """Return one use of it in the lanes of another map."""
-        raise NotImplementedError("a map in lanes")
+    cdef bint is_whole(self, Py_ssize_t leaf):
+        """Whether maps in the body read a leaf as a whole."""
+        return any(bound == LEAF and which == leaf for bound, which, _ in self.body_arrays)
 
 
 cdef class Path:
@@ -139,13 +113,76 @@ cdef class Path:
                 wanted[i] = self.owner.wanted[source.which]
             elif source.kind != NUMBER:
                 wanted[i] = self.owner.wanted_leaf[source.which]
-        batch = NewBatch(self.wires.plan, gradient, uniform, wanted, region.lanes, region.summed)
+        batch = NewBatch(
+            self.wires.plan, gradient, uniform, wanted, region.lanes, region.summed, self.wanted_in_body(gradient)
+        )
+        batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)
         self.totals = Memory(self.wires.inputs * <Py_ssize_t>sizeof(double))
         for i in range(self.wires.inputs):
             if self.wires.source[i].kind == NUMBER:
                 batch.put(i, self.wires.source[i].number)
         return batch
+
+    cdef object wanted_in_body(self, bint gradient):
+        """Which arrays that the body gets from outside are wanted to have adjoints."""
+        cdef MapRegion region = self.owner.region
+        found = set()
+        for b, (bound, which, _) in enumerate(region.body_arrays if gradient else ()):
+            if region.gradients:
+                if bound == LEAF and which in {leaf for leaf, _ in region.gradient_arrays}:
+                    found.add(b)
+            elif bound == LEAF and self.owner.wanted_leaf[<Py_ssize_t>which]:
+                found.add(b)
+            elif bound == OUTER and which in self.owner.active_arrays:
+                found.add(b)
+        return frozenset(found)
+
+    cdef LaneArrays arrays_of(self, program):
+        """The arrays of the body, if it has any."""
+        cdef MapRegion region = self.owner.region
+        if not region.body_arrays:
+            return None
+        flags = np.zeros((4, len(region.body_arrays)), np.uint8)
+        for b, (bound, which, _) in enumerate(region.body_arrays):
+            flags[0, b] = bound == OUTER or (bound == LEAF and region.axis_of[<Py_ssize_t>which] < 0)
+            flags[1, b] = flags[0, b] and not region.gradients
+            flags[2, b] = bound == OWN
+            flags[3, b] = program.gradient and b in program.active_arrays
+        return NewLaneArrays([shape for _, _, shape in region.body_arrays], flags, region.single)
+
+    cdef int bind(self, LaneArrays arrays, bint both) except -1:
+        """Let the arrays of the body be those that they are outside."""
+        cdef MapRegion region = self.owner.region
+        cdef Arrays outer = self.owner.arrays
+        cdef Py_ssize_t b, a
+        cdef int axis
+        gradient_of = dict(region.gradient_arrays)
+        for b, (bound, which, _) in enumerate(region.body_arrays):
+            if bound == OWN:
+                continue
+            a = region.array_of[<Py_ssize_t>which] if bound == LEAF else which
+            axis = region.axis_of[<Py_ssize_t>which] if bound == LEAF else 0 if bound == MADE else -1
+            arrays.refer(&arrays.value[b], b, 0, &outer.value[a], axis)
+            if not (both and arrays.wanted[b]) or arrays.pooled[b]:
+                continue
+            if bound == LEAF and region.gradients:
+                arrays.refer(&arrays.adjoint[b], b, 1, &outer.value[<Py_ssize_t>gradient_of[which]], 0)
+            elif bound == LEAF:
+                arrays.refer(&arrays.adjoint[b], b, 1, self.owner.adjoint_of(which), axis)
+            else:
+                arrays.refer(&arrays.adjoint[b], b, 1, &outer.adjoint[a], axis)
+        return 0
+
+    cdef int collect_pools(self, LanesRun run) except -1:
+        """Add up what was pulled on arrays that are the same in all lanes."""
+        cdef MapRegion region = self.owner.region
+        cdef Py_ssize_t b, a
+        for b, (bound, which, _) in enumerate(region.body_arrays):
+            if run.arrays.wanted[b] and run.arrays.pooled[b]:
+                a = region.array_of[<Py_ssize_t>which] if bound == LEAF else which
+                run.arrays.empty_pools(run.strands, b, &self.owner.arrays.adjoint[a])
+        return 0
 
     cdef int sweep(self, bint both, lanes) except -1:
         """Run the lanes that take this path (None: all)."""
@@ -162,6 +199,8 @@ cdef class Path:
             index = lanes
             batch.run.take_lanes(index.shape[0], &index[0] if index.shape[0] else NULL)
         self.read(batch)
+        if batch.run.arrays is not None:
+            self.bind(batch.run.arrays, both)
         self.aim_values(batch)
         if both:
             self.aim_gradients(batch)
@@ -215,15 +254,12 @@ cdef class Path:
     cdef int aim_values(self, Batch batch) except -1:
         """Let the outputs go to arrays, if they are not added up."""
         cdef LanesRun run = batch.run
-        cdef MapRegion region = self.owner.region
         cdef const ArrayRef* array
-        cdef Py_ssize_t k = 0, j, n
-        for a, shape in region.value_arrays:
+        cdef Py_ssize_t k, j, n
+        for k, a, n in self.wires.stacks:
             array = &self.owner.arrays.value[<Py_ssize_t>a]
-            n = size_of(array)
             for j in range(n):
                 run.aim(&run.value[k + j], array.data + offset_of(array, 0, j), array.stride[0], False)
-            k += n
         return 0
 
     cdef int aim_gradients(self, Batch batch) except -1:
@@ -241,21 +277,22 @@ cdef class Path:
                 if run.wanted[i]:
                     array = &self.owner.arrays.value[<Py_ssize_t>places[self.wires.leaf[i]]]
                     j = self.wires.element[i]
-                    run.aim(&run.gradient[i], array.data + offset_of(array, 0, j), array.stride[0], False)
+                    run.aim(
+                        &run.gradient[i], array.data + offset_of(array, 0, j), array.stride[0],
+                        region.is_whole(self.wires.leaf[i])
+                    )
             return 0
         if region.summed:
             for k in range(self.wires.outputs):
                 run.pull[k].data = NULL
                 run.pull[k].constant = self.owner.pull[k] * region.scale
-        for a, shape in region.value_arrays:
+        for k, a, n in self.wires.stacks:
             array = &self.owner.arrays.adjoint[<Py_ssize_t>a]
-            n = size_of(&self.owner.arrays.value[<Py_ssize_t>a])
             for j in range(n):
                 run.pull[k + j].data = NULL
                 run.pull[k + j].constant = 0.0
                 if self.owner.arrays.arrived[<Py_ssize_t>a]:
                     run.aim(&run.pull[k + j], array.data + offset_of(array, 0, j), array.stride[0], False)
-            k += n
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
             if source.kind == LANE and run.wanted[i]:
@@ -278,6 +315,8 @@ cdef class Path:
             self.owner.sums[k] += batch.value_sum(k)
         if not both or region.gradients:
             return 0
+        if batch.run.arrays is not None:
+            self.collect_pools(batch.run)
         batch.gradient_sums(total)
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
@@ -287,15 +326,6 @@ cdef class Path:
                 array = &self.owner.arrays.adjoint[region.array_of[source.which]]
                 add_number_at(array.data + offset_of(array, -1, source.element), total[i], region.single)
         return 0
-
-
-cdef inline Py_ssize_t size_of(const ArrayRef* array) noexcept nogil:
-    """How many numbers a lane of an array has, whose lanes are along the first axis."""
-    cdef Py_ssize_t n = 1
-    cdef int i
-    for i in range(1, array.ndim):
-        n *= array.shape[i]
-    return n
 
 
 cdef class MapRun:
@@ -310,6 +340,7 @@ cdef class MapRun:
     cdef double* pull
     cdef uint8_t[::1] wanted            # operand
     cdef uint8_t[::1] wanted_leaf
+    cdef object active_arrays
     cdef uint8_t[::1] adds              # leaf: whether its gradient is added to what has arrived
     cdef list aside                     # leaf: an array of its own for its gradient, or None
     cdef dict paths
@@ -322,7 +353,7 @@ cdef class MapRun:
         self.pulled = self.operand + n
         self.sums = self.pulled + n
         self.pull = self.sums + region.outputs
-        self.wanted = np.array(wanted, np.uint8)
+        self.wanted, self.active_arrays = np.array(wanted, np.uint8), frozenset(active_arrays)
         self.wanted_leaf = np.array([a in active_arrays for a in region.array.tolist()], np.uint8)
         self.adds = np.zeros(leaves + 1, np.uint8)
         self.aside = [None] * leaves
@@ -331,7 +362,7 @@ cdef class MapRun:
     cdef Path path(self, plan):
         found = self.paths.get(plan)
         if found is None:
-            found = Path(self, self.region.wires(plan))
+            found = Path(self, self.region.wires(plan).stack(self.region.value_arrays))
             self.paths[plan] = found
         return found
 
@@ -347,10 +378,15 @@ cdef class MapRun:
         if both:
             memset(self.pulled, 0, <size_t>region.numbers * sizeof(double))
         for a, shape in region.value_arrays:
-            self.arrays.make(a, (region.lanes, *shape), region.single)
+            if a >= 0:
+                self.arrays.make(a, (region.lanes, *shape), region.single)
         for leaf, a in region.gradient_arrays:
             self.arrays.make(a, (region.lanes, *(region.leaf_shapes[leaf] or ())), region.single)
-        if both and not region.gradients:
+        if both and region.gradients:
+            for leaf, a in region.gradient_arrays:
+                if region.is_whole(leaf):
+                    self.arrays.values[a][...] = 0.0    # to which the maps in the body add
+        elif both:
             self.open_adjoints()
         self.sweep_paths(both)
         if both and not region.gradients:
@@ -390,8 +426,14 @@ cdef class MapRun:
                 own.put(0, self.arrays.values[a])
                 own.clear_adjoint(0)
                 self.aside[leaf] = own
+            elif self.region.is_whole(leaf):
+                self.adds[leaf] = True
+                self.arrays.clear_adjoint(a)
             elif not self.adds[leaf]:
                 self.claim(a, leaf)
+        for bound, a, _ in self.region.body_arrays:
+            if bound == MADE or (bound == OUTER and a in self.active_arrays):
+                self.arrays.clear_adjoint(a)
         return 0
 
     cdef int claim(self, Py_ssize_t a, Py_ssize_t leaf) except -1:

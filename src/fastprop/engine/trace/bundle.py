@@ -147,15 +147,23 @@ class LaneBlock(Bundle):
     """An array that a vmap makes under trace: a number for every lane, or a block of them.
 
     `number` is its own among the arrays of the recording. Sums and means over the lanes, gates on lanes and other vmaps
-    take it; single lanes can't be taken out.
+    take it as a whole; for everything else it is taken apart into its numbers, once.
     """
 
-    __slots__ = ("map_unit", "mapped", "number", "whole")
+    __slots__ = ("_made", "map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
 
-    def __init__(self, mapped: Callable[..., Any], map_unit: Any, number: int, shape: tuple[int, ...]):
-        self.mapped, self.map_unit, self.number, self.whole = mapped, map_unit, number, shape
+    def __init__(
+        self,
+        mapped: Callable[..., Any],
+        unpacked: Callable[[LaneBlock], list[Any]],
+        map_unit: Any,
+        number: int,
+        shape: tuple[int, ...],
+    ):
+        self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
+        self._made: Any = None
         self.name = None
 
     @property
@@ -165,10 +173,10 @@ class LaneBlock(Bundle):
 
     @property
     def numbers(self) -> Any:  # type: ignore[override]
-        """Refuse: the lanes are not on the tape."""
-        raise TypeError(
-            "the lanes of a vmap can't be taken apart under trace: use another vmap, sum or mean over axis 0, or gates"
-        )
+        """An object array of Units, which are recorded when they are first asked for."""
+        if self._made is None:
+            self._made = object_array(self.unpacked(self), self.whole)
+        return self._made
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -274,7 +282,9 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     """Record a gate of which an operand is a block, number by number."""
     for operand in operands:
         if isinstance(operand, LaneBlock):
-            return _apply_to_lanes(gate, operands, operand)
+            mapped = _apply_to_lanes(gate, operands, operand)
+            if mapped is not None:
+                return mapped
     if gate is not gates.where:
         operands = tuple(x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands)
     if isinstance(gate, Row):
@@ -293,21 +303,30 @@ def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
 
 
 def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:
-    """Record a gate on lanes as a vmap of it; of the reductions, those over the lanes."""
+    """Record a gate on lanes as a vmap of it, or as a reduction over the lanes; None: it needs their numbers."""
     if isinstance(gate, Row) or is_opaque(gate, ()):
-        axes = [
-            0 if isinstance(x, LaneBlock) or (np.shape(x) and np.shape(x)[0] == block.lanes) else None for x in operands
-        ]
-        return block.mapped(gate, operands, tuple(axes), None)
+        axes = _lane_axes(operands, block)
+        return None if axes is None else block.mapped(gate, operands, axes, None)
     if isinstance(gate, (blocks.Sum, blocks.Mean)) and gate.axis in (None, 0) and not gate.keepdims:
         if gate.axis is None and len(block.shape) > 1:
             over = block.mapped(type(gate)(None, False), (block,), 0, None)
             return _apply_to_lanes(gate, (over,), over)
         reduce = "sum" if isinstance(gate, blocks.Sum) else "mean"
         return block.mapped(gates.positive, (block,), 0, reduce)
-    raise TypeError(
-        f"{gate.name} can't be applied across the lanes of a vmap under trace; sums and means over axis 0 can"
-    )
+    return None
+
+
+def _lane_axes(operands: tuple[Any, ...], block: LaneBlock) -> tuple[int | None, ...] | None:
+    """Return the lane axis of each operand, if broadcasting leaves the lanes the first axis of all that have them."""
+    axes: list[int | None] = []
+    for x in operands:
+        shape = np.shape(x)
+        if len(shape) > len(block.shape) or isinstance(x, ConditionBlock):
+            return None
+        if len(shape) == len(block.shape) and shape[0] != block.lanes:
+            return None
+        axes.append(0 if len(shape) == len(block.shape) else None)
+    return tuple(axes)
 
 
 def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:

@@ -33,6 +33,7 @@ FLOORS = (
     ("circuits.bind",),
     ("circuits.batching",),
     ("circuits.branches", "circuits.unrolling"),
+    ("circuits.derived",),
     ("circuits.mapping",),
     ("circuits.circuit",),
     ("circuits.compile",),

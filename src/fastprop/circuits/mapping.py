@@ -12,17 +12,17 @@ from fastprop.engine.run.along import Along
 from fastprop.engine.run.arrays import Arrays
 from fastprop.engine.run.lanes import LaneRegion
 from fastprop.engine.trace.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.run.pack import PackRegion, UnpackRegion
 from fastprop.engine.run.map import Bound, Kind, MapRegion, MapRun, Wires
 from fastprop.engine.trace.traced import region_gate
 from fastprop.engine.trace.tracing import Trace, belongs
 from fastprop.engine.tape.unit import Unit
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_part
 from fastprop.circuits.branches import UNKNOWN, Paths
 from fastprop.circuits.pipeline import PASSES, Plan
-from fastprop.circuits.trace import LazyBundle, Recording, Whole, array_here, current_trace, record
+from fastprop.circuits.derived import Packed, Unpacked, pulled_map, pushed_map
+from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, innermost_scope, record
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
-from fastprop.circuits.unrolling import lane_by_lane
+from fastprop.circuits.unrolling import MIXED, lane_by_lane
 
 __all__ = ["RecordedMap", "Retrace", "record_map"]
 
@@ -47,9 +47,17 @@ class RecordedMap(MapRegion):
         self.dtype, self.passes, self.differentiable = outer.dtype, outer.passes, outer.differentiable
         self.signature = signature  # of one lane's arguments
         self.leaves: list[list[Given] | None] = []
+        self.function: Any = f
+        self.reduce: str | None = None
+        self.given: list[Any] = []  # the leaves
+        self.axes: list[int | None] = []
+        self.leaf_operand: dict[int, int] = {}  # leaf that is an array -> the operand that stands for it
+        self.keeps_arrays = True  # what maps in the body make is returned as arrays
         self.operands: list[Unit] = []  # while it is recorded
         self._numbers: dict[Any, int] = {}  # what an operand is -> its number
         self._sealed = False  # once it is recorded, no operand can be added
+        # what it computes of outside results alone is recorded in it, so that a derivative of it finds the same operands
+        self.inward = trace.inward or innermost_scope() is not outer.scope
         self.unrolled = outer.unrolled  # maps in its body are recorded lane by lane
         self.body = Paths(self._recorder(f, trace), name, outer.max_paths)
 
@@ -116,12 +124,34 @@ class RecordedMap(MapRegion):
             self.dtype,
             parent=trace,
             lazily=[] if self.unrolled else np.flatnonzero(self.array >= 0).tolist(),
-            keeps_arrays=not self.summed,
+            keeps_arrays=self.keeps_arrays,
             unrolled=self.unrolled,
+            inward=self.inward,
             differentiable=self.differentiable or self.gradients,
             passes=self.passes,
             forced=beginning,
         )
+
+    # derivatives, while the function around it is recorded
+
+    @property
+    def captured(self) -> set[int]:
+        """The operands that the body gets by themselves, and not as arrays among its arguments."""
+        inside = {self._numbers[key] for plan in self.body.plans for key in plan.recording.outer_keys}
+        return set(range(self.numbers)) - (set(self.leaf_operand.values()) - inside)
+
+    def recorded_pulls(self, pull: Any, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
+        """Return what is pulled on each operand, recorded as a map."""
+        found: list[Any] = pulled_map(self, record_map, pull, operands, wanted)
+        return found
+
+    def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Any:
+        """Return the tangents of the results, recorded as a map."""
+        return pushed_map(self, record_map, tangents, operands)
+
+    def forget(self) -> None:
+        """Let go of what only derivatives need."""
+        self.given, self.function = [], None
 
     def bind_arrays(self, recording: Recording, outer: Recording) -> None:
         """Say what the arrays of the body are outside of it; those that it returns are among `value_arrays` already."""
@@ -221,11 +251,13 @@ def record_map(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: A
     if outer.unrolled:
         return lane_by_lane(f, name, args, in_axes, reduce)
     one, axes, lanes = lane_signature(name, args, in_axes)
-    kind = _gradient_kind(f, outer) if reduce is None else None
+    plain = reduce is None and innermost_scope() is outer.scope
+    kind = _gradient_kind(f, outer) if plain else None
     region = RecordedMap(kind[1] if kind else f, name, lanes, one, trace)
-    region.summed, region.scale, region.gradients = reduce is not None, scale_of(reduce, lanes), kind is not None
+    region.scale, region.gradients = scale_of(reduce, lanes), kind is not None
+    region.reduce, region.keeps_arrays = reduce, reduce in (None, MIXED)
     leaves = _flat_leaves(one, args)
-    _take_leaves(region, leaves, axes)
+    leaves = _take_leaves(region, leaves, axes)
     examples = [_example(leaf, axis, outer) for leaf, axis in zip(leaves, axes)]
     region.body.add(np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]]))
     recording = region.body.plans[0].recording
@@ -235,16 +267,18 @@ def record_map(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: A
         _give_gradients(region, kind, recording)
     else:
         region.outputs = len(recording.draft.outputs)
-        if reduce is None:
-            region.value_arrays = _result_arrays(recording, outer, lanes)
+        if reduce in (None, MIXED):
+            sums = recording.nesting.children[0].size if reduce == MIXED else 0
+            region.value_arrays = _result_arrays(recording, outer, lanes, sums)
+        region.summed = any(a < 0 for a, _ in region.value_arrays) or not region.keeps_arrays
     region.bind_arrays(recording, outer)
-    sums = _run_examples(region, outer)
+    values = _run_examples(region, outer)
     region.settle()
-    units = region_gate(trace, region.operands, region, sums)
+    units = region_gate(trace, region.operands, region, values)
     region.operands = []
     if kind:
         return _gradient_blocks(region, kind, units[0], outer)
-    return _sums(recording, units) if reduce else _blocks(recording, region, units[0])
+    return _results(recording, region, units)
 
 
 def _made(outer: Recording, lanes: int, shape: tuple[int, ...] | None) -> int:
@@ -253,11 +287,14 @@ def _made(outer: Recording, lanes: int, shape: tuple[int, ...] | None) -> int:
     return outer.array_of(whole, None)
 
 
-def _result_arrays(recording: Recording, outer: Recording, lanes: int) -> list[tuple[int, tuple[int, ...]]]:
-    """Return the array that each leaf of the body's result becomes, and its shape in a lane."""
+def _result_arrays(recording: Recording, outer: Recording, lanes: int, sums: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Return the array that each leaf of the body's result becomes, -1 for the first `sums`, and its shape in a lane."""
     made: dict[int, int] = {}  # array of the body -> array outside
     found = []
     for k, (_, shape) in enumerate(recording.outputs):
+        if k < sums:
+            found.append((-1, shape or ()))
+            continue
         a = made.get(recording.made.get(k, -1))
         if a is None:
             a = _made(outer, lanes, shape)
@@ -295,11 +332,14 @@ def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
     return sums
 
 
-def _sums(recording: Recording, units: Sequence[Unit]) -> Any:
-    """Return the reduced outputs, in the form of the body's result."""
+def _results(recording: Recording, region: RecordedMap, units: Sequence[Unit]) -> Any:
+    """Return the outputs, summed or as arrays, in the form of the body's result."""
     parts: list[Any] = []
-    for start, shape in recording.outputs:
-        if shape is None:
+    for k, (start, shape) in enumerate(recording.outputs):
+        a = region.value_arrays[k][0] if region.value_arrays else -1
+        if a >= 0:
+            parts.append(_block(units[0], a, (region.lanes, *(shape or ()))))
+        elif shape is None:
             parts.append(units[start])
         else:
             parts.append(Bundle(object_array(list(units[start : start + math.prod(shape)]), shape)))
@@ -338,12 +378,17 @@ def _example(leaf: Any, axis: int | None, outer: Recording) -> Any:
     return picked if shape else float(picked)
 
 
-def _take_leaves(region: RecordedMap, leaves: Sequence[Any], axes: Sequence[int | None]) -> None:
-    """Say where the leaves of the body's arguments come from."""
-    arrays = [_whole(region, leaf, axis) for leaf, axis in zip(leaves, axes)]
+def _take_leaves(region: RecordedMap, leaves: Sequence[Any], axes: Sequence[int | None]) -> list[Any]:
+    """Say where the leaves of the body's arguments come from; returns them, numbers that are mapped as an array."""
+    found = [_packed(x) if is_part(type(x)) and axis is not None else x for x, axis in zip(leaves, axes)]
+    arrays = [_whole(region, leaf, axis) for leaf, axis in zip(found, axes)]
     region.take_leaves(list(region.signature.shapes), arrays, [-1 if axis is None else axis for axis in axes])
-    for leaf, a in zip(leaves, arrays):
+    for k, (leaf, a) in enumerate(zip(found, arrays)):
         region.leaves.append(None if a >= 0 else _numbers(region, leaf))
+        if a >= 0 and getattr(leaf, "map_unit", None) is not None:
+            region.leaf_operand[k] = region.operand(leaf.map_unit)
+    region.given, region.axes = found, list(axes)
+    return found
 
 
 def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
@@ -351,32 +396,25 @@ def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
     trace = current_trace()
     assert trace is not None
     outer: Recording = trace.recording
-    if isinstance(leaf, LaneBlock):
-        region.operand(leaf.map_unit)
-        return array_here(leaf.map_unit._tape, leaf.number)
-    if isinstance(leaf, LazyBundle):
+    if isinstance(leaf, (LaneBlock, LazyBundle)):
         return leaf.array()
     if axis is None:
         return -1
-    if isinstance(leaf, Bundle):
-        leaf = _packed(region, leaf)
-        region.operand(leaf.map_unit)
-        return leaf.number
     if is_handle(leaf):
         return outer.array_of(Whole("captured", handle=leaf), np.asarray(leaf.value, region.dtype))
     constant = np.ascontiguousarray(leaf, region.dtype)
     return outer.array_of(Whole("constant", values=constant), constant)
 
 
-def _packed(region: RecordedMap, bundle: Bundle) -> LaneBlock:
+def _packed(bundle: Bundle) -> LaneBlock:
     """Record that a block of numbers becomes an array, which maps can read."""
     trace = current_trace()
     assert trace is not None
     outer: Recording = trace.recording
     numbers = [x if isinstance(x, Unit) else trace._variable(x) for x in bundle.numbers.flat]
-    values = np.array([x._recorded for x in numbers], region.dtype).reshape(bundle.shape)
+    values = np.array([x._recorded for x in numbers], outer.dtype).reshape(bundle.shape)
     a = outer.array_of(Whole("made", shape=bundle.shape), values)
-    return _block(region_gate(trace, numbers, PackRegion(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
+    return _block(region_gate(trace, numbers, Packed(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
 
 
 def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:
@@ -392,11 +430,6 @@ def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:
     ]
 
 
-def _blocks(recording: Recording, region: RecordedMap, unit: Unit) -> Any:
-    parts = [_block(unit, a, (region.lanes, *shape)) for a, shape in region.value_arrays]
-    return recording.nesting.unflatten(parts)
-
-
 def _block(unit: Unit, a: int, shape: tuple[int, ...]) -> LaneBlock:
     return LaneBlock(_mapped, _unpacked, unit, a, shape)
 
@@ -405,7 +438,7 @@ def _unpacked(block: LaneBlock) -> list[Unit]:
     """Record that an array becomes numbers, where it was made."""
     trace = block.map_unit._tape
     values = np.ravel(trace.recording.examples[block.number]).tolist()
-    units: list[Unit] = region_gate(trace, [block.map_unit], UnpackRegion(block.number), values)
+    units: list[Unit] = region_gate(trace, [block.map_unit], Unpacked(block.number, block.shape), values)
     return units[: block.size]
 
 

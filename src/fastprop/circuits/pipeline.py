@@ -116,9 +116,7 @@ class Plan:
         def make() -> Program:
             draft = self._in_order(early)
             more = np.zeros(draft.inputs - len(wanted), np.uint8)
-            return assemble(
-                draft, wanted=np.concatenate([wanted, more]), arrays=arrays, recycling=self._recycles
-            )
+            return assemble(draft, wanted=np.concatenate([wanted, more]), arrays=arrays, recycling=self._recycles)
 
         return self._program((wanted.tobytes(), tuple(arrays), early and bool(recording.arrays)), make)
 

@@ -31,6 +31,8 @@ class LazyBundle(Bundle):
 
     __slots__ = ("_made", "given", "leaf", "trace")
 
+    __fastprop_whole__ = True
+
     def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any]):
         self.trace, self.leaf, self.given = trace, leaf, given
         self._made: np.ndarray[Any, Any] | None = None
@@ -42,12 +44,23 @@ class LazyBundle(Bundle):
         return array_here(self.trace, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
 
     @property
+    def map_unit(self) -> Unit | None:
+        """What a map that reads it depends on: for an argument, nothing."""
+        return None
+
+    @property
     def numbers(self) -> np.ndarray[Any, Any]:  # type: ignore[override]
         """An object array of the Units that stand for the numbers."""
         if self._made is None:
-            made = [self.trace._input(float(x)) for x in self.given.flat]
-            self._made = object_array(made, self.given.shape)
+            self._made = object_array(self._make_numbers(), self.given.shape)
         return self._made
+
+    def _make_numbers(self) -> list[Any]:
+        return [self.trace._input(float(x)) for x in self.given.flat]
+
+    def as_variable(self, trace: Trace) -> LazyBundle:
+        """Return the variable of a transform that stands for it."""
+        return ArrayVariable(trace, self)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -59,6 +72,36 @@ class LazyBundle(Bundle):
     def size(self) -> int:
         """How many numbers there are."""
         return self.given.size
+
+
+class ArrayVariable(LazyBundle):
+    """The variable of a transform in the place of an array: read as a whole by maps, else number by number."""
+
+    __slots__ = ("_alias", "source")
+
+    def __init__(self, trace: Trace, source: LazyBundle):
+        super().__init__(trace, -1, source.given)
+        self.source = source
+        self._alias: Unit | None = None
+
+    def array(self) -> int:
+        """Return its number among the arrays of the recording at work, read as a whole."""
+        return self.source.array()
+
+    @property
+    def map_unit(self) -> Unit:
+        """What stands for the whole of it."""
+        if self._alias is None:
+            outer = self.source.map_unit
+            self._alias = self.trace._variable(0.0 if outer is None else outer)
+        return self._alias
+
+    def _make_numbers(self) -> list[Any]:
+        return [self.trace._variable(x) for x in self.source.numbers.flat]
+
+    def made_units(self) -> tuple[Unit | None, list[Any]]:
+        """Return the Unit that stands for the whole, and those of the numbers, as far as they were asked for."""
+        return self._alias, [] if self._made is None else list(self._made.flat)
 
 
 @dataclass(frozen=True)
@@ -95,6 +138,7 @@ class Recording:
         self.parent = parent
         self.differentiable = True  # whether its gradient may be asked for
         self.passes: Any = None
+        self.inward = False  # the body of a map that is differentiated where it is recorded
         self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
         self.unrolled = False  # maps in it are recorded lane by lane
         self.max_paths = 0  # so many ways through the body of a vmap; 0: as recorded, or an error
@@ -146,6 +190,10 @@ class Recording:
         self.examples.append(values)
         return len(self.arrays) - 1
 
+    def array_number(self, here: Trace, trace: Trace, number: int) -> int:
+        """Return the number here of an array of a trace, this recording's or one around it."""
+        return _array_in(here, trace, number)
+
     def input_places(self) -> list[tuple[int, int]]:
         """Return for every input that belongs to the arguments its leaf, and which number of that it is."""
         found = []
@@ -171,7 +219,7 @@ class Recording:
         The numbers of the arrays `lazily` become inputs when they are used.
         """
         trace = Trace().open_to(self.parent)
-        trace.recording, self.given = self, leaves
+        trace.recording, trace.inward, self.given = self, self.inward, leaves
         self.scope = active_scope(engine, trace)
         with self.scope:
             if set(map(type, leaves)) == {float}:
@@ -191,6 +239,8 @@ class Recording:
         self._codes, self._places = trace.places()
         self.given, self.scope, trace.recording = (), None, None
         self.examples = []
+        for region in trace.regions.values():
+            region.forget()
         trace.forget_units()
 
     def _number_inputs(self, variables: Sequence[Any]) -> list[int]:
@@ -302,6 +352,7 @@ def record(
     lazily: Container[int] | None = None,
     keeps_arrays: bool = True,
     unrolled: bool = False,
+    inward: bool = False,
     differentiable: bool = True,
     max_paths: int = 0,
     passes: Any = None,
@@ -316,6 +367,7 @@ def record(
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
     recording.forced, recording.keeps_arrays, recording.unrolled = forced, keeps_arrays, unrolled
+    recording.inward = inward
     recording.run(leaves, range(len(leaves)) if lazily is None else lazily)
     if recording.outcomes[: len(forced)] != forced:
         raise RuntimeError(

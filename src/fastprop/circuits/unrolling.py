@@ -11,7 +11,9 @@ from fastprop import engine
 from fastprop.circuits.signature import lane_signature
 from fastprop.handles.nesting import flatten, is_handle, map_leaves, shape_of
 
-__all__ = ["lane_by_lane"]
+__all__ = ["MIXED", "lane_by_lane"]
+
+MIXED = "mixed"  # how lanes are reduced: what the function returns first is summed over them, what second is not
 
 
 def lane_by_lane(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes: Any, reduce: str | None) -> Any:
@@ -20,7 +22,16 @@ def lane_by_lane(f: Callable[..., Any], name: str, args: Sequence[Any], in_axes:
     leaves = one.taken_apart(args)
     results = [f(*one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)]
     if not results:
-        return _of_no_lanes(f(*one.build(list(map(_zeros, one.shapes)))), reduce)
+        example = f(*one.build(list(map(_zeros, one.shapes))))
+        if reduce == MIXED:
+            return [_of_no_lanes(part, how) for part, how in zip(example, ("sum", None))]
+        return _of_no_lanes(example, reduce)
+    if reduce == MIXED:
+        return [_joined(part, how) for part, how in zip(zip(*results), ("sum", None))]
+    return _joined(results, reduce)
+
+
+def _joined(results: Sequence[Any], reduce: str | None) -> Any:
     flat = [flatten(result) for result in results]
     parts = [_together([found[k] for found, _ in flat], reduce) for k in range(len(flat[0][0]))]
     return flat[0][1].unflatten(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from fastprop import engine
 from fastprop.circuits.signature import checked_reduce
 from fastprop.circuits.compile import compile, is_eager
 from fastprop.circuits.mapping import record_map
@@ -14,6 +15,11 @@ from fastprop.derivatives.call import is_active, name_of
 from fastprop.handles.nesting import described, flatten, is_handle
 
 __all__ = ["vmap"]
+
+
+def holds_arrays_of_tapes(args: Any) -> bool:
+    """Say whether there are Arrays that were computed: constants of a transform, on which gates are blocks."""
+    return any(isinstance(leaf, engine.Array) and leaf._tape is not None for leaf in flatten(list(args))[0])
 
 
 def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> Callable[..., Any]:
@@ -61,7 +67,7 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
 
     def mapped(*args: Any) -> Any:
         trace = current_trace()
-        if trace is not None and innermost_scope() is trace.recording.scope:
+        if trace is not None and innermost_scope().tape is trace and not holds_arrays_of_tapes(args):
             return record_map(f, name, args, in_axes, reduce)
         if is_active() or is_eager() or any(is_handle(leaf) for leaf in flatten(list(args))[0]):
             return lane_by_lane(f, name, args, in_axes, reduce)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastprop import gates
+from fastprop.engine.trace.parts import Parts
 from fastprop.gates.blocks import broadcast_to, unbroadcast
 from fastprop.handles.nesting import is_handle, plain, shape_of
 from fastprop.handles.operands import gate_tangent
@@ -34,6 +35,10 @@ def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
             if pull is None:
                 continue
             pulled = _row_pulls if isinstance(gate, gates.Row) else _gate_pulls
+            if hasattr(gate, "recorded_pulls"):
+                pulled = _parts_pulls
+            elif isinstance(pull[0], Parts):  # of an array, through its alias
+                pulled = _passed_on
             for operand_key, contribution in zip(keys, pulled(gate, pull, operands, keys)):
                 _accumulate(adjoints, operand_key, contribution)
     return [adjoints[key][0] if key in adjoints else None for key in variable_keys]
@@ -49,6 +54,15 @@ def push_forward(snapshot: Any, directions: Sequence[Any]) -> list[Any]:
         for key, gate, operands, keys in reversed(steps):
             arriving = [tangents.get(operand_key) for operand_key in keys]
             if key not in tangents and any(tangent is not None for tangent in arriving):
+                if hasattr(gate, "recorded_tangent"):
+                    parts = tuple([None if tangent is None else tangent[0] for tangent in arriving])
+                    _accumulate(tangents, key, (gate.recorded_tangent(parts, operands), OPEN))
+                    continue
+                if arriving[0] is not None and isinstance(arriving[0][0], Parts):
+                    if gate is gates.positive:  # the alias of an array
+                        _accumulate(tangents, key, arriving[0])
+                        continue
+                arriving = [_of_first_result(tangent) for tangent in arriving]
                 if isinstance(gate, gates.Row):
                     _accumulate(tangents, key, _row_tangent(gate, arriving, operands))
                 else:
@@ -68,9 +82,30 @@ def _accumulate(sums: dict[int, Part], key: int | None, part: Part | None) -> No
     if key is None or part is None or part[0] is None:
         return
     term, closed = part
+    if isinstance(term, Parts) or (key in sums and isinstance(sums[key][0], Parts)):
+        sums[key] = (Parts.of(sums[key][0]) + term if key in sums else term), OPEN
+        return
     if not is_handle(term) and not (term if type(term) is float else np.any(term)):
         return
     sums[key] = (sums[key][0] + term, sums[key][1] & closed) if key in sums else part
+
+
+def _parts_pulls(gate: Any, pull: Part, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Part | None]:
+    """Return what a gate of many results pulls on each operand that has a key."""
+    found = gate.recorded_pulls(Parts.of(pull[0]), operands, [key is not None for key in keys])
+    return [None if part is None else (part, OPEN) for part in found]
+
+
+def _passed_on(gate: Any, pull: Part, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Part | None]:
+    """Return the pull as it is: what stands for an array has one operand."""
+    return [pull]
+
+
+def _of_first_result(tangent: Part | None) -> Part | None:
+    """Return the tangent of a number; of a gate of many results, which stands for its first one, that of this."""
+    if tangent is None or not isinstance(tangent[0], Parts):
+        return tangent
+    return (tangent[0].found[0], OPEN) if 0 in tangent[0].found else None
 
 
 def _row_pulls(row: gates.Row, pull: Part, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Part | None]:

@@ -237,7 +237,7 @@ def jvp(
     _check_pairs("jvp", primals, tangents)
     directions = []
     for i, (primal, tangent) in enumerate(zip(primals, tangents)):
-        points, nesting = flatten(primal, blocks=True)
+        points, nesting = flatten(primal, blocks=True, wholes=True)
         for j, direction in enumerate(nesting.leaves_of(tangent, f"tangent {i}")):
             point = checked(points[j], f"jvp: primal {i}", nesting, j)
             directions.append(checked_alike(direction, point, f"tangent {i}", "its primal", nesting, j))

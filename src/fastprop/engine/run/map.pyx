@@ -68,7 +68,7 @@ cdef class MapRegion(Region):
     def seal(self, Py_ssize_t numbers):
         """Say of how many operands it is a function; nothing can be added any more."""
         self.numbers = numbers
-        self.takes_pulls = self.summed
+        self.takes_pulls = self.summed and not any(a >= 0 for a, _ in self.value_arrays)
         outer = [which for bound, which, _ in self.body_arrays if bound == OUTER]
         self.reads = tuple({int(a) for a in (*self.array.tolist(), *outer) if a >= 0})
         made = [*[a for a, _ in self.value_arrays if a >= 0], *[a for _, a in self.gradient_arrays]]

@@ -20,7 +20,9 @@ from fastprop.engine.tape.tape cimport (
     Tape, attach, backward, check_fresh, common_home, current_home, decref, detach, make_room, nodes_of, operand_of,
     settled_home, write,
 )
-from fastprop.engine.trace.tracing cimport Trace, is_traced, note_source, refuse_to_bake, traced_home
+from fastprop.engine.trace.tracing cimport (
+    Trace, inward_home, is_traced, note_source, refuse_to_bake, traced_home,
+)
 import numpy as np
 
 from fastprop import gates
@@ -104,10 +106,17 @@ cdef PyObject* append(
     return unit
 
 
+cdef inline Link* inward(Link* link) except NULL:
+    """The same number in the trace that is recording, if that keeps to itself what it computes of outside results."""
+    if link.tape == NULL or not nodes_of(link.tape).tracing:
+        return link
+    return captured(inward_home(link.tape), link)
+
+
 cdef inline PyObject* record_two(int opcode, PyObject* a, PyObject* b, double p, double q, double value) except NULL:
     """A gate of two Units, both of which it pulls."""
-    cdef Link* left = link_of(a)
-    cdef Link* right = link_of(b)
+    cdef Link* left = inward(link_of(a))
+    cdef Link* right = inward(link_of(b))
     cdef PyObject* home = left.tape
     cdef Link* links[2]
     cdef double[2] values
@@ -129,7 +138,7 @@ cdef inline PyObject* record_two(int opcode, PyObject* a, PyObject* b, double p,
 
 cdef PyObject* record_one(int opcode, bint strong, PyObject* unit, double partial, double value) except NULL:
     """A gate of one Unit; a strong one with a partial of zero pulls nothing."""
-    cdef Link* link = link_of(unit)
+    cdef Link* link = inward(link_of(unit))
     cdef PyObject* home = link.tape if link.tape != NULL else current_home()
     cdef int32_t operand
     if nodes_of(home).length >= nodes_of(home).limit:
@@ -144,7 +153,7 @@ cdef inline PyObject* record_left(
     int opcode, PyObject* unit, double partial, double constant, double value
 ) except NULL:
     """A gate of a Unit and, on its right, a constant."""
-    cdef Link* link = link_of(unit)
+    cdef Link* link = inward(link_of(unit))
     cdef PyObject* home = link.tape if link.tape != NULL else current_home()
     if nodes_of(home).length >= nodes_of(home).limit:
         make_room(home, 0)
@@ -155,7 +164,7 @@ cdef inline PyObject* record_right(
     int opcode, double constant, PyObject* unit, double partial, double value
 ) except NULL:
     """A gate of a constant and, on its right, a Unit."""
-    cdef Link* link = link_of(unit)
+    cdef Link* link = inward(link_of(unit))
     cdef PyObject* home = link.tape if link.tape != NULL else current_home()
     if nodes_of(home).length >= nodes_of(home).limit:
         make_room(home, 0)

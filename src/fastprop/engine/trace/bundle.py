@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
+from fastprop.engine.tape.tape import current_tape
 from fastprop.engine.trace.tracing import refuse
 from fastprop.gates import Gate, Row, blocks
 from fastprop.handles.face import ArrayFace
@@ -153,6 +154,7 @@ class LaneBlock(Bundle):
     __slots__ = ("_made", "map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
+    __fastprop_whole__ = True
 
     def __init__(
         self,
@@ -165,6 +167,28 @@ class LaneBlock(Bundle):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
         self._made: Any = None
         self.name = None
+
+    def as_variable(self, trace: Any) -> LaneBlock:
+        """Return the variable of a transform that stands for it."""
+        alias = trace._variable(self.map_unit)
+
+        def numbers(block: LaneBlock) -> list[Any]:
+            return [trace._variable(x) for x in self.numbers.flat]
+
+        return LaneBlock(self.mapped, numbers, alias, self.number_in(trace), self.whole)
+
+    def number_in(self, trace: Any) -> int:
+        """Return its number among the arrays of a recording, its own or one inside of that."""
+        number: int = trace.recording.array_number(trace, self.map_unit._tape, self.number)
+        return number
+
+    def array(self) -> int:
+        """Return its number among the arrays of the recording at work."""
+        return self.number_in(current_tape())
+
+    def made_units(self) -> tuple[Any, list[Any]]:
+        """Return the Unit that stands for the whole, and those of the numbers, as far as they were asked for."""
+        return self.map_unit, [] if self._made is None else list(self._made.flat)
 
     @property
     def lanes(self) -> int:
@@ -191,6 +215,23 @@ class LaneBlock(Bundle):
     @property
     def _tape(self) -> Any:
         return self.map_unit._tape
+
+
+def lanes_moved(block: Any, axis: int) -> Any:
+    """Return a block whose lanes are the first axis with lanes along another one."""
+    if axis == 0:
+        return block
+    if isinstance(block, LaneBlock):
+        return _mapped_move(block.mapped, block, axis)
+    numbers = block.numbers if isinstance(block, Bundle) else np.asarray(block, object)
+    return Bundle(np.moveaxis(numbers, 0, axis))
+
+
+def _mapped_move(mapped: Callable[..., Any], block: Any, axis: int) -> Any:
+    """Return the same as maps inside of maps, so that lanes stay lanes."""
+    if axis == 0:
+        return mapped(gates.positive, (block,), (0,), None)
+    return mapped(lambda part: _mapped_move(mapped, part, axis - 1), (block,), (1,), None)
 
 
 def _wrapped(numbers: Any) -> Any:

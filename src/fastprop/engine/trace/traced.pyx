@@ -70,6 +70,12 @@ def slot_in(Trace trace, Unit unit):
     return (<Unit>alias).link.slot
 
 
+def stand_in(Trace trace, Unit unit):
+    """Return what stands in a trace for a result of a trace around it."""
+    slot_in(trace, unit)
+    return trace.stand_ins.get((unit._tape.number, unit._slot), unit)
+
+
 def region_gate(Trace trace, list operands, region, list values):
     """Record a region; returns the Units of its numbers (one even if it gives none: what follows it depends on that)."""
     cdef PyObject* home = <PyObject*>trace

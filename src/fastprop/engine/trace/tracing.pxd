@@ -15,6 +15,7 @@ cdef class Trace(Tape):
     cdef bint last_ours             # whether it is the package's own
     cdef list ours
     cdef public object recording    # who records
+    cdef public bint inward         # gates on results of its parents alone are recorded here, too
     cdef readonly list guards       # (slot, outcome)
     cdef readonly dict regions      # slot -> what a region does
     cdef readonly list captured     # results of the parents that are used here
@@ -22,6 +23,7 @@ cdef class Trace(Tape):
 
 
 cdef int note_source(PyObject* home) except -1
+cdef PyObject* inward_home(PyObject* home) except NULL
 cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL
 cdef bint is_traced(const Link* link) noexcept
 cdef int refuse_to_bake(str what, const Link* link) except -1

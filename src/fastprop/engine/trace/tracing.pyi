@@ -15,6 +15,7 @@ class Trace(Tape):
     recording: Any
     @property
     def guards(self) -> list[Any]: ...
+    inward: bool
     @property
     def regions(self) -> dict[Any, Any]: ...
     @property

@@ -58,6 +58,11 @@ cdef class Trace(Tape):
 
     def _variable(self, value):
         """Return the variable of a transform inside of the traced function; of a plain number, a constant."""
+        if hasattr(type(value), "as_variable"):
+            return value.as_variable(self)
+        if self.parent is not None and getattr(value, "_tape", None) not in (None, self):
+            from fastprop.engine.trace.traced import stand_in   # which knows of Units
+            value = stand_in(self, value)
         variable = Tape._variable(self, value)
         if type(variable) is not type(value) and np.ndim(value) == 0:
             self.nodes.opcode[variable._slot] = POSITIVE
@@ -173,6 +178,8 @@ cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
             stranger = links[i].tape
         elif home == NULL or is_within(<Trace>links[i].tape, home):
             home = links[i].tape
+    if home != NULL:
+        home = inward_home(home)
     if stranger != NULL and (home != NULL or nodes_of(current_home()).tracing):
         raise ValueError(
             "a traced function uses a result that was computed outside of it, which would be a constant; pass it as "
@@ -185,6 +192,14 @@ cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
                     "a gate got results of two traces, neither of which was made in the other; a traced value must not "
                     "leave the function that is traced"
                 )
+    return home
+
+
+cdef PyObject* inward_home(PyObject* home) except NULL:
+    """The trace that is recording, if it is one inside of `home` that keeps everything to itself."""
+    cdef PyObject* current = current_home()
+    if nodes_of(current).tracing and (<Trace>current).inward and is_within(<Trace>current, home):
+        return current
     return home
 
 

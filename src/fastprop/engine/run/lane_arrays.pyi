@@ -1,0 +1,16 @@
+"""LaneArrays: the arrays of a map's body, at many lanes of the map."""
+
+from typing import Any
+
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class LaneArrays:
+    @property
+    def count(self) -> int: ...
+    @property
+    def shapes(self) -> list[Any]: ...
+    @property
+    def flags(self) -> Any: ...
+    def __init__(self, shapes: list[tuple[int, ...]], flags: Any, single: bool) -> None: ...
+    def put_axes(self, a: int, which: int, at: int, ndim: int) -> None: ...

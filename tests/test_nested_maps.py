@@ -1,5 +1,6 @@
 """Maps inside of maps, and what maps make taken apart: against the same functions recorded gate by gate."""
 
+import signal
 import threading
 
 import numpy as np
@@ -327,3 +328,19 @@ def test_the_interpreter_runs_on_while_inner_lanes_do():
         thread.join()
     assert after - before > 1000
     assert_allclose(found[-1], np.sin(y).sum(), rtol=1e-9)
+
+
+def test_ctrl_c_ends_inner_lanes_and_the_same_call_works_again():
+    x, y = np.linspace(0.0, 1.0, 64), np.linspace(0.0, 1.0, 100_000)
+    f = fp.compile(
+        lambda x, y: fp.vmap(
+            lambda a: fp.vmap(lambda b: fp.vmap(lambda c: fp.sin(a * b * c), reduce="sum")(y), reduce="sum")(y)
+        )(x)
+    )
+    few = f(x, y[:3])
+    timer = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        f(x, y)  # which would take minutes
+    timer.join()
+    assert_array_equal(f(x, y[:3]), few)

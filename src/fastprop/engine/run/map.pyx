@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from fastprop.engine.run.arrays cimport ArrayRef, Arrays, add_number_at, number_at, offset_of
@@ -60,7 +60,7 @@ cdef class MapRegion(Region):
         self.value_arrays, self.gradient_arrays, self.body_arrays = [], [], []
 
     def take_leaves(self, list shapes, list arrays, list axes):
-        """Say what the leaves of the body's arguments are: their shapes, arrays (-1: numbers) and lane axes (-1: same)."""
+        """Say what the leaves of the body's arguments are: shapes, arrays (-1: numbers), lane axes (-1: the same)."""
         self.leaf_shapes = shapes
         self.array, self.axis = np.array(arrays, np.int32), np.array(axes, np.int32)
         self.array_of, self.axis_of = self.array, self.axis
@@ -438,7 +438,6 @@ cdef class MapRun:
 
     cdef int claim(self, Py_ssize_t a, Py_ssize_t leaf) except -1:
         """Let the lanes assign an array's adjoint: it need not be cleared if all of it is written."""
-        cdef Wires wires
         plan = self.region.only_path()
         if plan is not None and self.path(plan).wires.covers[leaf]:
             if self.arrays.adjoints[a] is None:
@@ -491,7 +490,6 @@ cdef class MapRun:
             self.operand[k] = number
         self.sweep(self.region.gradients)
         return [self.sums[k] for k in range(self.region.outputs)] if self.region.summed else []
-
 
     def pulled_at(self, operands, pulls):
         """Run forward and backward, from pulls on the sums; returns what arrives on the operands, and the sums."""

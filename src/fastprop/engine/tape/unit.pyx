@@ -20,9 +20,7 @@ from fastprop.engine.tape.tape cimport (
     Tape, attach, backward, check_fresh, common_home, current_home, decref, detach, make_room, nodes_of, operand_of,
     settled_home, write,
 )
-from fastprop.engine.trace.tracing cimport (
-    Trace, inward_home, is_traced, note_source, refuse_to_bake, traced_home,
-)
+from fastprop.engine.trace.tracing cimport Trace, inward_home, is_traced, note_source, refuse_to_bake, traced_home
 import numpy as np
 
 from fastprop import gates
@@ -106,11 +104,7 @@ cdef PyObject* append(
     return unit
 
 
-cdef inline Link* inward(Link* link) except NULL:
-    """The same number in the trace that is recording, if that keeps to itself what it computes of outside results."""
-    if link.tape == NULL or not nodes_of(link.tape).tracing:
-        return link
-    return captured(inward_home(link.tape), link)
+include "inside.pxi"
 
 
 cdef inline PyObject* record_two(int opcode, PyObject* a, PyObject* b, double p, double q, double value) except NULL:
@@ -215,20 +209,6 @@ cdef PyObject* record(
     unit = append(home, POOLED | opcode, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value)
     nodes.pool_length += n
     return unit
-
-
-cdef Link* captured(PyObject* trace, Link* link) except NULL:
-    """The same number in a trace: a result of an outer one is an input here."""
-    if link.tape == NULL or link.tape == trace:
-        return link
-    key = (<Tape>link.tape).number, link.slot
-    unit = (<Trace>trace).stand_ins.get(key)
-    if unit is None:
-        make_room(trace, 0)
-        unit = owned(append(trace, INPUT, NONE, NONE, 0.0, 0.0, link.value))
-        (<Trace>trace).stand_ins[key] = unit
-        (<Trace>trace).captured.append(<object>link.owner)
-    return &(<Unit>unit).link
 
 
 cdef double as_number(object x, str what) except? -1:

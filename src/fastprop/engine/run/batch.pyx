@@ -40,7 +40,7 @@ cdef class Batch:
         self.gradient = gradient
         self.uniform, self.wanted = uniform, wanted
         self.inputs = len(uniform)
-        self.gates = plan.work
+        self.gates = min(plan.work, 1 << 30)
         self.pulls = Memory((len(program.uniform) - self.inputs + 1) * <Py_ssize_t>sizeof(double))
 
     cdef int put(self, Py_ssize_t i, double value) except -1:

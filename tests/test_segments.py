@@ -321,7 +321,7 @@ def grown(paths, order):
     x = starts(paths)
     for k in order(paths):
         recording = record(decay, Signature((1.0,)), [float(x[k])], np.dtype(np.float64))
-        tree.add(recording, [], x[k : k + 1])
+        tree.add(recording, [0], [], x[k : k + 1])
         tree.built()
     return tree
 

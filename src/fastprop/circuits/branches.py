@@ -197,10 +197,10 @@ class Tree:
 
     # growing
 
-    def add(self, recording: Recording, numbers: Sequence[int], point: Any) -> Node:
-        """Take a way in, whose inputs behind the arguments' have these numbers; returns its leaf."""
+    def add(self, recording: Recording, places: Sequence[int], numbers: Sequence[int], point: Any) -> Node:
+        """Take a way in, whose inputs are these of the arguments', and of those behind them; returns its leaf."""
         with self._lock:
-            names = [*range(self.own), *(self.own + k for k in numbers)]
+            names = [*places, *(self.own + k for k in numbers)]
             self._inputs = max(self._inputs, *names, 0) + 1 if names else self._inputs
             every = whole(recording.draft, names, self._inputs)
             self.recorded += len(every)
@@ -328,7 +328,7 @@ class Tree:
         made, imports = self._completed(node, kept)
         made, uses = only_used(made)
         recording = copy.copy(node.recording)
-        recording.draft, recording.arrays = made, []
+        recording.draft = made
         recording.outcomes = node.expected[: len(checked)]
         node.uses, node.imports = uses[: len(uses) - len(imports)], [place for _, place in imports]
         node.plan = Plan(recording, self.passes)

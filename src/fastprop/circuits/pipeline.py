@@ -121,13 +121,18 @@ class Plan:
         return "recycle" in self.passes
 
     def lanes(
-        self, gradient: bool, uniform: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]
+        self,
+        gradient: bool,
+        uniform: np.ndarray[Any, Any],
+        wanted: np.ndarray[Any, Any],
+        arrays: frozenset[int] = frozenset(),
     ) -> tuple[Program, Program | None]:
         """Return the program for lanes, for some inputs that are uniform and some whose gradients are wanted.
 
         And the program for what is the same in all lanes, whose outputs are further uniform inputs, if there is such.
+        `arrays` are those whose gradients are wanted.
         """
-        key = gradient, uniform.tobytes(), wanted.tobytes()
+        key = gradient, uniform.tobytes(), wanted.tobytes(), arrays
         recycling, whole = self._recycles, wanted
         with self._lock:
             if key not in self._lane_programs:
@@ -138,11 +143,7 @@ class Plan:
                     self._hoisted.append((len(once), len(draft), time.perf_counter() - began))
                     more = np.ones(draft.inputs - self.draft.inputs, np.uint8)
                     uniform, wanted = np.concatenate([uniform, more]), np.concatenate([wanted, more])
-                if "combine" in self.passes:
-                    draft = combine(draft)
-                program = assemble(
-                    draft, lanes=True, gradient=gradient, uniform=uniform, wanted=wanted, recycling=recycling
-                )
+                program = self._in_lanes(draft, gradient, uniform, wanted, arrays)
                 before = None
                 if once is not None and len(once.outputs):
                     before = assemble(once, gradient=gradient, wanted=whole, recycling=recycling)
@@ -207,6 +208,35 @@ class Plan:
         broken = self.first_broken(leaves)
         outcomes = self.recording.outcomes
         return None if broken < 0 else (*outcomes[:broken], not outcomes[broken])
+
+    def _in_lanes(self, draft: Draft, gradient: bool, uniform: Any, wanted: Any, arrays: frozenset[int]) -> Program:
+        if "combine" in self.passes:
+            draft = combine(draft)
+        return assemble(
+            draft,
+            lanes=True,
+            gradient=gradient,
+            uniform=uniform,
+            wanted=wanted,
+            recycling=self._recycles,
+            arrays=arrays,
+        )
+
+    def along(
+        self,
+        gradient: bool,
+        uniform: np.ndarray[Any, Any],
+        wanted: np.ndarray[Any, Any],
+        arrays: frozenset[int] = frozenset(),
+    ) -> Program:
+        """Return the program for one step of a map in the lanes of another one; `lanes` says what it is given."""
+        key = "along", gradient, uniform.tobytes(), wanted.tobytes(), arrays
+        return self._program(key, lambda: self._in_lanes(self.draft, gradient, uniform, wanted, arrays))
+
+    @property
+    def work(self) -> int:
+        """How many gates there are, those of the maps among them counted in every lane."""
+        return max(len(self.draft), 1) + sum(getattr(region, "work", 0) for region in self.draft.payload.values())
 
     def acquire(self, program: Program) -> PointRun:
         """Return a workspace that nobody uses; `release` takes it back."""

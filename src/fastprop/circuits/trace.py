@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
 from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
 
-__all__ = ["LazyBundle", "Recording", "Whole", "current_trace", "innermost_scope", "record"]
+__all__ = ["LazyBundle", "Recording", "Whole", "array_here", "current_trace", "innermost_scope", "record"]
 
 
 class LazyBundle(Bundle):
@@ -30,23 +30,36 @@ class LazyBundle(Bundle):
 
     __slots__ = ("_made", "given", "leaf", "trace")
 
+    __fastprop_whole__ = True
+
     def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any]):
         self.trace, self.leaf, self.given = trace, leaf, given
         self._made: np.ndarray[Any, Any] | None = None
         self.name = None
 
     def array(self) -> int:
-        """Return its number among the arrays of its recording, read as a whole."""
+        """Return its number among the arrays of the recording at work, read as a whole."""
         recording: Recording = self.trace.recording
-        return recording.array_of(Whole("leaf", leaf=self.leaf), self.given)
+        return array_here(self.trace, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
+
+    @property
+    def map_unit(self) -> Unit | None:
+        """What a map that reads it depends on: for an argument, nothing."""
+        return None
 
     @property
     def numbers(self) -> np.ndarray[Any, Any]:  # type: ignore[override]
         """An object array of the Units that stand for the numbers."""
         if self._made is None:
-            made = [self.trace._input(float(x)) for x in self.given.flat]
-            self._made = object_array(made, self.given.shape)
+            self._made = object_array(self._make_numbers(), self.given.shape)
         return self._made
+
+    def _make_numbers(self) -> list[Any]:
+        return [self.trace._input(float(x)) for x in self.given.flat]
+
+    def as_variable(self, trace: Trace) -> LazyBundle:
+        """Return the variable of a transform that stands for it."""
+        return ArrayVariable(trace, self)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,11 +73,42 @@ class LazyBundle(Bundle):
         return self.given.size
 
 
+class ArrayVariable(LazyBundle):
+    """The variable of a transform in the place of an array: read as a whole by maps, else number by number."""
+
+    __slots__ = ("_alias", "source")
+
+    def __init__(self, trace: Trace, source: LazyBundle):
+        super().__init__(trace, -1, source.given)
+        self.source = source
+        self._alias: Unit | None = None
+
+    def array(self) -> int:
+        """Return its number among the arrays of the recording at work, read as a whole."""
+        return self.source.array()
+
+    @property
+    def map_unit(self) -> Unit:
+        """What stands for the whole of it."""
+        if self._alias is None:
+            outer = self.source.map_unit
+            self._alias = self.trace._variable(0.0 if outer is None else outer)
+        return self._alias
+
+    def _make_numbers(self) -> list[Any]:
+        return [self.trace._variable(x) for x in self.source.numbers.flat]
+
+    def made_units(self) -> tuple[Unit | None, list[Any]]:
+        """Return the Unit that stands for the whole, and those of the numbers, as far as they were asked for."""
+        return self._alias, [] if self._made is None else list(self._made.flat)
+
+
 @dataclass(frozen=True)
 class Whole:
-    """An array that a recording uses as a whole: a leaf of its arguments, a captured Array, a constant, what maps make.
+    """An array that a recording uses as a whole.
 
-    Of those whose `kind` is "made", `shape` has the lanes first.
+    It is a leaf of its arguments, a captured Array, a constant, what a map makes ("made", whose `shape` has the lanes
+    first), or an array of the recording around it ("outer", whose number there is `leaf`).
     """
 
     kind: str
@@ -76,7 +120,7 @@ class Whole:
     @property
     def key(self) -> Any:
         """What two of them that are the same array have in common; None: each is one of its own."""
-        return self.leaf if self.kind == "leaf" else self.handle
+        return (self.kind, self.leaf) if self.leaf >= 0 else self.handle
 
     def current(self, leaves: Sequence[Any], dtype: np.dtype[Any]) -> Any:
         """Return the array as it is now, from the leaves of the arguments."""
@@ -99,12 +143,16 @@ class Recording:
         self.parent = parent
         self.differentiable = True  # whether its gradient may be asked for
         self.passes: Any = None
+        self.inward = False  # the body of a map that is differentiated where it is recorded
+        self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
+        self.unrolled = False  # maps in it are recorded lane by lane
         self.max_paths = 0  # so many ways through the body of a vmap; 0: as recorded, or an error
         self.given: Sequence[Any] = ()  # the leaves, while it is recorded
         self.forced: tuple[bool, ...] = ()  # how the first guards come out, whatever Python says
         self.arrays: list[Whole] = []
         self.maps: list[Any] = []  # in the order in which they were recorded
         self.known: Sequence[Sequence[Any]] = ()  # points of each map's body, whose paths are recorded, too
+        self.array_shapes: list[tuple[int, ...]] = []
         self._array_numbers: dict[Any, int] = {}
         self.examples: list[Any] = []  # their values, while it is recorded
         self.scope: Any = None  # the function at work, while it is recorded
@@ -158,8 +206,13 @@ class Recording:
             return self._array_numbers[whole.key]
         self._array_numbers[whole.key] = len(self.arrays)
         self.arrays.append(whole)
+        self.array_shapes.append(whole.shape if values is None else np.shape(values))
         self.examples.append(values)
         return len(self.arrays) - 1
+
+    def array_number(self, here: Trace, trace: Trace, number: int) -> int:
+        """Return the number here of an array of a trace, this recording's or one around it."""
+        return _array_in(here, trace, number)
 
     def input_places(self) -> list[tuple[int, int]]:
         """Return for every input that belongs to the arguments its leaf, and which number of that it is."""
@@ -196,10 +249,13 @@ class Recording:
         found.outcomes, found.cuts, found.outer, found.maps = (), None, [], []
         return found
 
-    def run(self, leaves: Sequence[Any], lazily: bool) -> None:
-        """Call the function with Units and Arrays of a new trace in the place of the leaves, and keep what it did."""
+    def run(self, leaves: Sequence[Any], lazily: Container[int]) -> None:
+        """Call the function with Units and Arrays of a new trace in the place of the leaves, and keep what it did.
+
+        The numbers of the arrays `lazily` become inputs when they are used.
+        """
         trace = Trace().open_to(self.parent)
-        trace.recording, trace.forced, self.given = self, self.forced, leaves
+        trace.recording, trace.forced, trace.inward, self.given = self, self.forced, self.inward, leaves
         self.scope = active_scope(engine, trace)
         slots, ends = self.scope.run(self._call, trace, leaves, lazily)
         self.outer = list(trace.captured)
@@ -210,17 +266,21 @@ class Recording:
         self._codes, self._places = trace.places()
         self.given, self.known, self.scope, trace.recording = (), (), None, None
         self.examples = []
+        for region in trace.regions.values():
+            region.forget()
         trace.forget_units()
 
-    def _call(self, trace: Trace, leaves: Sequence[Any], lazily: bool) -> tuple[list[int], list[Any]]:
+    def _call(self, trace: Trace, leaves: Sequence[Any], lazily: Container[int]) -> tuple[list[int], list[Any]]:
         """Call the function, and return the slots of its inputs and outputs."""
         if set(map(type, leaves)) == {float}:
             variables = inputs_of(trace, list(leaves))
         else:
-            variables = [_variable(trace, k, leaf, lazily) for k, leaf in enumerate(leaves)]
+            variables = [_variable(trace, k, leaf, k in lazily) for k, leaf in enumerate(leaves)]
         given, named = self.signature.build(variables, construct=True)
         result = self.function(*given, **named)
         ends = self._number_outputs(trace, result)  # which may use more of what is outside
+        if self.parent is not None and trace.guards:  # other paths have the same inputs
+            variables = [Bundle(x.numbers) if isinstance(x, LazyBundle) else x for x in variables]
         slots = self._number_inputs(variables)
         return slots + [unit._slot for unit in trace.stand_ins.values()], ends
 
@@ -250,9 +310,7 @@ class Recording:
         ends: list[Any] = []
         self.outputs = []
         for i, leaf in enumerate(leaves):
-            if isinstance(leaf, LaneBlock):
-                if self.parent is not None:
-                    raise TypeError(_leaves_the_trace(self.name, self.nesting, i))
+            if isinstance(leaf, LaneBlock) and self.keeps_arrays and leaf.map_unit._tape is trace:
                 self.outputs.append((len(ends), leaf.shape))
                 self.made[i] = leaf.number
                 ends.append(slot_in(trace, leaf.map_unit))
@@ -307,9 +365,21 @@ def _is_mask(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray) and leaf.dtype == np.bool_
 
 
-def _leaves_the_trace(name: str, nesting: Nesting, i: int) -> str:
-    where = f" at {nesting.path(i)}" if nesting is not LEAF else ""
-    return f"{name} returned the lanes of a vmap{where} from inside of another vmap"
+def array_here(trace: Trace, number: int) -> int:
+    """Return the number of a trace's array in the recording at work, which may be of a function inside of it."""
+    here = current_trace()
+    return number if here is None else _array_in(here, trace, number)
+
+
+def _array_in(here: Trace, trace: Trace, number: int) -> int:
+    if here is trace:
+        return number
+    if here.parent is None:
+        raise ValueError("a traced function uses an array of another one; pass it as an argument")
+    number = _array_in(here.parent, trace, number)
+    recording: Recording = here.recording
+    outer: Recording = here.parent.recording
+    return recording.array_of(Whole("outer", leaf=number), outer.examples[number])
 
 
 def current_trace() -> Trace | None:
@@ -330,7 +400,10 @@ def record(
     dtype: np.dtype[Any],
     *,
     parent: Trace | None = None,
-    lazily: bool = True,
+    lazily: Container[int] | None = None,
+    keeps_arrays: bool = True,
+    unrolled: bool = False,
+    inward: bool = False,
     differentiable: bool = True,
     max_paths: int = 0,
     passes: Any = None,
@@ -339,13 +412,16 @@ def record(
 ) -> Recording:
     """Call `f` once, at these leaves, and return what it did.
 
+    The numbers of the arrays `lazily` (by default, of all) become inputs when they are used.
+
     `forced` says how the first guards come out, where a circuit found out that they do not as they did before; `known`
     are points of the bodies of its maps, whose paths are recorded, too.
     """
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
-    recording.forced, recording.known = forced, known
-    recording.run(leaves, lazily)
+    recording.forced, recording.known, recording.inward = forced, known, inward
+    recording.keeps_arrays, recording.unrolled = keeps_arrays, unrolled
+    recording.run(leaves, range(len(leaves)) if lazily is None else lazily)
     reached = len(recording.outcomes) if recording.maps else len(forced)  # lanes may not reach what others decided
     if recording.outcomes[: len(forced)] != forced[:reached]:
         raise RuntimeError(

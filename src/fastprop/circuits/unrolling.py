@@ -12,7 +12,9 @@ from fastprop.circuits.signature import lane_signature
 from fastprop.gates.numbers import as_array
 from fastprop.handles.nesting import Nesting, flatten, is_handle, map_leaves, order_of, shape_of, structure
 
-__all__ = ["in_order", "lane_by_lane"]
+__all__ = ["MIXED", "in_order", "lane_by_lane"]
+
+MIXED = "mixed"  # how lanes are reduced: what the function returns first is summed over them, what second is not
 
 
 def lane_by_lane(
@@ -30,7 +32,16 @@ def lane_by_lane(
         _called(f, one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)
     ]
     if not results:
-        return _of_no_lanes(_called(f, one.build(list(map(_zeros, one.shapes)))), reduce)
+        example = _called(f, one.build(list(map(_zeros, one.shapes))))
+        if reduce == MIXED:
+            return [_of_no_lanes(part, how) for part, how in zip(example, ("sum", None))]
+        return _of_no_lanes(example, reduce)
+    if reduce == MIXED:
+        return [_joined(name, part, how) for part, how in zip(zip(*results), ("sum", None))]
+    return _joined(name, results, reduce)
+
+
+def _joined(name: str, results: Sequence[Any], reduce: str | None) -> Any:
     flat = [flatten(result) for result in results]
     first, nesting = flat[0]
     form = nesting, [shape_of(leaf) for leaf in first]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastprop import engine
 from fastprop.circuits.branches import MOST_PATHS
 from fastprop.circuits.function_gate import call_as_gate
 from fastprop.circuits.mapping import record_map
@@ -21,6 +22,11 @@ from fastprop.engine.tape import Unit
 from fastprop.handles.nesting import described, flatten, is_handle, map_leaves
 
 __all__ = ["vmap"]
+
+
+def holds_arrays_of_tapes(args: Any) -> bool:
+    """Say whether there are Arrays that were computed: constants of a transform, on which gates are blocks."""
+    return any(isinstance(leaf, engine.Array) and leaf._tape is not None for leaf in flatten(list(args))[0])
 
 
 def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> Callable[..., Any]:
@@ -67,7 +73,8 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
         trace = current_trace()
-        if trace is not None and innermost_scope() is trace.recording.scope:
+        at_work = trace is not None and innermost_scope().tape is trace
+        if at_work and not holds_arrays_of_tapes([*args, *kwargs.values()]):
             return record_map(f, name, args, in_axes, reduce, kwargs)
         if is_active() or is_eager():
             return lane_by_lane(f, name, args, in_axes, reduce, kwargs)

@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from fastprop.derivatives.recorded import pull_back, push_forward
+from fastprop.engine.bundle import Bundle, lanes_moved, object_array
+from fastprop.engine.parts import Parts
 from fastprop.engine.tape import active_scope, innermost
 from fastprop.gates.blocks import AsType
 from fastprop.handles.nesting import (
@@ -34,6 +36,7 @@ from fastprop.handles.nesting import (
     dtype_of,
     flatten,
     is_handle,
+    is_whole,
     map_leaves,
     plain,
     shape_of,
@@ -49,7 +52,8 @@ class Call:
     """One call of `f`, with variables in the place of the arguments at `positions`.
 
     `name` and `noun` are for errors: which transform calls, and what it calls an argument. The handles among `beside`,
-    as among the arguments, decide where to record; `engine` does if nothing else does.
+    as among the arguments, decide where to record; `engine` does if nothing else does. `captured` are Units that `f`
+    uses, and that count as variables behind those of the arguments.
     """
 
     def __init__(
@@ -63,13 +67,14 @@ class Call:
         engine: Any = None,
         noun: str = "argument",
         beside: Sequence[Any] = (),
+        captured: Sequence[Any] = (),
     ):
         self.name = name
         self.function = f
         self.nestings = []
         points: list[Any] = []
         for position in positions:
-            leaves, nesting = flatten(taken_apart(args[position]), blocks=True)
+            leaves, nesting = flatten(taken_apart(args[position]), blocks=True, wholes=True)
             if set(map(type, leaves)) != {float}:
                 place = f"{name}: {noun} {position}"
                 leaves = [checked(leaf, place, nesting, i) for i, leaf in enumerate(leaves)]
@@ -77,6 +82,7 @@ class Call:
             self.nestings.append(nesting)
         self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
         result = active_scope(self.engine, self.tape).run(self._call, points, args, kwargs, positions)
+        self.variables += captured
         self.aux = None
         if has_aux:
             if not isinstance(result, tuple) or len(result) != 2:
@@ -88,10 +94,11 @@ class Call:
         leaves, self.nesting = flatten(result, blocks=True)
         self.outputs = [self._output(leaf, i) for i, leaf in enumerate(leaves)]
         self.live = [_tape_of(output) is self.tape for output in self.outputs]
-        if not self.numeric and not has_aux and not any(map(is_handle, [*points, *beside])):
+        if not self.numeric and not has_aux and not any(map(is_handle, [*points, *beside, *captured])):
             # inside of another transform, but on plain arguments, and of nothing of that transform's: plain results
             ends = [output for output, live in zip(self.outputs, self.live) if live]
-            self.numeric = bool(self.variables) and self.tape._closed(self.variables, ends)
+            plain_only = bool(self.variables) and not any(map(_is_whole, [*self.variables, *ends]))
+            self.numeric = plain_only and self.tape._closed(self.variables, ends)
 
     def _call(self, points: list[Any], args: Sequence[Any], kwargs: dict[str, Any], positions: Sequence[int]) -> Any:
         """Call the function with variables in the place of the arguments at `positions`."""
@@ -164,16 +171,47 @@ class Call:
             engine, tape, _ = _place(list(pulls.values()), engine)
 
         def swept() -> list[Any]:
-            found = pull_back(([keys[i] for i in pulls], variable_keys, steps), list(pulls.values()))
-            return [_as_handle(tape, gradient, variable) for gradient, variable in zip(found, self.variables)]
+            arriving = [_part_of(pull, self.outputs[i]) for i, pull in pulls.items()]
+            found = pull_back(([keys[i] for i in pulls], variable_keys, steps), arriving)
+            return [_as_handle(tape, part, x) for part, x in zip(self._gathered(found), self.variables)]
 
         return active_scope(engine, tape).run(swept)
+
+    def raw_gradients(self, pulls: dict[int, Any]) -> list[Any]:
+        """Sweep backward as `gradients` does, inside of another recording: None where no path leads."""
+        pulls = {i: pull for i, pull in pulls.items() if self.live[i]}
+        keys, variable_keys, steps = self._snapshot()
+        closed = set(variable_keys)  # a variable that another one leads to: not beyond it
+        steps = [step for step in steps if step[0] not in closed]
+
+        def swept() -> list[Any]:
+            arriving = [_part_of(pull, self.outputs[i]) for i, pull in pulls.items()]
+            return self._gathered(pull_back(([keys[i] for i in pulls], variable_keys, steps), arriving))
+
+        return active_scope(self.engine, self.tape).run(swept)
 
     def _snapshot(self) -> Any:
         """Return the gates to sweep when recording, with the keys of the outputs by their numbers."""
         live = [i for i, live in enumerate(self.live) if live]
-        output_keys, variable_keys, steps = self.tape._steps([self.outputs[i] for i in live], self.variables)
+        outputs = [_unit_of(self.outputs[i]) for i in live]
+        output_keys, variable_keys, steps = self.tape._steps(outputs, _units_of(self.variables))
         return dict(zip(live, output_keys)), variable_keys, steps
+
+    def _gathered(self, found: Sequence[Any]) -> list[Any]:
+        """Return one gradient per variable from one per Unit."""
+        parts, gathered = iter(found), []
+        for x in self.variables:
+            if not _is_whole(x):
+                gathered.append(next(parts))
+                continue
+            whole, numbers = x.made_units()
+            of_whole = None if whole is None else _whole_part(next(parts), x.shape)
+            of_numbers = [next(parts) for _ in numbers]
+            if any(part is not None for part in of_numbers):
+                block = Bundle(object_array([0.0 if part is None else part for part in of_numbers], x.shape))
+                of_whole = block if of_whole is None else of_whole + block
+            gathered.append(of_whole)
+        return gathered
 
     def tangents(self, variables: Sequence[Any], directions: Sequence[Any]) -> list[Any]:
         """Sweep forward: the tangent of each output, from those of some variables."""
@@ -184,8 +222,9 @@ class Call:
             return [_as_plain(tangent, output) for tangent, output in zip(found, self.outputs)]
 
         def pushed() -> list[Any]:
-            swept = iter(push_forward(self.tape._steps(outputs, variables), directions))
-            found = [next(swept) if live else None for live in self.live]
+            steps = self.tape._steps(list(map(_unit_of, outputs)), _units_of(variables))
+            swept = iter(push_forward(steps, _directions_of(variables, directions)))
+            found = [_own_part(next(swept), x) if live else None for live, x in zip(self.live, self.outputs)]
             return [_as_handle(self.tape, tangent, output) for tangent, output in zip(found, self.outputs)]
 
         return active_scope(self.engine, self.tape).run(pushed)
@@ -253,9 +292,72 @@ def _as_handle(tape: Any, found: Any, like: Any) -> Any:
     """Return the result of a recorded sweep as a handle, also where it turned out to be a constant."""
     if found is None:
         found = zeros_like(like)
+    if _is_whole(like):
+        return found if is_handle(found) else Bundle(found.astype(object))
     if shape_of(like) and dtype_of(found) != dtype_of(like):
         found = AsType(dtype_of(like))(found)
     return found if is_handle(found) else tape._variable(found)
+
+
+# Arrays under trace that are variables or outputs as wholes ----------------------------------------------------------
+
+
+def _is_whole(x: Any) -> bool:
+    return is_whole(type(x))
+
+
+def _unit_of(output: Any) -> Any:
+    """Return the Unit that stands for an output."""
+    return output.map_unit if _is_whole(output) else output
+
+
+def _units_of(variables: Sequence[Any]) -> list[Any]:
+    """Return the Units of variables: of an array that for the whole, and those of its numbers, if they are used."""
+    units: list[Any] = []
+    for x in variables:
+        if _is_whole(x):
+            whole, numbers = x.made_units()
+            units += [] if whole is None else [whole]
+            units += numbers
+        else:
+            units.append(x)
+    return units
+
+
+def _directions_of(variables: Sequence[Any], directions: Sequence[Any]) -> list[Any]:
+    """Return the tangents of the Units of variables."""
+    found: list[Any] = []
+    for x, direction in zip(variables, directions):
+        if _is_whole(x):
+            whole, numbers = x.made_units()
+            found += [] if whole is None else [Parts({(x.array(), 0): direction})]
+            found += (
+                list(direction.numbers.flat if hasattr(direction, "numbers") else direction.flat) if numbers else []
+            )
+        else:
+            found.append(direction)
+    return found
+
+
+def _part_of(pull: Any, output: Any) -> Any:
+    """Return a pull on an output as one on the gate that made it."""
+    return Parts({(output.array(), 0): pull}) if _is_whole(output) else pull
+
+
+def _own_part(found: Any, output: Any) -> Any:
+    """Return the part of a tangent that belongs to an output."""
+    if not isinstance(found, Parts):
+        return found
+    return found.found.get((output.array(), 0) if _is_whole(output) else 0)
+
+
+def _whole_part(found: Any, shape: tuple[int, ...]) -> Any:
+    """Return what was pulled on an array, from blocks with lanes along several axes."""
+    total: Any = None
+    for (_, axis), block in found.found.items() if isinstance(found, Parts) else ():
+        part = lanes_moved(block, axis)
+        total = part if total is None else total + part
+    return total
 
 
 # Where to record ------------------------------------------------------------------------------------------------------
@@ -284,6 +386,8 @@ def _place(leaves: Sequence[Any], default: Any) -> tuple[Any, Any, bool]:
 
 def _engine_of(handle: Any) -> Any:
     """Return the engine, a module, that a Unit or Array belongs to."""
+    if isinstance(handle, Bundle):
+        return importlib.import_module("fastprop.engine")
     for name in ("fastprop.engine", "fastprop.reference"):
         engine = sys.modules.get(name)
         if engine is not None and isinstance(handle, (engine.Unit, engine.Array)):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastprop import gates
+from fastprop.engine.parts import Parts
 from fastprop.gates.blocks import broadcast_to, unbroadcast
 from fastprop.handles.nesting import is_handle, shape_of
 from fastprop.handles.operands import gate_tangent, pulls_of
@@ -33,7 +34,11 @@ def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
             pull = adjoints.get(key) if key in variables else adjoints.pop(key, None)
             if pull is None:
                 continue
-            pulled = _row_pulls if isinstance(gate, gates.Row) else _gate_pulls
+            pulled: Any = _row_pulls if isinstance(gate, gates.Row) else _gate_pulls
+            if hasattr(gate, "recorded_pulls"):
+                pulled = _parts_pulls
+            elif isinstance(pull, Parts):  # of an array, through its alias
+                pulled = _passed_on
             for operand_key, contribution in zip(keys, pulled(gate, pull, operands, keys)):
                 _accumulate(adjoints, operand_key, contribution)
     return [adjoints.get(key) for key in variable_keys]
@@ -49,21 +54,49 @@ def push_forward(snapshot: Any, directions: Sequence[Any]) -> list[Any]:
         for key, gate, operands, keys in reversed(steps):
             arriving = tuple(map(tangents.get, keys))
             if key not in tangents and any(tangent is not None for tangent in arriving):
-                along = _row_tangent if isinstance(gate, gates.Row) else gate_tangent
-                _accumulate(tangents, key, along(gate, arriving, operands))
+                _accumulate(tangents, key, _tangent(gate, arriving, operands))
     return [tangents.get(key) for key in output_keys]
 
 
 def _accumulate(sums: dict[int, Any], key: int | None, term: Any) -> None:
     """Add a pull or tangent to the sum at a key; an exact zero adds nothing."""
-    if key is None or term is None or _is_zero(term):
+    if key is None or term is None:
         return
-    sums[key] = sums[key] + term if key in sums else term
+    if isinstance(term, Parts) or isinstance(sums.get(key), Parts):
+        sums[key] = Parts.of(sums[key]) + term if key in sums else term
+    elif not _is_zero(term):
+        sums[key] = sums[key] + term if key in sums else term
 
 
 def _is_zero(x: Any) -> bool:
     """Whether `x` is plainly zero: for good, not because of the values at hand."""
     return not is_handle(x) and not (x if type(x) is float else np.any(x))
+
+
+def _parts_pulls(gate: Any, pull: Any, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Any]:
+    """Return what a gate of many results pulls on each operand that has a key."""
+    found: list[Any] = gate.recorded_pulls(Parts.of(pull), operands, [key is not None for key in keys])
+    return found
+
+
+def _passed_on(gate: Any, pull: Any, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Any]:
+    """Return the pull as it is: what stands for an array has one operand."""
+    return [pull]
+
+
+def _tangent(gate: Any, arriving: tuple[Any, ...], operands: tuple[Any, ...]) -> Any:
+    """Return the tangent of a gate's result, or of its results."""
+    if hasattr(gate, "recorded_tangent"):
+        return gate.recorded_tangent(arriving, operands)
+    if isinstance(arriving[0], Parts) and gate is gates.positive:  # the alias of an array
+        return arriving[0]
+    first = tuple(map(_of_first_result, arriving))
+    return _row_tangent(gate, first, operands) if isinstance(gate, gates.Row) else gate_tangent(gate, first, operands)
+
+
+def _of_first_result(tangent: Any) -> Any:
+    """Return the tangent of a number; of a gate of many results, which stands for its first one, that of this."""
+    return tangent.found.get(0) if isinstance(tangent, Parts) else tangent
 
 
 def _row_pulls(row: gates.Row, pull: Any, operands: Sequence[Any], keys: Sequence[int | None]) -> list[Any]:

@@ -238,7 +238,7 @@ def jvp(
     directions = []
     primals = tuple(map(taken_apart, primals))
     for i, (primal, tangent) in enumerate(zip(primals, tangents)):
-        points, nesting = flatten(primal, blocks=True)
+        points, nesting = flatten(primal, blocks=True, wholes=True)
         for j, direction in enumerate(nesting.leaves_of(tangent, f"tangent {i}")):
             point = checked(points[j], f"jvp: primal {i}", nesting, j)
             directions.append(checked_alike(direction, point, f"tangent {i}", "its primal", nesting, j))

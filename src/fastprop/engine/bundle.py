@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.tape import apply_gate, let_blocks, recorded_function, recorded_ufunc, refuse
+from fastprop.engine.tape import apply_gate, current_tape, let_blocks, recorded_function, recorded_ufunc, refuse
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
@@ -188,16 +188,47 @@ class LaneBlock(Bundle):
     """An array that a vmap makes under trace: a number for every lane, or a block of them.
 
     `number` is its own among the arrays of the recording. Sums and means over the lanes, gates on lanes and other vmaps
-    take it; single lanes can't be taken out.
+    take it as a whole; for everything else it is taken apart into its numbers, once.
     """
 
-    __slots__ = ("map_unit", "mapped", "number", "whole")
+    __slots__ = ("_made", "map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
+    __fastprop_whole__ = True
 
-    def __init__(self, mapped: Callable[..., Any], map_unit: Any, number: int, shape: tuple[int, ...]):
-        self.mapped, self.map_unit, self.number, self.whole = mapped, map_unit, number, shape
+    def __init__(
+        self,
+        mapped: Callable[..., Any],
+        unpacked: Callable[[LaneBlock], list[Any]],
+        map_unit: Any,
+        number: int,
+        shape: tuple[int, ...],
+    ):
+        self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
+        self._made: Any = None
         self.name = None
+
+    def as_variable(self, trace: Any) -> LaneBlock:
+        """Return the variable of a transform that stands for it."""
+        alias = trace._variable(self.map_unit)
+
+        def numbers(block: LaneBlock) -> list[Any]:
+            return [trace._variable(x) for x in self.numbers.flat]
+
+        return LaneBlock(self.mapped, numbers, alias, self.number_in(trace), self.whole)
+
+    def number_in(self, trace: Any) -> int:
+        """Return its number among the arrays of a recording, its own or one inside of that."""
+        number: int = trace.recording.array_number(trace, self.map_unit._tape, self.number)
+        return number
+
+    def array(self) -> int:
+        """Return its number among the arrays of the recording at work."""
+        return self.number_in(current_tape())
+
+    def made_units(self) -> tuple[Any, list[Any]]:
+        """Return the Unit that stands for the whole, and those of the numbers, as far as they were asked for."""
+        return self.map_unit, [] if self._made is None else list(self._made.flat)
 
     @property
     def lanes(self) -> int:
@@ -206,10 +237,10 @@ class LaneBlock(Bundle):
 
     @property
     def numbers(self) -> Any:  # type: ignore[override]
-        """Refuse: the lanes are not on the tape."""
-        raise TypeError(
-            "the lanes of a vmap can't be taken apart under trace: use another vmap, sum or mean over axis 0, or gates"
-        )
+        """An object array of Units, which are recorded when they are first asked for."""
+        if self._made is None:
+            self._made = object_array(self.unpacked(self), self.whole)
+        return self._made
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -224,6 +255,23 @@ class LaneBlock(Bundle):
     @property
     def _tape(self) -> Any:
         return self.map_unit._tape
+
+
+def lanes_moved(block: Any, axis: int) -> Any:
+    """Return a block whose lanes are the first axis with lanes along another one."""
+    if axis == 0:
+        return block
+    if isinstance(block, LaneBlock):
+        return _mapped_move(block.mapped, block, axis)
+    numbers = block.numbers if isinstance(block, Bundle) else np.asarray(block, object)
+    return Bundle(np.moveaxis(numbers, 0, axis))
+
+
+def _mapped_move(mapped: Callable[..., Any], block: Any, axis: int) -> Any:
+    """Return the same as maps inside of maps, so that lanes stay lanes."""
+    if axis == 0:
+        return mapped(gates.positive, (block,), (0,), None)
+    return mapped(lambda part: _mapped_move(mapped, part, axis - 1), (block,), (1,), None)
 
 
 def _wrapped(numbers: Any) -> Any:
@@ -321,7 +369,9 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     """Record a gate of which an operand is a block, number by number."""
     for operand in operands:
         if isinstance(operand, LaneBlock):
-            return _apply_to_lanes(gate, operands, operand)
+            mapped = _apply_to_lanes(gate, operands, operand)
+            if mapped is not None:
+                return mapped
     first = int(gate is gates.where)
     if first and isinstance(operands[0], np.ndarray) and operands[0].dtype == object:
         operands = (ConditionBlock(operands[0]), *operands[1:])
@@ -344,21 +394,30 @@ def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
 
 
 def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:
-    """Record a gate on lanes as a vmap of it; of the reductions, those over the lanes."""
+    """Record a gate on lanes as a vmap of it, or as a reduction over the lanes; None: it needs their numbers."""
     if isinstance(gate, Row) or is_opaque(gate, ()):
-        axes = [
-            0 if isinstance(x, LaneBlock) or (np.shape(x) and np.shape(x)[0] == block.lanes) else None for x in operands
-        ]
-        return block.mapped(gate, operands, tuple(axes), None)
+        axes = _lane_axes(operands, block)
+        return None if axes is None else block.mapped(gate, operands, axes, None)
     if isinstance(gate, (blocks.Sum, blocks.Mean)) and gate.axis in (None, 0) and not gate.keepdims:
         if gate.axis is None and len(block.shape) > 1:
             over = block.mapped(type(gate)(None, False), (block,), 0, None)
             return _apply_to_lanes(gate, (over,), over)
         reduce = "sum" if isinstance(gate, blocks.Sum) else "mean"
         return block.mapped(gates.positive, (block,), 0, reduce)
-    raise TypeError(
-        f"{gate.name} can't be applied across the lanes of a vmap under trace; sums and means over axis 0 can"
-    )
+    return None
+
+
+def _lane_axes(operands: tuple[Any, ...], block: LaneBlock) -> tuple[int | None, ...] | None:
+    """Return the lane axis of each operand, if broadcasting leaves the lanes the first axis of all that have them."""
+    axes: list[int | None] = []
+    for x in operands:
+        shape = np.shape(x)
+        if len(shape) > len(block.shape) or isinstance(x, ConditionBlock):
+            return None
+        if len(shape) == len(block.shape) and shape[0] != block.lanes:
+            return None
+        axes.append(0 if len(shape) == len(block.shape) else None)
+    return tuple(axes)
 
 
 def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:

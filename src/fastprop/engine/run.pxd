@@ -1,6 +1,7 @@
 """A program is run: at one point, bound to arrays, in lanes and maps, from a call to its result, and with a clock."""
 include "run/arrays.pxd"
 include "run/replay.pxd"
+include "run/lane_arrays.pxd"
 include "run/lanes.pxd"
 include "run/batch.pxd"
 include "run/parted.pxd"

@@ -134,6 +134,7 @@ class Trace(Tape):
     @property
     def decided(self) -> list[int]: ...
     forced: tuple[bool, ...]
+    inward: bool
     @property
     def regions(self) -> dict[Any, Any]: ...
     @property

@@ -143,13 +143,14 @@ class Nesting:
 LEAF = Nesting(None, 1, None, 1, None)
 
 
-def flatten(tree: Any, blocks: bool = False) -> tuple[list[Any], Nesting]:
+def flatten(tree: Any, blocks: bool = False, wholes: bool = False) -> tuple[list[Any], Nesting]:
     """Take a nested container apart: its leaves from left to right, and its nesting.
 
-    With `blocks`, an Array under trace, which is a block of Units, is taken apart into these.
+    With `blocks`, an Array under trace, which is a block of Units, is taken apart into these; with `wholes`, too,
+    unless it is an array that can be a variable as a whole.
     """
     leaves: list[Any] = []
-    return leaves, _flatten(tree, leaves, (), blocks)
+    return leaves, _flatten(tree, leaves, (), is_part if wholes else is_block if blocks else _never)
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
@@ -210,10 +211,24 @@ def is_block(kind: type) -> bool:
     return getattr(kind, "__fastprop_block__", False)
 
 
-def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: bool) -> Nesting:
+def is_whole(kind: type) -> bool:
+    """Say whether instances of a class are arrays under trace that can be variables as wholes."""
+    return getattr(kind, "__fastprop_whole__", False)
+
+
+def is_part(kind: type) -> bool:
+    """Say whether instances of a class are blocks of Units under trace that are nothing but these."""
+    return is_block(kind) and not is_whole(kind)
+
+
+def _never(kind: type) -> bool:
+    return False
+
+
+def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: Callable[[type], bool]) -> Nesting:
     """Append the leaves of `tree`, which stands in the containers with the identities `outer`."""
     kind = type(tree)
-    if blocks and is_block(kind):
+    if blocks(kind):
         leaves.extend(tree.numbers.flat)
         return Nesting(kind, tree.size, None, tree.size, tree.shape)
     if not is_container(kind):
@@ -223,7 +238,7 @@ def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: bool)
         raise ValueError(f"a {kind.__name__} contains itself: nested containers must end in numbers or arrays")
     keys, children = children_of(tree)
     before = len(leaves)
-    if any(is_container(child) or (blocks and is_block(child)) for child in set(map(type, children))):
+    if any(is_container(child) or blocks(child) for child in set(map(type, children))):
         inside = (*outer, id(tree))
         nestings = tuple([_flatten(child, leaves, inside, blocks) for child in children])
     else:

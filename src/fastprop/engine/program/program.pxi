@@ -60,6 +60,9 @@ cdef class Region:
         self.numbers = numbers
         self.reads, self.makes = (), ()
 
+    def forget(self):
+        """Let go of what is of use only while it is recorded."""
+
 
 cdef class Wiring:
     """Where in a program a region's operands, its results and their adjoints are."""

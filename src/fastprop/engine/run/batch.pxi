@@ -26,16 +26,20 @@ cdef class Batch:
         How many there are at first.
     sums_values : bool
         Whether the outputs are added up.
+    arrays : set of int
+        The arrays that maps in the draft get from outside and whose gradients are wanted.
     """
 
-    def __init__(self, plan, bint gradient, uniform, wanted, Py_ssize_t lanes, bint sums_values):
-        program, before = plan.lanes(gradient, uniform, wanted)
+    def __init__(
+        self, plan, bint gradient, uniform, wanted, Py_ssize_t lanes, bint sums_values, arrays=frozenset()
+    ):
+        program, before = plan.lanes(gradient, uniform, wanted, arrays)
         self.run = LanesRun(program, plan.single, lanes, sums_values)
         self.before = None if before is None else PointRun(before, plan.single)
         self.gradient = gradient
         self.uniform, self.wanted = uniform, wanted
         self.inputs = len(uniform)
-        self.gates = max(len(plan.draft), 1)
+        self.gates = min(plan.work, 1 << 30)
         self.pulls = Memory((len(program.uniform) - self.inputs + 1) * <Py_ssize_t>sizeof(double))
 
     cdef int put(self, Py_ssize_t i, double value) except -1:

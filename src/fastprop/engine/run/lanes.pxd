@@ -1,4 +1,5 @@
 """LanesRun: a program at many points."""
+from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport Coming, Executor, Space, Stream
@@ -24,17 +25,22 @@ cdef class Bench:
     cdef Stream ahead
     cdef Stream back
     cdef list regions           # one use of each
+    cdef Memory pointers
+    cdef PyObject** region      # the same, for loops without the GIL
+    cdef LaneArrays arrays      # or None
 
 
 cdef class LaneRegion:
     cdef Wiring wiring
 
-    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
-    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil
 
 
 cdef class CalledInLanes(LaneRegion):
     cdef list columns(self, LanesRun run, Bench bench, Py_ssize_t count)
+    cdef int call(self, LanesRun run, Bench bench, Py_ssize_t count) except -1
+    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t count) except -1
 
 
 cdef class LanesRun:
@@ -66,6 +72,8 @@ cdef class LanesRun:
     cdef Py_ssize_t summed_inputs
     cdef const Executor* executor
     cdef bint stopped
+    cdef LanesRun outermost             # the run of which this is a part, or None
+    cdef LaneArrays arrays              # that the regions read and make, or None
     cdef Py_ssize_t next_strand
 
     cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1
@@ -77,8 +85,10 @@ cdef class LanesRun:
     cdef void silence(self, char* row, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef void widen(self, Py_ssize_t strand) noexcept nogil
     cdef void aim_sums(self, Bench bench, Py_ssize_t strand) noexcept nogil
+    cdef int join(self, LanesRun outer) except -1
+    cdef bint is_stopped(self) noexcept nogil
     cdef void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil
-    cdef int set_number(self, Py_ssize_t slot, double value) except -1
+    cdef void set_number(self, Py_ssize_t slot, double value) noexcept nogil
     cdef int point(self, Column* column, array, bint writing) except -1
     cdef Py_ssize_t sums_per_strand(self) noexcept nogil
     cdef Py_ssize_t sum_bytes(self) noexcept nogil
@@ -104,6 +114,7 @@ cdef class LanesRun:
         self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count
     ) except -1 nogil
     cdef double number(self, const char* at) noexcept nogil
+    cdef bint is_aligned(self, const char* at) noexcept nogil
     cdef bint is_input(self, Py_ssize_t slot) noexcept nogil
     cdef bint is_number(self, Py_ssize_t slot) noexcept nogil
     cdef bint is_sum(self, Py_ssize_t slot) noexcept nogil

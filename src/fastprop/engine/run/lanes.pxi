@@ -6,6 +6,7 @@ are added up in order, then the strands', so that the same bits come out whateve
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
@@ -36,6 +37,7 @@ cdef extern from *:
     void widen_sums(char* sums) noexcept nogil
     double total_of(const char* sums, int single) noexcept nogil
     void publish() noexcept nogil
+    PyObject* PyList_GET_ITEM(object items, Py_ssize_t i) noexcept
 
 cdef enum:
     STRANDS = 32            # at most, of sums
@@ -131,16 +133,26 @@ cdef class LanesRun:
         memcpy(self.numbers.start, other.numbers.start, <size_t>self.numbers.nbytes)
         return 0
 
+    cdef int join(self, LanesRun outer) except -1:
+        """Run the same lanes as another run, block by block as it does."""
+        self.outermost = outer if outer.outermost is None else outer.outermost
+        if self.width != outer.width:
+            self.benches.clear()
+        self.lanes, self.width, self.lane = outer.lanes, outer.width, NULL
+        return 0
+
+    cdef inline bint is_stopped(self) noexcept nogil:
+        return self.stopped if self.outermost is None else self.outermost.stopped
+
     cdef inline void aim(self, Column* column, char* data, Py_ssize_t stride, bint add) noexcept nogil:
         """Let a column be numbers in memory that somebody else keeps."""
         column.data, column.stride, column.add = data, stride, add
 
-    cdef int set_number(self, Py_ssize_t slot, double value) except -1:
+    cdef void set_number(self, Py_ssize_t slot, double value) noexcept nogil:
         if self.single:
             (<float*>self.numbers.start)[slot] = <float>value
         else:
             (<double*>self.numbers.start)[slot] = value
-        return 0
 
     cdef int point(self, Column* column, array, bint writing) except -1:
         """Let a column be a one-dimensional array, which is kept alive."""
@@ -222,9 +234,13 @@ cdef class LanesRun:
             bench.space.row[i] = self.numbers.start + i * self.size
         program.stream(&bench.ahead, True)
         program.stream(&bench.back, False)
+        bench.arrays = None if self.arrays is None else self.arrays.of_a_bench(self.width)
         bench.regions = []
-        for wiring in program.regions:
+        bench.pointers = Memory(len(program.regions) * <Py_ssize_t>sizeof(PyObject*))
+        bench.region = <PyObject**>bench.pointers.start
+        for i, wiring in enumerate(program.regions):
             bench.regions.append(wiring.region.in_lanes(wiring, self, bench))
+            bench.region[i] = PyList_GET_ITEM(bench.regions, i)
         bench.addresses = Memory((2 * program.inputs + len(program.outputs)) * <Py_ssize_t>sizeof(void*))
         return bench
 
@@ -278,6 +294,9 @@ cdef class LanesRun:
         cdef Py_ssize_t k
         if self.lane != NULL and column.stride == self.size and lies_well(column.data, self.size):
             scatter_list(column.data, row, self.lane + begin, count, column.add, self.single)
+            return
+        if column.add and self.lane == NULL and column.stride == self.size and self.is_aligned(column.data):
+            add_row(column.data + begin * self.size, count, row, self.single)
             return
         if column.add:
             for k in range(count):
@@ -410,6 +429,8 @@ cdef class LanesRun:
     ) except -1 nogil:
         """Run a block of lanes; 0 if a guard came out otherwise."""
         cdef Py_ssize_t count = end - begin
+        if bench.arrays is not None:
+            bench.arrays.open(begin, backward)
         foresee(self, bench, begin, end)
         bench.space.coming = &bench.soon
         self.fetch(bench, begin, count)
@@ -437,40 +458,17 @@ cdef class LanesRun:
         """Run instructions of a block, and the regions between them."""
         cdef const Stream* stream = &bench.ahead if forward else &bench.back
         cdef sweeping run = self.executor.forward if forward else self.executor.backward
+        cdef PyObject* region
         while True:
             at = run(stream, &bench.space, at, end, self.single)
             if at >= end:
                 return 0
-            with gil:
-                if forward:
-                    (<LaneRegion>bench.regions[stream.instruction[at].count]).forward(self, bench, begin, count)
-                else:
-                    (<LaneRegion>bench.regions[stream.instruction[at].count]).backward(self, bench, begin, count)
+            region = bench.region[stream.instruction[at].count]
+            if forward:
+                (<LaneRegion>region).forward(self, bench, begin, count)
+            else:
+                (<LaneRegion>region).backward(self, bench, begin, count)
             at += 1
-
-    def read(self, Bench bench, Py_ssize_t slot, Py_ssize_t count):
-        """Return a copy of the numbers at a slot: one per lane, or one for all."""
-        cdef char* row = <char*>bench.space.row[slot]
-        if slot < self.program.adjoints and self.is_number(slot):
-            return self.number(row)
-        found = np.empty(count, np.float32 if self.single else np.float64)
-        memcpy(<void*><size_t>found.ctypes.data, row, <size_t>(count * self.size))
-        return found
-
-    def write(self, Bench bench, Py_ssize_t slot, column):
-        """Put one number per lane at a slot."""
-        numbers = np.ascontiguousarray(column, np.float32 if self.single else np.float64)
-        memcpy(bench.space.row[slot], <void*><size_t>numbers.ctypes.data, <size_t>numbers.nbytes)
-        self.repeat_last(<char*>bench.space.row[slot], len(numbers))
-
-    def add(self, Bench bench, Py_ssize_t slot, column):
-        """Add a pull of one number per lane to what has arrived at a slot."""
-        numbers = np.ascontiguousarray(column, np.float32 if self.single else np.float64)
-        cdef void* row = bench.space.row[slot]
-        if self.is_sum(slot):
-            add_up_row(<char*>row, len(numbers), <void*><size_t>numbers.ctypes.data, self.single)
-        else:
-            add_row(row, len(numbers), <void*><size_t>numbers.ctypes.data, self.single)
 
     cdef inline double number(self, const char* at) noexcept nogil:
         cdef double number = 0.0
@@ -480,6 +478,9 @@ cdef class LanesRun:
             return number
         memcpy(&narrow, at, sizeof(float))
         return narrow
+
+    cdef inline bint is_aligned(self, const char* at) noexcept nogil:
+        return (<size_t>at) % <size_t>self.size == 0
 
     cdef inline bint is_input(self, Py_ssize_t slot) noexcept nogil:
         """Whether a slot is an input or a constant."""
@@ -504,6 +505,8 @@ cdef class LanesRun:
         )
         cdef Py_ssize_t stop
         self.aim_sums(bench, strand)
+        if bench.arrays is not None:
+            bench.arrays.use_pool(self.arrays, strand)
         while at < end and not self.stopped:
             stop = min(end, at + patience)
             while at < stop:
@@ -560,6 +563,8 @@ cdef class LanesRun:
         cdef Py_ssize_t mine
         bench = self.benches.pop() if self.benches else self.new_bench()
         try:
+            if bench.arrays is not None:
+                bench.arrays.take(self.arrays)
             self.fetch_repeated(bench)
             list_streams(self, bench)
             with nogil:     # also between strands: threads that wait for each other there lose a tenth
@@ -587,4 +592,6 @@ cdef class LanesRun:
         self.next_strand = 0
         self.lead = best_lead(self)
         memset(self.sums.start, 0, <size_t>self.sums.nbytes)
+        if self.arrays is not None:
+            self.arrays.make_pools(self.strands)
         return 0

@@ -4,6 +4,8 @@ A MapRegion is what was recorded; a MapRun is one use of it. The body's inputs c
 arrays lane by lane, or from arrays that are the same in all lanes; its outputs go to arrays, or are added up. Backward,
 what is pulled goes the same ways back.
 """
+import math
+
 import numpy as np
 
 from libc.stdint cimport uint8_t
@@ -24,6 +26,7 @@ cdef class MapRun:
     cdef double* pull
     cdef uint8_t[::1] wanted            # operand
     cdef uint8_t[::1] wanted_leaf
+    cdef object active_arrays
     cdef uint8_t[::1] adds              # leaf: whether its gradient is added to what has arrived
     cdef list aside                     # leaf: an array of its own for its gradient, or None
     cdef dict paths
@@ -41,7 +44,7 @@ cdef class MapRun:
         self.pulled = self.operand + n
         self.sums = self.pulled + n
         self.pull = self.sums + region.outputs
-        self.wanted = np.array(wanted, np.uint8)
+        self.wanted, self.active_arrays = np.array(wanted, np.uint8), frozenset(active_arrays)
         self.wanted_leaf = np.array([a in active_arrays for a in region.array.tolist()], np.uint8)
         self.adds = np.zeros(leaves + 1, np.uint8)
         self.aside = [None] * leaves
@@ -73,10 +76,15 @@ cdef class MapRun:
         if both:
             memset(self.pulled, 0, <size_t>region.numbers * sizeof(double))
         for a, shape in region.value_arrays:
-            self.arrays.make(a, (region.lanes, *shape), region.single)
+            if a >= 0:
+                self.arrays.make(a, (region.lanes, *shape), region.single)
         for leaf, a in region.gradient_arrays:
             self.arrays.make(a, (region.lanes, *(region.leaf_shapes[leaf] or ())), region.single)
-        if both and not region.gradients:
+        if both and region.gradients:
+            for leaf, a in region.gradient_arrays:
+                if region.is_whole(leaf):
+                    self.arrays.values[a][...] = 0.0    # to which the maps in the body add
+        elif both:
             self.open_adjoints()
         self.sweep_paths(both)
         if both and not region.gradients:
@@ -153,13 +161,18 @@ cdef class MapRun:
                 own.put(0, self.arrays.values[a])
                 own.clear_adjoint(0)
                 self.aside[leaf] = own
+            elif self.region.is_whole(leaf):
+                self.adds[leaf] = True
+                self.arrays.clear_adjoint(a)
             elif not self.adds[leaf]:
                 self.claim(a, leaf)
+        for bound, a, _ in self.region.body_arrays:
+            if bound == MADE or (bound == OUTER and a in self.active_arrays):
+                self.arrays.clear_adjoint(a)
         return 0
 
     cdef int claim(self, Py_ssize_t a, Py_ssize_t leaf) except -1:
         """Let the lanes assign an array's adjoint: it need not be cleared if all of it is written."""
-        cdef Wires wires
         plan = self.region.sole if self.region.sole is not None else self.region.only_path()
         if plan is not None and self.path(plan).wires.covers[leaf]:
             if self.arrays.adjoints[a] is None:
@@ -249,13 +262,23 @@ cdef class MapRun:
         if region.summed:
             for k in range(outputs.shape[0]):
                 self.sums[k] += once.value[outputs[k]]
-            return 0
-        for a, _ in region.value_arrays:
-            array = &self.arrays.value[<Py_ssize_t>a]
-            for j in range(size_of(array)):
-                put_number_at(self.lane_of(array, 0, j, lane), once.value[outputs[k]], region.single)
+        k = 0
+        for a, shape in region.value_arrays:
+            for j in range(math.prod(shape)):
+                if a >= 0:
+                    array = &self.arrays.value[<Py_ssize_t>a]
+                    put_number_at(self.lane_of(array, 0, j, lane), once.value[outputs[k]], region.single)
                 k += 1
         return 0
+
+    cdef bint is_sum(self, Py_ssize_t output):
+        """Whether an output is added up, and not put into an array."""
+        cdef Py_ssize_t first = 0
+        for a, shape in self.region.value_arrays:
+            first += math.prod(shape)
+            if output < first:
+                return a < 0
+        return self.region.summed
 
     cdef int put_pulls(self, Once once, Py_ssize_t lane) except -1:
         cdef MapRegion region = self.region
@@ -263,12 +286,12 @@ cdef class MapRun:
         cdef int32_t[::1] outputs = once.draft.outputs
         if region.gradients or region.summed:
             for k in range(outputs.shape[0]):
-                if outputs[k] >= 0:
+                if outputs[k] >= 0 and (region.gradients or not region.value_arrays or self.is_sum(k)):
                     once.adjoint[outputs[k]] += 1.0 if region.gradients else self.pull[k] * region.scale
-            return 0
-        for a, _ in region.value_arrays:
-            for j in range(size_of(&self.arrays.value[<Py_ssize_t>a])):
-                if outputs[k] >= 0 and self.arrays.arrived[<Py_ssize_t>a]:
+        k = 0
+        for a, shape in region.value_arrays if not region.gradients else ():
+            for j in range(math.prod(shape)):
+                if a >= 0 and outputs[k] >= 0 and self.arrays.arrived[<Py_ssize_t>a]:
                     once.adjoint[outputs[k]] += number_at(
                         self.lane_of(&self.arrays.adjoint[<Py_ssize_t>a], 0, j, lane), region.single
                     )
@@ -282,7 +305,7 @@ cdef class MapRun:
         if region.gradients:
             for leaf, a in region.gradient_arrays:
                 i = region.first_input[<Py_ssize_t>leaf]
-                for j in range(size_of(&self.arrays.value[<Py_ssize_t>a])):
+                for j in range(math.prod(region.leaf_shapes[<Py_ssize_t>leaf] or ())):
                     add_number_at(
                         self.lane_of(&self.arrays.value[<Py_ssize_t>a], 0, j, lane), once.adjoint[i + j], region.single
                     )

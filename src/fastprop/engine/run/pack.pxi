@@ -1,4 +1,4 @@
-"""Numbers that become an array, and an array that becomes numbers, in a program at one point."""
+"""Numbers that become an array, and an array that becomes numbers, at one point and in the lanes of a map."""
 from libc.stdint cimport int32_t
 
 from fastprop.engine.program cimport Region, Wiring
@@ -17,6 +17,10 @@ cdef class PackRegion(Region):
     def at_point(self, Wiring wiring, PointRun run):
         """Return one use of it at one point."""
         return PackAtPoint(wiring)
+
+    def in_lanes(self, Wiring wiring, run, bench):
+        """Return one use of it in the lanes of a map."""
+        return PackInLanes(wiring, self.array)
 
 
 cdef class PackAtPoint(PointRegion):
@@ -57,6 +61,10 @@ cdef class UnpackRegion(Region):
         """Return one use of it at one point."""
         return UnpackAtPoint(wiring)
 
+    def in_lanes(self, Wiring wiring, run, bench):
+        """Return one use of it in the lanes of a map."""
+        return UnpackInLanes(wiring, self.array)
+
 
 cdef class UnpackAtPoint(PointRegion):
 
@@ -75,3 +83,107 @@ cdef class UnpackAtPoint(PointRegion):
         for k in range(self.wiring.results):
             add_number_at(adjoint.data + offset_of(adjoint, -1, k), run.get(self.wiring.pull + k), run.single)
         return 0
+
+
+# in lanes: a number is a row, and a column of an array
+
+
+cdef Column column_of(const LaneArray* array, Py_ssize_t k) noexcept nogil:
+    """A number of an array, in every lane."""
+    return Column(array.one.data + offset_of(&array.one, -1, k), array.lane, 0.0, False)
+
+
+cdef char* read_column(LanesRun run, const LaneArray* array, Py_ssize_t k, char* row, Py_ssize_t begin,
+                       Py_ssize_t count) noexcept nogil:
+    """Copy a number of an array to a row."""
+    cdef Column column = column_of(array, k)
+    if array.lane == 0:
+        fill_row(row, run.width, number_at(column.data, run.single), run.single)
+    else:
+        run.gather(row, &column, begin, count)
+        run.repeat_last(row, count)
+    return row
+
+
+cdef void add_pull(LanesRun run, Bench bench, Py_ssize_t slot, const char* row, Py_ssize_t count) noexcept nogil:
+    if run.is_sum(slot):
+        add_up_row(<char*>bench.space.row[slot], count, row, run.single)
+    else:
+        add_row(bench.space.row[slot], count, row, run.single)
+
+
+cdef class WithArray(LaneRegion):
+    """One use of a region that has to do with one array."""
+
+    cdef Py_ssize_t array
+
+    def __init__(self, Wiring wiring, Py_ssize_t array):
+        LaneRegion.__init__(self, wiring)
+        self.array = array
+
+
+cdef class PackInLanes(WithArray):
+
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        cdef Py_ssize_t k
+        cdef int32_t slot
+        cdef Column column
+        cdef char* row
+        for k in range(self.wiring.region.numbers):
+            slot, column = self.wiring.operand[k], column_of(&bench.arrays.value[self.array], k)
+            row = <char*>bench.space.row[slot]
+            if run.is_number(slot):
+                row = <char*>bench.space.scratch
+                fill_row(row, count, run.number(<char*>bench.space.row[slot]), run.single)
+            run.scatter(row, &column, begin, count)
+        fill_row(bench.space.row[self.wiring.result], run.width, 0.0, run.single)
+        return 0
+
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        cdef Py_ssize_t k
+        cdef char* row
+        if not bench.arrays.wanted[self.array]:
+            return 0
+        for k in range(self.wiring.region.numbers):
+            if self.wiring.target[k] >= 0:
+                row = read_column(
+                    run, &bench.arrays.adjoint[self.array], k, <char*>bench.space.scratch, begin,
+                    count
+                )
+                add_pull(run, bench, self.wiring.target[k], row, count)
+        return 0
+
+
+cdef class UnpackInLanes(WithArray):
+
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        cdef Py_ssize_t k
+        for k in range(self.wiring.results):
+            read_column(
+                run, &bench.arrays.value[self.array], k,
+                <char*>bench.space.row[self.wiring.result + k], begin, count
+            )
+        return 0
+
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        cdef Py_ssize_t k, a = self.array
+        cdef Column column
+        cdef const char* row
+        if not bench.arrays.wanted[a]:
+            return 0
+        for k in range(self.wiring.results):
+            column, row = column_of(&bench.arrays.adjoint[a], k), <const char*>bench.space.row[self.wiring.pull + k]
+            if column.stride == 0:
+                add_number_at(column.data, total_of_row(row, count, run.single), run.single)
+            else:
+                column.add = True
+                run.scatter(row, &column, begin, count)
+        return 0
+
+
+cdef double total_of_row(const char* row, Py_ssize_t count, bint single) noexcept nogil:
+    cdef Py_ssize_t k
+    cdef double total = 0.0
+    for k in range(count):
+        total += number_at(row + k * (4 if single else 8), single)
+    return total

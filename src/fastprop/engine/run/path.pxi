@@ -1,7 +1,9 @@
 """A map's body, path by path: where the numbers of a path come from and go to, and its programs at many lanes."""
+import math
+
 import numpy as np
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memset
 
 from fastprop.engine.program cimport Region, Wiring
@@ -22,6 +24,13 @@ cpdef enum Kind:
     COLUMN      # what another part of the body hands down
 
 
+cpdef enum Bound:           # what an array is that the maps in a body read or make
+    LEAF        # of the body's arguments
+    OUTER       # an array of what is around the map, the same in all lanes
+    MADE        # in every lane, and seen outside with the lanes first
+    OWN         # in every lane, and seen by nobody else
+
+
 cdef class Wires:
     """Where the inputs of a body come from, or of a part of it, which hands down what it computes."""
 
@@ -36,6 +45,7 @@ cdef class Wires:
     cdef int64_t[::1] element           # and which number of that it is
     cdef uint8_t[::1] covers            # leaf: whether all its numbers are inputs
     cdef readonly object given          # (kind, which, element, number) per input
+    cdef readonly list stacks           # (first output, array, numbers) of each leaf of the result that is not summed
 
     def __init__(self, plan, list given, list places, covers, bint is_part=False):
         cdef Py_ssize_t i
@@ -54,6 +64,16 @@ cdef class Wires:
             self.leaf[i], self.element[i] = leaf, element
         self.uniform = uniform
         self.covers = np.array(covers, np.uint8)
+        self.stacks = []
+
+    def stack(self, list value_arrays):
+        """Say which outputs go to arrays, lane by lane: those of leaves that are neither summed nor made as arrays."""
+        recording = self.plan.recording
+        self.stacks = []
+        for k, (a, shape) in enumerate(value_arrays):
+            if a >= 0 and k not in recording.made:
+                self.stacks.append((recording.outputs[k][0], a, math.prod(shape)))
+        return self
 
 
 cdef class MapRegion(Region):
@@ -68,7 +88,7 @@ cdef class MapRegion(Region):
     cdef public object body             # the paths
     cdef public object sole             # the path that all lanes take, if nothing is ever decided; else None
     cdef public list leaf_shapes        # of the body's arguments: of one lane
-    cdef public list value_arrays       # (array, shape of a lane) of each leaf of the result
+    cdef public list value_arrays       # (array, shape of a lane) of each leaf of the result; array -1: it is summed
     cdef public list gradient_arrays    # (leaf, array): its gradient in every lane
     cdef public bint gradients          # it gives gradients, not values to be differentiated
     cdef public list first_input        # of each leaf of the body's arguments
@@ -76,11 +96,12 @@ cdef class MapRegion(Region):
     cdef readonly object axis           # int32: of its lanes; -1: the same in all
     cdef int32_t[::1] array_of
     cdef int32_t[::1] axis_of
+    cdef public list body_arrays        # (Bound, leaf or array, shape in a lane) of the arrays of the body's only path
 
     def __init__(self, str name, Py_ssize_t lanes, bint single):
         Region.__init__(self)
         self.name, self.lanes, self.single, self.scale = name, lanes, single, 1.0
-        self.value_arrays, self.gradient_arrays = [], []
+        self.value_arrays, self.gradient_arrays, self.body_arrays = [], [], []
 
     def take_leaves(self, list shapes, list arrays, list axes):
         """Say what the leaves of the body's arguments are: shapes, arrays (-1: numbers) and lane axes (-1: same)."""
@@ -91,17 +112,19 @@ cdef class MapRegion(Region):
     def seal(self, Py_ssize_t numbers):
         """Say of how many operands it is a function; nothing can be added any more."""
         self.numbers = numbers
-        self.takes_pulls = self.summed
-        self.reads = tuple({int(a) for a in self.array if a >= 0})
-        self.makes = tuple(a for a, _ in (*self.value_arrays, *[(a, k) for k, a in self.gradient_arrays]))
+        self.takes_pulls = self.summed and not any(a >= 0 for a, _ in self.value_arrays)
+        outer = [which for bound, which, _ in self.body_arrays if bound == OUTER]
+        self.reads = tuple({int(a) for a in (*self.array.tolist(), *outer) if a >= 0})
+        made = [*[a for a, _ in self.value_arrays if a >= 0], *[a for _, a in self.gradient_arrays]]
+        self.makes = tuple(dict.fromkeys(made))
 
     def at_point(self, Wiring wiring, PointRun run):
         """Return one use of it at one point."""
         return MapAtPoint(wiring, run)
 
-    def in_lanes(self, wiring, run, bench):
-        """Return one use of it in the lanes of another map."""
-        raise NotImplementedError("a map in lanes")
+    cdef bint is_whole(self, Py_ssize_t leaf):
+        """Whether maps in the body read a leaf as a whole."""
+        return any(bound == LEAF and which == leaf for bound, which, _ in self.body_arrays)
 
 
 cdef class Path:
@@ -116,6 +139,8 @@ cdef class Path:
 
     def __init__(self, MapRun owner, Wires wires):
         self.owner, self.wires = owner, wires
+        if not wires.is_part:
+            wires.stack(owner.region.value_arrays)
 
     cdef Batch make(self, bint gradient):
         cdef MapRegion region = self.owner.region
@@ -137,14 +162,76 @@ cdef class Path:
             elif source.kind != NUMBER:
                 wanted[i] = self.owner.wanted_leaf[source.which]
         batch = Batch(
-            self.wires.plan, gradient, uniform, wanted, region.lanes, region.summed and not self.wires.is_part
+            self.wires.plan, gradient, uniform, wanted, region.lanes, region.summed and not self.wires.is_part,
+            self.wanted_in_body(gradient)
         )
+        batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)
         self.totals = Memory(self.wires.inputs * <Py_ssize_t>sizeof(double))
         for i in range(self.wires.inputs):
             if self.wires.source[i].kind == NUMBER:
                 batch.put(i, self.wires.source[i].number)
         return batch
+
+    cdef object wanted_in_body(self, bint gradient):
+        """Which arrays that the body gets from outside are wanted to have adjoints."""
+        cdef MapRegion region = self.owner.region
+        found = set()
+        for b, (bound, which, _) in enumerate(region.body_arrays if gradient else ()):
+            if region.gradients:
+                if bound == LEAF and which in {leaf for leaf, _ in region.gradient_arrays}:
+                    found.add(b)
+            elif bound == LEAF and self.owner.wanted_leaf[<Py_ssize_t>which]:
+                found.add(b)
+            elif bound == OUTER and which in self.owner.active_arrays:
+                found.add(b)
+        return frozenset(found)
+
+    cdef LaneArrays arrays_of(self, program):
+        """The arrays of the body, if it has any."""
+        cdef MapRegion region = self.owner.region
+        if not region.body_arrays:
+            return None
+        flags = np.zeros((4, len(region.body_arrays)), np.uint8)
+        for b, (bound, which, _) in enumerate(region.body_arrays):
+            flags[0, b] = bound == OUTER or (bound == LEAF and region.axis_of[<Py_ssize_t>which] < 0)
+            flags[1, b] = flags[0, b] and not region.gradients
+            flags[2, b] = bound == OWN
+            flags[3, b] = program.gradient and b in program.active_arrays
+        return LaneArrays([shape for _, _, shape in region.body_arrays], flags, region.single)
+
+    cdef int bind(self, LaneArrays arrays, bint both) except -1:
+        """Let the arrays of the body be those that they are outside."""
+        cdef MapRegion region = self.owner.region
+        cdef Arrays outer = self.owner.arrays
+        cdef Py_ssize_t b, a
+        cdef int axis
+        gradient_of = dict(region.gradient_arrays)
+        for b, (bound, which, _) in enumerate(region.body_arrays):
+            if bound == OWN:
+                continue
+            a = region.array_of[<Py_ssize_t>which] if bound == LEAF else which
+            axis = region.axis_of[<Py_ssize_t>which] if bound == LEAF else 0 if bound == MADE else -1
+            arrays.refer(&arrays.value[b], b, 0, &outer.value[a], axis)
+            if not (both and arrays.wanted[b]) or arrays.pooled[b]:
+                continue
+            if bound == LEAF and region.gradients:
+                arrays.refer(&arrays.adjoint[b], b, 1, &outer.value[<Py_ssize_t>gradient_of[which]], 0)
+            elif bound == LEAF:
+                arrays.refer(&arrays.adjoint[b], b, 1, self.owner.adjoint_of(which), axis)
+            else:
+                arrays.refer(&arrays.adjoint[b], b, 1, &outer.adjoint[a], axis)
+        return 0
+
+    cdef int collect_pools(self, LanesRun run) except -1:
+        """Add up what was pulled on arrays that are the same in all lanes."""
+        cdef MapRegion region = self.owner.region
+        cdef Py_ssize_t b, a
+        for b, (bound, which, _) in enumerate(region.body_arrays):
+            if run.arrays.wanted[b] and run.arrays.pooled[b]:
+                a = region.array_of[<Py_ssize_t>which] if bound == LEAF else which
+                run.arrays.empty_pools(run.strands, b, &self.owner.arrays.adjoint[a])
+        return 0
 
     cdef Batch batch(self, bint both):
         """The programs for running forward alone, or forward and backward."""
@@ -158,6 +245,8 @@ cdef class Path:
         """The same, which reads and writes the arrays; `adds`: gradients of lanes are added to what is there."""
         cdef Batch batch = self.batch(both)
         self.read(batch)
+        if batch.run.arrays is not None:
+            self.bind(batch.run.arrays, both)
         if not self.wires.is_part:
             self.aim_values(batch)
         if both:
@@ -232,15 +321,12 @@ cdef class Path:
     cdef int aim_values(self, Batch batch) except -1:
         """Let the outputs go to arrays, if they are not added up."""
         cdef LanesRun run = batch.run
-        cdef MapRegion region = self.owner.region
         cdef const ArrayRef* array
-        cdef Py_ssize_t k = 0, j, n
-        for a, shape in region.value_arrays:
+        cdef Py_ssize_t k, j, n
+        for k, a, n in self.wires.stacks:
             array = &self.owner.arrays.value[<Py_ssize_t>a]
-            n = size_of(array)
             for j in range(n):
                 run.aim(&run.value[k + j], array.data + offset_of(array, 0, j), array.stride[0], False)
-            k += n
         return 0
 
     cdef int aim_gradients(self, Batch batch, bint adds) except -1:
@@ -259,7 +345,10 @@ cdef class Path:
                 if run.wanted[i] and self.wires.source[i].kind != COLUMN:
                     array = &self.owner.arrays.value[<Py_ssize_t>places[self.wires.leaf[i]]]
                     j = self.wires.element[i]
-                    run.aim(&run.gradient[i], array.data + offset_of(array, 0, j), array.stride[0], adds)
+                    run.aim(
+                        &run.gradient[i], array.data + offset_of(array, 0, j), array.stride[0],
+                        adds or region.is_whole(self.wires.leaf[i])
+                    )
             return 0
         if not self.wires.is_part:
             self.aim_pulls(batch)
@@ -279,20 +368,18 @@ cdef class Path:
         cdef LanesRun run = batch.run
         cdef MapRegion region = self.owner.region
         cdef const ArrayRef* array
-        cdef Py_ssize_t k = 0, j, n
+        cdef Py_ssize_t k, j, n
         if region.summed:
             for k in range(self.wires.outputs):
                 run.pull[k].data = NULL
                 run.pull[k].constant = self.owner.pull[k] * region.scale
-        for a, shape in region.value_arrays:
+        for k, a, n in self.wires.stacks:
             array = &self.owner.arrays.adjoint[<Py_ssize_t>a]
-            n = size_of(&self.owner.arrays.value[<Py_ssize_t>a])
             for j in range(n):
                 run.pull[k + j].data = NULL
                 run.pull[k + j].constant = 0.0
                 if self.owner.arrays.arrived[<Py_ssize_t>a]:
                     run.aim(&run.pull[k + j], array.data + offset_of(array, 0, j), array.stride[0], False)
-            k += n
         return 0
 
     cdef int collect(self, Batch batch, bint both) except -1:
@@ -306,6 +393,8 @@ cdef class Path:
             self.owner.sums[k] += batch.value_sum(k)
         if not both or region.gradients:
             return 0
+        if batch.run.arrays is not None:
+            self.collect_pools(batch.run)
         batch.gradient_sums(total)
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
@@ -315,12 +404,3 @@ cdef class Path:
                 array = &self.owner.arrays.adjoint[region.array_of[source.which]]
                 add_number_at(array.data + offset_of(array, -1, source.element), total[i], region.single)
         return 0
-
-
-cdef inline Py_ssize_t size_of(const ArrayRef* array) noexcept nogil:
-    """How many numbers a lane of an array has, whose lanes are along the first axis."""
-    cdef Py_ssize_t n = 1
-    cdef int i
-    for i in range(1, array.ndim):
-        n *= array.shape[i]
-    return n

@@ -1,5 +1,8 @@
 """Uses of regions: what a program leaves to others, at one point and in lanes; and those that are Python's."""
+import numpy as np
+
 from libc.stdint cimport int32_t
+from libc.string cimport memcpy
 
 from fastprop.engine.program cimport Wiring
 
@@ -53,11 +56,13 @@ cdef class LaneRegion:
     def __init__(self, Wiring wiring):
         self.wiring = wiring
 
-    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
-        raise NotImplementedError(f"{type(self).__name__} can't be run in lanes")
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        with gil:
+            raise NotImplementedError(f"{type(self).__name__} can't be run in lanes")
 
-    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
-        raise NotImplementedError(f"{type(self).__name__} can't be run backward in lanes")
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        with gil:
+            raise NotImplementedError(f"{type(self).__name__} can't be run backward in lanes")
 
 
 cdef class CalledInLanes(LaneRegion):
@@ -67,23 +72,60 @@ cdef class CalledInLanes(LaneRegion):
         cdef int32_t slot
         found = []
         for slot in self.wiring.operand:
-            found.append(run.read(bench, slot, count))
+            found.append(read_row(run, bench, slot, count))
         return found
 
-    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        with gil:
+            return self.call(run, bench, count)
+
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        with gil:
+            return self.call_back(run, bench, count)
+
+    cdef int call(self, LanesRun run, Bench bench, Py_ssize_t count) except -1:
         cdef Py_ssize_t k = self.wiring.result
         for column in self.wiring.region.forward_lanes(self.columns(run, bench, count), count):
-            run.write(bench, k, column)
+            write_row(run, bench, k, column)
             k += 1
         return 0
 
-    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t count) except -1:
         cdef Py_ssize_t k
         pulls = []
         for k in range(self.wiring.pull, self.wiring.pull + self.wiring.results):
-            pulls.append(run.read(bench, k, count))
+            pulls.append(read_row(run, bench, k, count))
         columns = self.columns(run, bench, count)
         for k, column in enumerate(self.wiring.region.backward_lanes(pulls, columns, count)):
             if self.wiring.target[k] >= 0:
-                run.add(bench, self.wiring.target[k], column)
+                add_to_row(run, bench, self.wiring.target[k], column)
         return 0
+
+
+cdef object read_row(LanesRun run, Bench bench, Py_ssize_t slot, Py_ssize_t count):
+    """Return a copy of the numbers at a slot: one per lane, or one for all."""
+    cdef char* row = <char*>bench.space.row[slot]
+    if slot < run.program.adjoints and run.is_number(slot):
+        return run.number(row)
+    found = np.empty(count, np.float32 if run.single else np.float64)
+    memcpy(<void*><size_t>found.ctypes.data, row, <size_t>(count * run.size))
+    return found
+
+
+cdef int write_row(LanesRun run, Bench bench, Py_ssize_t slot, column) except -1:
+    """Put one number per lane at a slot."""
+    numbers = np.ascontiguousarray(column, np.float32 if run.single else np.float64)
+    memcpy(bench.space.row[slot], <void*><size_t>numbers.ctypes.data, <size_t>numbers.nbytes)
+    run.repeat_last(<char*>bench.space.row[slot], len(numbers))
+    return 0
+
+
+cdef int add_to_row(LanesRun run, Bench bench, Py_ssize_t slot, column) except -1:
+    """Add a pull of one number per lane to what has arrived at a slot."""
+    numbers = np.ascontiguousarray(column, np.float32 if run.single else np.float64)
+    cdef void* row = bench.space.row[slot]
+    if run.is_sum(slot):
+        add_up_row(<char*>row, len(numbers), <void*><size_t>numbers.ctypes.data, run.single)
+    else:
+        add_row(row, len(numbers), <void*><size_t>numbers.ctypes.data, run.single)
+    return 0

@@ -10,6 +10,7 @@ from fastprop.engine.executor.instructions cimport FIRST_EXTRA, REGION, RESULT
 
 from fastprop import gates
 from fastprop.handles.operands import as_block, as_float
+from fastprop.engine.parts import Pick
 from fastprop.gates.blocks import GetItem
 
 
@@ -124,6 +125,8 @@ def closed(Tape tape, list variables, list outputs):
         if own(tape, handle).slot < first:
             return False
     for slot in range(first, nodes.length):
+        if nodes.opcode[slot] == POOLED | REGION:       # which a numeric sweep does not know
+            return False
         for operand in operand_list(nodes, slot):
             if 0 <= operand < first:
                 return False
@@ -231,9 +234,11 @@ cdef tuple gate_of(Tape tape, Py_ssize_t slot, dict handles):
         array = handle_of(tape, operands[0], None, handles)
         return GetItem(tuple(map(int, np.unravel_index(nodes.operand[slot].second, array.shape)))), (array,)
     elif opcode == RESULT:
-        gate = differentiable_gate(tape.regions[nodes.operand[slot].first])
+        derivable(tape.regions[nodes.operand[slot].first])
+        gate = Pick(slot - nodes.operand[slot].first)
+        kept.append(0.0)
     elif opcode == POOLED | REGION:
-        gate = differentiable_gate(tape.regions[slot])
+        gate = derivable(tape.regions[slot])
         kept.extend([0.0] * len(operands))
     elif opcode < POOLED:
         gate = rows[opcode]
@@ -246,6 +251,11 @@ cdef tuple gate_of(Tape tape, Py_ssize_t slot, dict handles):
     for i, operand in enumerate(operands):
         operands[i] = kept[i] if operand == NONE else handle_of(tape, operand, kept[i], handles)
     return gate, tuple(operands)
+
+
+cdef object derivable(region):
+    """What records the derivative of a region."""
+    return region if hasattr(region, "recorded_pulls") else differentiable_gate(region)
 
 
 cdef object handle_of(Tape tape, int32_t operand, object recorded, dict handles):

@@ -12,6 +12,7 @@ cdef class Trace(Tape):
     cdef bint last_ours             # whether it is the package's own
     cdef list ours
     cdef public object recording    # who records
+    cdef public bint inward         # gates on results of its parents alone are recorded here, too
     cdef readonly list guards       # (slot, outcome)
     cdef readonly list decided      # of every guard: how many slots there were
     cdef public tuple forced        # how the first guards come out, whatever Python says
@@ -21,6 +22,7 @@ cdef class Trace(Tape):
 
 
 cdef int note_source(PyObject* home) except -1
+cdef PyObject* inward_home(PyObject* home) except NULL
 cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL
 cdef bint is_traced(const Link* link) noexcept
 cdef int refuse_to_bake(str what, const Link* link) except -1

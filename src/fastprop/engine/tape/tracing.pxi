@@ -28,12 +28,14 @@ cdef object apply_traced = None
 cdef object compare_traced = None
 cdef object hold_traced = None
 cdef object differentiable_gate = None
+cdef object stand_in_for = None
 
 
-def let_traces(apply, compare, hold, differentiable):
-    """Take the functions that record gates, comparisons and held values under trace, and derive gates outside."""
-    global apply_traced, compare_traced, hold_traced, differentiable_gate
+def let_traces(apply, compare, hold, differentiable, stand_in):
+    """Take what records gates, comparisons, held and outer values under trace, and derives gates outside."""
+    global apply_traced, compare_traced, hold_traced, differentiable_gate, stand_in_for
     apply_traced, compare_traced, hold_traced, differentiable_gate = apply, compare, hold, differentiable
+    stand_in_for = stand_in
 
 
 cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
@@ -79,6 +81,10 @@ cdef class Trace(Tape):
 
     def _variable(self, value):
         """Return the variable of a transform inside of the traced function; of a plain number, a constant."""
+        if hasattr(type(value), "as_variable"):
+            return value.as_variable(self)
+        if self.parent is not None and getattr(value, "_tape", None) not in (None, self):
+            value = stand_in_for(self, value)
         variable = Tape._variable(self, value)
         if type(variable) is not type(value) and np.ndim(value) == 0:
             self.nodes.opcode[variable._slot] = POSITIVE
@@ -208,6 +214,8 @@ cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
             stranger = links[i].tape
         elif home == NULL or is_within(<Trace>links[i].tape, home):
             home = links[i].tape
+    if home != NULL:
+        home = inward_home(home)
     if stranger != NULL and (home != NULL or nodes_of(current_home()).tracing):
         raise ValueError(
             "a traced function uses a result that was computed outside of it, which would be a constant; pass it as "
@@ -220,6 +228,14 @@ cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
                     "a gate got results of two traces, neither of which was made in the other; a traced value must not "
                     "leave the function that is traced"
                 )
+    return home
+
+
+cdef PyObject* inward_home(PyObject* home) except NULL:
+    """The trace that is recording, if it is one inside of `home` that keeps everything to itself."""
+    cdef PyObject* current = current_home()
+    if nodes_of(current).tracing and (<Trace>current).inward and is_within(<Trace>current, home):
+        return current
     return home
 
 

@@ -101,8 +101,8 @@ cdef PyObject* append(
 
 cdef inline PyObject* record_two(int opcode, PyObject* a, PyObject* b, double p, double q, double value) except NULL:
     """A gate of two Units, both of which it pulls."""
-    cdef Link* left = link_of(a)
-    cdef Link* right = link_of(b)
+    cdef Link* left = inward(link_of(a))
+    cdef Link* right = inward(link_of(b))
     cdef PyObject* home = left.tape
     cdef Link* links[2]
     cdef double[2] values
@@ -124,7 +124,7 @@ cdef inline PyObject* record_two(int opcode, PyObject* a, PyObject* b, double p,
 
 cdef PyObject* record_one(int opcode, bint strong, PyObject* unit, double partial, double value) except NULL:
     """A gate of one Unit; a strong one with a partial of zero pulls nothing."""
-    cdef Link* link = link_of(unit)
+    cdef Link* link = inward(link_of(unit))
     cdef PyObject* home = link.tape if link.tape != NULL else current_home()
     cdef int32_t operand
     if nodes_of(home).length >= nodes_of(home).limit:
@@ -139,7 +139,7 @@ cdef inline PyObject* record_left(
     int opcode, PyObject* unit, double partial, double constant, double value
 ) except NULL:
     """A gate of a Unit and, on its right, a constant."""
-    cdef Link* link = link_of(unit)
+    cdef Link* link = inward(link_of(unit))
     cdef PyObject* home = link.tape if link.tape != NULL else current_home()
     if nodes_of(home).length >= nodes_of(home).limit:
         make_room(home, 0)
@@ -150,7 +150,7 @@ cdef inline PyObject* record_right(
     int opcode, double constant, PyObject* unit, double partial, double value
 ) except NULL:
     """A gate of a constant and, on its right, a Unit."""
-    cdef Link* link = link_of(unit)
+    cdef Link* link = inward(link_of(unit))
     cdef PyObject* home = link.tape if link.tape != NULL else current_home()
     if nodes_of(home).length >= nodes_of(home).limit:
         make_room(home, 0)
@@ -201,20 +201,6 @@ cdef PyObject* record(
     unit = append(home, POOLED | opcode, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value)
     nodes.pool_length += n
     return unit
-
-
-cdef Link* captured(PyObject* trace, Link* link) except NULL:
-    """The same number in a trace: a result of an outer one is an input here."""
-    if link.tape == NULL or link.tape == trace:
-        return link
-    key = (<Tape>link.tape).number, link.slot
-    unit = (<Trace>trace).stand_ins.get(key)
-    if unit is None:
-        make_room(trace, 0)
-        unit = owned(append(trace, INPUT, NONE, NONE, 0.0, 0.0, link.value))
-        (<Trace>trace).stand_ins[key] = unit
-        (<Trace>trace).captured.append(<object>link.owner)
-    return &(<Unit>unit).link
 
 
 cdef double as_number(object x, str what) except? -1:

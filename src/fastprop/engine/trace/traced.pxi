@@ -36,7 +36,7 @@ def let_opaque(apply, differentiable):
     """Be told how gates of the user's own are recorded, and what gate has their derivative."""
     global apply_opaque
     apply_opaque = apply
-    let_traces(apply_traced, compare, held, differentiable)
+    let_traces(apply_traced, compare, held, differentiable, stand_in)
 
 
 def inputs_of(Trace trace, list values):
@@ -62,6 +62,12 @@ def slot_in(Trace trace, Unit unit):
     operand = operand_of(home, link)
     alias = owned(append(home, POSITIVE, operand, NONE, 1.0, 0.0, link.value))
     return (<Unit>alias).link.slot
+
+
+def stand_in(Trace trace, Unit unit):
+    """Return what stands in a trace for a result of a trace around it."""
+    slot_in(trace, unit)
+    return trace.stand_ins.get((unit._tape.number, unit._slot), unit)
 
 
 def region_gate(Trace trace, list operands, region, list values):

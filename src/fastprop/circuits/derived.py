@@ -1,0 +1,281 @@
+"""Derivatives of maps, recorded: the derivative of a map is a map of the derivative of its body.
+
+So lanes stay lanes at every order. The body is recorded anew, with the sweep of its own gates behind it. What it uses
+from outside are variables of that sweep, whose gradients are added up over the lanes; the gradients of mapped arrays,
+and the tangents of what is stacked, are arrays again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.circuits.trace import current_trace
+from fastprop.circuits.unrolling import MIXED
+from fastprop.derivatives.call import Call
+from fastprop.engine.bundle import Bundle, LaneBlock, lanes_moved, object_array
+from fastprop.engine.parts import Parts
+from fastprop.engine.run import PackRegion, UnpackRegion
+from fastprop.engine.tape import Trace, Unit
+from fastprop.engine.trace import stand_in
+from fastprop.gates import is_condition
+from fastprop.handles.nesting import flatten, map_leaves, shape_of, size_of
+
+__all__ = ["Packed", "Unpacked", "pulled_map", "pushed_map"]
+
+RecordMap = Callable[..., Any]
+
+
+# Packing --------------------------------------------------------------------------------------------------------------
+
+
+class Packed(PackRegion):
+    """Numbers that become an array, as they were recorded."""
+
+    def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
+        """Return what is pulled on each number."""
+        block = _whole_of(pull, self.array)
+        return [None] * len(operands) if block is None else _numbers_of(block)
+
+    def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Parts:
+        """Return the tangent of the array."""
+        numbers = [0.0 if tangent is None else Parts.of(tangent).found.get(0, 0.0) for tangent in tangents]
+        return Parts({(self.array, 0): Bundle(object_array(numbers, self.shape))})
+
+
+class Unpacked(UnpackRegion):
+    """An array that becomes numbers, as it was recorded."""
+
+    def __init__(self, array: int, shape: tuple[int, ...]):
+        super().__init__(array)
+        self.shape = shape
+
+    def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
+        """Return what is pulled on the array."""
+        numbers = [pull.found.get(k, 0.0) for k in range(math.prod(self.shape))]
+        return [Parts({(self.array, 0): Bundle(object_array(numbers, self.shape))})]
+
+    def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Parts | None:
+        """Return the tangents of the numbers."""
+        block = _whole_of(Parts.of(tangents[0]), self.array)
+        return None if block is None else Parts(dict(enumerate(_numbers_of(block))))
+
+
+def _whole_of(parts: Parts, array: int) -> Any:
+    """Return the pull on an array, or its tangent, in the array's own shape."""
+    total: Any = None
+    for key, block in parts.found.items():
+        if isinstance(key, tuple) and key[0] == array:
+            part = lanes_moved(block, key[1])
+            total = part if total is None else total + part
+    return total
+
+
+def _numbers_of(block: Any) -> list[Any]:
+    return list(block.numbers.flat) if isinstance(block, Bundle) else np.ravel(block).tolist()
+
+
+# Maps -----------------------------------------------------------------------------------------------------------------
+
+
+def pulled_map(region: Any, record_map: RecordMap, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> Any:
+    """Return what pulls on the results of a map bring to its operands."""
+    arrays = [k for k, a in enumerate(region.array.tolist()) if a >= 0]
+    differentiated = [k for k in arrays if k in region.leaf_operand and wanted[region.leaf_operand[k]]]
+    captured = [m for m in sorted(region.captured) if wanted[m]]
+    contributions: list[Any] = [None] * len(operands)
+    if not differentiated and not captured:
+        return contributions
+    body, outside = _Body(region, arrays), [_outside(operands[m]) for m in captured]
+    sums, mapped = _pulls_of(region, pull)
+    keys: list[Any] = []  # what each leaf of the result is a gradient of, sums first
+
+    def pulled(*given: Any) -> tuple[list[Any], list[Any]]:
+        trace = current_trace()
+        assert trace is not None
+        call = body.call(given[: len(arrays)], differentiated, [stand_in(trace, x) for x in outside])
+        along = {**sums, **dict(zip(mapped, given[len(arrays) :]))}
+        parts = call.raw_gradients(body.pulls_by_output(call, along))
+        summed: list[Any] = []
+        stacked: list[Any] = []
+        for k, part, x in zip(differentiated, parts, call.variables):
+            found = Bundle(object_array([0.0] * size_of(x), shape_of(x))) if part is None and shape_of(x) else part
+            place, key = region_places[k]
+            if axes[k] is None and not hasattr(found, "map_unit"):
+                summed.append(((place, (key, 0)), found))
+            else:
+                stacked.append(((place, (key, axes[k])), 0.0 if found is None else found))
+        for m, part in zip(captured, parts[len(differentiated) :]):
+            for key, x in ({0: part} if not isinstance(part, Parts) else part.found).items():
+                if isinstance(key, tuple):
+                    stacked.append(((m, (_outer_number(trace, key[0]), key[1], "sum")), x))
+                else:
+                    summed.append(((m, key), 0.0 if x is None else x))
+        keys[:] = [key for key, _ in summed] + [key for key, _ in stacked]
+        return [x for _, x in summed], [x for _, x in stacked]
+
+    axes = {k: region.axes[k] for k in arrays}
+    region_places = {k: (region.leaf_operand[k], int(region.array[k])) for k in differentiated}
+    leaves = [region.given[k] for k in arrays] + list(mapped.values())
+    found = record_map(pulled, region.name, leaves, (*axes.values(), *[0] * len(mapped)), MIXED)
+    for (m, key), x in zip(keys, [*found[0], *found[1]]):
+        contributions[m] = _added(contributions[m], _contribution(record_map, key, x))
+    return contributions
+
+
+def _contribution(record_map: RecordMap, key: Any, x: Any) -> Any:
+    """Return what a gradient is a pull on: a number, or an array, which may have to be summed over the lanes yet."""
+    if not isinstance(key, tuple):
+        return Parts({key: x}) if key else x
+    a, axis = key[:2]
+    if axis is None or len(key) > 2:
+        x, axis = _over_lanes(record_map, x), axis or 0
+    return Parts({(a, axis): x})
+
+
+def _over_lanes(record_map: RecordMap, block: Any) -> Any:
+    """Return the sum of a block over its first axis, as a map over its second one."""
+
+    def column(lanes: Any) -> Any:
+        return record_map(gates.positive, "sum", (lanes,), 0, "sum")
+
+    return record_map(column, "sum over lanes", (block,), 1, None)
+
+
+def _added(total: Any, part: Any) -> Any:
+    if total is None or part is None:
+        return part if total is None else total
+    return Parts.of(total) + part if isinstance(part, Parts) or isinstance(total, Parts) else total + part
+
+
+def pushed_map(region: Any, record_map: RecordMap, tangents: Sequence[Any], operands: Sequence[Any]) -> Parts | None:
+    """Return the tangents of the results of a map, from those of its operands."""
+    arrays = [k for k, a in enumerate(region.array.tolist()) if a >= 0]
+    mapped = {}
+    for k in arrays:
+        m = region.leaf_operand.get(k)
+        block = None if m is None or tangents[m] is None else _whole_of(Parts.of(tangents[m]), int(region.array[k]))
+        if block is not None:
+            mapped[k] = block
+    captured = [m for m in sorted(region.captured) if tangents[m] is not None]
+    if not mapped and not captured:
+        return None
+    body, home, outside = _Body(region, arrays), operands[0]._tape, [_outside(operands[m]) for m in captured]
+
+    def pushed(*given: Any) -> Any:
+        trace = current_trace()
+        assert trace is not None
+        call = body.call(given[: len(arrays)], list(mapped), [stand_in(trace, x) for x in outside])
+        directions = [*given[len(arrays) :], *[_inner_parts(tangents[m], trace, home) for m in captured]]
+        return call.nesting.unflatten(call.tangents(call.variables, directions))
+
+    leaves = [*[region.given[k] for k in arrays], *mapped.values()]
+    axes = [*[region.axes[k] for k in arrays], *[region.axes[k] for k in mapped]]
+    result = flatten(record_map(pushed, region.name, leaves, tuple(axes), region.reduce))[0]
+    found: dict[Any, Any] = {}
+    for i, ((start, shape), x) in enumerate(zip(region.results, result)):
+        a = region.value_arrays[i][0] if region.value_arrays else -1
+        if a >= 0:
+            found[a, 0] = x
+        else:
+            found.update({start + k: number for k, number in enumerate([x] if shape is None else _numbers_of(x))})
+    return Parts(found)
+
+
+class _Body:
+    """The body of a map, with arrays given, to be called once more; it outlives the recording of the map."""
+
+    def __init__(self, region: Any, arrays: Sequence[int]):
+        self.function, self.signature, self.leaves = region.function, region.signature, list(region.given)
+        self.arrays = arrays
+        self.outputs = region.results
+
+    def call(self, given: Sequence[Any], differentiated: Sequence[int], captured: Sequence[Any]) -> Call:
+        """Call it with what stands for the arrays in a lane, some of them and what it captures being variables."""
+        leaves = list(self.leaves)
+        for k, x in zip(self.arrays, given):
+            leaves[k] = x
+
+        def flat(*leaves: Any) -> Any:
+            given, named = self.signature.build(leaves, construct=True)
+            return map_leaves(_here, self.function(*given, **named))
+
+        return Call("vjp", flat, leaves, {}, differentiated, captured=captured)
+
+    def pulls_by_output(self, call: Call, along: dict[int, Any]) -> dict[int, Any]:
+        """Return pulls on the outputs of a call, which takes blocks of numbers apart, from those on its results."""
+        found: dict[int, Any] = {}
+        output = 0
+        for i, (_, shape) in enumerate(self.outputs):
+            numbers = _numbers_of(along[i]) if i in along and shape is not None else []
+            done = 0
+            while done < (1 if shape is None else math.prod(shape)):
+                size = size_of(call.outputs[output])
+                if i in along:
+                    whole = shape is None or shape_of(call.outputs[output])
+                    found[output] = along[i] if whole else numbers[done]
+                done += size
+                output += 1
+        return found
+
+
+def _here(leaf: Any) -> Any:
+    """Return a leaf of a body's result with what stands there for results from outside."""
+    trace = current_trace()
+    assert trace is not None
+    if isinstance(leaf, Unit):
+        return leaf if leaf._tape is None else stand_in(trace, leaf)
+    if (isinstance(leaf, LaneBlock) and leaf.map_unit._tape is trace) or not isinstance(leaf, Bundle):
+        return leaf
+    if any(is_condition(x) for x in leaf.numbers.flat):
+        return leaf
+    return Bundle(object_array(list(map(_here, leaf.numbers.flat)), leaf.shape))
+
+
+def _outside(unit: Any) -> Any:
+    """Return the result itself for which a Unit stands, if it is one of a trace around its own."""
+    trace = unit._tape
+    for here, outer in zip(trace.stand_ins.values(), trace.captured):
+        if here._slot == unit._slot:
+            return outer
+    return unit
+
+
+def _pulls_of(region: Any, pull: Parts) -> tuple[dict[int, Any], dict[int, Any]]:
+    """Return the pulls on the results of the body: those on sums, and arrays of one per lane."""
+    sums: dict[int, Any] = {}
+    mapped: dict[int, Any] = {}
+    for i, (start, shape) in enumerate(region.results):
+        a = region.value_arrays[i][0] if region.value_arrays else -1
+        if a >= 0:
+            block = _whole_of(pull, a)
+            if block is not None:
+                mapped[i] = block
+            continue
+        numbers = [pull.found.get(k) for k in range(start, start + (1 if shape is None else math.prod(shape)))]
+        if any(number is not None for number in numbers):
+            scaled = [0.0 if x is None else x if region.scale == 1.0 else x * region.scale for x in numbers]
+            sums[i] = scaled[0] if shape is None else Bundle(object_array(scaled, shape))
+    return sums, mapped
+
+
+def _outer_number(trace: Trace, number: int) -> int:
+    """Return the number, around a trace, of an array that it has from there."""
+    outer: int = trace.recording.arrays[number].leaf
+    return outer
+
+
+def _inner_parts(tangent: Any, trace: Trace, home: Trace) -> Any:
+    """Return a tangent as it is inside of a trace, where arrays have other numbers."""
+    if not isinstance(tangent, Parts):
+        return tangent
+    return Parts(
+        {
+            (trace.recording.array_number(trace, home, key[0]), key[1]) if isinstance(key, tuple) else key: part
+            for key, part in tangent.found.items()
+        }
+    )

@@ -1,0 +1,419 @@
+"""A map as it was recorded: a body, the ways that it is known to go, and what is recorded later."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastprop.circuits.branches import Node, Tree
+from fastprop.circuits.derived import pulled_map, pushed_map
+from fastprop.circuits.pipeline import PASSES
+from fastprop.circuits.signature import Signature
+from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
+from fastprop.circuits.unrolling import in_order
+from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
+from fastprop.engine.tape import Trace, Unit, belongs
+
+__all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
+
+Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and where
+
+# What pays, in gates that are run uncompiled: the price of a call of the function, of a path that is kept,
+# of each of its gates from the start that are recorded, and of each that is optimised.
+OF_A_CALL = 100
+OF_A_PATH = 1200
+OF_A_RECORDING = 2
+OF_A_GATE = 8
+
+
+class Retrace(Exception):  # noqa: N818 (never seen outside)
+    """A body took a path that needs the function around it to be recorded again."""
+
+
+class Grown(Exception):  # noqa: N818 (never seen outside)
+    """While a map is recorded, a path uses more operands than were known."""
+
+
+class RecordedMap(MapRegion):
+    """A map as it was recorded, and what is recorded later: other paths of its body.
+
+    `leaves` says for every leaf of the body's arguments that is no array what each of its numbers is.
+    """
+
+    body: Tree
+
+    def __init__(
+        self, f: Callable[..., Any], name: str, lanes: int, signature: Signature, trace: Trace, record_map: Any
+    ):
+        outer: Recording = trace.recording
+        super().__init__(name, lanes, outer.dtype == np.float32)
+        self.trace, self.dtype, self._record_map = trace, outer.dtype, record_map
+        self.passes, self.differentiable = outer.passes or PASSES, outer.differentiable
+        self.signature = signature  # of one lane's arguments
+        self.leaves: list[list[Given] | None] = []
+        self.function: Any = f
+        self.results: Any = None  # where each leaf of the result begins, and its shape
+        self.reduce: str | None = None
+        self.given: list[Any] = []  # the leaves
+        self.axes: list[int | None] = []
+        self.leaf_operand: dict[int, int] = {}  # leaf that is an array -> the operand that stands for it
+        self.keeps_arrays = True  # what maps in the body make is returned as arrays
+        self.operands: list[Unit] = []  # while it is recorded
+        self._numbers: dict[Any, int] = {}  # what an operand is -> its number
+        self._sealed = False  # once it is recorded, no operand can be added
+        # what it computes of outside results alone is recorded in it, so that its derivative finds the same operands
+        self.inward = trace.inward or innermost_scope() is not outer.scope
+        self.unrolled = outer.unrolled  # maps in its body are recorded lane by lane
+        self._form: Any = None  # of the result: its nesting, and the shapes of its leaves
+        self.most = outer.max_paths
+        self._places: list[tuple[int, int]] = []
+        self._parts: Any = None
+        self._own: list[Given] = []
+        # paths that were run where the map was recorded, and will be run there again at once
+        self._remembered: dict[Any, tuple[Recording, list[Given]]] = {}
+
+    def grow_from(self, point: np.ndarray[Any, Any]) -> Recording:
+        """Record the first path, at a point; returns its recording."""
+        self._places = [(k, i) for k in range(len(self.signature.shapes)) for i in range(self.signature.size(k))]
+        sizes = [self.signature.size(k) for k in range(len(self.signature.shapes))]
+        self.first_input = np.cumsum([0, *sizes]).tolist()
+        self._own = [self._given(leaf, element) for leaf, element in self._places]
+        varying = [self.axis[leaf] >= 0 for leaf, _ in self._places]
+        self.body = Tree(self.name, len(self._places), np.array(varying, np.uint8), self.passes, self.most)
+        recording = self.record_lane(point)
+        self._add(recording, point)
+        return recording
+
+    def spread(self, leaves: Sequence[int]) -> None:
+        """Let leaves have a gradient in every lane, even if they are the same in all."""
+        for i, (leaf, _) in enumerate(self._places):
+            self.body.varying[i] |= leaf in leaves
+
+    # operands
+
+    def operand(self, unit: Any) -> int:
+        """Return the number of an operand, which is added if it is new."""
+        tape = unit._tape
+        key = (tape.number, unit._slot) if tape is not None else (unit, -1)
+        if key not in self._numbers:
+            trace = current_trace()
+            if trace is not None and not self._sealed and not belongs(unit, trace):
+                raise ValueError(
+                    f"{self.name}: a vmap in a traced function got a result that was computed outside of it; pass it "
+                    "as an argument, or give its .value if a constant is meant"
+                )
+        return self._number_of(key, lambda: unit)
+
+    def _number_of(self, key: Any, unit: Callable[[], Any]) -> int:
+        if key not in self._numbers:
+            if self._sealed:
+                raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
+            self._numbers[key] = len(self.operands)
+            self.operands.append(unit())
+        return self._numbers[key]
+
+    def captured_operands(self, recording: Recording) -> list[int]:
+        """Return the numbers of the operands that are a recording's inputs beside those of the arguments."""
+        outer = dict(zip(recording.outer_keys, recording.outer))
+        found = [self._number_of(key, functools.partial(outer.__getitem__, key)) for key in recording.outer_keys]
+        for handle, place in recording.captured:
+            found.append(self._number_of((handle, place), functools.partial(_number_in, handle, place)))
+        return found
+
+    # paths
+
+    def record_lane(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> Recording:
+        """Record the path that a point takes, whose first guards come out as is known."""
+        points, at = [], 0
+        for k, shape in enumerate(self.signature.shapes):
+            size = self.signature.size(k)
+            if k in self.signature.fixed:
+                points.append(self.signature.fixed[k])
+            elif shape is None:
+                points.append(float(point[at]))
+            else:
+                points.append(point[at : at + size].reshape(shape))
+            at += size
+        guards = self.trace.guards
+        decided = len(guards)
+        recording = self._record(points, beginning)
+        if recording.outcomes and not self.unrolled:  # a path has no arrays of its own
+            self.unrolled = True
+            if recording.arrays:
+                recording = self._record(points, beginning)
+        if self._sealed and len(guards) > decided:
+            del guards[decided:]
+            raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
+        self._order(recording)
+        return recording
+
+    def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> None:
+        """Record a path and keep it; Retrace if it needs more of what is outside, and then nothing has changed."""
+        recording = self.record_lane(point, beginning)
+        self._add(recording, point)
+
+    def _add(self, recording: Recording, point: np.ndarray[Any, Any]) -> None:
+        operands = self.captured_operands(recording)  # first, as it may raise
+        places = [self.first_input[leaf] + element for leaf, element in recording.input_places()]
+        self.body.add(recording, places, operands, point)
+
+    def _record(self, points: list[Any], beginning: tuple[bool, ...]) -> Recording:
+        """Record a path of the body."""
+        return record(
+            self.function,
+            self.signature,
+            points,
+            self.dtype,
+            parent=self.trace,
+            lazily=[] if self.unrolled else np.flatnonzero(self.array >= 0).tolist(),
+            keeps_arrays=self.keeps_arrays,
+            unrolled=self.unrolled,
+            inward=self.inward,
+            differentiable=self.differentiable or self.gradients,
+            passes=self.passes,
+            forced=beginning,
+        )
+
+    def _order(self, recording: Recording) -> None:
+        """Let a result be as that of the first path: TypeError if it has another structure."""
+        form = recording.nesting, [shape for _, shape in recording.outputs]
+        if self._form is None:
+            self._form, self.results = form, recording.outputs
+        order = in_order(recording.name, self._form, form)
+        if order != list(range(len(order))):
+            starts = [recording.outputs[k][0] for k in order]
+            sizes = [math.prod(form[1][k] or ()) for k in order]
+            old = recording.draft.outputs
+            outputs = [old[start : start + size] for start, size in zip(starts, sizes)]
+            recording.draft = recording.draft.replace(outputs=np.concatenate(outputs))
+            recording.outputs = self.results
+
+    # derivatives, while the function around it is recorded
+
+    @property
+    def captured(self) -> set[int]:
+        """The operands that the body gets by themselves, and not as arrays among its arguments."""
+        inside = {self._numbers[key] for leaf in self.body.leaves for key in leaf.recording.outer_keys}
+        return set(range(self.numbers)) - (set(self.leaf_operand.values()) - inside)
+
+    def recorded_pulls(self, pull: Any, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
+        """Return what is pulled on each operand, recorded as a map."""
+        found: list[Any] = pulled_map(self, self._record_map, pull, operands, wanted)
+        return found
+
+    def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Any:
+        """Return the tangents of the results, recorded as a map."""
+        return pushed_map(self, self._record_map, tangents, operands)
+
+    def forget(self) -> None:
+        """Let go of what only derivatives need."""
+        self.given = []
+
+    def bind_arrays(self, recording: Recording, outer: Recording) -> None:
+        """Say what the arrays of the body are outside of it; those that it returns are among `value_arrays` already."""
+        returned = {recording.made[k]: a for k, (a, _) in enumerate(self.value_arrays) if k in recording.made}
+        for b, (whole, shape) in enumerate(zip(recording.arrays, recording.array_shapes)):
+            if whole.kind == "leaf":
+                bound = Bound.LEAF, whole.leaf
+            elif whole.kind == "outer":
+                bound = Bound.OUTER, whole.leaf
+            elif whole.kind == "made":
+                bound = (Bound.MADE, returned[b]) if b in returned else (Bound.OWN, -1)
+            else:
+                values = whole.values if whole.kind == "constant" else np.asarray(whole.handle.value, self.dtype)
+                bound = Bound.OUTER, outer.array_of(whole, values)
+            self.body_arrays.append((*bound, shape))
+
+    def in_lanes(self, wiring: Any, run: Any, bench: Any) -> LaneRegion:
+        """Return one use of it in the lanes of another map."""
+        return Along(wiring, run, bench)
+
+    @property
+    def work(self) -> int:
+        """How many gates its lanes have in all."""
+        return self.lanes * max((self._work(leaf) for leaf in self.body.leaves), default=1)
+
+    def _work(self, leaf: Node) -> int:
+        return leaf.end + (0 if leaf.plan is None else leaf.plan.work)
+
+    def wires(self, node: Node, columns: Sequence[int] = (), operands: Sequence[Given] | None = None) -> Wires:
+        """Return where the inputs of a part of the body come from; `operands`: of one that is not kept."""
+        given: list[Given] = []
+        places: list[tuple[int, int]] = []
+        own = len(self._places)
+        for i in node.uses.tolist():
+            if i >= own:
+                given.append((Kind.OPERAND, i - own, 0, 0.0) if operands is None else operands[i - own])
+                continue
+            leaf, element = self._places[i]
+            places.append((leaf, element))
+            given.append(self._own[i])
+        given += [(Kind.COLUMN, column, 0, 0.0) for column in columns]
+        covered = Counter(leaf for leaf, _ in places)
+        covers = [covered[k] == self.signature.size(k) for k in range(len(self.leaves))]
+        return Wires(node.plan, given, places, covers, bool(node.children))
+
+    def _given(self, leaf: int, element: int) -> Given:
+        """Return where a number of the body's arguments comes from."""
+        numbers = self.leaves[leaf]
+        if numbers is not None:
+            return numbers[element]
+        return (Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0)
+
+    def only_path(self) -> Node | None:
+        """Return the path that all lanes take, if nothing is decided."""
+        root = self.body.root
+        if root is None or root.children or (self.most > 0 and len(root.cuts)):
+            return None
+        self.body.built()
+        return root
+
+    def known_points(self) -> list[Any]:
+        """Return a point on every path that is known."""
+        with self.body.lock:
+            return [leaf.point for leaf in self.body.leaves]
+
+    def tree(self) -> tuple[int, list[Node], list[Any], list[Wires]]:
+        """Return a number that changes with the tree, its nodes, these as `Parted` takes them, and their inputs."""
+        with self.body.lock:
+            version, nodes = self.body.built()
+            if self._parts is None or self._parts[0] != version:
+                self._parts = version, nodes, *self._taken_apart(nodes)
+            return self._parts  # type: ignore[no-any-return]
+
+    def _taken_apart(self, nodes: Sequence[Node]) -> tuple[list[Any], list[Wires]]:
+        number = {node: k for k, node in enumerate(nodes)}
+        column: dict[Node, int] = {}
+        parts, wires = [], []
+        for node in nodes:
+            above = node.parent
+            column[node] = 0 if above is None else column[above] + len(above.exports)
+            owners = [(node.above(place), place) for place in node.imports]
+            read = [column[owner] + owner.exports[place] for owner, place in owners]
+            children = [number[node.children[side]] if side in node.children else -1 for side in (False, True)]
+            checked = len(node.cuts) - bool(node.children)
+            parts.append((read, len(node.uses), len(node.exports), children, checked, not node.children))
+            if node.wired is None or node.wired[0] != read or node.wired[1].plan is not node.plan:
+                node.wired = read, self.wires(node, read)
+            wires.append(node.wired[1])
+        return parts, wires
+
+    def settle_strays(
+        self, run: MapRun, both: bool, nodes: Sequence[Node], lanes: Any, parts: Any, guards: Any
+    ) -> np.ndarray[Any, Any] | None:
+        """Run lanes on ways that are not known; return which lanes are to be run again, as their way is known now.
+
+        `parts` and `guards` say in which nodes they left the tree, and at which of their guards.
+        """
+        again = np.zeros(self.lanes, np.uint8)
+        with self.body.lock:
+            groups, group_of = np.unique(parts * (1 << 32) + guards, return_inverse=True)
+            for k in range(len(groups) - 1, -1, -1):  # the last guards first: what is cut there leaves the others
+                node, guard = nodes[int(groups[k]) >> 32].now_at(int(groups[k]) & 0xFFFFFFFF)
+                beginning = node.outcomes(guard)
+                if beginning is None:
+                    again[lanes[group_of == k]] = 1
+                else:
+                    self._settle(run, both, node, guard, beginning, lanes[group_of == k], again)
+            if self._sealed:
+                self._remembered.clear()
+        return again if again.any() else None
+
+    def _settle(
+        self, run: MapRun, both: bool, node: Node, guard: int, beginning: tuple[bool, ...], lanes: Any, again: Any
+    ) -> None:
+        """Buy or rent: record a way when the gates run uncompiled for its lanes reach what that costs."""
+        gates = node.spent.get(guard, 0) + len(lanes) * (node.end + OF_A_CALL)
+        price = OF_A_PATH + OF_A_RECORDING * node.end + OF_A_GATE * len(node.segment)
+        if gates >= price and not self.body.full:
+            point = self.lane_point(run, int(lanes[int(0.618 * len(lanes))]))  # so that in order, too, they halve
+            self.keep(point, beginning)
+            self._check_operands()
+            again[lanes] = 1
+            return
+        node.spent[guard] = gates
+        for lane in lanes.tolist():
+            self._run_uncompiled(run, both, lane, beginning)
+
+    def _check_operands(self) -> None:
+        """While it is recorded: begin anew if there are more operands than the run knows."""
+        if len(self._numbers) > self.numbers:
+            raise Grown
+
+    def lane_point(self, run: MapRun, lane: int) -> np.ndarray[Any, Any]:
+        """Return the body's arguments in a lane, one number after the other."""
+        found: list[Any] = []
+        for leaf, numbers in enumerate(self.leaves):
+            if numbers is not None:
+                found.append([run.value_of(given) for given in numbers])
+            else:
+                values = run.arrays.values[self.array[leaf]]
+                found.append(np.ravel(values if self.axis[leaf] < 0 else np.take(values, lane, self.axis[leaf])))
+        return np.concatenate([np.zeros(0), *found])
+
+    def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> None:
+        """Run one lane on a way that is not kept, whose guards hold there also as circuits round."""
+        point = self.lane_point(run, lane)
+        while True:
+            gates, guards = len(self.trace), len(self.trace.guards)
+            key = point.tobytes(), beginning
+            recording, operands = self._remembered.get(key) or (None, [])
+            if recording is None:
+                recording = self.record_lane(point, beginning)
+                operands = self._operands_for_once(recording, gates)
+                if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
+                    self._remembered[key] = recording, operands
+            if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
+                self._add(recording, point)  # else it would be learnt each time
+            self._check_operands()
+            if recording.draft.payload:
+                broken = self._run_plan(run, both, lane, recording, point, operands)
+            else:
+                broken = run.run_draft(recording.draft, self._own + operands, lane, both)
+            if broken < 0:
+                return
+            outcomes = recording.outcomes
+            beginning = (*outcomes[:broken], not outcomes[broken])
+
+    def _run_plan(
+        self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Sequence[Given]
+    ) -> int:
+        """Run one lane by a program, which is thrown away; return the guard that came out otherwise, or -1."""
+        tree = Tree(self.name, len(self._places), self.body.varying, self.passes, 0)
+        leaf = tree.add(recording, range(tree.own), range(len(operands)), point)
+        tree.built()
+        broken: int = run.sweep_one(self.wires(leaf, (), operands), lane, both)
+        return broken
+
+    def _operands_for_once(self, recording: Recording, gates: int) -> list[Given]:
+        """Return where the operands of a path come from that is not kept.
+
+        What the body itself computed of outer values, while these are known, is a number: it is another gate each time.
+        """
+        found: list[Given] = []
+        outer = dict(zip(recording.outer_keys, recording.outer))
+        for key, unit in outer.items():
+            if key not in self._numbers and not self._sealed and key[1] >= gates:
+                found.append((Kind.NUMBER, 0, 0, unit._recorded))
+            else:
+                found.append((Kind.OPERAND, self._number_of(key, functools.partial(outer.__getitem__, key)), 0, 0.0))
+        for handle, place in recording.captured:
+            number = self._number_of((handle, place), functools.partial(_number_in, handle, place))
+            found.append((Kind.OPERAND, number, 0, 0.0))
+        return found
+
+    def settle(self) -> None:
+        """Let no operand be added any more."""
+        self.seal(len(self.operands))
+        self._sealed = True
+        self.sole = self.only_path()
+
+
+def _number_in(handle: Any, place: int) -> Any:
+    """Return a captured Unit, or a number of a captured Array."""
+    return handle if place < 0 else handle[tuple(int(i) for i in np.unravel_index(place, handle.shape))]

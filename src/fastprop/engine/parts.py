@@ -1,0 +1,49 @@
+"""Parts: what is pulled on, or the tangent of, a gate of many results, while derivatives are recorded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["Parts", "Pick"]
+
+
+class Parts:
+    """Pulls or tangents by what they belong to: the number of a result, or (array, axis) of an array that a map makes.
+
+    Those of an array are a block with the lanes first, which in the array are along the axis.
+    """
+
+    shape = ()
+
+    def __init__(self, found: dict[Any, Any]):
+        self.found = found
+
+    @staticmethod
+    def of(x: Any) -> Parts:
+        """Return parts as they are; anything else belongs to the first result."""
+        return x if isinstance(x, Parts) else Parts({0: x})
+
+    def __add__(self, other: Any) -> Parts:
+        found = dict(self.found)
+        for key, part in Parts.of(other).found.items():
+            found[key] = found[key] + part if key in found else part
+        return Parts(found)
+
+    __radd__ = __add__
+
+
+class Pick:
+    """The gate that gives one result of another one."""
+
+    name = "pick"
+
+    def __init__(self, result: int):
+        self.result = result
+
+    def recorded_pulls(self, pull: Parts, operands: Any, wanted: Any) -> list[Any]:
+        """Return what is pulled on the gate of many results."""
+        return [Parts({self.result: pull.found[0]})]
+
+    def recorded_tangent(self, tangents: Any, operands: Any) -> Any:
+        """Return the tangent of the one result."""
+        return Parts.of(tangents[0]).found.get(self.result)

@@ -1,0 +1,425 @@
+"""Maps in the lanes of another one: along its own lanes step by step, at a block of the other's lanes each.
+
+A number of the outer body is a row, and so is an operand here; a number of an array is a column, or a number where the
+array is the same in all outer lanes. What is summed over the steps is added to rows.
+"""
+import numpy as np
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memset
+
+from fastprop.engine.program cimport Wiring
+
+
+cdef struct Track:              # a column, or a number, that moves on at every step
+    char* base                  # NULL: there is none
+    Py_ssize_t step             # in bytes
+    Py_ssize_t lane             # from one lane to the next; 0: it is one number
+    bint add
+
+
+cdef struct Stack:              # outputs of a step, which go to an array
+    Py_ssize_t first
+    Py_ssize_t array
+    Py_ssize_t numbers
+
+
+cdef class Inner:
+    """One program of the body, and its workspace: forward alone, or forward and backward."""
+
+    cdef LanesRun run
+    cdef Bench bench
+    cdef LaneArrays arrays
+    cdef bint gradient
+    cdef uint8_t[::1] wanted
+    cdef uint8_t[::1] uniform
+    cdef Memory tracks
+    cdef Track* input
+    cdef Track* gradient_of     # an input
+    cdef Track* value           # of an output
+    cdef Track* pull
+    cdef Track* array           # of the body: its value
+    cdef Track* adjoint
+    cdef Memory sums            # of uniform inputs' gradients, at a step
+
+    def __init__(self, LanesRun run, bint gradient, uniform, wanted):
+        cdef Py_ssize_t inputs = run.program.inputs, outputs = run.program.outputs_count
+        cdef Py_ssize_t arrays = 0 if run.arrays is None else run.arrays.count
+        self.run, self.gradient = run, gradient
+        self.uniform, self.wanted = uniform, wanted
+        self.bench = run.new_bench()
+        self.arrays = self.bench.arrays
+        self.tracks = Memory((2 * inputs + 2 * outputs + 2 * arrays + 1) * <Py_ssize_t>sizeof(Track))
+        self.input = <Track*>self.tracks.start
+        self.gradient_of = self.input + inputs
+        self.value = self.gradient_of + inputs
+        self.pull = self.value + outputs
+        self.array = self.pull + outputs
+        self.adjoint = self.array + arrays
+        self.sums = Memory(inputs * run.sum_bytes())
+
+    cdef int begin(self) noexcept nogil:
+        """Forget where everything was."""
+        memset(self.tracks.start, 0, <size_t>self.tracks.nbytes)
+        return 0
+
+    cdef void move(self, LanesRun run, Py_ssize_t j, bint backward) noexcept nogil:
+        """Let everything be what it is at a step."""
+        cdef Track* track
+        cdef Py_ssize_t i
+        for i in range(run.program.inputs):
+            track = &self.input[i]
+            if track.base == NULL:
+                continue
+            if track.lane:
+                run.aim(&run.input[i], track.base + j * track.step, track.lane, False)
+            elif self.uniform[i]:
+                run.set_number(i, number_at(track.base + j * track.step, run.single))
+            else:
+                self.bench.space.row[i] = <char*>self.bench.space.base + i * run.width * run.size
+                fill_row(
+                    self.bench.space.row[i], run.width, number_at(track.base + j * track.step, run.single), run.single
+                )
+        for i in range(run.program.outputs_count):
+            self.place(&run.value[i], &self.value[i], j)
+            if backward:
+                self.place(&run.pull[i], &self.pull[i], j)
+        for i in range(self.arrays.count if self.arrays is not None else 0):
+            if self.array[i].base != NULL:
+                self.arrays.value[i].one.data = self.array[i].base + j * self.array[i].step
+            if self.adjoint[i].base != NULL:
+                self.arrays.adjoint[i].one.data = self.adjoint[i].base + j * self.adjoint[i].step
+        for i in range(run.program.inputs if backward else 0):
+            if self.wanted[i] and not self.uniform[i]:
+                self.place(&run.gradient[i], &self.gradient_of[i], j)
+
+    cdef inline void place(self, Column* column, const Track* track, Py_ssize_t j) noexcept nogil:
+        if track.base == NULL:
+            column.data = NULL
+        else:
+            self.run.aim(column, track.base + j * track.step, track.lane, track.add)
+
+    cdef void collect(self, Py_ssize_t j) noexcept nogil:
+        """Add what a step pulled on numbers of arrays that are the same in all lanes, and forget it."""
+        cdef Py_ssize_t i
+        cdef char* sums
+        for i in range(self.run.program.inputs):
+            if self.wanted[i] and self.uniform[i] and self.gradient_of[i].base != NULL:
+                sums = self.sums.start + i * self.run.sum_bytes()
+                if self.run.single:
+                    widen_sums(sums)
+                add_number_at(
+                    self.gradient_of[i].base + j * self.gradient_of[i].step, total_of(sums, self.run.single),
+                    self.run.single
+                )
+                memset(sums, 0, <size_t>self.run.sum_bytes())
+
+
+cdef class Along(LaneRegion):
+    """One use of a map by a Bench, in whose lanes it is run."""
+
+    cdef MapRegion region
+    cdef Wires wires
+    cdef LaneArrays outer       # the arrays of the body around it
+    cdef Inner ahead
+    cdef Inner both
+    cdef Memory stacked
+    cdef Stack* stack           # outputs that go to arrays
+    cdef Py_ssize_t stacks
+    cdef uint8_t[::1] summed    # output
+    cdef int32_t[::1] gradient_array    # leaf -> the array that its gradient becomes, or -1
+    cdef uint8_t[::1] whole     # leaf: whether maps in the body read it as a whole
+    cdef int32_t[::1] bound     # array of the body -> what it is
+    cdef int32_t[::1] which     # and which leaf or array
+    cdef Memory pulls           # rows: those on the sums, scaled
+
+    def __init__(self, Wiring wiring, LanesRun run, Bench bench):
+        cdef MapRegion region = wiring.region
+        cdef Py_ssize_t k
+        LaneRegion.__init__(self, wiring)
+        self.region, self.outer = region, bench.arrays
+        plan = region.only_path()
+        self.wires = region.wires(plan).stack(region.value_arrays)
+        plan = self.wires.plan
+        self.summed = np.full(max(region.outputs, 1), region.summed, np.uint8)
+        self.stacks = len(self.wires.stacks)
+        self.stacked = Memory(self.stacks * <Py_ssize_t>sizeof(Stack))
+        self.stack = <Stack*>self.stacked.start
+        for k, (first, a, n) in enumerate(self.wires.stacks):
+            self.stack[k] = Stack(first, a, n)
+            self.summed[first : first + n] = 0
+        self.gradient_array = np.full(len(region.array) + 1, -1, np.int32)
+        for leaf, a in region.gradient_arrays:
+            self.gradient_array[<Py_ssize_t>leaf] = a
+        self.whole = np.zeros(len(region.array) + 1, np.uint8)
+        self.bound = np.array([bound for bound, _, _ in region.body_arrays], np.int32)
+        self.which = np.array([which for _, which, _ in region.body_arrays], np.int32)
+        for k in range(self.bound.shape[0]):
+            if self.bound[k] == LEAF:
+                self.whole[self.which[k]] = 1
+        self.pulls = Memory(region.outputs * run.width * run.size)
+        if not region.gradients:
+            self.ahead = self.inner(plan, run, False)
+        if region.gradients or (run.program.gradient and wiring.pull >= 0):
+            self.both = self.inner(plan, run, True)
+
+    cdef Inner inner(self, plan, LanesRun run, bint gradient):
+        """The program of the body, for what is uniform and wanted here."""
+        cdef MapRegion region = self.region
+        cdef Source* source
+        cdef Py_ssize_t i, a
+        uniform, wanted = np.ones(self.wires.inputs, np.uint8), np.zeros(self.wires.inputs, np.uint8)
+        for i in range(self.wires.inputs):
+            source = &self.wires.source[i]
+            if source.kind == OPERAND:
+                uniform[i] = run.is_number(self.wiring.operand[source.which])
+                wanted[i] = gradient and not region.gradients and self.wiring.target[source.which] >= 0
+            elif source.kind != NUMBER:
+                a = region.array_of[source.which]
+                wanted[i] = gradient and not region.gradients and self.outer.wanted[a]
+                uniform[i] = self.outer.same[a] and not (wanted[i] and not self.outer.pooled[a])
+            if region.gradients and source.kind != NUMBER and self.wires.leaf[i] >= 0:
+                wanted[i] = self.gradient_array[self.wires.leaf[i]] >= 0
+                uniform[i] = uniform[i] and not wanted[i]
+        program = plan.along(gradient, uniform, wanted, self.wanted_in_body(gradient))
+        cdef LanesRun steps = LanesRun(program, region.single, run.lanes)
+        steps.arrays = self.arrays_of(program)
+        steps.join(run)
+        cdef Inner inner = Inner(steps, gradient, uniform, wanted)
+        for i in range(self.wires.inputs):
+            if self.wires.source[i].kind == NUMBER:
+                steps.set_number(i, self.wires.source[i].number)
+        return inner
+
+    cdef object wanted_in_body(self, bint gradient):
+        """Which arrays that the body gets from outside are wanted to have adjoints."""
+        found = set()
+        for b in range(self.bound.shape[0] if gradient else 0):
+            a = self.outer_array(b)
+            if self.bound[b] == LEAF and self.region.gradients:
+                if self.gradient_array[self.which[b]] >= 0:
+                    found.add(b)
+            elif (self.bound[b] == LEAF or self.bound[b] == OUTER) and not self.region.gradients:
+                if self.outer.wanted[a]:
+                    found.add(b)
+        return frozenset(found)
+
+    cdef Py_ssize_t outer_array(self, Py_ssize_t b) noexcept nogil:
+        """The array of the body around it that an array of the body is."""
+        return self.region.array_of[self.which[b]] if self.bound[b] == LEAF else self.which[b]
+
+    cdef LaneArrays arrays_of(self, program):
+        """The arrays of the body, if it has any."""
+        cdef Py_ssize_t b, a
+        if self.bound.shape[0] == 0:
+            return None
+        flags = np.zeros((4, self.bound.shape[0]), np.uint8)
+        for b in range(self.bound.shape[0]):
+            flags[2, b] = self.bound[b] == OWN
+            flags[3, b] = program.gradient and b in program.active_arrays
+            if self.bound[b] == LEAF or self.bound[b] == OUTER:
+                a = self.outer_array(b)
+                flags[0, b] = self.outer.same[a]
+                flags[1, b] = self.outer.pooled[a] and not self.region.gradients
+        return LaneArrays([shape for _, _, shape in self.region.body_arrays], flags, self.region.single)
+
+    # where everything is in a block of lanes
+
+    cdef void aim(self, Inner inner, LanesRun run, Bench bench, Py_ssize_t begin, bint both) noexcept nogil:
+        """Find what the steps read and write."""
+        inner.begin()
+        self.aim_inputs(inner, run, bench, begin)
+        self.aim_arrays(self.outer, inner.arrays, inner, both)
+        if self.region.gradients:
+            self.aim_given_gradients(inner)
+        elif both:
+            self.aim_gradients(inner, run, bench, begin)
+            self.aim_pulls(inner, run, bench, begin)
+        if not both or self.region.gradients:
+            self.aim_values(inner, run, bench, begin)
+
+    cdef void aim_inputs(self, Inner inner, LanesRun run, Bench bench, Py_ssize_t begin) noexcept nogil:
+        cdef Py_ssize_t i
+        cdef Source* source
+        cdef LaneArray* array
+        cdef int axis
+        cdef char* row
+        for i in range(self.wires.inputs):
+            source = &self.wires.source[i]
+            if source.kind == OPERAND:
+                row = <char*>bench.space.row[self.wiring.operand[source.which]]
+                if run.is_number(self.wiring.operand[source.which]):
+                    inner.input[i] = Track(row, 0, 0, False)
+                else:
+                    inner.input[i] = Track(row - begin * run.size, 0, run.size, False)
+            elif source.kind != NUMBER:
+                array = &self.outer.value[self.region.array_of[source.which]]
+                axis = self.region.axis_of[source.which]
+                inner.input[i] = track_of(array, axis, source.element, False)
+
+    cdef void aim_gradients(self, Inner inner, LanesRun run, Bench bench, Py_ssize_t begin) noexcept nogil:
+        """Let what is pulled be added to rows, to columns, or to sums."""
+        cdef Py_ssize_t i, slot, adjoints = inner.run.program.adjoints
+        cdef Source* source
+        cdef char* row
+        for i in range(self.wires.inputs):
+            source = &self.wires.source[i]
+            if not inner.wanted[i]:
+                continue
+            if source.kind == OPERAND:
+                slot = self.wiring.target[source.which]
+                row = <char*>bench.space.row[slot]
+                if inner.uniform[i]:
+                    inner.bench.space.row[adjoints + i] = row
+                else:
+                    inner.gradient_of[i] = Track(row - begin * run.size, 0, run.size, True)
+            else:
+                if inner.uniform[i]:
+                    inner.bench.space.row[adjoints + i] = inner.sums.start + i * run.sum_bytes()
+                inner.gradient_of[i] = track_of(
+                    &self.outer.adjoint[self.region.array_of[source.which]], self.region.axis_of[source.which],
+                    source.element, True
+                )
+
+    cdef void aim_given_gradients(self, Inner inner) noexcept nogil:
+        """Let the gradients that the map gives go to arrays."""
+        cdef Py_ssize_t i, leaf
+        inner.run.pull[0].constant = 1.0
+        for i in range(self.wires.inputs):
+            if inner.wanted[i]:
+                leaf = self.wires.leaf[i]
+                inner.gradient_of[i] = track_of(
+                    &self.outer.value[self.gradient_array[leaf]], 0, self.wires.element[i], self.whole[leaf]
+                )
+
+    cdef void aim_values(self, Inner inner, LanesRun run, Bench bench, Py_ssize_t begin) noexcept nogil:
+        cdef Py_ssize_t k, n
+        cdef char* row
+        for k in range(self.region.outputs if self.region.summed else 0):
+            if self.summed[k]:
+                row = <char*>bench.space.row[self.wiring.result + k]
+                inner.value[k] = Track(row - begin * run.size, 0, run.size, True)
+        for k in range(self.stacks):
+            for n in range(self.stack[k].numbers):
+                inner.value[self.stack[k].first + n] = track_of(&self.outer.value[self.stack[k].array], 0, n, False)
+
+    cdef void aim_pulls(self, Inner inner, LanesRun run, Bench bench, Py_ssize_t begin) noexcept nogil:
+        cdef Py_ssize_t k, n
+        cdef char* row
+        for k in range(self.region.outputs):
+            inner.run.pull[k].constant = 0.0
+        for k in range(self.region.outputs if self.region.summed else 0):
+            if self.summed[k]:
+                row = self.pulls.start + k * run.width * run.size
+                scale_row(row, <char*>bench.space.row[self.wiring.pull + k], run.width, self.region.scale, run.single)
+                inner.pull[k] = Track(row - begin * run.size, 0, run.size, False)
+        for k in range(self.stacks):
+            if self.outer.wanted[self.stack[k].array]:
+                for n in range(self.stack[k].numbers):
+                    inner.pull[self.stack[k].first + n] = track_of(
+                        &self.outer.adjoint[self.stack[k].array], 0, n, False
+                    )
+
+    cdef void aim_arrays(self, LaneArrays outer, LaneArrays arrays, Inner inner, bint both) noexcept nogil:
+        """Let the arrays of the body be those that they are outside of it."""
+        cdef Py_ssize_t b, a
+        cdef int axis
+        for b in range(self.bound.shape[0]):
+            if self.bound[b] == OWN:
+                continue
+            a = self.outer_array(b)
+            axis = self.region.axis_of[self.which[b]] if self.bound[b] == LEAF else 0 if self.bound[b] == MADE else -1
+            arrays.enter(&arrays.value[b], b, VALUE, &outer.value[a], axis)
+            inner.array[b] = Track(outer.value[a].one.data, step_of(&outer.value[a], axis), 0, False)
+            if not (both and arrays.wanted[b]):
+                continue
+            if self.bound[b] == LEAF and self.region.gradients:
+                a, axis = self.gradient_array[self.which[b]], 0
+                arrays.enter(&arrays.adjoint[b], b, ADJOINT, &outer.value[a], axis)
+                inner.adjoint[b] = Track(outer.value[a].one.data, step_of(&outer.value[a], axis), 0, False)
+            else:
+                arrays.enter(&arrays.adjoint[b], b, ADJOINT, &outer.adjoint[a], axis)
+                inner.adjoint[b] = Track(outer.adjoint[a].one.data, step_of(&outer.adjoint[a], axis), 0, False)
+
+    # sweeps
+
+    cdef int steps(
+        self, Inner inner, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count, bint both
+    ) except -1 nogil:
+        """Run all steps at a block of lanes."""
+        cdef Py_ssize_t j, since = 0, work = inner.bench.ahead.length + inner.bench.back.length + 1
+        cdef Py_ssize_t patience = max(PATIENCE // (run.width * work), <Py_ssize_t>1)
+        inner.run.lanes, inner.run.lane = run.lanes, run.lane
+        self.aim(inner, run, bench, begin, both)
+        for j in range(self.region.lanes):
+            inner.move(inner.run, j, both)
+            if self.region.gradients:
+                self.clear_given(run, j, begin, count)
+            inner.run.block(inner.bench, 0, begin, begin + count, both)
+            if both and not self.region.gradients:
+                inner.collect(j)
+            since += 1
+            if since == patience:
+                since = 0
+                with gil:
+                    PyErr_CheckSignals()
+                if inner.run.is_stopped():
+                    return 0
+        return 0
+
+    cdef void clear_given(self, LanesRun run, Py_ssize_t j, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
+        """Let gradients be zeros to which the maps in the body add."""
+        cdef Py_ssize_t leaf, n, k, numbers
+        cdef LaneArray* array
+        cdef char* at
+        cdef int i
+        for leaf in range(self.whole.shape[0]):
+            if not self.whole[leaf] or self.gradient_array[leaf] < 0:
+                continue
+            array = &self.outer.value[self.gradient_array[leaf]]
+            numbers = 1
+            for i in range(1, array.one.ndim):
+                numbers *= array.one.shape[i]
+            for n in range(numbers):
+                at = array.one.data + offset_of(&array.one, 0, n) + j * array.one.stride[0]
+                for k in range(begin, begin + count):
+                    memset(at + k * array.lane, 0, <size_t>run.size)
+
+    cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        cdef Py_ssize_t k
+        cdef bint summed = self.region.summed
+        for k in range(self.wiring.results):
+            fill_row(bench.space.row[self.wiring.result + k], run.width, 0.0, run.single)
+        if self.region.gradients:
+            self.steps(self.both, run, bench, begin, count, True)
+        else:
+            self.steps(self.ahead, run, bench, begin, count, False)
+        for k in range(self.wiring.results if summed and self.region.scale != 1.0 else 0):
+            row = <char*>bench.space.row[self.wiring.result + k]
+            scale_row(row, row, run.width, self.region.scale, run.single)
+        return 0
+
+    cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
+        if not self.region.gradients:
+            self.steps(self.both, run, bench, begin, count, True)
+        return 0
+
+
+cdef Py_ssize_t step_of(const LaneArray* array, int axis) noexcept nogil:
+    """From one number along an axis to the next (-1: there is no such axis)."""
+    return 0 if axis < 0 else array.one.stride[axis]
+
+
+cdef Track track_of(const LaneArray* array, int axis, Py_ssize_t element, bint add) noexcept nogil:
+    """A number of a step's part of an array."""
+    return Track(array.one.data + offset_of(&array.one, axis, element), step_of(array, axis), array.lane, add)
+
+
+cdef void scale_row(char* to, const char* row, Py_ssize_t n, double scale, bint single) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range(n):
+        if single:
+            (<float*>to)[k] = <float>((<const float*>row)[k] * scale)
+        else:
+            (<double*>to)[k] = (<const double*>row)[k] * scale

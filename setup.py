@@ -10,6 +10,8 @@ FASTPROP_ANNOTATE=1 writes Cython's annotated HTML beside the generated C, in bu
 """
 
 import os
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import numpy
@@ -19,9 +21,13 @@ from setuptools import Extension, setup
 FLAGS = {"release": ["-O3", "-g0"], "check": ["-O1", "-g"], "coverage": ["-O1", "-g0"], "quick": ["-O1", "-g0"]}
 FLAGS["check"] += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 COMMON = "-fno-math-errno -fno-trapping-math -Wno-psabi -fno-sanitize=undefined"  # whose checks take too long here
+WIDE = "-mmove-max=256 -mstore-max=256"  # else GCC copies vectors by halves, and loads wait for both
+COMPILER = os.environ.get("CC") or sysconfig.get_config_var("CC")
+if subprocess.run(f"{COMPILER} {WIDE} -E -xc {os.devnull}", shell=True, capture_output=True).returncode != 0:
+    WIDE = ""  # older than GCC 12, or not GCC
 SETS = {
     "baseline": COMMON,
-    "avx2": f"{COMMON} -mavx2 -mfma",
+    "avx2": f"{COMMON} -mavx2 -mfma {WIDE}",
     "avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
 }
 KIND = os.environ.get("FASTPROP_BUILD", "release")
@@ -31,7 +37,6 @@ CHECK, COVERAGE = KIND == "check", KIND == "coverage"
 MACROS = [("FASTPROP_BUILD_KIND", f'"{KIND}"'), ("FASTPROP_CHECK", str(int(CHECK)))]
 MACROS += [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + [("CYTHON_TRACE_NOGIL", "1")] * COVERAGE
 DIRECTIVES = {
-    "language_level": 3,
     "boundscheck": CHECK,
     "wraparound": False,
     "initializedcheck": CHECK,
@@ -40,16 +45,12 @@ DIRECTIVES = {
     "autotestdict": False,  # doctest finds the examples by itself
     "linetrace": COVERAGE,
 }
-
-
 (STAMP := Path("build", "kind")).parent.mkdir(exist_ok=True)  # changes, lest an object of another kind stays
 if not STAMP.exists() or STAMP.read_text() != KIND:
     STAMP.write_text(KIND)
-
 ENGINE = Path("src", "fastprop", "engine")
 SHARED = "fastprop.engine.shared"  # what Cython needs in every module, compiled once
-EXTENSIONS = [Extension(SHARED, [str(ENGINE / "shared.c")], extra_compile_args=FLAGS[KIND])]
-EXTENSIONS += [
+EXTENSIONS = [
     Extension(
         ".".join(source.relative_to("src").with_suffix("").parts),
         [str(source)],
@@ -63,10 +64,9 @@ EXTENSIONS += [
     for source in sorted(ENGINE.rglob("*.pyx"))
     if os.uname().machine == "x86_64" or "avx" not in source.stem
 ]
-
 setup(
     ext_modules=cythonize(
-        EXTENSIONS,
+        [*EXTENSIONS, Extension(SHARED, [str(ENGINE / "shared.c")], extra_compile_args=FLAGS[KIND])],
         build_dir=None if COVERAGE else f"build/cython-{KIND}",
         include_path=["src"],
         nthreads=os.cpu_count(),

@@ -1,4 +1,4 @@
-"""Calls of compiled functions that are disturbed while they run: by other calls, by hooks of arguments, by their users."""
+"""Calls of compiled functions that are disturbed while they run: by other calls, by hooks, by their users."""
 
 from fractions import Fraction
 

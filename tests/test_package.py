@@ -129,9 +129,12 @@ class TestWheel:
         names = set(zipfile.ZipFile(wheel).namelist())
         assert {name for name in source_names(ROOT) if not name.endswith((".pyx", ".h", ".pxi"))} <= names
         compiled = {name.split(".")[0] for name in names if name.endswith(".so")}
-        sources = {name.removesuffix(".pyx") for name in source_names(ROOT) if name.endswith(".pyx")}
-        assert compiled == sources | {"fastprop/engine/shared"}  # what Cython needs in every module
+        rooms = {name.removesuffix(".pyx") for name in source_names(ROOT) if name.endswith(".pyx")}
+        assert compiled == rooms | {"fastprop/engine/shared"}
         assert any(name.endswith("licenses/LICENSE") for name in names)
+
+    def test_is_small(self, wheel):
+        assert wheel.stat().st_size < 3_300_000
 
     def test_holds_the_package_alone(self, wheel):
         tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}

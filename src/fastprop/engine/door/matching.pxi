@@ -53,7 +53,7 @@ cdef class Reading:
         return 0
 
     cdef int pin(self) except -1:
-        """Hold views of the arrays in their place: Python code is to run, which may give them other shapes and dtypes."""
+        """Hold views of the arrays instead: Python code is to run, which may give them other shapes and dtypes."""
         cdef Py_ssize_t place
         cdef PyObject* given
         if self.held == 0:

@@ -20,24 +20,28 @@
 #define MASK ivec
 #define COUNT 8
 #define NAME(name) name
+#define GATE_LOOPS "executor/gate_loops.h"
 #include "executor/both.h"
 #undef REAL
 #undef VEC
 #undef MASK
 #undef COUNT
 #undef NAME
+#undef GATE_LOOPS
 
 #define REAL float
 #define VEC vecf
 #define MASK ivecf
 #define COUNT 16
 #define NAME(name) name##f
+#define GATE_LOOPS "executor/lifted_loops.h"
 #include "executor/both.h"
 #undef REAL
 #undef VEC
 #undef MASK
 #undef COUNT
 #undef NAME
+#undef GATE_LOOPS
 
 #if defined(__AVX512F__)
 #define INSTRUCTION_SET "avx512"

@@ -1,11 +1,11 @@
-/* Gates on floats: computed as doubles, and rounded. */
+/* Gates on a vector of floats: computed as doubles, and rounded. (Loops over rows of floats: lifted_loops.h.) */
 INLINE vecf square_rootf(vecf x) { /* exact to the last bit: a double has more than twice the digits */
     vec low, high;
     widen(x, &low, &high);
     return narrow(square_root(low), square_root(high));
 }
 
-#define UNARY(gate, OPCODE)                                                                                             \
+#define UNARY(gate)                                                                                                     \
     INLINE vecf gate##_gatef(vecf x, vecf *dx) {                                                                       \
         vec low, high, dlow, dhigh;                                                                                    \
         widen(x, &low, &high);                                                                                         \
@@ -14,20 +14,9 @@ INLINE vecf square_rootf(vecf x) { /* exact to the last bit: a double has more t
         *dx = narrow(dlow, dhigh);                                                                                     \
         return narrow(low, high);                                                                                      \
     }
-#define BINARY(gate, OPCODE)                                                                                            \
-    INLINE vecf gate##_gatef(vecf x, vecf y, vecf *dx, vecf *dy) {                                                     \
-        vec x0, x1, y0, y1, dx0, dx1, dy0, dy1;                                                                        \
-        widen(x, &x0, &x1);                                                                                            \
-        widen(y, &y0, &y1);                                                                                            \
-        x0 = gate##_gate(x0, y0, &dx0, &dy0);                                                                          \
-        x1 = gate##_gate(x1, y1, &dx1, &dy1);                                                                          \
-        *dx = narrow(dx0, dx1);                                                                                        \
-        *dy = narrow(dy0, dy1);                                                                                        \
-        return narrow(x0, x1);                                                                                         \
-    }
-#include "executor/gates_with_loops.h"
+UNARY(exp)
+UNARY(log)
 #undef UNARY
-#undef BINARY
 
 INLINE vecf clip_gatef(vecf x, vecf low, vecf high, vecf *dx, vecf *dlow, vecf *dhigh) {
     vec x0, x1, low0, low1, high0, high1, dx0, dx1, dlow0, dlow1, dhigh0, dhigh1;

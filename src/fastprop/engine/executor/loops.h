@@ -3,18 +3,20 @@
 
 /* `body` for every vector of n numbers, the last one filled up; i and k say where, and how many. By fours: a row of 256 is
    then 8 rounds, whose end a processor foresees. */
-#define LOOP(...)                                                                                                       \
+#define ROUND(...)                                                                                                     \
+    {                                                                                                                  \
+        const int k = COUNT;                                                                                           \
+        __VA_ARGS__                                                                                                    \
+        i += COUNT;                                                                                                    \
+    }
+#define LOOP(...)                                                                                                      \
     do {                                                                                                               \
         ptrdiff_t i = 0;                                                                                               \
-        while (i + 4 * COUNT <= n)                                                                                     \
-            _Pragma("GCC unroll 4") for (int s = 0; s < 4; s++, i += COUNT) {                                          \
-                const int k = COUNT;                                                                                   \
-                __VA_ARGS__                                                                                            \
-            }                                                                                                          \
-        for (; i + COUNT <= n; i += COUNT) {                                                                           \
-            const int k = COUNT;                                                                                       \
-            __VA_ARGS__                                                                                                \
+        while (i + 4 * COUNT <= n) {                                                                                   \
+            ROUND(__VA_ARGS__) ROUND(__VA_ARGS__) ROUND(__VA_ARGS__) ROUND(__VA_ARGS__)                                \
         }                                                                                                              \
+        while (i + COUNT <= n)                                                                                         \
+            ROUND(__VA_ARGS__)                                                                                         \
         if (i < n) {                                                                                                   \
             const int k = (int)(n - i);                                                                                \
             __VA_ARGS__                                                                                                \
@@ -49,27 +51,7 @@ INLINE void NAME(put)(REAL *x, VEC value, int k) {
 typedef void (*NAME(unary_loop))(ptrdiff_t n, const REAL *x, REAL *value, REAL *saved);
 typedef void (*NAME(binary_loop))(ptrdiff_t n, const REAL *x, const REAL *y, REAL *value, REAL *saved);
 
-#define UNARY(gate, OPCODE)                                                                                             \
-    static void NAME(gate##_loop)(ptrdiff_t n, const REAL *x, REAL *value, REAL *saved) {                              \
-        VEC dx;                                                                                                        \
-        if (saved == NULL)                                                                                             \
-            LONG_LOOP(PUT(value, NAME(gate##_gate)(GET(x), &dx));)                                                     \
-        else                                                                                                           \
-            LONG_LOOP(PUT(value, NAME(gate##_gate)(GET(x), &dx)); PUT(saved, dx);)                                     \
-    }
-
-#define BINARY(gate, OPCODE)                                                                                            \
-    static void NAME(gate##_loop)(ptrdiff_t n, const REAL *x, const REAL *y, REAL *value, REAL *saved) {               \
-        VEC dx, dy;                                                                                                    \
-        if (saved == NULL)                                                                                             \
-            LONG_LOOP(PUT(value, NAME(gate##_gate)(GET(x), GET(y), &dx, &dy));)                                        \
-        else                                                                                                           \
-            LONG_LOOP(PUT(value, NAME(gate##_gate)(GET(x), GET(y), &dx, &dy)); PUT(saved, dx); PUT(saved + n, dy);)    \
-    }
-
-#include "executor/gates_with_loops.h"
-#undef UNARY
-#undef BINARY
+#include GATE_LOOPS
 
 static void NAME(clip_loop)(
     ptrdiff_t n, const REAL *x, const REAL *y, const REAL *z, REAL *value, REAL *saved

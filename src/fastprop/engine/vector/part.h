@@ -54,7 +54,11 @@ INLINE part spread(double x) { return (part)REGISTER(set1_pd)(x); }
 
 INLINE part load_part(const double *from) { return (part)REGISTER(loadu_pd)(from); }
 
+INLINE partf load_partf(const float *from) { return (partf)REGISTER(loadu_ps)(from); }
+
 INLINE void store_part(double *to, part x) { REGISTER(storeu_pd)(to, x); }
+
+INLINE void store_partf(float *to, partf x) { REGISTER(storeu_ps)(to, x); }
 
 /* The lower or upper half of a part of floats as doubles, and two parts of doubles as one of floats. */
 #if defined(__AVX512F__)

@@ -8,7 +8,15 @@ INLINE part load_part(const double *from) {
     return x;
 }
 
+INLINE partf load_partf(const float *from) {
+    partf x;
+    memcpy(&x, from, sizeof x);
+    return x;
+}
+
 INLINE void store_part(double *to, part x) { memcpy(to, &x, sizeof x); }
+
+INLINE void store_partf(float *to, partf x) { memcpy(to, &x, sizeof x); }
 
 INLINE part widened(partf x, int upper) { return upper ? (part){x[2], x[3]} : (part){x[0], x[1]}; }
 

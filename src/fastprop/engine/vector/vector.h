@@ -33,28 +33,28 @@ typedef union {
 #define FOR_PARTS(i) for (int i = 0; i < PARTS; i++)
 #endif
 
-/* Loads and stores, at any alignment ------------------------------------------------------------------------------- */
+/* Loads and stores, at any alignment: part by part, as memcpy would copy in smaller pieces, which stalls the loads --- */
 
 INLINE vec load(const double *from) {
-    vec x;
-    memcpy(&x, from, sizeof x);
-    return x;
+    pieces x;
+    FOR_PARTS(i) x.parts[i] = load_part(from + i * PART_LANES);
+    return x.whole;
 }
 
-INLINE void store(double *to, vec whole) { /* part by part, which memcpy would not do */
+INLINE void store(double *to, vec whole) {
     pieces x = {whole};
     FOR_PARTS(i) store_part(to + i * PART_LANES, x.parts[i]);
 }
 
 INLINE vecf loadf(const float *from) {
-    vecf x;
-    memcpy(&x, from, sizeof x);
-    return x;
+    piecesf x;
+    FOR_PARTS(i) x.parts[i] = load_partf(from + 2 * i * PART_LANES);
+    return x.whole;
 }
 
 INLINE void storef(float *to, vecf whole) {
     piecesf x = {whole};
-    FOR_PARTS(i) memcpy(to + 2 * i * PART_LANES, x.parts + i, sizeof(partf));
+    FOR_PARTS(i) store_partf(to + 2 * i * PART_LANES, x.parts[i]);
 }
 
 /* The first k lanes (1 to 7; of floats 1 to 15), the others filled; memory behind them isn't touched. */

@@ -1,0 +1,67 @@
+/* The loops of the gates that have a vector form, on floats: as doubles, so many at a time, and rounded. */
+#define AT_ONCE 128
+
+typedef double Doubles[AT_ONCE] __attribute__((aligned(64)));
+
+static void widen_row(ptrdiff_t n, const float *from, double *to) {
+    ptrdiff_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        vec low, high;
+        widen(loadf(from + i), &low, &high);
+        store(to + i, low);
+        store(to + i + 8, high);
+    }
+    for (; i < n; i++)
+        to[i] = from[i];
+}
+
+static void narrow_row(ptrdiff_t n, const double *from, float *to) {
+    ptrdiff_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        storef(to + i, narrow(load(from + i), load(from + i + 8)));
+    for (; i < n; i++)
+        to[i] = (float)from[i];
+}
+
+static void lifted_unary(unary_loop loop, ptrdiff_t n, const float *x, float *value, float *saved) {
+    Doubles wide_x, wide_value, wide_saved;
+    for (ptrdiff_t i = 0; i < n; i += AT_ONCE) {
+        const ptrdiff_t k = n - i < AT_ONCE ? n - i : AT_ONCE;
+        widen_row(k, x + i, wide_x);
+        loop(k, wide_x, wide_value, saved == NULL ? NULL : wide_saved);
+        narrow_row(k, wide_value, value + i);
+        if (saved != NULL)
+            narrow_row(k, wide_saved, saved + i);
+    }
+}
+
+static void lifted_binary(
+    binary_loop loop, ptrdiff_t n, const float *x, const float *y, float *value, float *saved
+) {
+    Doubles wide_x, wide_y, wide_value, wide_saved[2];
+    for (ptrdiff_t i = 0; i < n; i += AT_ONCE) {
+        const ptrdiff_t k = n - i < AT_ONCE ? n - i : AT_ONCE;
+        widen_row(k, x + i, wide_x);
+        widen_row(k, y + i, wide_y);
+        loop(k, wide_x, wide_y, wide_value, saved == NULL ? NULL : *wide_saved);
+        narrow_row(k, wide_value, value + i);
+        if (saved != NULL) {
+            narrow_row(k, *wide_saved, saved + i);
+            narrow_row(k, *wide_saved + k, saved + n + i);
+        }
+    }
+}
+
+#define UNARY(gate, OPCODE)                                                                                             \
+    static void gate##_loopf(ptrdiff_t n, const float *x, float *value, float *saved) {                                \
+        lifted_unary(gate##_loop, n, x, value, saved);                                                                 \
+    }
+
+#define BINARY(gate, OPCODE)                                                                                            \
+    static void gate##_loopf(ptrdiff_t n, const float *x, const float *y, float *value, float *saved) {                \
+        lifted_binary(gate##_loop, n, x, y, value, saved);                                                             \
+    }
+
+#include "executor/gates_with_loops.h"
+#undef UNARY
+#undef BINARY

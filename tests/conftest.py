@@ -9,11 +9,14 @@ from hypothesis import settings
 import fastprop
 from fastprop import reference
 from fastprop.engine.program import instruction_sets, use_instruction_set
+from fastprop.engine.trace import let_verify
 
 settings.register_profile("fastprop", deadline=None, database=None)
 settings.load_profile("fastprop")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in a shell's background, and children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+let_verify(True)  # what every pass makes, and every program
 
 ENGINES = {"reference": reference, "compiled": fastprop}
 

@@ -1,5 +1,6 @@
 """A draft becomes a program: instructions, words, and where their numbers lie."""
 include "program/program.pxi"
+include "program/verify.pxi"
 include "program/forward.pxi"
 include "program/backward.pxi"
 include "program/words.pxi"

@@ -72,6 +72,7 @@ def region_gate(trace: Trace, operands: list[Any], region: Any, values: list[Any
 
 EXTRA_NAMES: Any
 NAMES: Any
+DTYPES: dict[str, Any]
 
 @disjoint_base
 class Draft:
@@ -124,6 +125,12 @@ class Writer:
 
 def translate(operands: Any, inputs: Any, moved: Any) -> Any: ...
 def draft_of(tape: Trace, variables: list[Any], outputs: list[Any], guards: list[Any]) -> Any: ...
+
+# passes/verify
+
+def let_verify(on: bool) -> bool: ...
+def is_verifying() -> bool: ...
+def verify(draft: Draft) -> None: ...
 
 # passes/segment
 

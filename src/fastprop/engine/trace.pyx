@@ -2,6 +2,7 @@
 include "trace/condition.pxi"
 include "trace/traced.pxi"
 include "trace/draft.pxi"
+include "passes/verify.pxi"
 include "passes/segment.pxi"
 include "passes/optimise.pxi"
 include "passes/schedule.pxi"

@@ -86,10 +86,10 @@ cdef Draft rewritten(Draft draft, list maps, dict cones):
     """The draft in the order: what no map reaches, the pulls, the maps, and what they reach."""
     cdef Py_ssize_t n = len(draft), outputs = len(draft.outputs), i
     cdef int32_t old_inputs = draft.inputs, inputs = <int32_t>(old_inputs + outputs)
-    wide = draft.replace(
+    wide = replaced(draft, dict(
         inputs=inputs, operand=shifted(draft.operand, old_inputs, outputs),
         outputs=shifted(draft.outputs, old_inputs, outputs), guards=shifted(draft.guards, old_inputs, outputs),
-    )
+    ))
     cdef Writer writer = Writer(wide, n + 16, len(draft.operand) + 64)
     cdef int32_t[::1] moved = np.zeros(max(n, 1), np.int32)
     cdef uint8_t[::1] late = np.bitwise_or.reduce([cones[gate] for gate in maps])

@@ -472,7 +472,7 @@ def hoist(Draft draft, uniform):
             if x >= inputs and alone[x - inputs]:
                 crosses[x - inputs] = 1
     border = np.flatnonzero(np.asarray(crosses)[:n]).astype(np.int32)
-    once = drop(draft.replace(outputs=border + inputs, guards=[], expected=[]))
+    once = drop(replaced(draft, {"outputs": border + inputs, "guards": [], "expected": []}))
     return once, without(draft, np.asarray(alone)[:n], border)
 
 
@@ -491,9 +491,9 @@ cdef Draft without(Draft draft, gone, border):
     payload = {}
     for gate, what in draft.payload.items():
         payload[int(moved[gate]) - inputs - len(border)] = what
-    return draft.replace(
+    return replaced(draft, dict(
         inputs=inputs + len(border), opcode=draft.opcode[left], first=first,
         operand=translate(draft.operand[kept], inputs, moved), origin=draft.origin[left],
         outputs=translate(draft.outputs, inputs, moved), guards=translate(draft.guards, inputs, moved),
         payload=payload,
-    )
+    ))

@@ -20,6 +20,8 @@ cdef enum:
 def schedule(Draft draft, Py_ssize_t window=WINDOW):
     """Put the gates of every window in the order of their depth there, and those of one depth in the order of kind."""
     cdef Py_ssize_t n = len(draft)
+    if draft.run is not None:
+        draft = replaced(draft, {"run": None})      # they go by the old order
     if draft.payload:
         window = max(window, n)     # the numbers of a region stay side by side
     cdef int32_t[::1] link = chains(draft, window)
@@ -27,7 +29,8 @@ def schedule(Draft draft, Py_ssize_t window=WINDOW):
     cdef int32_t[::1] kind = kinds(draft, link, depth)
     order = np.asarray(ordered(depth, kind, n, window))
     moved = permuted(draft, order)
-    return moved.replace(run=boundaries(moved, np.asarray(kind)[order], np.asarray(depth)[order], window))
+    runs = boundaries(moved, np.asarray(kind)[order], np.asarray(depth)[order], window)
+    return replaced(moved, {"run": runs})
 
 
 cdef int32_t[::1] ordered(int32_t[::1] depth, int32_t[::1] kind, Py_ssize_t n, Py_ssize_t window):
@@ -212,11 +215,11 @@ def permuted(Draft draft, order):
     payload = {}
     for gate, what in draft.payload.items():
         payload[int(moved[gate]) - inputs] = what
-    return draft.replace(
+    return replaced(draft, dict(
         opcode=np.asarray(draft.opcode)[np.asarray(old)[:n]], first=np.asarray(new_first),
         operand=np.asarray(new_operand)[: operand.shape[0]], origin=np.asarray(draft.origin)[np.asarray(old)[:n]],
         outputs=translate(draft.outputs, inputs, moved), guards=translate(draft.guards, inputs, moved), payload=payload,
-    )
+    ))
 
 
 # ------------------------------------------------------------------------------------------------------- number
@@ -233,6 +236,8 @@ cdef int by_key(const void* x, const void* y) noexcept nogil:
 
 def number(Draft draft):
     """Within every run, put the gates in the order of an operand if that makes it lie side by side."""
+    if draft.run is None:
+        raise ValueError("number wants a draft whose gates are in runs; schedule makes them")
     cdef int32_t[::1] first = draft.first
     cdef int32_t[::1] operand = draft.operand
     cdef int32_t[::1] run = draft.run
@@ -244,7 +249,9 @@ def number(Draft draft):
     cdef bint changed = False
     for r in range(run.shape[0] - 1):
         begin, end = run[r], run[r + 1]
-        if end - begin < 2 or operand[first[begin + 1]] == inputs + begin:     # a chain or region has its order
+        if end - begin < 2 or end - begin > RUN:
+            continue
+        if operand[first[begin + 1]] == inputs + begin:     # a chain or region has its order
             continue
         for j in range(min(first[begin + 1] - first[begin], 2)):
             for i in range(begin, end):

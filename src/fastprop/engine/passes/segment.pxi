@@ -79,9 +79,9 @@ def whole(Draft draft, numbers, Py_ssize_t inputs):
         found[given] = names[operands[given]]
         return found
 
-    made = draft.replace(
+    made = replaced(draft, dict(
         inputs=inputs, operand=renamed(draft.operand), outputs=renamed(draft.outputs), guards=renamed(draft.guards)
-    )
+    ))
     return Segment(made, np.zeros(0, np.int32), 0)
 
 
@@ -118,7 +118,7 @@ def only_used(Draft draft):
         found[operands >= draft.inputs] -= draft.inputs - len(used)
         return found
 
-    made = draft.replace(
+    made = replaced(draft, dict(
         inputs=len(used), operand=renamed(draft.operand), outputs=renamed(draft.outputs), guards=renamed(draft.guards)
-    )
+    ))
     return made, used

@@ -335,7 +335,13 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
         Whether slots are used again.
     arrays : iterable of int, optional
         The arrays of the recording whose gradients are wanted.
+
+    Raises
+    ------
+    ValueError
+        Where an index of the draft is wrong, or a gate of it has to be expanded.
     """
+    verify_before(draft, wanted, uniform)
     cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays)
     assembler.survey()
     assembler.layout()
@@ -348,4 +354,6 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
     program.settle()
     if not lanes:
         write_words(program)
+    if is_verifying():
+        verify_program(program)
     return program

@@ -25,6 +25,11 @@ EXTRA_NAMES = {
 }
 NAMES = {**{opcode: name for name, opcode in kernels.opcode_of.items()}, **EXTRA_NAMES}
 
+DTYPES = {
+    "constants": np.float64, "opcode": np.uint8, "first": np.int32, "operand": np.int32, "origin": np.int32,
+    "outputs": np.int32, "guards": np.int32, "expected": np.uint8, "run": np.int32,
+}
+
 cdef enum:
     MOST = 2147483000
 
@@ -35,16 +40,17 @@ cdef class Draft:
     def __init__(self, inputs, constants, opcode, first, operand, origin, outputs, guards, expected, run=None,
                  payload=None):
         self.inputs = inputs
-        self.constants = np.asarray(constants, np.float64)
-        self.opcode = np.asarray(opcode, np.uint8)
-        self.first = np.asarray(first, np.int32)
-        self.operand = np.asarray(operand, np.int32)
-        self.origin = np.asarray(origin, np.int32)
-        self.outputs = np.asarray(outputs, np.int32)
-        self.guards = np.asarray(guards, np.int32)
-        self.expected = np.asarray(expected, np.uint8)
-        self.run = None if run is None else np.asarray(run, np.int32)
+        self.constants = np.asarray(constants, DTYPES["constants"])
+        self.opcode = np.asarray(opcode, DTYPES["opcode"])
+        self.first = np.asarray(first, DTYPES["first"])
+        self.operand = np.asarray(operand, DTYPES["operand"])
+        self.origin = np.asarray(origin, DTYPES["origin"])
+        self.outputs = np.asarray(outputs, DTYPES["outputs"])
+        self.guards = np.asarray(guards, DTYPES["guards"])
+        self.expected = np.asarray(expected, DTYPES["expected"])
+        self.run = None if run is None else np.asarray(run, DTYPES["run"])
         self.payload = {} if payload is None else payload
+        verify(self)
 
     def __len__(self):
         return self.opcode.shape[0]
@@ -71,11 +77,33 @@ cdef class Draft:
 
     def replace(self, **changed):
         """Return a copy with other arrays in the place of some."""
-        kept = {}
-        for name in ("inputs", "constants", "opcode", "first", "operand", "origin", "outputs", "guards", "expected",
-                     "run", "payload"):
-            kept[name] = changed.get(name, getattr(self, name))
-        return Draft(**kept)
+        cdef Draft made = replaced(self, changed)
+        verify(made)
+        return made
+
+
+cdef Draft replaced(Draft draft, dict changed):
+    """A copy with other arrays in the place of some; verified only if all that passes make is."""
+    cdef Draft made = Draft.__new__(Draft)
+    unknown = changed.keys() - DTYPES.keys() - {"inputs", "payload"}
+    if unknown:
+        raise TypeError(f"a draft has no {', '.join(sorted(unknown))}")
+    made.inputs, made.payload = changed.get("inputs", draft.inputs), changed.get("payload", draft.payload)
+    made.constants, made.opcode = part_of(draft, changed, "constants"), part_of(draft, changed, "opcode")
+    made.first, made.operand = part_of(draft, changed, "first"), part_of(draft, changed, "operand")
+    made.origin, made.outputs = part_of(draft, changed, "origin"), part_of(draft, changed, "outputs")
+    made.guards, made.expected = part_of(draft, changed, "guards"), part_of(draft, changed, "expected")
+    made.run = part_of(draft, changed, "run")
+    if verifying:
+        verify(made)
+    return made
+
+
+cdef object part_of(Draft draft, dict changed, str name):
+    """One of the arrays: a new one, or that of a draft."""
+    if name not in changed:
+        return getattr(draft, name)
+    return None if changed[name] is None else np.asarray(changed[name], DTYPES[name])
 
 
 cdef class Writer:
@@ -172,13 +200,14 @@ cdef class Writer:
 
     cdef Draft finish(self, int32_t[::1] moved):
         """The new draft; `moved` says for each gate of the old one what stands for it now."""
-        return Draft(
-            self.draft.inputs, self.constants,
-            np.asarray(self.opcode)[: self.gates].copy(), np.asarray(self.first)[: self.gates + 1].copy(),
-            np.asarray(self.operand)[: self.operands].copy(), np.asarray(self.origin)[: self.gates].copy(),
-            translate(self.draft.outputs, self.draft.inputs, moved),
-            translate(self.draft.guards, self.draft.inputs, moved), self.draft.expected, None, self.payload,
-        )
+        return replaced(self.draft, {
+            "constants": self.constants, "opcode": np.asarray(self.opcode)[: self.gates].copy(),
+            "first": np.asarray(self.first)[: self.gates + 1].copy(),
+            "operand": np.asarray(self.operand)[: self.operands].copy(),
+            "origin": np.asarray(self.origin)[: self.gates].copy(),
+            "outputs": translate(self.draft.outputs, self.draft.inputs, moved),
+            "guards": translate(self.draft.guards, self.draft.inputs, moved), "run": None, "payload": self.payload,
+        })
 
 
 def translate(operands, int32_t inputs, int32_t[::1] moved):
@@ -226,7 +255,6 @@ def draft_of(Trace tape, list variables, list outputs, list guards):
     cdef uint8_t opcode
     cdef int32_t[2] two
     cdef int32_t[::1] many
-    cdef dict payload = {}
     for i, variable in enumerate(variables):
         name[<Py_ssize_t>variable] = <int32_t>i
     find_captured(nodes, len(variables), leaves, captured)
@@ -237,7 +265,7 @@ def draft_of(Trace tape, list variables, list outputs, list guards):
         if opcode == INPUT:
             continue
         if opcode == POOLED | REGION:
-            payload[writer.gates] = tape.regions[slot]
+            writer.payload[writer.gates] = tape.regions[slot]
         if opcode == RESULT:
             two[0] = name[nodes.operand[slot].first]
             name[slot] = writer.gate(RESULT, two, 1, <int32_t>slot)
@@ -266,7 +294,7 @@ def draft_of(Trace tape, list variables, list outputs, list guards):
         held.append(name[slot])
         expected.append(outcome)
     moved = np.arange(writer.gates, dtype=np.int32) + writer.draft.inputs
-    draft = writer.finish(moved).replace(outputs=ends, guards=held, expected=expected, payload=payload)
+    draft = replaced(writer.finish(moved), {"outputs": ends, "guards": held, "expected": expected})
     return draft, captured
 
 

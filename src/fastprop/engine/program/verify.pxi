@@ -1,0 +1,254 @@
+"""What is assembled is verified before; in a build of the kind "check", or with `let_verify`, what is made of it, too.
+
+The executor follows a program's indices without looking: every slot that it reads or writes has to be one.
+"""
+import numpy as np
+
+from libc.stdint cimport int32_t
+
+from fastprop.engine.executor.instructions cimport *
+from fastprop.engine.kernels cimport DOT, LOGSUMEXP, MAX, MEAN, MIN, PROD, SUM
+from fastprop.engine.trace cimport Draft
+
+from fastprop.engine.trace import is_verifying, verify
+
+
+cdef int verify_before(Draft draft, wanted, uniform) except -1:
+    """Raise a ValueError unless a draft can be assembled."""
+    verify(draft)
+    for name, flags in (("wanted", wanted), ("uniform", uniform)):
+        if flags is not None and np.shape(flags) != (draft.inputs,):
+            raise ValueError(f"{name} has the shape {np.shape(flags)}; expected a flag per input, {draft.inputs}")
+    for gate, what in draft.payload.items():
+        if not isinstance(what, Region):
+            raise ValueError(f"gate {gate} (region) has the payload {type(what).__name__}; expected a Region")
+    many = np.zeros(256, np.bool_)
+    many[[SUM, PROD, MEAN, DOT]] = True
+    found = np.flatnonzero(many[draft.opcode])
+    if len(found):
+        name = NAMES[int(draft.opcode[found[0]])]
+        raise ValueError(f"gate {found[0]} ({name}) can't be assembled; expand makes gates of two operands of it")
+    return 0
+
+
+def verify_program(Program program):
+    """Raise a ValueError that says what is wrong with a program, unless all its slots and places are within it."""
+    cdef Py_ssize_t i, slots = program.slots
+    if program.constants is None or program.outputs is None:
+        raise ValueError("an empty program can't be run; assemble makes one")
+    for i in range(program.ahead.length):
+        verify_forward(program, i)
+    for i in range(program.back.length):
+        verify_backward(program, i)
+    fixed = program.inputs + len(program.constants) + 1
+    if fixed != program.adjoints or fixed + (program.inputs if program.gradient else 0) > slots:
+        raise ValueError(f"inputs, constants and adjoints take {fixed} slots and more, there are {slots}")
+    for name, places, least in (
+        ("output", program.outputs, 0), ("guard", program.guards, 0), ("seed", program.seeds, -1)
+    ):
+        for i, x in enumerate(() if places is None else places.tolist()):
+            if not least <= x < slots:
+                raise ValueError(f"{name} {i} is slot {x}, there are {slots}")
+    for i, wiring in enumerate(program.regions):
+        verify_wiring(program, i, wiring)
+    if not program.lanes:
+        verify_words(program, &program.ahead_words, program.ahead.length, "forward")
+        verify_words(program, &program.back_words, program.back.length, "backward")
+        if program.gradient and not (
+            0 < program.prologue_words < program.back_words.length
+            and program.back_words.word[program.prologue_words - 1] == HALT
+        ):
+            raise ValueError(f"the pulls are put before word {program.prologue_words}; expected one behind a halt")
+
+
+cdef int verify_wiring(Program program, Py_ssize_t number, Wiring wiring) except -1:
+    cdef Py_ssize_t i
+    for i in range(wiring.operand.shape[0]):
+        if not 0 <= wiring.operand[i] < program.slots or not -1 <= wiring.target[i] < program.slots:
+            raise ValueError(f"operand {i} of region {number} is outside of the program")
+    verify_range(program, f"the results of region {number}", wiring.result, wiring.results)
+    if wiring.pull >= 0:
+        verify_range(program, f"the pulls on region {number}", wiring.pull, wiring.results)
+    return 0
+
+
+cdef int verify_range(Program program, str what, Py_ssize_t start, Py_ssize_t count) except -1:
+    if start < 0 or count < 0 or start + count > program.slots:
+        raise ValueError(f"{what}: slots {start} to {start + count - 1}, there are {program.slots}")
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------- instructions
+
+cdef int verify_operand(Program program, str what, Py_ssize_t number, Py_ssize_t count, bint listed) except -1:
+    """Check one operand of a run: `count` numbers; `listed`: which are gathered in any case."""
+    cdef Operand operand
+    cdef Py_ssize_t k
+    if not 0 <= number < program.operands:
+        raise ValueError(f"{what} has operand {number} of the pool, there are {program.operands}")
+    operand = program.operand[number]
+    if operand.place > GATHER or operand.mode > ADD_TO or (listed and operand.place != GATHER):
+        raise ValueError(f"{what} has an operand of the kind {operand.place}, {operand.mode}, which there is not")
+    if operand.place != GATHER:
+        return verify_range(program, what, operand.start, count if operand.place == CONTIGUOUS else 1)
+    if program.lanes or operand.start < 0 or operand.start + count > program.indices:
+        raise ValueError(f"{what} gathers by {operand.start} to {operand.start + count - 1} of {program.indices}")
+    for k in range(operand.start, operand.start + count):
+        if not 0 <= program.index[k] < program.slots:
+            raise ValueError(f"{what} gathers slot {program.index[k]}, there are {program.slots}")
+    return 0
+
+
+cdef int verify_region(Program program, str what, Py_ssize_t number) except -1:
+    if not 0 <= number < len(program.regions):
+        raise ValueError(f"{what} is region {number}, there are {len(program.regions)}")
+    return 0
+
+
+cdef int verify_forward(Program program, Py_ssize_t i) except -1:
+    cdef Instruction step = program.ahead.instruction[i]
+    cdef Py_ssize_t count = step.count, arity = step.arity, j
+    cdef int opcode = step.opcode
+    cdef bint pairs = opcode == LIST_PRODUCTS, listed = pairs or opcode == LIST_TOTAL
+    if opcode not in STEP_NAMES:
+        raise ValueError(f"instruction {i} forward has the opcode {opcode}, which there is not")
+    what = f"instruction {i} forward ({STEP_NAMES[opcode]})"
+    if opcode == REGION:
+        return verify_region(program, what, count)
+    if count < 1 or arity < 1:
+        raise ValueError(f"{what} has {count} gates of {arity} operands; expected one or more")
+    verify_range(program, what, step.result, count)
+    if step.saved >= 0:
+        verify_range(program, what, step.saved, count * arity)
+    if listed:
+        return verify_operand(program, what, step.operand, count * arity * (2 if pairs else 1), True)
+    if not program.lanes and (opcode == MAX or opcode == MIN or opcode == LOGSUMEXP):
+        return verify_operand(program, what, step.operand, count * arity, False)
+    if opcode == CHAIN_ADD or opcode == CHAIN_MULTIPLY:
+        verify_operand(program, what, step.operand, 1, False)
+        return verify_operand(program, what, step.operand + 1, count, False)
+    for j in range(arity):
+        verify_operand(program, what, step.operand + j, count, False)
+    return 0
+
+
+cdef int verify_backward(Program program, Py_ssize_t i) except -1:
+    cdef Instruction step = program.back.instruction[i]
+    cdef Py_ssize_t count = step.count, arity = step.arity, j
+    cdef int opcode = step.opcode
+    if opcode >= PULL_END:
+        raise ValueError(f"instruction {i} backward has the opcode {opcode}, which there is not")
+    what = f"instruction {i} backward ({PULL_NAMES[opcode]})"
+    if opcode == REGION_PULL:
+        return verify_region(program, what, count)
+    verify_range(program, what, step.result, 1 if step.closed else count)
+    if opcode == CLEAR:
+        return 0
+    if opcode == LIST_PASS or opcode == LIST_PRODUCT:
+        if arity == 0:
+            return 0
+        return verify_operand(program, what, step.operand, count * arity * (1 + (opcode == LIST_PRODUCT)), True)
+    if opcode == CHAIN_PASS or opcode == CHAIN_PRODUCT:
+        verify_range(program, what, step.saved, count)
+        for j in range(4):
+            verify_operand(program, what, step.operand + j, count if j < 2 else 1, False)
+        return 0
+    for j in range(arity):
+        verify_operand(program, what, step.operand + j, count, False)
+    return 0
+
+
+# -------------------------------------------------------------------------------------------------------- words
+
+cdef struct Piece:          # a step of a few words
+    Py_ssize_t size
+    int slots               # so many of them are slots, from `first` on
+    int first
+
+
+cdef Piece piece_of(int action) noexcept:
+    """How long a step is that has a fixed number of words, and which of them are slots."""
+    if action < ENTER:
+        return Piece(1, 0, 1)
+    if action == ENTER:
+        return Piece(2, 0, 1)
+    if action < ONE_SUM or action == ONE_CLEAR:
+        return Piece(3, 0, 1)
+    if action < ONE_NEGATIVE:
+        return Piece(4, 3, 1)
+    if action < ONE_PRODUCT_AND_SUM:
+        return Piece(3, 2, 1)
+    if action < ONE_SUM_OF_TWO:
+        return Piece(5, 4, 1)
+    if action < ONE_SUM_OF_PRODUCTS:
+        return Piece(6, 5, 1)
+    if action <= ONE_TOTAL:
+        return Piece(3, 1, 1)           # and as many as the last one says
+    if action <= ONE_TERNARY:
+        return Piece(5 + action - ONE_UNARY, 2 + action - ONE_UNARY, 2)
+    if action == ONE_ROW:
+        return Piece(9, 4, 3)
+    if action < PULL_PRODUCT:
+        return Piece(3, 2, 1)
+    if action < PULL_QUOTIENT:
+        return Piece(4, 3, 1)
+    if action < PULL_PASSES:
+        return Piece(5, 4, 1)
+    if action < PULL_PRODUCTS:
+        return Piece(4, 3, 1)
+    if action < PULL_OTHER:
+        return Piece(6, 5, 1)
+    return Piece(7, 4, 3)
+
+
+cdef int verify_words(Program program, Words* words, Py_ssize_t instructions, str direction) except -1:
+    """Check that steps follow each other up to a halt, and the slots of each."""
+    cdef Py_ssize_t at = 0, more
+    cdef int32_t* word
+    cdef Piece piece
+    cdef int last = HALT, k
+    while at < words.length:
+        word = words.word + at
+        what = f"word {at} {direction} ({word[0]})"
+        if not 0 <= word[0] <= PULL_OTHER:
+            raise ValueError(f"{what} is no step")
+        last, piece = word[0], piece_of(word[0])
+        more = 0
+        if at + piece.size <= words.length and (last == ONE_SUM_OF_PRODUCTS or last == ONE_TOTAL):
+            more = max(word[2], 0) * (2 if last == ONE_SUM_OF_PRODUCTS else 1)
+        if at + piece.size + more > words.length:
+            raise ValueError(f"{what} goes past the last word, {words.length - 1}")
+        for k in range(piece.first, piece.first + piece.slots):
+            verify_range(program, what, word[k], 1)
+        for k in range(<int>piece.size, <int>(piece.size + more)):
+            verify_range(program, what, word[k], 1)
+        verify_step(program, what, word, instructions)
+        at += piece.size + more
+    if last != HALT or words.length == 0 < instructions:
+        raise ValueError(f"the words {direction} end with {last}; expected a halt")
+    return 0
+
+
+cdef int verify_step(Program program, str what, const int32_t* word, Py_ssize_t instructions) except -1:
+    """Check what is no single slot in a step."""
+    cdef int action = word[0], arity, k
+    if action == ENTER:
+        return verify_region(program, what, word[1])
+    if action == ONE_CLEAR:
+        return verify_range(program, what, word[1], word[2])
+    if (action == RUNS or action == RUNS_BACK) and not 0 <= word[1] <= word[2] <= instructions:
+        raise ValueError(f"{what} has the instructions {word[1]} to {word[2]}, there are {instructions}")
+    if ONE_UNARY <= action <= ONE_TERNARY:
+        arity = 1 + action - ONE_UNARY
+        if not 0 <= word[1] < OPCODES or kernel(word[1]).arity != arity:
+            raise ValueError(f"{what} has the opcode {word[1]}; expected a gate of {arity} operands")
+        if word[3 + arity] >= 0:
+            verify_range(program, what, word[3 + arity], arity)
+    if action == ONE_ROW:
+        for k in range(3, 7):
+            verify_range(program, what, word[k], word[7])
+        if word[8] >= 0:
+            verify_range(program, what, word[8], word[7] * word[2])
+    if action == PULL_OTHER and not 0 <= word[1] < PULL_END:
+        raise ValueError(f"{what} has the kind {word[1]}, which there is not")
+    return 0

@@ -402,3 +402,12 @@ def test_transforms_of_vmap_inside_of_what_is_compiled():
     for call in (f, fp.compile(f)):
         agree(call(0.5), (X * np.cos(0.5 * X)).sum())
     agree(fp.compile(fp.grad(f))(0.5), -(X * X * np.sin(0.5 * X)).sum())
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 5000])
+def test_gradients_of_what_a_body_does_not_read_are_zero(lanes):
+    columns = np.ones((lanes, 3))
+    gradient = fp.vmap(fp.grad(lambda x: x[1] * x[1]))
+    for _ in range(3):
+        assert_array_equal(gradient(columns), np.tile([0.0, 2.0, 0.0], (lanes, 1)))
+        columns.copy().fill(np.nan)  # memory that is given back is not zero

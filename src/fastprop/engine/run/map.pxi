@@ -82,8 +82,8 @@ cdef class MapRun:
             self.arrays.make(a, (region.lanes, *(region.leaf_shapes[leaf] or ())), region.single)
         if both and region.gradients:
             for leaf, a in region.gradient_arrays:
-                if region.is_whole(leaf):
-                    self.arrays.values[a][...] = 0.0    # to which the maps in the body add
+                if region.is_whole(leaf) or not self.is_covered(leaf):
+                    self.arrays.values[a][...] = 0.0    # to which the maps in the body add, or of which lanes write a part
         elif both:
             self.open_adjoints()
         self.sweep_paths(both)
@@ -173,13 +173,17 @@ cdef class MapRun:
 
     cdef int claim(self, Py_ssize_t a, Py_ssize_t leaf) except -1:
         """Let the lanes assign an array's adjoint: it need not be cleared if all of it is written."""
-        plan = self.region.sole if self.region.sole is not None else self.region.only_path()
-        if plan is not None and self.path(plan).wires.covers[leaf]:
+        if self.is_covered(leaf):
             if self.arrays.adjoints[a] is None:
                 self.arrays.put_adjoint(a, np.empty_like(self.arrays.values[a]))
             self.arrays.arrived[a] = True
             return 0
         return self.arrays.clear_adjoint(a)
+
+    cdef bint is_covered(self, Py_ssize_t leaf):
+        """Whether all numbers of a leaf are inputs of the only path, which writes their gradients."""
+        plan = self.region.sole if self.region.sole is not None else self.region.only_path()
+        return plan is not None and self.path(plan).wires.covers[leaf]
 
     cdef int close_adjoints(self) except -1:
         """Add what went aside."""

@@ -83,7 +83,7 @@ cdef class MapRun:
         if both and region.gradients:
             for leaf, a in region.gradient_arrays:
                 if region.is_whole(leaf) or not self.is_covered(leaf):
-                    self.arrays.values[a][...] = 0.0    # to which the maps in the body add, or of which lanes write a part
+                    self.arrays.values[a][...] = 0.0    # which lanes add to, or write a part of
         elif both:
             self.open_adjoints()
         self.sweep_paths(both)

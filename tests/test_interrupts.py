@@ -21,6 +21,7 @@ class Interruption:
 
     def __enter__(self):
         self.before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # before settrace, else Python 3.12 doesn't see that of later frames
         sys.settrace(self.trace)
         return self
 

@@ -385,7 +385,7 @@ def test_default_training_reaches_94_percent():
 
     examples = job.digits()
     accuracies = []
-    for seed in range(5):
+    for seed in range(3):
         printer = Printer(Options(quiet=True), io.StringIO())
         accuracies.append(job.train(Options(quiet=True), seed, fastprop, examples, printer).accuracy)
     assert np.median(accuracies) >= 0.94

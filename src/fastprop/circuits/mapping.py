@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.derived import Packed, Unpacked
-from fastprop.circuits.recorded_map import Given, Grown, RecordedMap, Retrace
+from fastprop.circuits.recorded_map import Given, Grown, RecordedMap, Retrace, example_arrays
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
 from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, innermost_scope
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.run import Arrays, Kind, MapRun
+from fastprop.engine.run import Kind, MapRun
 from fastprop.engine.tape import Unit
 from fastprop.engine.trace import region_gate
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_part
@@ -102,10 +102,7 @@ def _gradient_kind(f: Any, outer: Recording) -> Any:
 
 def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
     """Run a map where it is recorded; returns the sums, and lets the arrays that it makes have examples."""
-    arrays = Arrays(len(outer.arrays))
-    for a, values in enumerate(outer.examples):
-        if values is not None:
-            arrays.set(a, np.asarray(values, region.dtype))
+    arrays = example_arrays(outer, region.dtype)
     sums: list[float]
     outer.maps.append(region)
     while True:

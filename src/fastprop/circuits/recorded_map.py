@@ -16,10 +16,10 @@ from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
 from fastprop.circuits.unrolling import in_order
-from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
+from fastprop.engine.run import Along, Arrays, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
 from fastprop.engine.tape import Trace, Unit, belongs
 
-__all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
+__all__ = ["Given", "Grown", "RecordedMap", "Retrace", "example_arrays"]
 
 Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and where
 
@@ -200,6 +200,16 @@ class RecordedMap(MapRegion):
         """The operands that the body gets by themselves, and not as arrays among its arguments."""
         inside = {self._numbers[key] for leaf in self.body.leaves for key in leaf.recording.outer_keys}
         return set(range(self.numbers)) - (set(self.leaf_operand.values()) - inside)
+
+    def pulls_numbers(self, operands: Sequence[int]) -> bool:
+        """Say whether these operands are numbers, and none of them stands for an array."""
+        return self.captured.difference(self.leaf_operand.values()).issuperset(operands)
+
+    def pulled_example(self, trace: Trace, pulls: Sequence[float], numbers: Sequence[float]) -> list[float]:
+        """Return what pulls on the sums bring to the operands where the map is recorded."""
+        run = MapRun(self, example_arrays(trace.recording, self.dtype), np.ones(self.numbers, np.uint8), ())
+        found: list[float] = run.pulled_at(numbers, pulls[: self.outputs])[0]
+        return found
 
     def recorded_pulls(self, pull: Any, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
         """Return what is pulled on each operand, recorded as a map."""
@@ -412,6 +422,15 @@ class RecordedMap(MapRegion):
         self.seal(len(self.operands))
         self._sealed = True
         self.sole = self.only_path()
+
+
+def example_arrays(outer: Recording, dtype: Any) -> Arrays:
+    """Return the arrays of a recording as they are where it is recorded."""
+    arrays = Arrays(len(outer.arrays))
+    for a, values in enumerate(outer.examples):
+        if values is not None:
+            arrays.set(a, np.asarray(values, dtype))
+    return arrays
 
 
 def _number_in(handle: Any, place: int) -> Any:

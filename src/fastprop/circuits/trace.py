@@ -57,9 +57,9 @@ class LazyBundle(Bundle):
     def _make_numbers(self) -> list[Any]:
         return [self.trace._input(float(x)) for x in self.given.flat]
 
-    def as_variable(self, trace: Trace) -> LazyBundle:
-        """Return the variable of a transform that stands for it."""
-        return ArrayVariable(trace, self)
+    def as_variable(self, trace: Trace, variables: Callable[[list[Any]], list[Any]]) -> LazyBundle:
+        """Return the variable of a transform that stands for it; `variables` makes those of its numbers."""
+        return ArrayVariable(trace, self, variables)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,11 +76,11 @@ class LazyBundle(Bundle):
 class ArrayVariable(LazyBundle):
     """The variable of a transform in the place of an array: read as a whole by maps, else number by number."""
 
-    __slots__ = ("_alias", "source")
+    __slots__ = ("_alias", "source", "variables")
 
-    def __init__(self, trace: Trace, source: LazyBundle):
+    def __init__(self, trace: Trace, source: LazyBundle, variables: Callable[[list[Any]], list[Any]]):
         super().__init__(trace, -1, source.given)
-        self.source = source
+        self.source, self.variables = source, variables
         self._alias: Unit | None = None
 
     def array(self) -> int:
@@ -96,7 +96,7 @@ class ArrayVariable(LazyBundle):
         return self._alias
 
     def _make_numbers(self) -> list[Any]:
-        return [self.trace._variable(x) for x in self.source.numbers.flat]
+        return self.variables(list(self.source.numbers.flat))
 
     def made_units(self) -> tuple[Unit | None, list[Any]]:
         """Return the Unit that stands for the whole, and those of the numbers, as far as they were asked for."""
@@ -172,7 +172,7 @@ class Recording:
         self._lines: dict[int, str] = {}  # of the guards, once it was pickled
 
     def __getstate__(self) -> dict[str, Any]:
-        if self.draft.payload:
+        if any(not region.inside for region in self.draft.payload.values()):
             raise TypeError(
                 f"{self.name} has a vmap or a gate of your own in it and can't be pickled: trace it where it is needed"
             )

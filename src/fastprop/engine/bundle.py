@@ -208,12 +208,12 @@ class LaneBlock(Bundle):
         self._made: Any = None
         self.name = None
 
-    def as_variable(self, trace: Any) -> LaneBlock:
-        """Return the variable of a transform that stands for it."""
+    def as_variable(self, trace: Any, variables: Callable[[list[Any]], list[Any]]) -> LaneBlock:
+        """Return the variable of a transform that stands for it; `variables` makes those of its numbers."""
         alias = trace._variable(self.map_unit)
 
         def numbers(block: LaneBlock) -> list[Any]:
-            return [trace._variable(x) for x in self.numbers.flat]
+            return variables(list(self.numbers.flat))
 
         return LaneBlock(self.mapped, numbers, alias, self.number_in(trace), self.whole)
 

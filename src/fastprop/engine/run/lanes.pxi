@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from fastprop.engine.executor.instructions cimport PRODUCT, Executor, Space, Stream
-from fastprop.engine.program cimport Program, Wiring, executor, sweeping
+from fastprop.engine.program cimport Program, Wiring, executor, is_gradient, sweeping
 
 cdef extern from *:
     """
@@ -456,13 +456,23 @@ cdef class LanesRun:
         self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count
     ) except -1 nogil:
         """Run instructions of a block, and the regions between them."""
-        cdef const Stream* stream = &bench.ahead if forward else &bench.back
+        return self.run_through(&bench.ahead if forward else &bench.back, bench, forward, at, end, begin, count)
+
+    cdef int run_through(
+        self, const Stream* stream, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin,
+        Py_ssize_t count
+    ) except -1 nogil:
+        """The same of any stream: that forward has gradients inside, which run backward."""
         cdef sweeping run = self.executor.forward if forward else self.executor.backward
         cdef PyObject* region
         while True:
             at = run(stream, &bench.space, at, end, self.single)
             if at >= end:
                 return 0
+            if forward and is_gradient(stream.instruction[at]):
+                self.run_through(stream, bench, False, at + 1, stream.instruction[at].count, begin, count)
+                at = stream.instruction[at].count
+                continue
             region = bench.region[stream.instruction[at].count]
             if forward:
                 (<LaneRegion>region).forward(self, bench, begin, count)
@@ -493,7 +503,7 @@ cdef class LanesRun:
     cdef inline bint is_sum(self, Py_ssize_t slot) noexcept nogil:
         """Whether a slot holds the partial sums of a uniform input's gradient."""
         cdef Py_ssize_t i = slot - self.program.adjoints
-        return 0 <= i < self.program.inputs and self.uniform[i] != 0
+        return self.program.gradient and 0 <= i < self.program.inputs and self.uniform[i] != 0
 
     cdef int strand(self, Bench bench, Py_ssize_t strand, bint backward, bint main) except -1 nogil:
         """Run the blocks of a strand in order."""

@@ -112,6 +112,72 @@ cdef object arrived(Tape tape, object handle):
     return zero_of(handle) if part is None else part
 
 
+# ------------------------------------------------------------------------------------- sweeps over what is traced
+
+def swept_trace(Tape tape, list ends, list pulls, list variables):
+    """The pulls that arrive at the slots of variables, where a trace is recorded; its regions say what they pull."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t i = max(ends), top = nodes.length - 1, low = top, head
+    begin_sweep(tape, top)
+    try:
+        for end, pull in zip(ends, pulls):
+            nodes.adjoint[<Py_ssize_t>end] += <double>pull
+        low = min(ends)
+        for head in [*sorted([slot for slot in tape.regions if slot <= i], reverse=True), -1]:
+            while i > head and i >= low:
+                i = sweep_backward(nodes, i, head + 1, &low)
+                if i > head and i >= low:       # a number of an Array that has no buffer yet
+                    buffer_of(nodes, nodes.operand[i].first)
+            if low > head:
+                break
+            low = pull_region(tape, head, low)
+            i = head - 1
+        return [nodes.adjoint[<Py_ssize_t>slot] for slot in variables]
+    finally:
+        end_sweep(tape, top, min(low, top))
+
+
+cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low) except -1:
+    """Let a region pull, which may record elsewhere meanwhile; returns the lowest slot that is reached."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t k, begin = nodes.operand[head].first, count = nodes.operand[head].second, slot = head + 1
+    region = tape.regions[head]
+    if region.inside:
+        return low
+    pulls, values = [nodes.adjoint[head]], []
+    while slot < nodes.length and nodes.opcode[slot] == RESULT:
+        pulls.append(nodes.adjoint[slot])
+        slot += 1
+    for k in range(begin, begin + count):
+        values.append(nodes.value[nodes.pool_operand[k]])
+    tape.busy = False
+    try:
+        brought = region.pulled_example(tape, pulls, values)
+    finally:
+        tape.busy = True
+    for k, part in enumerate(brought):
+        slot = nodes.pool_operand[begin + k]
+        nodes.adjoint[slot] += <double>part
+        low = min(low, slot)
+    return low
+
+
+def sweeps_regions(Tape tape, list ends, list variables):
+    """Whether all regions between variables and some slots pull on numbers alone, not on arrays."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t first = min(variables, default=nodes.length), top = max(ends)
+    heads = [slot for slot in tape.regions if first <= slot <= top and not tape.regions[slot].inside]
+    if not heads:
+        return True
+    above = on_path(nodes, first, variables)
+    for head in heads:
+        if above[head - first]:
+            places = path_operands(nodes, head, above, first)
+            if not tape.regions[head].pulls_numbers([k for k, place in enumerate(places) if place is not None]):
+                return False
+    return True
+
+
 # --------------------------------------------------------------------------------------------- gates on the way
 
 def closed(Tape tape, list variables, list outputs):

@@ -9,6 +9,7 @@ import numpy as np
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 
+from fastprop.engine.executor.instructions cimport REGION, RESULT
 from fastprop.engine.kernels cimport POSITIVE
 
 cdef extern from *:
@@ -82,7 +83,7 @@ cdef class Trace(Tape):
     def _variable(self, value):
         """Return the variable of a transform inside of the traced function; of a plain number, a constant."""
         if hasattr(type(value), "as_variable"):
-            return value.as_variable(self)
+            return value.as_variable(self, self._variables)
         if self.parent is not None and getattr(value, "_tape", None) not in (None, self):
             value = stand_in_for(self, value)
         variable = Tape._variable(self, value)
@@ -90,6 +91,9 @@ cdef class Trace(Tape):
             self.nodes.opcode[variable._slot] = POSITIVE
             self.nodes.partial[variable._slot].first = variable._recorded
         return variable
+
+    def _variables(self, list values):
+        return list(map(self._variable, values))
 
     def as_block(self, x):
         """Return a captured Array as a block of its numbers, which are read at every call; anything else as it is."""
@@ -100,6 +104,18 @@ cdef class Trace(Tape):
     def _closed(self, variables, ends):
         """Say that what is recorded here may depend on anything: its numbers are read at replays alone."""
         return False
+
+    def sweeps_regions(self, list ends, list variables):
+        """Say whether regions on the ways from variables to some slots can be swept number by number."""
+        return sweeps_regions(self, ends, variables)
+
+    def is_marked(self, Py_ssize_t slot):
+        """Say whether a slot is one of a region."""
+        return self.nodes.opcode[slot] == RESULT or self.nodes.opcode[slot] == POOLED | REGION
+
+    def swept(self, list ends, list pulls, list variables):
+        """Return what arrives on variables from pulls on some slots, where it is recorded."""
+        return swept_trace(self, ends, pulls, variables)
 
     def forget_units(self):
         """Let go of the Units that stand for others, which hold on to this trace."""

@@ -202,7 +202,7 @@ class RecordedMap(MapRegion):
         return set(range(self.numbers)) - (set(self.leaf_operand.values()) - inside)
 
     def pulls_numbers(self, operands: Sequence[int]) -> bool:
-        """Say whether these operands are numbers, and none of them stands for an array."""
+        """Say whether it is swept number by number: none of these operands stands for an array."""
         return self.captured.difference(self.leaf_operand.values()).issuperset(operands)
 
     def pulled_example(self, trace: Trace, pulls: Sequence[float], numbers: Sequence[float]) -> list[float]:

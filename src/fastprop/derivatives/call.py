@@ -210,7 +210,7 @@ class Call:
         live = [i for i, live in enumerate(self.live) if live]
         outputs = [_unit_of(self.outputs[i]) for i in live]
         output_keys, variable_keys, steps = self.tape._steps(outputs, _units_of(self.variables))
-        if closed or self.swept:
+        if closed:
             ends = set(variable_keys)
             steps = [step for step in steps if step[0] not in ends]
         return dict(zip(live, output_keys)), variable_keys, steps

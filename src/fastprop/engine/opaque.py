@@ -92,7 +92,7 @@ class Opaque(Region):
         return [0.0 if brought[i] is None else float(np.ravel(brought[i])[place]) for i, place in self.places]
 
     def pulls_numbers(self, operands: Sequence[int]) -> bool:
-        """Say whether what it pulls on some of its operands is pulled on numbers: always."""
+        """Say that it is swept number by number."""
         return True
 
     def pulled_example(self, trace: Any, pulls: Sequence[float], numbers: Numbers) -> list[float]:

@@ -65,6 +65,10 @@ cdef class Region:
     def forget(self):
         """Let go of what is of use only while it is recorded."""
 
+    def pulls_numbers(self, operands):
+        """Say whether it is swept number by number, where these operands are among the variables."""
+        return False
+
 
 cdef class Variables(Region):
     """Numbers that stand for others, which are the same: a sweep inside of a program goes down to them, and no further."""

@@ -231,8 +231,9 @@ cdef tuple snapshot(Tape tape, list outputs, list variables):
             reached[end] = 1
         else:
             ends[i] = None
+    cdef set marked = {slot for slot in starts if is_of_region(nodes, slot)}
     for slot in range(nodes.length - 1, first - 1, -1):
-        if reached[slot]:
+        if reached[slot] and slot not in marked:    # nothing is pulled from one variable of a region to another
             places = path_operands(nodes, slot, above, first)
             if places.count(None) < len(places):
                 for place in places:
@@ -274,6 +275,11 @@ cdef bytearray on_path(Nodes* nodes, Py_ssize_t first, list starts):
             if operand >= first and above[operand - first]:
                 above[slot - first] = 1
     return above
+
+
+cdef bint is_of_region(const Nodes* nodes, Py_ssize_t slot) noexcept:
+    """Whether a slot holds a number of a region."""
+    return nodes.opcode[slot] == RESULT or nodes.opcode[slot] == POOLED | REGION
 
 
 cdef list path_operands(Nodes* nodes, Py_ssize_t slot, bytearray above, Py_ssize_t first):

@@ -111,7 +111,7 @@ cdef class Trace(Tape):
 
     def is_marked(self, Py_ssize_t slot):
         """Say whether a slot is one of a region."""
-        return self.nodes.opcode[slot] == RESULT or self.nodes.opcode[slot] == POOLED | REGION
+        return is_of_region(&self.nodes, slot)
 
     def swept(self, list ends, list pulls, list variables):
         """Return what arrives on variables from pulls on some slots, where it is recorded."""

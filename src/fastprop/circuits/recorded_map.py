@@ -16,10 +16,10 @@ from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
 from fastprop.circuits.unrolling import in_order
-from fastprop.engine.run import Along, Arrays, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
+from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
 from fastprop.engine.tape import Trace, Unit, belongs
 
-__all__ = ["Given", "Grown", "RecordedMap", "Retrace", "example_arrays"]
+__all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
 
 Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and where
 
@@ -198,17 +198,26 @@ class RecordedMap(MapRegion):
     @property
     def captured(self) -> set[int]:
         """The operands that the body gets by themselves, and not as arrays among its arguments."""
-        inside = {self._numbers[key] for leaf in self.body.leaves for key in leaf.recording.outer_keys}
-        return set(range(self.numbers)) - (set(self.leaf_operand.values()) - inside)
+        return set(range(self.numbers)) - (set(self.leaf_operand.values()) - self._inside)
 
-    def pulls_numbers(self, operands: Sequence[int]) -> bool:
-        """Say whether it is swept number by number: none of these operands stands for an array."""
-        return self.captured.difference(self.leaf_operand.values()).issuperset(operands)
+    @property
+    def _inside(self) -> set[int]:
+        """The operands that the body uses itself."""
+        return {self._numbers[key] for leaf in self.body.leaves for key in leaf.recording.outer_keys}
 
-    def pulled_example(self, trace: Trace, pulls: Sequence[float], numbers: Sequence[float]) -> list[float]:
+    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+        """Say whether gradients inside can go through it: not through arrays that maps in its body read."""
+        leaves = set(self.leaf_operand.values())
+        return leaves.isdisjoint(numbers) and leaves.issuperset(arrays) and self._inside.isdisjoint(arrays)
+
+    def arrays_of(self, operands: Sequence[int]) -> set[int]:
+        """Return the arrays on which it pulls, where these operands depend on variables."""
+        return {int(self.array[k]) for k, m in self.leaf_operand.items() if m in operands}
+
+    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Sequence[float], active: Any) -> list[float]:
         """Return what pulls on the sums bring to the operands where the map is recorded."""
-        run = MapRun(self, example_arrays(trace.recording, self.dtype), np.ones(self.numbers, np.uint8), ())
-        found: list[float] = run.pulled_at(numbers, pulls[: self.outputs])[0]
+        run = MapRun(self, arrays, np.ones(self.numbers, np.uint8), self.arrays_of(active))
+        found: list[float] = run.pulled_at(numbers, pulls[: self.outputs], anew=False)[0]
         return found
 
     def recorded_pulls(self, pull: Any, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
@@ -422,15 +431,6 @@ class RecordedMap(MapRegion):
         self.seal(len(self.operands))
         self._sealed = True
         self.sole = self.only_path()
-
-
-def example_arrays(outer: Recording, dtype: Any) -> Arrays:
-    """Return the arrays of a recording as they are where it is recorded."""
-    arrays = Arrays(len(outer.arrays))
-    for a, values in enumerate(outer.examples):
-        if values is not None:
-            arrays.set(a, np.asarray(values, dtype))
-    return arrays
 
 
 def _number_in(handle: Any, place: int) -> Any:

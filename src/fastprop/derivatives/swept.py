@@ -3,15 +3,20 @@
 A transform that nothing around it differentiates records two regions: its *variables*, numbers that stand for its
 arguments, and then a *gradient*: which pulls are put on which numbers, and that what arrives on the variables is wanted.
 The gates between them stay as they are, and no gate of the sweep is recorded: the program has instructions for those.
-What is differentiated again, or goes through arrays as wholes, is recorded gate by gate (`recorded`).
+What is differentiated again is recorded gate by gate (`recorded`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from fastprop.engine.bundle import lane_block
+from fastprop.engine.parts import Parts
 from fastprop.engine.program import Gradient, Variables
+from fastprop.engine.run import SweptArray
 from fastprop.engine.tape import Trace, Unit, innermost
 from fastprop.engine.trace import region_gate, slot_in
 from fastprop.handles.nesting import is_whole
@@ -29,12 +34,7 @@ def may_sweep(trace: Any) -> bool:
 
 def variables_of(trace: Trace, points: Sequence[Any]) -> list[Any]:
     """Return variables in the place of numbers, and of arrays, whose numbers become some when they are used."""
-    mark = _marker(trace)
-    numbers = iter(mark([x for x in points if not is_whole(type(x))]))
-    return [x.as_variable(trace, mark) if is_whole(type(x)) else next(numbers) for x in points]
 
-
-def _marker(trace: Trace) -> Callable[[Sequence[Any]], list[Any]]:
     def mark(numbers: Sequence[Any]) -> list[Any]:
         if not numbers:
             return []
@@ -42,7 +42,17 @@ def _marker(trace: Trace) -> Callable[[Sequence[Any]], list[Any]]:
         marked: list[Any] = region_gate(trace, units, Variables(len(units)), [unit._recorded for unit in units])
         return marked
 
-    return mark
+    def mark_array(unit: Any, source: int) -> tuple[Any, int]:
+        recording = trace.recording
+        number = recording.made_array(recording.examples[source], "variable")
+        operand = trace._variable(0.0) if unit is None else unit
+        marked = region_gate(trace, [operand], SweptArray(source, number), [0.0])[0]
+        recording.array_slots.add(marked._slot)
+        return marked, number
+
+    numbers = iter(mark([x for x in points if not is_whole(type(x))]))
+    array = mark_array if trace.parent is None else None  # in lanes they are recorded gate by gate
+    return [x.as_variable(trace, mark, array) if is_whole(type(x)) else next(numbers) for x in points]
 
 
 def swept_gradients(
@@ -55,13 +65,33 @@ def swept_gradients(
     if trace.parent is not None and len(trace.guards) > guards:
         return None  # the body of a map is cut where it decides
     slots = [slot_in(trace, end) for end in ends]
-    if not trace.sweeps_regions(slots, [unit._slot for unit in units]):
+    regions = trace.regions_between(slots, [unit._slot for unit in units])
+    if regions is None:
         return None
-    numbers = sorted((unit for unit in units if trace.is_marked(unit._slot)), key=lambda unit: unit._slot)
-    if not numbers:
+    marked = sorted((unit for unit in units if trace.is_marked(unit._slot)), key=lambda unit: unit._slot)
+    if not marked:
         return [None] * len(units)
     seeds = [x if isinstance(x, Unit) else trace._variable(float(x)) for x in pulls]
-    values = trace.swept(slots, [unit._recorded for unit in seeds], [unit._slot for unit in numbers])
-    operands = [*seeds, *ends, *numbers]
-    found = dict(zip(numbers, region_gate(trace, operands, Gradient(len(ends), len(numbers)), values)))
+    arrays = trace.recording.example_arrays() if regions else None
+    values = trace.swept(
+        slots, [unit._recorded for unit in seeds], [unit._slot for unit in marked], regions, arrays
+    )
+    given = _arrays_given(trace, marked, arrays)
+    region = Gradient(len(ends), len(marked), {array: found for array, found in given.values()})
+    found = dict(zip(marked, region_gate(trace, [*seeds, *ends, *marked], region, values)))
+    for unit, (_, number) in given.items():
+        block = lane_block(found[unit], number, trace.recording.array_shapes[number])
+        found[unit] = Parts({(number, 0): block})
     return [found.get(unit) for unit in units]
+
+
+def _arrays_given(trace: Trace, marked: Sequence[Any], arrays: Any) -> dict[Any, tuple[int, int]]:
+    """Return, for Units that stand for arrays, the numbers of these, and of the arrays that their gradients become."""
+    recording, given = trace.recording, {}
+    for unit in marked:
+        variable = trace.regions.get(unit._slot)
+        if isinstance(variable, SweptArray):
+            like = recording.examples[variable.array]
+            adjoint = np.zeros_like(like) if arrays is None else arrays.finished_adjoint(variable.array)
+            given[unit] = variable.array, recording.made_array(adjoint)
+    return given

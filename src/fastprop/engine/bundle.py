@@ -26,6 +26,8 @@ __all__ = [
     "apply_to_bundles",
     "elementwise",
     "is_opaque",
+    "lane_block",
+    "let_lane_blocks",
     "numbers_of",
     "object_array",
     "unwrapped",
@@ -207,15 +209,22 @@ class LaneBlock(Bundle):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
         self._made: Any = None
         self.name = None
+        map_unit._tape.recording.array_slots.add(map_unit._slot)
 
-    def as_variable(self, trace: Any, variables: Callable[[list[Any]], list[Any]]) -> LaneBlock:
-        """Return the variable of a transform that stands for it; `variables` makes those of its numbers."""
-        alias = trace._variable(self.map_unit)
+    def as_variable(self, trace: Any, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LaneBlock:
+        """Return the variable of a transform that stands for it.
+
+        `variables` makes those of its numbers; `array`, if given, the Unit and the number of an array that does.
+        """
+        if array is None:
+            alias, number = trace._variable(self.map_unit), self.number_in(trace)
+        else:
+            alias, number = array(self.map_unit, self.number_in(trace))
 
         def numbers(block: LaneBlock) -> list[Any]:
             return variables(list(self.numbers.flat))
 
-        return LaneBlock(self.mapped, numbers, alias, self.number_in(trace), self.whole)
+        return LaneBlock(self.mapped, numbers, alias, number, self.whole)
 
     def number_in(self, trace: Any) -> int:
         """Return its number among the arrays of a recording, its own or one inside of that."""
@@ -480,6 +489,21 @@ def _along(function: Callable[[Any], Any], axis: Any, keepdims: bool, block: Any
     shape = rows.shape[:-1]
     found = object_array([function(rows[place]) for place in np.ndindex(shape)], shape)
     return found.reshape([1 if i in axes else n for i, n in enumerate(numbers.shape)]) if keepdims else found
+
+
+# What makes a LaneBlock of an array of a trace: the floor above says how it is mapped, and taken apart.
+_of_lane_blocks: list[Callable[..., Any]] = []
+
+
+def let_lane_blocks(mapped: Callable[..., Any], unpacked: Callable[[LaneBlock], list[Any]]) -> None:
+    """Take what maps a gate over a LaneBlock, and what takes one apart."""
+    _of_lane_blocks[:] = [mapped, unpacked]
+
+
+def lane_block(unit: Any, number: int, shape: tuple[int, ...]) -> LaneBlock:
+    """Return an array of a trace, for which a Unit stands."""
+    mapped, unpacked = _of_lane_blocks
+    return LaneBlock(mapped, unpacked, unit, number, shape)
 
 
 let_blocks(lambda array: Bundle(numbers_of(array)))

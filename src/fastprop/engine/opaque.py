@@ -91,11 +91,11 @@ class Opaque(Region):
         brought = gate_pulls(self.gate, pull, self._values(numbers))
         return [0.0 if brought[i] is None else float(np.ravel(brought[i])[place]) for i, place in self.places]
 
-    def pulls_numbers(self, operands: Sequence[int]) -> bool:
-        """Say that it is swept number by number."""
+    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+        """Say whether gradients inside can go through it: always."""
         return True
 
-    def pulled_example(self, trace: Any, pulls: Sequence[float], numbers: Numbers) -> list[float]:
+    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Numbers, active: Any) -> list[float]:
         """Return what pulls bring to the operands where it is recorded."""
         return self.backward(pulls, numbers)
 

@@ -45,18 +45,24 @@ cdef list gradients_of(Draft draft):
     return sorted([gate for gate, region in draft.payload.items() if getattr(region, "ends", 0)])
 
 
+cdef list variables_of(Draft draft, Py_ssize_t gradient):
+    cdef Py_ssize_t begin = draft.first[gradient] + 2 * draft.payload[gradient].ends
+    return draft.operand[begin : draft.first[gradient + 1]].tolist()
+
+
 cdef Draft fused_gradient(Draft draft, Py_ssize_t gradient):
     """The draft in the order: what no map of a gradient reaches, the pulls, the maps, and what they reach."""
     cdef int32_t[::1] first = draft.first
     operands = draft.operand[first[gradient] : first[gradient + 1]].tolist()
     ends = draft.payload[gradient].ends
     ways = ways_of(draft, gradient)
-    others = [ways_of(draft, gate) for gate in gradients_of(draft) if gate != gradient]
+    others = [gate for gate in gradients_of(draft) if gate != gradient]
+    if any([set(variables_of(draft, gate)) & set(variables_of(draft, gradient)) for gate in others]):
+        return draft        # what lanes bring to arrays would mix
     maps = []
     for gate, region in sorted(draft.payload.items()):
         if region.takes_pulls and ways[gate] and first[gate + 1] - first[gate] == region.numbers:
-            if not any([other[gate] for other in others]):
-                maps.append(gate)
+            maps.append(gate)
     whole_cones = {gate: cone_of(draft, gate) for gate in maps}
     cones = {gate: np.where(ways, cone, 0).astype(np.uint8) for gate, cone in whole_cones.items()}
     while maps:

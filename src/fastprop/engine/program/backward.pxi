@@ -264,20 +264,37 @@ cdef class Assembler(Layout):
         cdef Region region = self.draft.payload[begin]
         cdef Py_ssize_t number = self.region_number[r]
         if self.pulls == &self.program.ahead and self.first[begin + 1] - self.first[begin] == region.numbers:
-            number = len(self.program.regions)      # another use of it: others may pull on it, too
-            self.program.regions.append(self.wiring(r))
-        targets = []
+            number = self.another_use(r)        # others may pull on it, too
+        targets, active = [], []
         for j in range(self.first[begin], self.first[begin + 1]):
             x = self.operand[j]
             if self.is_active(x) and j - self.first[begin] < region.numbers:
                 self.make_ready(x)
                 targets.append(self.adjoint_of(x))
+                active.append(j - self.first[begin])
             else:
                 targets.append(-1)
-        (<Wiring>self.program.regions[number]).aim(targets, self.adjoint[self.base + r])
+        cdef Wiring wiring = self.program.regions[number]
+        wiring.aim(targets, self.adjoint[self.base + r])
+        if self.pulls == &self.program.ahead:
+            wiring.active_arrays = frozenset(region.arrays_of(active))
         step = self.program.write(self.pulls)
         step.opcode, step.count = REGION_PULL, <int32_t>number
         step.result, step.saved = self.adjoint[self.base + r], -1
+        return 0
+
+    cdef Py_ssize_t another_use(self, int32_t r) except -1:
+        """The number of another use of a region."""
+        self.program.regions.append(self.wiring(r))
+        return len(self.program.regions) - 1
+
+    cdef int give_array(self, int32_t r, Gradient gradient) except -1:
+        """Let the adjoint of an array that is a variable become an array."""
+        cdef Instruction* step
+        cdef Py_ssize_t number = self.another_use(r)
+        (<Wiring>self.program.regions[number]).gives = gradient.arrays[self.draft.payload[self.run[r]].array]
+        step = self.program.write(self.pulls)
+        step.opcode, step.count, step.result, step.saved = REGION_PULL, <int32_t>number, self.value[self.base + r], -1
         return 0
 
     cdef int backward(self) except -1:
@@ -396,6 +413,8 @@ cdef class Assembler(Layout):
             for k in range(self.run[q], self.run[q + 1] if self.aim_of[place] >= 0 else 0):
                 self.make_ready(self.inputs + k)
                 self.arrived[k] = 0
+            if self.aim_of[place] >= 0 and not self.is_variables(q):
+                self.give_array(q, region)
             self.adjoint[place], self.owner[place], self.sharers[place], self.aim_of[place] = -1, place, 1, -1
             if self.swept[q] == r and self.saved[place] >= 0:
                 self.release(self.saved[place], self.size_of(place) * self.kept_arity(q))

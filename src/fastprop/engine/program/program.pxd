@@ -35,6 +35,7 @@ cdef class Variables(Region):
 
 cdef class Gradient(Region):
     cdef readonly Py_ssize_t ends       # so many pulls are its first operands, and the numbers that they are put on
+    cdef readonly dict arrays           # array among the variables -> the array that its gradient is
 
 
 cdef class Wiring:
@@ -46,6 +47,8 @@ cdef class Wiring:
     cdef readonly Py_ssize_t result     # the first of the results' slots
     cdef readonly Py_ssize_t results
     cdef readonly Py_ssize_t pull       # the first of their adjoints; -1: there is no sweep backward through it
+    cdef readonly object active_arrays  # in a gradient inside: those that have adjoints; else None
+    cdef readonly Py_ssize_t gives      # the array that the gradient of a variable becomes
 
     cdef int aim(self, list targets, Py_ssize_t pull) except -1
 

@@ -65,9 +65,16 @@ cdef class Region:
     def forget(self):
         """Let go of what is of use only while it is recorded."""
 
-    def pulls_numbers(self, operands):
-        """Say whether it is swept number by number, where these operands are among the variables."""
+    def is_swept(self, numbers, arrays):
+        """Say whether gradients inside can go through it, where these operands depend on variables.
+
+        `numbers` are the places of those that are numbers, `arrays` of those that stand for arrays.
+        """
         return False
+
+    def arrays_of(self, operands):
+        """Return the arrays on which it pulls, where these operands depend on variables."""
+        return ()
 
 
 cdef class Variables(Region):
@@ -85,22 +92,23 @@ cdef class Gradient(Region):
     """A sweep backward over the program's own gates, in the middle of it: what is pulled on variables.
 
     Its operands are as many pulls as there are `ends`, the numbers that these are put on, and the variables. On the
-    ways between lies no other gradient: what is differentiated twice is recorded gate by gate.
+    ways between lies no other gradient: what is differentiated twice is recorded gate by gate. The gradients of arrays
+    that are variables become arrays, too.
     """
 
-    def __init__(self, Py_ssize_t ends, Py_ssize_t variables):
+    def __init__(self, Py_ssize_t ends, Py_ssize_t variables, arrays=()):
         Region.__init__(self, 2 * ends + variables)
-        self.ends, self.inside = ends, True
+        self.ends, self.inside, self.arrays = ends, True, dict(arrays)
 
     def __reduce__(self):
-        return Gradient, (self.ends, self.numbers - 2 * self.ends)
+        return Gradient, (self.ends, self.numbers - 2 * self.ends, self.arrays)
 
 
 cdef class Wiring:
     """Where in a program a region's operands, its results and their adjoints are."""
 
     def __init__(self, Region region, operands, Py_ssize_t result, Py_ssize_t results):
-        self.region, self.result, self.results, self.pull = region, result, results, -1
+        self.region, self.result, self.results, self.pull, self.gives = region, result, results, -1, -1
         self.operands = np.array(operands, np.int32)
         self.targets = np.full(len(operands), -1, np.int32)
         self.operand, self.target = self.operands, self.targets

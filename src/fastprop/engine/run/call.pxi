@@ -65,6 +65,7 @@ cdef class Route:
         self.array_number, self.output, self.seed = wiring["array_number"], wiring["output"], wiring["seed"]
         self.pulls, self.zeros = wiring["pulls"], wiring["zeros"]
         self.units, self.parts, self.wholes = wiring["units"], wiring["parts"], wiring["wholes"]
+        self.stand_ins = wiring["stand_ins"]
         self.constants, self.blocks = wiring["constants"], wiring["blocks"]
         self.wanted, self.both, self.rounded = wiring["wanted"], wiring["both"], wiring["rounded"]
         self.spare = []
@@ -227,6 +228,8 @@ cdef class Route:
             if self.array_number[k] >= 0:
                 run.arrays.put(self.array_number[k], None)
         for array, a in self.wholes:
+            run.arrays.put(a, None)
+        for a in self.stand_ins:
             run.arrays.put(a, None)
         return 0
 

@@ -114,36 +114,33 @@ cdef object arrived(Tape tape, object handle):
 
 # ------------------------------------------------------------------------------------- sweeps over what is traced
 
-def swept_trace(Tape tape, list ends, list pulls, list variables):
-    """The pulls that arrive at the slots of variables, where a trace is recorded; its regions say what they pull."""
+def swept_trace(Tape tape, list ends, list pulls, list variables, dict regions, arrays):
+    """The pulls that arrive at the slots of variables, where a trace is recorded; regions say what they pull."""
     cdef Nodes* nodes = &tape.nodes
-    cdef Py_ssize_t i = max(ends), top = nodes.length - 1, low = top, head
+    cdef Py_ssize_t i = max(ends), first = min(variables), top = nodes.length - 1, low = top, head
     begin_sweep(tape, top)
     try:
         for end, pull in zip(ends, pulls):
             nodes.adjoint[<Py_ssize_t>end] += <double>pull
         low = min(ends)
-        for head in [*sorted([slot for slot in tape.regions if slot <= i], reverse=True), -1]:
+        for head in [*regions, first - 1]:
             while i > head and i >= low:
                 i = sweep_backward(nodes, i, head + 1, &low)
                 if i > head and i >= low:       # a number of an Array that has no buffer yet
                     buffer_of(nodes, nodes.operand[i].first)
-            if low > head:
+            if low > head or head < first:
                 break
-            low = pull_region(tape, head, low)
+            low = pull_region(tape, head, low, arrays, regions[head])
             i = head - 1
         return [nodes.adjoint[<Py_ssize_t>slot] for slot in variables]
     finally:
         end_sweep(tape, top, min(low, top))
 
 
-cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low) except -1:
+cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low, arrays, active) except -1:
     """Let a region pull, which may record elsewhere meanwhile; returns the lowest slot that is reached."""
     cdef Nodes* nodes = &tape.nodes
     cdef Py_ssize_t k, begin = nodes.operand[head].first, count = nodes.operand[head].second, slot = head + 1
-    region = tape.regions[head]
-    if region.inside:
-        return low
     pulls, values = [nodes.adjoint[head]], []
     while slot < nodes.length and nodes.opcode[slot] == RESULT:
         pulls.append(nodes.adjoint[slot])
@@ -152,7 +149,7 @@ cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low) except -
         values.append(nodes.value[nodes.pool_operand[k]])
     tape.busy = False
     try:
-        brought = region.pulled_example(tape, pulls, values)
+        brought = tape.regions[head].pulled_example(arrays, pulls, values, active)
     finally:
         tape.busy = True
     for k, part in enumerate(brought):
@@ -162,20 +159,25 @@ cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low) except -
     return low
 
 
-def sweeps_regions(Tape tape, list ends, list variables):
-    """Whether all regions between variables and some slots pull on numbers alone, not on arrays."""
+def regions_between(Tape tape, list ends, list variables, set arrays):
+    """The regions that variables reach below some slots, newest first, with the operands that depend on these.
+
+    None if one can't be swept; `arrays` are the slots of what stands for arrays.
+    """
     cdef Nodes* nodes = &tape.nodes
     cdef Py_ssize_t first = min(variables, default=nodes.length), top = max(ends)
-    heads = [slot for slot in tape.regions if first <= slot <= top and not tape.regions[slot].inside]
-    if not heads:
-        return True
-    above = on_path(nodes, first, variables)
-    for head in heads:
+    cdef dict found = {}
+    cdef set starts = set(variables)
+    heads = [slot for slot in tape.regions if first <= slot <= top and slot not in starts]
+    above = on_path(nodes, first, variables) if heads else bytearray()
+    for head in sorted(heads, reverse=True):
         if above[head - first]:
-            places = path_operands(nodes, head, above, first)
-            if not tape.regions[head].pulls_numbers([k for k, place in enumerate(places) if place is not None]):
-                return False
-    return True
+            active = [(k, x in arrays) for k, x in enumerate(path_operands(nodes, head, above, first)) if x is not None]
+            parts = [[k for k, is_array in active if is_array == those] for those in (False, True)]
+            if not tape.regions[head].is_swept(parts[0], parts[1]):
+                return None
+            found[head] = [k for k, _ in active]
+    return found
 
 
 # --------------------------------------------------------------------------------------------- gates on the way

@@ -105,17 +105,17 @@ cdef class Trace(Tape):
         """Say that what is recorded here may depend on anything: its numbers are read at replays alone."""
         return False
 
-    def sweeps_regions(self, list ends, list variables):
-        """Say whether regions on the ways from variables to some slots can be swept number by number."""
-        return sweeps_regions(self, ends, variables)
+    def regions_between(self, list ends, list variables):
+        """Return the regions that variables reach below some slots, and how; None if one of them can't be swept."""
+        return regions_between(self, ends, variables, self.recording.array_slots)
 
     def is_marked(self, Py_ssize_t slot):
         """Say whether a slot is one of a region."""
         return is_of_region(&self.nodes, slot)
 
-    def swept(self, list ends, list pulls, list variables):
-        """Return what arrives on variables from pulls on some slots, where it is recorded."""
-        return swept_trace(self, ends, pulls, variables)
+    def swept(self, list ends, list pulls, list variables, dict regions, arrays):
+        """Return what arrives on variables from pulls on some slots, where it is recorded, through these regions."""
+        return swept_trace(self, ends, pulls, variables, regions, arrays)
 
     def forget_units(self):
         """Let go of the Units that stand for others, which hold on to this trace."""

@@ -126,7 +126,7 @@ class Plan:
     def _check_differentiable(self) -> None:
         if self.has_gradients:
             raise TypeError(
-                f"{self.recording.name} was compiled for its value and computes gradients itself; for its own gradient, "
+                f"{self.recording.name} was compiled for its value and computes gradients itself; for its own gradient "
                 f"compile value_and_grad({self.recording.name}), or trace it"
             )
 

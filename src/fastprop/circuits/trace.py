@@ -63,9 +63,7 @@ class LazyBundle(Bundle):
         recording: Recording = self.trace.recording
         return recording.array_number(trace, self.trace, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
 
-    def as_variable(
-        self, trace: Trace, variables: Callable[[list[Any]], list[Any]], array: Any = None
-    ) -> LazyBundle:
+    def as_variable(self, trace: Trace, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LazyBundle:
         """Return the variable of a transform that stands for it.
 
         `variables` makes those of its numbers; `array`, if given, the Unit and the number of an array that does.

@@ -6,7 +6,8 @@ There are two kinds of call:
 numbers out.
 
 *Recorded.* Inside of another transform, or with Units and Arrays as arguments, the derivative is itself something to
-differentiate. The function then runs on the tape that is there, and so does the sweep, gate by gate (`sweeps`).
+differentiate. The function then runs on the tape that is there, and so does the sweep, gate by gate (`recorded`); in
+traced code that nothing differentiates in turn, the program sweeps (`swept`).
 
 Why does no derivative leak into another one? In ``grad(lambda x: x * grad(lambda y: x * y)(1.0))`` both sweeps walk one
 tape. But the inner one starts from a variable of its own (of a handle: an alias, one more gate on the tape) and follows

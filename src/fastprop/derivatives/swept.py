@@ -1,9 +1,9 @@
 """First derivatives in traced code: sweeps over the trace's own gates, which its program runs inside of it.
 
-A transform that nothing around it differentiates records two regions: its *variables*, numbers that stand for its
-arguments, and then a *gradient*: which pulls are put on which numbers, and that what arrives on the variables is wanted.
-The gates between them stay as they are, and no gate of the sweep is recorded: the program has instructions for those.
-What is differentiated again is recorded gate by gate (`recorded`).
+A transform that nothing around it differentiates records two regions: its *variables*, which stand for its arguments,
+and then a *gradient*: which pulls are put on which numbers, and that what arrives on the variables is wanted. The gates
+between them stay as they are, and no gate of the sweep is recorded: the program has instructions for those. What is
+differentiated again is recorded gate by gate (`recorded`).
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ def swept_gradients(
         return [None] * len(units)
     seeds = [x if isinstance(x, Unit) else trace._variable(float(x)) for x in pulls]
     arrays = trace.recording.example_arrays() if regions else None
-    values = trace.swept(
-        slots, [unit._recorded for unit in seeds], [unit._slot for unit in marked], regions, arrays
-    )
+    values = trace.swept(slots, [unit._recorded for unit in seeds], [unit._slot for unit in marked], regions, arrays)
     given = _arrays_given(trace, marked, arrays)
     region = Gradient(len(ends), len(marked), {array: found for array, found in given.values()})
     found = dict(zip(marked, region_gate(trace, [*seeds, *ends, *marked], region, values)))

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.tape import apply_gate, current_tape, let_blocks, recorded_function, recorded_ufunc, refuse
+from fastprop.engine.tape import Unit, apply_gate, current_tape, let_blocks, recorded_function, recorded_ufunc, refuse
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
@@ -387,13 +387,20 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     rest = [x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands[first:]]
     operands = (*operands[:first], *rest)
     if isinstance(gate, Row):
-        return elementwise(gate, operands)
+        return elementwise(functools.partial(_on_numbers, gate), operands)
     if type(gate) in _REDUCED:
         row = _REDUCED[type(gate)]
         return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
     if type(gate).__module__ == blocks.__name__:
         return _structural(gate, tuple(map(_array_of, unwrapped(operands))))
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
+
+
+def _on_numbers(row: Row, *numbers: Any) -> Any:
+    """Apply a row to single numbers; what is recorded needs no looking into."""
+    if any(type(x) is Unit for x in numbers):
+        return apply_gate(row, numbers, {})
+    return row(*numbers)
 
 
 def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:

@@ -78,7 +78,7 @@ cdef class Region:
 
 
 cdef class Variables(Region):
-    """Numbers that stand for others, which are the same: a sweep inside of a program goes down to them, and no further."""
+    """Numbers that stand for others: a sweep inside of a program goes down to them, and no further."""
 
     def __init__(self, Py_ssize_t numbers=0):
         Region.__init__(self, numbers)

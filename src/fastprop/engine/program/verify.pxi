@@ -23,7 +23,7 @@ cdef int verify_before(Draft draft, wanted, uniform, bint gradient) except -1:
         if not isinstance(what, Region):
             raise ValueError(f"gate {gate} (region) has the payload {type(what).__name__}; expected a Region")
         if gradient and (<Region>what).inside:
-            raise ValueError(f"gate {gate} is a part of a gradient, which a program that runs backward can't have inside")
+            raise ValueError(f"gate {gate} is a part of a gradient, which no program that runs backward has inside")
     many = np.zeros(256, np.bool_)
     many[[SUM, PROD, MEAN, DOT]] = True
     found = np.flatnonzero(many[draft.opcode])

@@ -38,6 +38,7 @@ cdef class Route:
     cdef int read_captured(self, PointRun run) except -1
     cdef int pull_back(self, PointRun run) except -1
     cdef list given_blocks(self, PointRun run)
+    cdef void copy_outputs(self, PointRun run) noexcept
     cdef int let_go(self, PointRun run) except -1
 
 

@@ -117,7 +117,6 @@ cdef class Route:
         return result
 
     cdef object run_with(self, PointRun run, Reading reading):
-        cdef Py_ssize_t k, tail = run.tail
         self.read(run, reading)
         run.sweep(True, 0)
         if run.program.guards_count:
@@ -125,8 +124,7 @@ cdef class Route:
             if self.broken >= 0:
                 self.let_go(run)
                 return None
-        for k in range(self.output.shape[0]):
-            run.put(tail + k, run.get(self.output[k]))
+        self.copy_outputs(run)
         if self.gradient:
             self.pull_back(run)
         blocks = self.given_blocks(run) if self.blocks else None
@@ -220,6 +218,17 @@ cdef class Route:
         for place, dtype in self.rounded:
             blocks[place] = blocks[place].astype(dtype)
         return blocks
+
+    cdef void copy_outputs(self, PointRun run) noexcept:
+        """Put the outputs where the sweep backward leaves them alone."""
+        cdef double* slots = <double*>run.space.base
+        cdef Py_ssize_t k
+        if self.single:
+            for k in range(self.output.shape[0]):
+                run.put(run.tail + k, run.get(self.output[k]))
+        else:
+            for k in range(self.output.shape[0]):
+                slots[run.tail + k] = slots[self.output[k]]
 
     cdef int let_go(self, PointRun run) except -1:
         """Do not hold on to the caller's arrays."""

@@ -452,26 +452,20 @@ cdef class LanesRun:
 
     # regions
 
-    cdef int sweep(
-        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count
+    cdef Py_ssize_t sweep(
+        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count,
+        bint inside=False
     ) except -1 nogil:
-        """Run instructions of a block, and the regions between them."""
-        return self.run_through(&bench.ahead if forward else &bench.back, bench, forward, at, end, begin, count)
-
-    cdef int run_through(
-        self, const Stream* stream, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin,
-        Py_ssize_t count
-    ) except -1 nogil:
-        """The same of any stream: that forward has gradients inside, which run backward."""
+        """Run instructions of a block, and regions; returns `end`. With `inside`, backward, of a gradient inside."""
+        cdef const Stream* stream = &bench.ahead if forward or inside else &bench.back
         cdef sweeping run = self.executor.forward if forward else self.executor.backward
         cdef PyObject* region
         while True:
             at = run(stream, &bench.space, at, end, self.single)
             if at >= end:
-                return 0
+                return end
             if forward and is_gradient(stream.instruction[at]):
-                self.run_through(stream, bench, False, at + 1, stream.instruction[at].count, begin, count)
-                at = stream.instruction[at].count
+                at = self.sweep(bench, False, at + 1, stream.instruction[at].count, begin, count, True)
                 continue
             region = bench.region[stream.instruction[at].count]
             if forward:
@@ -549,9 +543,8 @@ cdef class LanesRun:
         self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward
     ) except -1 nogil:
         """Run some lanes, as a part of a strand; `diverged` is one that left its way, or -1."""
-        cdef Py_ssize_t begin = 0
+        cdef Py_ssize_t begin = 0, k
         cdef int64_t strayed = -1
-        cdef Py_ssize_t k
         self.lane, self.lanes, self.together = lane, lanes, True
         for k in range(lanes):
             self.together = self.together and lane[k] == lane[0] + k

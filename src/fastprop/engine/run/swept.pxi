@@ -3,7 +3,7 @@ from fastprop.engine.program cimport Region, Wiring
 
 
 cdef class SweptArray(Region):
-    """Array `array` is array `source`; its only operand is what makes that."""
+    """Array `array` is array `source`; its only operand is what makes that. At one point alone: no body has one."""
 
     cdef readonly Py_ssize_t source
     cdef readonly Py_ssize_t array
@@ -15,10 +15,6 @@ cdef class SweptArray(Region):
     def at_point(self, Wiring wiring, PointRun run):
         """Return one use of it at one point."""
         return SweptAtPoint(wiring)
-
-    def in_lanes(self, Wiring wiring, run, bench):
-        """Refuse: in a body that is mapped, such gradients are recorded gate by gate."""
-        raise TypeError("a circuit that computes gradients of arrays can't be run in lanes; compile fp.vmap of its function")
 
 
 cdef class SweptAtPoint(PointRegion):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.engine.bundle import lane_block
+from fastprop.engine.bundle import Bundle, lane_block
 from fastprop.engine.parts import Parts
 from fastprop.engine.program import Gradient, Variables
 from fastprop.engine.run import SweptArray
@@ -22,6 +22,8 @@ from fastprop.engine.trace import region_gate, slot_in
 from fastprop.handles.nesting import is_whole
 
 __all__ = ["may_sweep", "swept_gradients", "variables_of"]
+
+FEW = 256  # numbers of a gradient that are numbers from then on, for which further gates are cheaper than for arrays
 
 
 def may_sweep(trace: Any) -> bool:
@@ -79,7 +81,7 @@ def swept_gradients(
     found = dict(zip(marked, region_gate(trace, [*seeds, *ends, *marked], region, values)))
     for unit, (_, number) in given.items():
         block = lane_block(found[unit], number, trace.recording.array_shapes[number])
-        found[unit] = Parts({(number, 0): block})
+        found[unit] = Parts({(number, 0): Bundle(block.numbers) if block.size <= FEW else block})
     return [found.get(unit) for unit in units]
 
 

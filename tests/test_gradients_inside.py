@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastprop as fp
+from fastprop.circuits.recorded_map import RecordedMap
 from fastprop.engine.program import Gradient, Variables, assemble
 from fastprop.engine.trace import Draft, let_verify
 from programs import EXTREME, OPCODES, SINGULAR, PathSums, RandomProgram
@@ -330,6 +331,19 @@ def test_a_circuit_compiled_for_its_value_says_that_it_has_no_gradient():
     for wrong in (circuit.profile, lambda w, x: circuit.vjp((w, x), (1.0, [0.0] * 3))):
         with pytest.raises(TypeError, match=r"step was compiled for its value .* compile value_and_grad\(step\)"):
             wrong([0.3, 0.2, -0.4], 0.5)
+
+
+def test_lanes_on_ways_of_their_own_run_gradients_gate_by_gate(monkeypatch):
+    def assembled(*_):
+        raise AssertionError("a program was assembled for one lane")
+
+    monkeypatch.setattr(RecordedMap, "_run_plan", assembled)
+    x = np.linspace(-40.0, 40.0, 60)
+    with fp.eager():
+        expected = [until_flat([0.5], a) for a in x]
+    for mapped in (fp.vmap(lambda a: until_flat([0.5], a)), fp.compile(fp.vmap(lambda a: until_flat([0.5], a)))):
+        np.testing.assert_allclose(mapped(x), expected, rtol=1e-13)
+        np.testing.assert_allclose(mapped(x[::-1]), expected[::-1], rtol=1e-13)
 
 
 # ---------------------------------------------------------------------------------------------------------- arrays

@@ -390,7 +390,7 @@ class RecordedMap(MapRegion):
             if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
                 self._add(recording, point)  # else it would be learnt each time
             self._check_operands()
-            if recording.draft.payload:
+            if any(not region.inside for region in recording.draft.payload.values()):
                 broken = self._run_plan(run, both, lane, recording, point, operands)
             else:
                 broken = run.run_draft(recording.draft, self._own + operands, lane, both)

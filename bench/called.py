@@ -90,14 +90,19 @@ def check(found: Any, expected: Any) -> None:
     assert np.allclose(found, expected, rtol=1e-9, atol=1e-12), (found, expected)
 
 
-def step(lanes: int) -> Case:
-    """README's training step, and the same bound."""
+def readme_loss(lanes: int) -> tuple[Callable[..., Any], np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """README's loss of an example, its weights, and examples."""
 
     def loss(w: Any, x: Any, y: Any) -> Any:
         return (fp.tanh(w[0] * x + w[1]) - y) ** 2
 
     x = np.linspace(-1.0, 1.0, lanes)
-    y, w = np.tanh(0.5 * x - 0.25), np.array([0.3, 0.1])
+    return loss, np.array([0.3, 0.1]), (x, np.tanh(0.5 * x - 0.25))
+
+
+def step(lanes: int) -> Case:
+    """README's training step, and the same bound."""
+    loss, w, (x, y) = readme_loss(lanes)
     function = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")))
     circuit = fp.trace(loss, w, 0.0, 0.0)
     run = circuit.bind(w, x, y, grad=(np.zeros(2), None, None), in_axes=(None, 0, 0), reduce="mean")
@@ -112,8 +117,8 @@ def step(lanes: int) -> Case:
     return Case(f"README's step, {lanes} lanes", lambda: function(w, x, y), prove, run)
 
 
-def network(small: bool) -> Case:
-    """A network 64-64-10 written neuron by neuron, over 32 examples."""
+def scalar_network(small: bool) -> tuple[Callable[..., Any], list[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """The loss of a network 64-64-10 written neuron by neuron, its weights, and 32 examples."""
     sizes = (8, 6, 3) if small else (64, 64, 10)
     generator = np.random.default_rng(5)
     weights = [generator.normal(size=(n, m)) * 0.3 for m, n in itertools.pairwise(sizes)]
@@ -125,6 +130,12 @@ def network(small: bool) -> Case:
         out = [fp.dot(list(row), hidden) for row in outer]
         return sum((a - b) ** 2 for a, b in zip(out, y))
 
+    return loss, weights, (x, y)
+
+
+def network(small: bool) -> Case:
+    """The same, and the same bound."""
+    loss, weights, (x, y) = scalar_network(small)
     function = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")))
     circuit = fp.trace(loss, weights, x[0], y[0])
     slopes = [np.zeros_like(w) for w in weights]
@@ -138,7 +149,45 @@ def network(small: bool) -> Case:
         check(found[1], 2.0 * error.T @ hidden / 32)
         check(found[0], 2.0 * ((error @ weights[1]) * (1.0 - hidden**2)).T @ x / 32)
 
-    return Case(f"{'-'.join(map(str, sizes))} in scalars, 32 lanes", lambda: function(weights, x, y), prove, run)
+    sizes = "-".join(map(str, [len(x[0]), *map(len, weights)]))
+    return Case(f"{sizes} in scalars, 32 lanes", lambda: function(weights, x, y), prove, run)
+
+
+def steps(small: bool) -> Iterator[Case]:
+    """Training steps written as one function: value and gradient, and the update; beside these called one by one."""
+    circuits = [make_neuron(), make_black_scholes(), make_product(), make_rosenbrock()]
+    for circuit in circuits:
+        yield whole_step(circuit.name, lambda x, c=circuit: c.function(fp, x), circuit.point, ())
+    for name, (loss, weights, examples) in (("README", readme_loss(32)), ("scalars", scalar_network(small))):
+        mean = fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")
+        yield whole_step(f"{name}, 32 lanes", mean, weights, examples)
+
+
+def whole_step(name: str, loss: Callable[..., Any], point: Any, examples: tuple[Any, ...]) -> Case:
+    """A step that computes its own gradient; its baseline has the gradient compiled alone, and NumPy's update."""
+
+    def update(weights: Any, slopes: Any) -> Any:
+        if isinstance(weights, list):
+            return [w - 0.01 * g for w, g in zip(weights, slopes)]
+        return weights - 0.01 * slopes
+
+    def step(weights: Any, *examples: Any) -> Any:
+        value, slopes = fp.value_and_grad(loss)(weights, *examples)
+        return value, update(weights, slopes)
+
+    compiled, alone = fp.compile(step), fp.compile(fp.value_and_grad(loss))
+
+    def apart() -> Any:
+        value, slopes = alone(point, *examples)
+        return value, update(point, slopes)
+
+    def prove() -> None:
+        (value, found), (expected, moved) = compiled(point, *examples), apart()
+        check(value, expected)
+        for one, other in zip(found, moved) if isinstance(moved, list) else [(found, moved)]:
+            check(one, other)
+
+    return Case(f"step of {name}", lambda: compiled(point, *examples), prove, apart)
 
 
 def columns(small: bool) -> Case:
@@ -186,6 +235,7 @@ def cases(quick: bool) -> Iterator[Case]:
     yield step(32)
     yield step(1000)
     yield network(quick)
+    yield from steps(quick)
     yield columns(quick)
     yield from at_lanes(quick)
 

@@ -32,7 +32,7 @@ FLOORS = (
     ("engine.opaque", "engine.truth"),
     ("engine",),  # its __init__.py
     ("config",),
-    ("derivatives.recorded",),
+    ("derivatives.recorded", "derivatives.swept"),
     ("derivatives.call",),
     ("derivatives.transforms", "derivatives.checking"),
     ("circuits.signature",),

@@ -188,7 +188,7 @@ class Circuit:
         >>> print(fp.trace(lambda x: x * x + 1.0, 1.0).summary().splitlines()[2].split()[:3])
         ['as', 'recorded', '2']
         """
-        program = self._plan.point(True)
+        program = self._plan.point(not self._plan.has_gradients)
         forward, backward = program.instructions
         size = self.dtype.itemsize
         return (

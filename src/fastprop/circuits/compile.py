@@ -101,6 +101,7 @@ class _Entry(Entry):
         self.is_function = is_function
         self._current: Route
         self.signature, self.paths = signature, paths
+        self.differentiable = not is_function or bool(signature.call_form.handles)
         self.routes: dict[int, Route] = {}
         self._has_captured = False
 
@@ -263,7 +264,7 @@ class Compiled(Door):
             entry.signature,
             leaves,
             entry.signature.call_form.dtype,
-            differentiable=bool(self._kind),
+            differentiable=entry.differentiable,
             max_paths=self._max_paths,
             passes=self._passes,
             forced=forced,
@@ -312,10 +313,23 @@ class Compiled(Door):
 
     def _as_gate(self, entry: _Entry, leaves: list[Any], given: list[Any]) -> Any:
         """Compute as one gate on the tape of the handles that are given or captured."""
+        self._let_differentiate(entry, leaves)
         plan = self._plan_at(entry, leaves)
         if plan is None:
             return self._slowly(entry, given)
         return apply_function(self.function, Circuit(plan), entry.signature, leaves, given)
+
+    def _let_differentiate(self, entry: _Entry, leaves: list[Any]) -> None:
+        """Let the plans be such that have gradients; those that compute some themselves are recorded anew."""
+        with self._lock:
+            if entry.differentiable:
+                return
+            entry.differentiable = True
+            if any(plan.has_gradients for plan in entry.paths.plans):
+                plan = self._plan(entry, leaves)
+                entry.paths, entry.routes = Paths(self._name, self._max_paths), {}
+                self._reasons.append("its gradients are to be differentiated")
+                entry.current = self._route(entry, entry.paths.keep(plan))
 
     def _plan_at(self, entry: _Entry, leaves: list[Any]) -> Plan | None:
         """Return the plan of the path that the leaves take, which is recorded if need be; None if none stays on it."""

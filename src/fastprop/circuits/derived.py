@@ -36,6 +36,15 @@ RecordMap = Callable[..., Any]
 class Packed(PackRegion):
     """Numbers that become an array, as they were recorded."""
 
+    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+        """Say whether gradients inside can go through it: always."""
+        return True
+
+    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Any, active: Any) -> list[float]:
+        """Return what pulls on the array bring to the numbers where it is recorded."""
+        found: list[float] = np.ravel(arrays.finished_adjoint(self.array)).tolist()
+        return found
+
     def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
         """Return what is pulled on each number."""
         block = _whole_of(pull, self.array)
@@ -53,6 +62,16 @@ class Unpacked(UnpackRegion):
     def __init__(self, array: int, shape: tuple[int, ...]):
         super().__init__(array)
         self.shape = shape
+
+    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+        """Say whether gradients inside can go through it: always."""
+        return True
+
+    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Any, active: Any) -> list[float]:
+        """Return what pulls on the numbers bring to what made the array: nothing, but to its adjoint."""
+        adjoint = arrays.finished_adjoint(self.array)
+        adjoint += np.reshape(pulls, self.shape)
+        return [0.0]
 
     def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
         """Return what is pulled on the array."""

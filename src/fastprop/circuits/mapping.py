@@ -13,8 +13,8 @@ from fastprop.circuits.recorded_map import Given, Grown, RecordedMap, Retrace
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
 from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, innermost_scope
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
-from fastprop.engine.bundle import Bundle, LaneBlock, object_array
-from fastprop.engine.run import Arrays, Kind, MapRun
+from fastprop.engine.bundle import Bundle, LaneBlock, lane_block, let_lane_blocks, object_array
+from fastprop.engine.run import Kind, MapRun
 from fastprop.engine.tape import Unit
 from fastprop.engine.trace import region_gate
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_part
@@ -102,10 +102,7 @@ def _gradient_kind(f: Any, outer: Recording) -> Any:
 
 def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
     """Run a map where it is recorded; returns the sums, and lets the arrays that it makes have examples."""
-    arrays = Arrays(len(outer.arrays))
-    for a, values in enumerate(outer.examples):
-        if values is not None:
-            arrays.set(a, np.asarray(values, region.dtype))
+    arrays = outer.example_arrays()
     sums: list[float]
     outer.maps.append(region)
     while True:
@@ -140,7 +137,7 @@ def _results(recording: Recording, region: RecordedMap, units: Sequence[Unit]) -
     for k, (start, shape) in enumerate(recording.outputs):
         a = region.value_arrays[k][0] if region.value_arrays else -1
         if a >= 0:
-            parts.append(_block(units[0], a, (region.lanes, *(shape or ()))))
+            parts.append(lane_block(units[0], a, (region.lanes, *(shape or ()))))
         elif shape is None:
             parts.append(units[start])
         else:
@@ -218,7 +215,7 @@ def _packed(bundle: Bundle) -> LaneBlock:
     numbers = [x if isinstance(x, Unit) else trace._variable(x) for x in bundle.numbers.flat]
     values = np.array([x._recorded for x in numbers], outer.dtype).reshape(bundle.shape)
     a = outer.array_of(Whole("made", shape=bundle.shape), values)
-    return _block(region_gate(trace, numbers, Packed(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
+    return lane_block(region_gate(trace, numbers, Packed(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
 
 
 def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:
@@ -236,10 +233,6 @@ def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:
     ]
 
 
-def _block(unit: Unit, a: int, shape: tuple[int, ...]) -> LaneBlock:
-    return LaneBlock(_mapped, _unpacked, unit, a, shape)
-
-
 def _unpacked(block: LaneBlock) -> list[Unit]:
     """Record that an array becomes numbers, where it was made."""
     trace = block.map_unit._tape
@@ -250,6 +243,9 @@ def _unpacked(block: LaneBlock) -> list[Unit]:
 
 def _mapped(f: Any, operands: Any, axes: Any, reduce: Any) -> Any:
     return record_map(f, getattr(f, "name", "a gate"), operands, axes, reduce)
+
+
+let_lane_blocks(_mapped, _unpacked)
 
 
 def _give_gradients(region: RecordedMap, kind: Any, recording: Recording) -> None:
@@ -273,9 +269,9 @@ def _give_gradients(region: RecordedMap, kind: Any, recording: Recording) -> Non
 def _gradient_blocks(region: RecordedMap, kind: Any, unit: Unit, outer: Recording) -> Any:
     one = region.signature
     positions, single = positions_of(kind[2], one.count, region.name)
-    blocks = {k: _block(unit, a, outer.arrays[a].shape) for k, a in region.gradient_arrays}
+    blocks = {k: lane_block(unit, a, outer.arrays[a].shape) for k, a in region.gradient_arrays}
     per_argument = [one.gradient_of(position, blocks) for position in positions]
     gradient = per_argument[0] if single else tuple(per_argument)
     if kind[0] == "grad":
         return gradient
-    return _block(unit, region.value_arrays[0][0], (region.lanes,)), gradient
+    return lane_block(unit, region.value_arrays[0][0], (region.lanes,)), gradient

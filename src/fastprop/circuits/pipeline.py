@@ -12,7 +12,7 @@ import numpy as np
 from fastprop.circuits.trace import Recording
 from fastprop.engine.program import Program, assemble
 from fastprop.engine.run import PointRun
-from fastprop.engine.trace import Draft, combine, drop, expand, fold, fuse, hoist, merge, number, schedule
+from fastprop.engine.trace import Draft, combine, drop, expand, fold, fuse, fuse_inside, hoist, merge, number, schedule
 from fastprop.errors import DivergenceError
 from fastprop.threads import give_lock
 
@@ -76,7 +76,8 @@ class Plan:
             draft = combine(fused) if "combine" in self.passes else fused
             return number(schedule(draft)) if "schedule" in self.passes else draft
         if self._ordered is None:
-            draft = self.draft
+            fused = fuse_inside(self.draft)
+            draft = self.draft if fused is None else fused
             if "combine" in self.passes:
                 draft = self._step("combine", combine, draft)
             if "schedule" in self.passes:
@@ -99,6 +100,7 @@ class Plan:
         """
         if not gradient:
             return self._program(None, lambda: assemble(self._in_order(), gradient=False, recycling=self._recycles))
+        self._check_differentiable()
         recording = self.recording
         wanted = np.ones(recording.draft.inputs, np.uint8)
         for i, (leaf, _) in enumerate(recording.input_places() if leaves is not None else ()):
@@ -117,6 +119,18 @@ class Plan:
         return self._program((wanted.tobytes(), tuple(arrays), early and bool(recording.arrays)), make)
 
     @property
+    def has_gradients(self) -> bool:
+        """Whether it has gradients inside, through which none is swept: they would be differentiated twice."""
+        return any(region.inside or getattr(region, "gradients", False) for region in self.draft.payload.values())
+
+    def _check_differentiable(self) -> None:
+        if self.has_gradients:
+            raise TypeError(
+                f"{self.recording.name} was compiled for its value and computes gradients itself; for its own gradient "
+                f"compile value_and_grad({self.recording.name}), or trace it"
+            )
+
+    @property
     def _recycles(self) -> bool:
         return "recycle" in self.passes
 
@@ -132,6 +146,8 @@ class Plan:
         And the program for what is the same in all lanes, whose outputs are further uniform inputs, if there is such.
         `arrays` are those whose gradients are wanted.
         """
+        if gradient:
+            self._check_differentiable()
         key = gradient, uniform.tobytes(), wanted.tobytes(), arrays
         recycling, whole = self._recycles, wanted
         with self._lock:
@@ -269,7 +285,7 @@ class Plan:
             return found
 
         known = range(len(draft.guards) + 1)
-        count = bisect.bisect(known, False, key=lambda count: bool(alone(count).payload)) - 1
+        count = bisect.bisect(known, False, key=lambda count: _calls(alone(count))) - 1
         program = assemble(expand(alone(count)), gradient=False)
         return int(PointRun(program, self.single).forward(inputs))
 
@@ -281,7 +297,7 @@ class Plan:
             return "condition", []
         name, operands = draft.gate(gate)
         draft = drop(draft.replace(outputs=np.array(operands, np.int32), guards=[], expected=[]))
-        if draft.payload:  # it would have to run maps and gates of the user's own again
+        if _calls(draft):  # it would have to run maps and gates of the user's own again
             return name, []
         run = PointRun(assemble(expand(draft), gradient=False), self.single)
         run.forward(inputs)
@@ -312,7 +328,7 @@ class Plan:
 
     def summary(self) -> str:
         """Return a table: gates, runs, slots, bytes and time as recorded and after each pass; programs below."""
-        self.point(True)
+        self.point(not self.has_gradients)
         lines = [f"{'pass':<12} {'gates':>10} {'runs':>10} {'slots':>10} {'bytes':>12} {'ms':>9}"]
         lines += [_row(*figures) for figures in [*self.report, *self._assembled()]]
         lines += [f"hoist: {once} gates once, {n} per lane, {s * 1e3:.3f} ms" for once, n, s in self._hoisted]
@@ -325,9 +341,14 @@ class Plan:
             if recycling and name not in self.passes:
                 continue
             began = time.perf_counter()
-            program = assemble(draft, recycling=recycling)
+            program = assemble(draft, gradient=not self.has_gradients, recycling=recycling)
             seconds = time.perf_counter() - began
             yield name, len(draft), program.instructions[0], program.slots, program.nbytes, seconds
+
+
+def _calls(draft: Draft) -> bool:
+    """Say whether there are gates that a program leaves to others."""
+    return any(not region.inside for region in draft.payload.values())
 
 
 def _row(name: str, gates: int, runs: int, slots: int, nbytes: int, seconds: float) -> str:

@@ -198,8 +198,27 @@ class RecordedMap(MapRegion):
     @property
     def captured(self) -> set[int]:
         """The operands that the body gets by themselves, and not as arrays among its arguments."""
-        inside = {self._numbers[key] for leaf in self.body.leaves for key in leaf.recording.outer_keys}
-        return set(range(self.numbers)) - (set(self.leaf_operand.values()) - inside)
+        return set(range(self.numbers)) - (set(self.leaf_operand.values()) - self._inside)
+
+    @property
+    def _inside(self) -> set[int]:
+        """The operands that the body uses itself."""
+        return {self._numbers[key] for leaf in self.body.leaves for key in leaf.recording.outer_keys}
+
+    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+        """Say whether gradients inside can go through it: not through arrays that maps in its body read."""
+        leaves = set(self.leaf_operand.values())
+        return leaves.isdisjoint(numbers) and leaves.issuperset(arrays) and self._inside.isdisjoint(arrays)
+
+    def arrays_of(self, operands: Sequence[int]) -> set[int]:
+        """Return the arrays on which it pulls, where these operands depend on variables."""
+        return {int(self.array[k]) for k, m in self.leaf_operand.items() if m in operands}
+
+    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Sequence[float], active: Any) -> list[float]:
+        """Return what pulls on the sums bring to the operands where the map is recorded."""
+        run = MapRun(self, arrays, np.ones(self.numbers, np.uint8), self.arrays_of(active))
+        found: list[float] = run.pulled_at(numbers, pulls[: self.outputs], anew=False)[0]
+        return found
 
     def recorded_pulls(self, pull: Any, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
         """Return what is pulled on each operand, recorded as a map."""
@@ -371,7 +390,7 @@ class RecordedMap(MapRegion):
             if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
                 self._add(recording, point)  # else it would be learnt each time
             self._check_operands()
-            if recording.draft.payload:
+            if any(not region.inside for region in recording.draft.payload.values()):
                 broken = self._run_plan(run, both, lane, recording, point, operands)
             else:
                 broken = run.run_draft(recording.draft, self._own + operands, lane, both)

@@ -162,7 +162,13 @@ class _Result:
                 parts.append([handle, place, 1, k])
         wholes = [(whole.handle, a) for a, whole in enumerate(recording.arrays) if whole.kind == "captured"]
         constants = [(whole.values, a) for a, whole in enumerate(recording.arrays) if whole.kind == "constant"]
-        return {"units": units, "parts": [tuple(part) for part in parts], "wholes": wholes, "constants": constants}
+        return {
+            "units": units,
+            "parts": [tuple(part) for part in parts],
+            "wholes": wholes,
+            "constants": constants,
+            "stand_ins": [a for a, whole in enumerate(recording.arrays) if whole.kind == "variable"],
+        }
 
     def _seeds(self) -> np.ndarray[Any, Any]:
         """Return the slots of the pulls that are inputs."""

@@ -13,6 +13,7 @@ from fastprop import engine
 from fastprop.circuits.signature import Signature
 from fastprop.derivatives.call import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.run import Arrays
 from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of
 from fastprop.engine.trace import Draft, draft_of, inputs_of, slot_in
 from fastprop.gates import is_condition
@@ -57,9 +58,17 @@ class LazyBundle(Bundle):
     def _make_numbers(self) -> list[Any]:
         return [self.trace._input(float(x)) for x in self.given.flat]
 
-    def as_variable(self, trace: Trace) -> LazyBundle:
-        """Return the variable of a transform that stands for it."""
-        return ArrayVariable(trace, self)
+    def number_in(self, trace: Trace) -> int:
+        """Return its number among the arrays of a recording."""
+        recording: Recording = self.trace.recording
+        return recording.array_number(trace, self.trace, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
+
+    def as_variable(self, trace: Trace, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LazyBundle:
+        """Return the variable of a transform that stands for it.
+
+        `variables` makes those of its numbers; `array`, if given, the Unit and the number of an array that does.
+        """
+        return ArrayVariable(trace, self, variables, array)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,27 +85,40 @@ class LazyBundle(Bundle):
 class ArrayVariable(LazyBundle):
     """The variable of a transform in the place of an array: read as a whole by maps, else number by number."""
 
-    __slots__ = ("_alias", "source")
+    __slots__ = ("_alias", "_number", "source", "stand_in", "variables")
 
-    def __init__(self, trace: Trace, source: LazyBundle):
+    def __init__(self, trace: Trace, source: LazyBundle, variables: Callable[[list[Any]], list[Any]], array: Any):
         super().__init__(trace, -1, source.given)
-        self.source = source
+        self.source, self.variables, self.stand_in = source, variables, array
         self._alias: Unit | None = None
+        self._number = -1
 
     def array(self) -> int:
         """Return its number among the arrays of the recording at work, read as a whole."""
-        return self.source.array()
+        return self.source.array() if self.stand_in is None else array_here(self.trace, self.number_in(self.trace))
+
+    def number_in(self, trace: Trace) -> int:
+        """Return its number among the arrays of a recording."""
+        if self.stand_in is None:
+            return self.source.number_in(trace)
+        _ = self.map_unit
+        recording: Recording = self.trace.recording
+        return recording.array_number(trace, self.trace, self._number)
 
     @property
     def map_unit(self) -> Unit:
         """What stands for the whole of it."""
         if self._alias is None:
             outer = self.source.map_unit
-            self._alias = self.trace._variable(0.0 if outer is None else outer)
+            if self.stand_in is None:
+                self._alias = self.trace._variable(0.0 if outer is None else outer)
+                self.trace.recording.array_slots.add(self._alias._slot)
+            else:
+                self._alias, self._number = self.stand_in(outer, self.source.number_in(self.trace))
         return self._alias
 
     def _make_numbers(self) -> list[Any]:
-        return [self.trace._variable(x) for x in self.source.numbers.flat]
+        return self.variables(list(self.source.numbers.flat))
 
     def made_units(self) -> tuple[Unit | None, list[Any]]:
         """Return the Unit that stands for the whole, and those of the numbers, as far as they were asked for."""
@@ -108,7 +130,8 @@ class Whole:
     """An array that a recording uses as a whole.
 
     It is a leaf of its arguments, a captured Array, a constant, what a map makes ("made", whose `shape` has the lanes
-    first), or an array of the recording around it ("outer", whose number there is `leaf`).
+    first), a "variable" that stands for one, or an array of the recording around it ("outer", whose number there is
+    `leaf`).
     """
 
     kind: str
@@ -154,6 +177,7 @@ class Recording:
         self.known: Sequence[Sequence[Any]] = ()  # points of each map's body, whose paths are recorded, too
         self.array_shapes: list[tuple[int, ...]] = []
         self._array_numbers: dict[Any, int] = {}
+        self.array_slots: set[int] = set()  # of what stands for arrays on its trace
         self.examples: list[Any] = []  # their values, while it is recorded
         self.scope: Any = None  # the function at work, while it is recorded
         self.draft: Draft
@@ -172,7 +196,7 @@ class Recording:
         self._lines: dict[int, str] = {}  # of the guards, once it was pickled
 
     def __getstate__(self) -> dict[str, Any]:
-        if self.draft.payload:
+        if any(not region.inside for region in self.draft.payload.values()):
             raise TypeError(
                 f"{self.name} has a vmap or a gate of your own in it and can't be pickled: trace it where it is needed"
             )
@@ -209,6 +233,18 @@ class Recording:
         self.array_shapes.append(whole.shape if values is None else np.shape(values))
         self.examples.append(values)
         return len(self.arrays) - 1
+
+    def made_array(self, values: Any, kind: str = "made") -> int:
+        """Return the number of a new array that is made, or of a variable that stands for one."""
+        return self.array_of(Whole(kind, shape=np.shape(values)), values)
+
+    def example_arrays(self) -> Arrays:
+        """Return the arrays as they are where it is recorded."""
+        arrays = Arrays(len(self.arrays))
+        for a, values in enumerate(self.examples):
+            if values is not None:
+                arrays.set(a, np.asarray(values, self.dtype))
+        return arrays
 
     def array_number(self, here: Trace, trace: Trace, number: int) -> int:
         """Return the number here of an array of a trace, this recording's or one around it."""

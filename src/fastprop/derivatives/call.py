@@ -6,7 +6,8 @@ There are two kinds of call:
 numbers out.
 
 *Recorded.* Inside of another transform, or with Units and Arrays as arguments, the derivative is itself something to
-differentiate. The function then runs on the tape that is there, and so does the sweep, gate by gate (`sweeps`).
+differentiate. The function then runs on the tape that is there, and so does the sweep, gate by gate (`recorded`); in
+traced code that nothing differentiates in turn, the program sweeps (`swept`).
 
 Why does no derivative leak into another one? In ``grad(lambda x: x * grad(lambda y: x * y)(1.0))`` both sweeps walk one
 tape. But the inner one starts from a variable of its own (of a handle: an alias, one more gate on the tape) and follows
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.derivatives.recorded import pull_back, push_forward
+from fastprop.derivatives.swept import may_sweep, swept_gradients, variables_of
 from fastprop.engine.bundle import Bundle, lanes_moved, object_array
 from fastprop.engine.parts import Parts
 from fastprop.engine.tape import active_scope, innermost
@@ -81,6 +83,8 @@ class Call:
             points += leaves
             self.nestings.append(nesting)
         self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
+        self.swept = name != "jvp" and may_sweep(self.tape) and all(map(_is_variable, points))
+        self._guards = len(self.tape.guards) if self.swept else 0
         result = active_scope(self.engine, self.tape).run(self._call, points, args, kwargs, positions)
         self.variables += captured
         self.aux = None
@@ -102,7 +106,7 @@ class Call:
 
     def _call(self, points: list[Any], args: Sequence[Any], kwargs: dict[str, Any], positions: Sequence[int]) -> Any:
         """Call the function with variables in the place of the arguments at `positions`."""
-        self.variables = list(map(self.tape._variable, points))
+        self.variables = variables_of(self.tape, points) if self.swept else list(map(self.tape._variable, points))
         given = list(args)
         for position, argument in zip(positions, self._nested(self.variables, construct=True)):
             given[position] = argument
@@ -164,6 +168,10 @@ class Call:
             if set(map(type, found)) == {float}:
                 return list(found)
             return [_as_plain(gradient, variable) for gradient, variable in zip(found, self.variables)]
+        if self.swept and may_sweep(self.tape):
+            parts = self._swept(pulls)
+            if parts is not None:
+                return [_as_handle(self.tape, part, x) for part, x in zip(self._gathered(parts), self.variables)]
         engine, tape = self.engine, self.tape
         keys, variable_keys, steps = snapshot or self._snapshot()
         if self.numeric:  # the pulls are handles of another transform, to which all that was recorded here is constant
@@ -180,9 +188,7 @@ class Call:
     def raw_gradients(self, pulls: dict[int, Any]) -> list[Any]:
         """Sweep backward as `gradients` does, inside of another recording: None where no path leads."""
         pulls = {i: pull for i, pull in pulls.items() if self.live[i]}
-        keys, variable_keys, steps = self._snapshot()
-        closed = set(variable_keys)  # a variable that another one leads to: not beyond it
-        steps = [step for step in steps if step[0] not in closed]
+        keys, variable_keys, steps = self._snapshot(closed=True)
 
         def swept() -> list[Any]:
             arriving = [_part_of(pull, self.outputs[i]) for i, pull in pulls.items()]
@@ -190,11 +196,24 @@ class Call:
 
         return active_scope(self.engine, self.tape).run(swept)
 
-    def _snapshot(self) -> Any:
-        """Return the gates to sweep when recording, with the keys of the outputs by their numbers."""
+    def _swept(self, pulls: dict[int, Any]) -> list[Any] | None:
+        """Let the program sweep: what arrives on each Unit of the variables; None if it has to be recorded."""
+        ends = [self.outputs[i] for i in pulls]
+        if not pulls or any(map(_is_whole, ends)) or any(map(shape_of, pulls.values())):
+            return None
+        return swept_gradients(self.tape, list(pulls.values()), ends, _units_of(self.variables), self._guards)
+
+    def _snapshot(self, closed: bool = False) -> Any:
+        """Return the gates to sweep when recording, with the keys of the outputs by their numbers.
+
+        With `closed`, nothing lies beyond a variable that another one leads to.
+        """
         live = [i for i, live in enumerate(self.live) if live]
         outputs = [_unit_of(self.outputs[i]) for i in live]
         output_keys, variable_keys, steps = self.tape._steps(outputs, _units_of(self.variables))
+        if closed:
+            ends = set(variable_keys)
+            steps = [step for step in steps if step[0] not in ends]
         return dict(zip(live, output_keys)), variable_keys, steps
 
     def _gathered(self, found: Sequence[Any]) -> list[Any]:
@@ -237,7 +256,7 @@ class Call:
     def by_rows(self) -> list[list[Any]]:
         """Return the blocks of the Jacobian, by one sweep backward for every number in the output."""
         blocks = []
-        snapshot = None if self.numeric else self._snapshot()
+        snapshot = None if self.numeric or self.swept else self._snapshot()
         for i, output in enumerate(self.outputs):
             rows = [self.gradients({i: direction}, snapshot) for direction in unit_directions(output)]
             if shape_of(output) == ():
@@ -358,6 +377,11 @@ def _whole_part(found: Any, shape: tuple[int, ...]) -> Any:
         part = lanes_moved(block, axis)
         total = part if total is None else total + part
     return total
+
+
+def _is_variable(point: Any) -> bool:
+    """Whether a point is one number, or an array that can be a variable as a whole."""
+    return type(point) is float or shape_of(point) == () or _is_whole(point)
 
 
 # Where to record ------------------------------------------------------------------------------------------------------

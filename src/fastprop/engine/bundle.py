@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.tape import apply_gate, current_tape, let_blocks, recorded_function, recorded_ufunc, refuse
+from fastprop.engine.tape import Unit, apply_gate, current_tape, let_blocks, recorded_function, recorded_ufunc, refuse
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
@@ -26,6 +26,8 @@ __all__ = [
     "apply_to_bundles",
     "elementwise",
     "is_opaque",
+    "lane_block",
+    "let_lane_blocks",
     "numbers_of",
     "object_array",
     "unwrapped",
@@ -207,15 +209,22 @@ class LaneBlock(Bundle):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
         self._made: Any = None
         self.name = None
+        map_unit._tape.recording.array_slots.add(map_unit._slot)
 
-    def as_variable(self, trace: Any) -> LaneBlock:
-        """Return the variable of a transform that stands for it."""
-        alias = trace._variable(self.map_unit)
+    def as_variable(self, trace: Any, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LaneBlock:
+        """Return the variable of a transform that stands for it.
+
+        `variables` makes those of its numbers; `array`, if given, the Unit and the number of an array that does.
+        """
+        if array is None:
+            alias, number = trace._variable(self.map_unit), self.number_in(trace)
+        else:
+            alias, number = array(self.map_unit, self.number_in(trace))
 
         def numbers(block: LaneBlock) -> list[Any]:
-            return [trace._variable(x) for x in self.numbers.flat]
+            return variables(list(self.numbers.flat))
 
-        return LaneBlock(self.mapped, numbers, alias, self.number_in(trace), self.whole)
+        return LaneBlock(self.mapped, numbers, alias, number, self.whole)
 
     def number_in(self, trace: Any) -> int:
         """Return its number among the arrays of a recording, its own or one inside of that."""
@@ -378,13 +387,20 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     rest = [x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands[first:]]
     operands = (*operands[:first], *rest)
     if isinstance(gate, Row):
-        return elementwise(gate, operands)
+        return elementwise(functools.partial(_on_numbers, gate), operands)
     if type(gate) in _REDUCED:
         row = _REDUCED[type(gate)]
         return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
     if type(gate).__module__ == blocks.__name__:
         return _structural(gate, tuple(map(_array_of, unwrapped(operands))))
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
+
+
+def _on_numbers(row: Row, *numbers: Any) -> Any:
+    """Apply a row to single numbers; what is recorded needs no looking into."""
+    if any(type(x) is Unit for x in numbers):
+        return apply_gate(row, numbers, {})
+    return row(*numbers)
 
 
 def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
@@ -480,6 +496,21 @@ def _along(function: Callable[[Any], Any], axis: Any, keepdims: bool, block: Any
     shape = rows.shape[:-1]
     found = object_array([function(rows[place]) for place in np.ndindex(shape)], shape)
     return found.reshape([1 if i in axes else n for i, n in enumerate(numbers.shape)]) if keepdims else found
+
+
+# What makes a LaneBlock of an array of a trace: the floor above says how it is mapped, and taken apart.
+_of_lane_blocks: list[Callable[..., Any]] = []
+
+
+def let_lane_blocks(mapped: Callable[..., Any], unpacked: Callable[[LaneBlock], list[Any]]) -> None:
+    """Take what maps a gate over a LaneBlock, and what takes one apart."""
+    _of_lane_blocks[:] = [mapped, unpacked]
+
+
+def lane_block(unit: Any, number: int, shape: tuple[int, ...]) -> LaneBlock:
+    """Return an array of a trace, for which a Unit stands."""
+    mapped, unpacked = _of_lane_blocks
+    return LaneBlock(mapped, unpacked, unit, number, shape)
 
 
 let_blocks(lambda array: Bundle(numbers_of(array)))

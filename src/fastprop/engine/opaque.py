@@ -91,6 +91,14 @@ class Opaque(Region):
         brought = gate_pulls(self.gate, pull, self._values(numbers))
         return [0.0 if brought[i] is None else float(np.ravel(brought[i])[place]) for i, place in self.places]
 
+    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+        """Say whether gradients inside can go through it: always."""
+        return True
+
+    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Numbers, active: Any) -> list[float]:
+        """Return what pulls bring to the operands where it is recorded."""
+        return self.backward(pulls, numbers)
+
     # in lanes
 
     def forward_lanes(self, numbers: Numbers, lanes: int) -> list[np.ndarray[Any, Any]]:

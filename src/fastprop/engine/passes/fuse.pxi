@@ -32,6 +32,104 @@ def fuse(Draft draft):
     return rewritten(draft, sorted(maps), cones) if maps else None
 
 
+def fuse_inside(Draft draft):
+    """The same for the gradients inside of a draft, whose pulls are known; None if there is no such map."""
+    cdef Draft found = draft
+    cdef Py_ssize_t k, gradients = len(gradients_of(draft))
+    for k in range(gradients if any([region.takes_pulls for region in draft.payload.values()]) else 0):
+        found = fused_gradient(found, gradients_of(found)[k])
+    return None if found is draft else found
+
+
+cdef list gradients_of(Draft draft):
+    return sorted([gate for gate, region in draft.payload.items() if getattr(region, "ends", 0)])
+
+
+cdef list variables_of(Draft draft, Py_ssize_t gradient):
+    cdef Py_ssize_t begin = draft.first[gradient] + 2 * draft.payload[gradient].ends
+    return draft.operand[begin : draft.first[gradient + 1]].tolist()
+
+
+cdef Draft fused_gradient(Draft draft, Py_ssize_t gradient):
+    """The draft in the order: what no map of a gradient reaches, the pulls, the maps, and what they reach."""
+    cdef int32_t[::1] first = draft.first
+    operands = draft.operand[first[gradient] : first[gradient + 1]].tolist()
+    ends = draft.payload[gradient].ends
+    ways = ways_of(draft, gradient)
+    others = [gate for gate in gradients_of(draft) if gate != gradient]
+    if any([set(variables_of(draft, gate)) & set(variables_of(draft, gradient)) for gate in others]):
+        return draft        # what lanes bring to arrays would mix
+    maps = []
+    for gate, region in sorted(draft.payload.items()):
+        if region.takes_pulls and ways[gate] and first[gate + 1] - first[gate] == region.numbers:
+            maps.append(gate)
+    whole_cones = {gate: cone_of(draft, gate) for gate in maps}
+    cones = {gate: np.where(ways, cone, 0).astype(np.uint8) for gate, cone in whole_cones.items()}
+    while maps:
+        left = [
+            gate for gate in maps
+            if is_linear(draft, gate, cones, maps) and not is_reached(draft, operands[:ends], whole_cones[gate])
+        ]
+        if len(left) == len(maps):
+            break
+        maps = left
+    if not maps:
+        return draft
+    cdef Writer writer = Writer(draft, len(draft) + 16, len(draft.operand) + 64)
+    cdef int32_t[::1] moved = np.zeros(max(len(draft), 1), np.int32)
+    cdef uint8_t[::1] late = np.bitwise_or.reduce([whole_cones[gate] for gate in maps])
+    copy_all(writer, moved, late, False)
+    puts = [(end, renamed(pull, draft.inputs, moved)) for pull, end in zip(operands, operands[ends : 2 * ends])]
+    pulls = [pulls_on(draft, gate, cones[gate], writer, moved, puts) for gate in maps]
+    for gate, pull in zip(maps, pulls):
+        copy_map(writer, gate, moved, pull)     # with its results
+        np.asarray(late)[gate : gate + len(pull)] = 0
+    copy_all(writer, moved, late, True)
+    return writer.finish(moved)
+
+
+cdef int copy_all(Writer writer, int32_t[::1] moved, uint8_t[::1] late, bint those) except -1:
+    """Write the gates that are late, or those that are not."""
+    cdef Py_ssize_t i
+    for i in range(len(writer.draft)):
+        if late[i] == those:
+            moved[i] = writer.copy(i, moved)
+    return 0
+
+
+cdef bint is_reached(Draft draft, list operands, uint8_t[::1] cone) except -1:
+    """Whether one of some operands is in a cone."""
+    return any([x >= draft.inputs and cone[<Py_ssize_t>(x - draft.inputs)] for x in operands])
+
+
+cdef object ways_of(Draft draft, Py_ssize_t gradient):
+    """Which gates are on the ways from a gradient's variables to the numbers on which its pulls are put."""
+    cdef uint8_t[::1] opcode = draft.opcode
+    cdef int32_t[::1] first = draft.first
+    cdef int32_t[::1] operand = draft.operand
+    cdef int32_t inputs = draft.inputs, j
+    cdef int32_t begin = first[gradient] + <int32_t>draft.payload[gradient].ends
+    cdef int32_t end = begin + <int32_t>draft.payload[gradient].ends
+    cdef uint8_t[::1] above = np.zeros(max(len(draft), 1), np.uint8)
+    cdef uint8_t[::1] leads = np.zeros(max(len(draft), 1), np.uint8)
+    cdef Py_ssize_t i, lowest = gradient
+    for j in range(end, first[gradient + 1]):
+        above[operand[j] - inputs] = 1
+        lowest = min(lowest, <Py_ssize_t>(operand[j] - inputs))
+    for i in range(lowest, gradient):
+        for j in range(first[i], first[i + 1]):
+            if operand[j] >= inputs and above[operand[j] - inputs]:
+                above[i] = 1
+    for j in range(begin, end):
+        if operand[j] >= inputs:
+            leads[operand[j] - inputs] = 1
+    for i in range(gradient - 1, lowest - 1, -1):
+        for j in range(first[i], first[i + 1] if leads[i] else 0):
+            if operand[j] >= inputs:
+                leads[operand[j] - inputs] = 1
+    return np.asarray(above) & np.asarray(leads)
+
+
 cdef object cone_of(Draft draft, Py_ssize_t root):
     """Which gates are computed from a region, itself included."""
     cdef uint8_t[::1] opcode = draft.opcode
@@ -93,10 +191,9 @@ cdef Draft rewritten(Draft draft, list maps, dict cones):
     cdef Writer writer = Writer(wide, n + 16, len(draft.operand) + 64)
     cdef int32_t[::1] moved = np.zeros(max(n, 1), np.int32)
     cdef uint8_t[::1] late = np.bitwise_or.reduce([cones[gate] for gate in maps])
-    for i in range(n):
-        if not late[i]:
-            moved[i] = writer.copy(i, moved)
-    pulls = [pulls_on(wide, gate, cones[gate], writer, moved) for gate in maps]
+    copy_all(writer, moved, late, False)
+    puts = [(end, old_inputs + k) for k, end in enumerate(wide.outputs.tolist())]
+    pulls = [pulls_on(wide, gate, cones[gate], writer, moved, puts) for gate in maps]
     for gate, pull in zip(maps, pulls):
         copy_map(writer, gate, moved, pull)
     for i in range(n):
@@ -129,18 +226,20 @@ cdef int copy_map(Writer writer, Py_ssize_t gate, int32_t[::1] moved, list pulls
     return 0
 
 
-cdef list pulls_on(Draft draft, Py_ssize_t root, uint8_t[::1] cone, Writer writer, int32_t[::1] moved):
-    """Write the gates of the pulls on a region's results; returns these as operands."""
+cdef list pulls_on(Draft draft, Py_ssize_t root, uint8_t[::1] cone, Writer writer, int32_t[::1] moved, list puts):
+    """Write the gates of the pulls on a region's results; returns these as operands.
+
+    `puts` are the numbers on which pulls are put, and these, as they are called in the new draft.
+    """
     cdef uint8_t[::1] opcode = draft.opcode
     cdef int32_t[::1] first = draft.first
     cdef int32_t[::1] operand = draft.operand
-    cdef int32_t inputs = draft.inputs, old_inputs = <int32_t>(inputs - len(draft.outputs)), x, y
+    cdef int32_t inputs = draft.inputs, x, y
     cdef int32_t[::1] pull = np.full(max(len(draft), 1), NOTHING, np.int32)
-    cdef Py_ssize_t i, k
-    for k in range(len(draft.outputs)):
-        x = draft.outputs[k]
+    cdef Py_ssize_t i
+    for x, y in puts:
         if x >= inputs and cone[x - inputs]:
-            arrive(writer, pull, x - inputs, <int32_t>(old_inputs + k))
+            arrive(writer, pull, x - inputs, y)
     for i in range(len(draft) - 1, root, -1):
         if not cone[i] or pull[i] == NOTHING or opcode[i] == RESULT or opcode[i] == HELD:
             continue

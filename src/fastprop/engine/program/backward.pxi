@@ -8,7 +8,7 @@ import numpy as np
 from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.trace cimport Draft
-from fastprop.engine.kernels cimport ADD, kernel
+from fastprop.engine.kernels cimport ADD, POSITIVE, kernel
 from fastprop.engine.executor.instructions cimport *
 
 
@@ -20,6 +20,9 @@ cdef class Assembler(Layout):
         cdef int32_t x
         if place < self.base:
             self.adjoint[place] = <int32_t>self.program.adjoints + place
+            return 0
+        if self.aim_of[place] >= 0:
+            self.adjoint[place] = self.aim_of[place]
             return 0
         x = self.heir_of(place) if self.lanes else -1
         if x >= 0:
@@ -46,9 +49,24 @@ cdef class Assembler(Layout):
         cdef Instruction* step
         if self.adjoint[place] < 0:
             self.arrive(place)
-            step = self.program.write(&self.program.back)
+            step = self.program.write(self.pulls)
             step.opcode, step.count, step.result = CLEAR, self.pulled_size(place), self.adjoint[place]
         return 0
+
+    cdef int make_ready(self, int32_t x) except -1:
+        """Let a number have an adjoint that can be added to."""
+        cdef Instruction* step
+        if not self.is_aimed_row(x):
+            return self.clear(self.range_of(x))
+        if not self.arrived[x - self.inputs]:
+            self.arrived[x - self.inputs] = 1
+            step = self.program.write(self.pulls)
+            step.opcode, step.count, step.result = CLEAR, 1, self.adjoint_of(x)
+        return 0
+
+    cdef inline bint is_aimed_row(self, int32_t x) noexcept:
+        """Whether a number is a variable in lanes, which has a row of its own to which pulls arrive."""
+        return self.lanes and x >= self.inputs and self.aim_of[self.range_of(x)] >= 0
 
     cdef int leave(self, int32_t place) except -1:
         """Take back the adjoint slots of a range that has passed its pulls on."""
@@ -80,6 +98,10 @@ cdef class Assembler(Layout):
         if not any_active:
             return -1
         place = self.range_of(self.here[0])
+        if self.is_aimed_row(self.here[0]):
+            k = self.here[0] - self.inputs
+            same, self.arrived[k] = self.arrived[k], 1
+            return self.program.push_operand(self.adjoint_of(self.here[0]), CONTIGUOUS, ADD_TO if same else ASSIGN)
         if self.lanes and place < self.base and self.uniform[place]:
             return self.program.push_operand(self.adjoint[place], BROADCAST, ADD_TO)
         if place >= 0 and self.adjoint[place] < 0 and (self.covers(n) or (same and self.pulled_size(place) == 1)):
@@ -99,6 +121,8 @@ cdef class Assembler(Layout):
         """Let `here[:n]`, pulled by nothing but this run and by what arrived here, have the same adjoint slots."""
         cdef int32_t place = self.range_of(self.here[0])
         if place < self.base or self.adjoint[place] >= 0 or self.uses[place] != n or not self.covers(n):
+            return 0
+        if self.aim_of[place] >= 0:
             return 0
         if self.size_of(self.base + r) != n or not self.is_active(self.here[0]):
             return 0
@@ -152,7 +176,7 @@ cdef class Assembler(Layout):
             self.push_source(r, j, rule.u)
         if rule.w != NOTHING:
             self.push_source(r, j, rule.w)
-        step = self.program.write(&self.program.back)
+        step = self.program.write(self.pulls)
         step.opcode, step.count, step.operand = rule.kind, count, <int32_t>at
         step.arity = 1 + (rule.u != NOTHING) + (rule.w != NOTHING)
         step.result, step.saved = self.adjoint[self.base + r], 0 if self.is_pulled_once(self.here[0]) else -1
@@ -203,7 +227,7 @@ cdef class Assembler(Layout):
                         self.program.push_index(self.saved[self.base + r] + (i - begin) * arity + j)
                     self.program.push_index(self.adjoint_of(x) if self.is_active(x) else self.trash)
         at = self.program.push_operand(<int32_t>at, GATHER, ADD_TO)
-        step = self.program.write(&self.program.back)
+        step = self.program.write(self.pulls)
         step.opcode = LIST_PASS if opcode == TOTAL else LIST_PRODUCT
         step.count, step.arity = self.run[r + 1] - begin, pulled
         step.operand = <int32_t>at
@@ -227,7 +251,7 @@ cdef class Assembler(Layout):
         if self.aim(1) < 0:
             self.program.push_operand(self.trash, CONTIGUOUS, ASSIGN)
         self.program.push_operand(self.slot_of(start), CONTIGUOUS, 0)
-        step = self.program.write(&self.program.back)
+        step = self.program.write(self.pulls)
         step.opcode = CHAIN_PASS if self.opcode[begin] == ADD else CHAIN_PRODUCT
         step.count, step.arity, step.operand, step.closed = count, 4, <int32_t>at, self.is_closed(self.base + r)
         step.result, step.saved = self.adjoint[self.base + r], self.value[self.base + r]
@@ -237,25 +261,45 @@ cdef class Assembler(Layout):
         """Let a region pull; every operand that is active has adjoints to which it can add."""
         cdef int32_t begin = self.run[r], j, x
         cdef Instruction* step
-        cdef Py_ssize_t number = self.region_number[r]
         cdef Region region = self.draft.payload[begin]
-        targets = []
+        cdef Py_ssize_t number = self.region_number[r]
+        if self.pulls == &self.program.ahead and self.first[begin + 1] - self.first[begin] == region.numbers:
+            number = self.another_use(r)        # others may pull on it, too
+        targets, active = [], []
         for j in range(self.first[begin], self.first[begin + 1]):
             x = self.operand[j]
             if self.is_active(x) and j - self.first[begin] < region.numbers:
-                self.clear(self.range_of(x))
+                self.make_ready(x)
                 targets.append(self.adjoint_of(x))
+                active.append(j - self.first[begin])
             else:
                 targets.append(-1)
-        (<Wiring>self.program.regions[number]).aim(targets, self.adjoint[self.base + r])
-        step = self.program.write(&self.program.back)
+        cdef Wiring wiring = self.program.regions[number]
+        wiring.aim(targets, self.adjoint[self.base + r])
+        if self.pulls == &self.program.ahead:
+            wiring.active_arrays = frozenset(region.arrays_of(active))
+        step = self.program.write(self.pulls)
         step.opcode, step.count = REGION_PULL, <int32_t>number
         step.result, step.saved = self.adjoint[self.base + r], -1
         return 0
 
+    cdef Py_ssize_t another_use(self, int32_t r) except -1:
+        """The number of another use of a region."""
+        self.program.regions.append(self.wiring(r))
+        return len(self.program.regions) - 1
+
+    cdef int give_array(self, int32_t r, Gradient gradient) except -1:
+        """Let the adjoint of an array that is a variable become an array."""
+        cdef Instruction* step
+        cdef Py_ssize_t number = self.another_use(r)
+        (<Wiring>self.program.regions[number]).gives = gradient.arrays[self.draft.payload[self.run[r]].array]
+        step = self.program.write(self.pulls)
+        step.opcode, step.count, step.result, step.saved = REGION_PULL, <int32_t>number, self.value[self.base + r], -1
+        return 0
+
     cdef int backward(self) except -1:
         """Write the instructions backward."""
-        cdef int32_t r, j, arity, place, opcode
+        cdef int32_t r, place
         cdef Py_ssize_t k
         seeds = np.full(len(self.draft.outputs), -1, np.int32)
         assigned = np.zeros(len(self.draft.outputs), np.uint8)
@@ -273,18 +317,7 @@ cdef class Assembler(Layout):
         for r in range(self.runs - 1, -1, -1):
             place = self.base + r
             if self.adjoint[place] >= 0:
-                opcode = self.opcode[self.run[r]]
-                arity = self.first[self.run[r] + 1] - self.first[self.run[r]]
-                if opcode == REGION:
-                    self.pull_region(r)
-                elif self.is_chain(r):
-                    self.pull_chain(r)
-                elif self.in_lists(r):
-                    self.pull_list(r)
-                else:
-                    for j in range(arity):
-                        self.pull_operand(r, j)
-                self.leave(place)
+                self.pull_run(r)
             if self.saved[place] >= 0:
                 self.release(self.saved[place], self.size_of(place) * self.kept_arity(r))
             self.bury(2 * self.runs - r)
@@ -292,6 +325,142 @@ cdef class Assembler(Layout):
             if self.lanes and not self.wanted[place]:
                 continue
             self.clear(place)
+        return 0
+
+    cdef int pull_run(self, int32_t r) except -1:
+        """Write what a run pulls, and take back its adjoints."""
+        cdef int32_t j
+        if self.opcode[self.run[r]] == REGION:
+            self.pull_region(r)
+        elif self.is_chain(r):
+            self.pull_chain(r)
+        elif self.in_lists(r):
+            self.pull_list(r)
+        else:
+            for j in range(self.kept_arity(r)):
+                self.pull_operand(r, j)
+        return self.leave(self.base + r)
+
+    # gradients inside
+
+    cdef int32_t mark(self, int32_t r) except -1:
+        """Let what is on the ways from a gradient's variables to its ends be active; returns the first run of it."""
+        cdef int32_t gate = self.run[r], end = self.first[gate + 1], lowest = gate, i, j, x
+        cdef Gradient region = self.draft.payload[gate]
+        cdef int32_t begin = self.first[gate] + <int32_t>region.ends
+        cdef uint8_t[::1] leads = np.zeros(gate + 1, np.uint8)
+        np.asarray(self.active)[:] = 0
+        for j in range(begin + <int32_t>region.ends, end):
+            x = self.operand[j] - self.inputs
+            self.active[x] = 1
+            lowest = min(lowest, x)
+        for i in range(lowest, gate):
+            if self.opcode[i] == RESULT:
+                self.active[i] = self.active[i - 1]
+            for j in range(self.first[i], self.first[i + 1] if self.opcode[i] != RESULT else 0):
+                if self.is_active(self.operand[j]):
+                    self.active[i] = 1
+        for j in range(begin, begin + <int32_t>region.ends):
+            if self.is_active(self.operand[j]):
+                leads[self.operand[j] - self.inputs] = 1
+        for i in range(gate - 1, lowest - 1, -1):
+            for j in range(self.first[i], self.first[i + 1] if leads[i] else 0):
+                if self.is_active(self.operand[j]):
+                    leads[self.operand[j] - self.inputs] = 1
+        for i in range(lowest, gate):
+            self.active[i] = self.active[i] and leads[i]
+        return self.run_of[lowest] if lowest < gate else r
+
+    cdef int survey_gradient(self, int32_t r) except -1:
+        """Find out how long a gradient needs values, and for what it needs what is saved."""
+        cdef int32_t q, i, j, lowest = self.mark(r)
+        cdef Rule rule
+        for q in range(lowest, r):
+            if self.is_variables(q):
+                continue
+            for i in range(self.run[q], self.run[q + 1]):
+                if not self.active[i]:
+                    continue
+                rule = rule_of(self.opcode[i], 0)
+                if rule.u == KEPT:
+                    self.swept[q] = r
+                if rule.u == VALUE or rule.w == VALUE or self.is_chain(q):
+                    self.death[self.base + q] = max(self.death[self.base + q], r)
+                for j in range(self.first[i], self.first[i + 1]):
+                    if is_read_backward(self.opcode[i], j - self.first[i]):
+                        self.outlive(self.operand[j], r)
+        return 0
+
+    cdef int sweep(self, int32_t r) except -1:
+        """Write a gradient: what says where it ends, then its instructions backward."""
+        cdef int32_t q, k, place, lowest = self.mark(r), begin = self.first[self.run[r]]
+        cdef Gradient region = self.draft.payload[self.run[r]]
+        cdef int32_t ends = <int32_t>region.ends
+        cdef Instruction* step
+        pulls = [self.pull_slot(self.operand[begin + k]) for k in range(ends)]
+        self.aim_variables(r, begin + 2 * ends)
+        self.pulls = &self.program.ahead
+        cdef Py_ssize_t at = self.program.ahead.length
+        step = self.program.write(self.pulls)
+        step.opcode, step.closed, step.saved = REGION, 1, -1
+        for k in range(ends):
+            self.put_pull(self.operand[begin + ends + k], pulls[k])
+        for q in range(r - 1, lowest - 1, -1):
+            if self.adjoint[self.base + q] >= 0 and self.aim_of[self.base + q] < 0:
+                self.pull_run(q)
+        for q in range(lowest, r):
+            place = self.base + q
+            for k in range(self.run[q], self.run[q + 1] if self.aim_of[place] >= 0 else 0):
+                self.make_ready(self.inputs + k)
+                self.arrived[k] = 0
+            if self.aim_of[place] >= 0 and not self.is_variables(q):
+                self.give_array(q, region)
+            self.adjoint[place], self.owner[place], self.sharers[place], self.aim_of[place] = -1, place, 1, -1
+            if self.swept[q] == r and self.saved[place] >= 0:
+                self.release(self.saved[place], self.size_of(place) * self.kept_arity(q))
+        self.program.ahead.instruction[at].count = <int32_t>self.program.ahead.length
+        self.pulls = &self.program.back
+        return 0
+
+    cdef int aim_variables(self, int32_t r, int32_t begin) except -1:
+        """Let the adjoints of the variables, whose operands begin there, be a gradient's own numbers."""
+        cdef int32_t j, x, place
+        for j in range(begin, self.first[self.run[r] + 1]):
+            x = self.operand[j]
+            place = self.range_of(x)
+            if self.offset_of(x) == 0:
+                self.aim_of[place] = self.value[self.base + r] + j - begin
+                self.adjoint[place] = self.aim_of[place] if self.lanes else -1
+            if self.adjoint_aimed(x) != self.value[self.base + r] + j - begin:
+                raise ValueError(f"gate {self.run[r]} (gradient) has variables that are not whole, or not in order")
+        return 0
+
+    cdef int32_t adjoint_aimed(self, int32_t x) noexcept:
+        return self.aim_of[self.range_of(x)] + self.offset_of(x)
+
+    cdef int pull_slot(self, int32_t x) except -1:
+        """The slot of a pull; in lanes a row, even if it is one number for all."""
+        cdef int32_t y = self.number_of(x), slot
+        cdef Instruction* step
+        if not self.lanes or (y >= 0 and (y >= self.inputs or not self.uniform[y])):
+            return self.slot_of(x)
+        slot = self.allocate(1)
+        step = self.program.write(&self.program.ahead)
+        step.opcode, step.count, step.arity, step.result, step.saved = POSITIVE, 1, 1, slot, -1
+        step.operand = <int32_t>self.program.push_operand(self.slot_of(x), BROADCAST, 0)
+        self.measure(POSITIVE, 1, 1)
+        return slot
+
+    cdef int put_pull(self, int32_t end, int32_t slot) except -1:
+        """Write that a pull is put on a number, if anything is wanted of it."""
+        cdef Py_ssize_t at
+        cdef Instruction* step
+        self.here[0] = end
+        at = self.aim(1)
+        if at >= 0:
+            step = self.program.write(self.pulls)
+            step.opcode, step.count, step.arity, step.operand = PASS, 1, 1, <int32_t>at
+            step.result, step.saved = slot, -1
         return 0
 
     cdef int32_t kept_arity(self, int32_t r) noexcept:
@@ -311,7 +480,7 @@ cdef class Assembler(Layout):
             found.append(self.slot_of(x))
         program.guards = np.array(found, np.int32)
         program.expected = draft.expected
-        program.uniform, program.wanted = np.asarray(self.uniform), np.asarray(self.wanted)
+        program.uniform = np.asarray(self.uniform)
         return program
 
 
@@ -341,7 +510,7 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
     ValueError
         Where an index of the draft is wrong, or a gate of it has to be expanded.
     """
-    verify_before(draft, wanted, uniform)
+    verify_before(draft, wanted, uniform, gradient)
     cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays)
     assembler.survey()
     assembler.layout()

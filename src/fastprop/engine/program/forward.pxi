@@ -86,6 +86,11 @@ cdef class Layout:
     cdef int32_t[::1] sharers       # owner -> how many share its adjoint slots
     cdef int32_t[::1] spare         # size -> a free range of slots of this size, or -1
     cdef int32_t[::1] next_spare    # slot -> another one
+    cdef int32_t[::1] stands_for    # gate -> itself, or what a variable stands for
+    cdef int32_t[::1] swept         # run -> the last gradient that needs what it saved, or -1
+    cdef int32_t[::1] aim_of        # range of variables -> where a gradient's numbers of it go, or -1
+    cdef uint8_t[::1] arrived       # gate, a variable, in lanes: whether something was pulled on it
+    cdef Code* pulls                # where instructions backward are written
     cdef int32_t[::1] here          # the operands at work
     cdef int32_t[::1] slots
     cdef int32_t inputs, constants, runs, base, trash
@@ -108,7 +113,8 @@ cdef class Layout:
             np.zeros(1, np.int32)
         self.inputs = draft.inputs
         self.constants = <int32_t>len(draft.constants)
-        self.wanted = np.ones(self.inputs, np.uint8) if wanted is None else np.array(wanted, np.uint8)
+        wanted = np.ones(self.inputs, np.uint8) if wanted is None else np.array(wanted, np.uint8)
+        self.wanted = wanted if gradient else np.zeros(self.inputs, np.uint8)
         self.uniform = np.zeros(self.inputs, np.uint8) if uniform is None else np.array(uniform, np.uint8)
         # ranges: the inputs (in lanes each is one of its own), then the runs
         self.base = self.inputs if lanes else 1
@@ -133,7 +139,12 @@ cdef class Layout:
         self.next_spare = np.empty(1024, np.int32)
         self.region_number = {}
         self.program = Program()
-        self.program.lanes, self.program.gradient = lanes, gradient
+        self.program.lanes, self.program.gradient, self.program.wanted = lanes, gradient, wanted
+        self.pulls = &self.program.back
+        self.swept = np.full(max(self.runs, 1), -1, np.int32)
+        self.aim_of = np.full(ranges, -1, np.int32)
+        self.arrived = np.zeros(max(n, 1), np.uint8)
+        self.stands_for = stand_ins(draft)
         self.program.regions = []
         self.program.active_arrays = self.active_arrays
 
@@ -157,7 +168,12 @@ cdef class Layout:
             return 1 if self.lanes else self.inputs
         return self.run[place - self.base + 1] - self.run[place - self.base]
 
+    cdef inline int32_t number_of(self, int32_t x) noexcept:
+        """The operand itself, or what a variable stands for."""
+        return x if x < self.inputs else self.stands_for[x - self.inputs]
+
     cdef inline int32_t slot_of(self, int32_t x) noexcept:
+        x = self.number_of(x)
         if x < 0:
             return self.inputs + ~x
         return self.value[self.range_of(x)] + self.offset_of(x)
@@ -217,7 +233,7 @@ cdef class Layout:
                     until = r
                     if self.gradient and is_read_backward(self.opcode[i], j - self.first[i]):
                         until = 2 * self.runs - r
-                    self.death[place] = max(self.death[place], until)
+                    self.outlive(x, until)
                 if self.opcode[i] == REGION:
                     self.active[i] = self.survey_region(i)
             if self.gradient:
@@ -232,16 +248,38 @@ cdef class Layout:
                     self.uses[place] += 1
                     if place >= self.base:
                         self.note_use(x, place)
-                    self.death[place] = max(self.death[place], self.runs)
+                    self.outlive(x, self.runs)
+        for r in range(self.runs):
+            if self.is_gradient(r):
+                self.survey_gradient(r)
         if self.lanes:      # outputs are written where the caller wants them, and must stay there
             for x in self.draft.outputs:
-                if x >= self.inputs:
-                    self.death[self.range_of(x)] = 2 * self.runs + 1
+                if self.number_of(x) >= self.inputs:
+                    self.outlive(x, 2 * self.runs + 1)
         for place in range(self.base, self.base + self.runs):
             self.death[place] = max(self.death[place], place - self.base)
             self.next_dying[place] = self.dying[self.death[place]]
             self.dying[self.death[place]] = place
         return 0
+
+    cdef inline int outlive(self, int32_t x, int32_t time) noexcept:
+        """Let an operand's value be there until then."""
+        cdef int32_t place = self.range_of(self.number_of(x))
+        if place >= 0:
+            self.death[place] = max(self.death[place], time)
+        return 0
+
+    cdef bint is_gradient(self, int32_t r) except -1:
+        return self.opcode[self.run[r]] == REGION and isinstance(self.draft.payload[self.run[r]], Gradient)
+
+    cdef bint is_variables(self, int32_t r) except -1:
+        return self.opcode[self.run[r]] == REGION and isinstance(self.draft.payload[self.run[r]], Variables)
+
+    cdef int survey_gradient(self, int32_t r) except -1:
+        raise NotImplementedError("an Assembler knows gradients")
+
+    cdef int sweep(self, int32_t r) except -1:
+        raise NotImplementedError("an Assembler knows gradients")
 
     cdef bint survey_region(self, int32_t i) except -1:
         """Whether wanted inputs reach a region: by the numbers that it is a function of, or by arrays."""
@@ -317,7 +355,7 @@ cdef class Layout:
         """Write the operands j of a run's gates."""
         cdef int32_t begin = self.run[r], i, x
         if self.lanes:
-            x = self.operand[self.first[begin] + j]
+            x = self.number_of(self.operand[self.first[begin] + j])
             if x < 0 or (x < self.inputs and self.uniform[x]):
                 return self.program.push_operand(self.slot_of(x), BROADCAST, 0)
             return self.program.push_operand(self.slot_of(x), CONTIGUOUS, 0)
@@ -359,6 +397,14 @@ cdef class Layout:
             arity = self.first[begin + 1] - self.first[begin]
             place = self.base + r
             at = self.program.operands
+            if self.is_variables(r):
+                self.bury(r)
+                continue
+            if self.is_gradient(r):
+                self.value[place] = self.allocate(count)
+                self.sweep(r)
+                self.bury(r)
+                continue
             if self.is_chain(r):
                 self.program.push_operand(self.slot_of(self.operand[self.first[begin]]), CONTIGUOUS, 0)
                 self.take(r, 1)
@@ -374,7 +420,7 @@ cdef class Layout:
                 for j in range(arity):
                     self.take(r, j)
             self.value[place] = self.allocate(count)
-            if self.gradient and rule_of(opcode, 0).u == KEPT and self.any_active(r):
+            if self.swept[r] >= 0 or (self.gradient and rule_of(opcode, 0).u == KEPT and self.any_active(r)):
                 self.saved[place] = self.allocate(count * arity)
             self.measure(opcode, count, arity)
             step = self.program.write(&self.program.ahead)
@@ -418,7 +464,8 @@ cdef class Layout:
         """Take back the slots of the values that are not needed after this time."""
         cdef int32_t place = self.dying[time]
         while place >= 0:
-            self.release(self.value[place], self.size_of(place))
+            if self.value[place] >= 0:
+                self.release(self.value[place], self.size_of(place))
             place = self.next_dying[place]
         return 0
 
@@ -436,3 +483,18 @@ cdef inline bint is_read_backward(int opcode, int32_t j) noexcept:
     if opcode == SQUARE or opcode == ABSOLUTE or opcode == RELU or opcode == WHERE:
         return j == 0
     return False
+
+
+cdef int32_t[::1] stand_ins(Draft draft):
+    """For every gate what its number is: its own, or of a variable that of what it stands for."""
+    cdef int32_t inputs = draft.inputs, x
+    cdef int32_t[::1] first = draft.first
+    cdef int32_t[::1] operand = draft.operand
+    cdef int32_t[::1] found = np.arange(inputs, inputs + max(len(draft), 1), dtype=np.int32)
+    cdef Py_ssize_t gate, j
+    for gate in sorted(draft.payload):
+        if isinstance(draft.payload[gate], Variables):
+            for j in range(first[gate + 1] - first[gate]):
+                x = operand[first[gate] + j]
+                found[gate + j] = x if x < inputs else found[x - inputs]
+    return found

@@ -26,6 +26,16 @@ cdef class Region:
     cdef public bint takes_pulls        # its pulls can be operands, behind the numbers
     cdef public object reads            # the arrays that it reads, by their numbers
     cdef public object makes            # and those that it makes
+    cdef readonly bint inside           # a program's own instructions do it: nobody is called
+
+
+cdef class Variables(Region):
+    pass
+
+
+cdef class Gradient(Region):
+    cdef readonly Py_ssize_t ends       # so many pulls are its first operands, and the numbers that they are put on
+    cdef readonly dict arrays           # array among the variables -> the array that its gradient is
 
 
 cdef class Wiring:
@@ -37,6 +47,8 @@ cdef class Wiring:
     cdef readonly Py_ssize_t result     # the first of the results' slots
     cdef readonly Py_ssize_t results
     cdef readonly Py_ssize_t pull       # the first of their adjoints; -1: there is no sweep backward through it
+    cdef readonly object active_arrays  # in a gradient inside: those that have adjoints; else None
+    cdef readonly Py_ssize_t gives      # the array that the gradient of a variable becomes
 
     cdef int aim(self, list targets, Py_ssize_t pull) except -1
 
@@ -87,6 +99,8 @@ cdef class Program:
     cdef int push_word(self, Words* words, int32_t word) except -1
     cdef int stream(self, Stream* stream, bint forward) except -1
     cdef str operand_text(self, Instruction step, int32_t arity)
+    cdef str pull_text(self, Instruction step)
 
 
+cdef bint is_gradient(Instruction step) noexcept nogil  # a gradient inside: up to `count` its pulls follow
 cdef const Executor* executor() noexcept

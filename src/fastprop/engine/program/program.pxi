@@ -8,7 +8,9 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
-from fastprop.engine.executor.instructions cimport CHAIN_ADD, CHAIN_MULTIPLY, LIST_PRODUCTS, LIST_TOTAL, Point
+from fastprop.engine.executor.instructions cimport (
+    CHAIN_ADD, CHAIN_MULTIPLY, LIST_PRODUCTS, LIST_TOTAL, REGION, Instruction, Point,
+)
 from fastprop.engine.kernels cimport STRONG_MULTIPLY, kernel
 
 from fastprop.engine.trace import NAMES
@@ -63,12 +65,50 @@ cdef class Region:
     def forget(self):
         """Let go of what is of use only while it is recorded."""
 
+    def is_swept(self, numbers, arrays):
+        """Say whether gradients inside can go through it, where these operands depend on variables.
+
+        `numbers` are the places of those that are numbers, `arrays` of those that stand for arrays.
+        """
+        return False
+
+    def arrays_of(self, operands):
+        """Return the arrays on which it pulls, where these operands depend on variables."""
+        return ()
+
+
+cdef class Variables(Region):
+    """Numbers that stand for others: a sweep inside of a program goes down to them, and no further."""
+
+    def __init__(self, Py_ssize_t numbers=0):
+        Region.__init__(self, numbers)
+        self.inside = True
+
+    def __reduce__(self):
+        return Variables, (self.numbers,)
+
+
+cdef class Gradient(Region):
+    """A sweep backward over the program's own gates, in the middle of it: what is pulled on variables.
+
+    Its operands are as many pulls as there are `ends`, the numbers that these are put on, and the variables. On the
+    ways between lies no other gradient: what is differentiated twice is recorded gate by gate. The gradients of arrays
+    that are variables become arrays, too.
+    """
+
+    def __init__(self, Py_ssize_t ends, Py_ssize_t variables, arrays=()):
+        Region.__init__(self, 2 * ends + variables)
+        self.ends, self.inside, self.arrays = ends, True, dict(arrays)
+
+    def __reduce__(self):
+        return Gradient, (self.ends, self.numbers - 2 * self.ends, self.arrays)
+
 
 cdef class Wiring:
     """Where in a program a region's operands, its results and their adjoints are."""
 
     def __init__(self, Region region, operands, Py_ssize_t result, Py_ssize_t results):
-        self.region, self.result, self.results, self.pull = region, result, results, -1
+        self.region, self.result, self.results, self.pull, self.gives = region, result, results, -1, -1
         self.operands = np.array(operands, np.int32)
         self.targets = np.full(len(operands), -1, np.int32)
         self.operand, self.target = self.operands, self.targets
@@ -162,16 +202,25 @@ cdef class Program:
         """Return every instruction as a line of text, forward, then backward."""
         cdef Py_ssize_t i
         cdef Instruction step
+        cdef Py_ssize_t end = 0
         lines = []
         for i in range(self.ahead.length):
             step = self.ahead.instruction[i]
+            if is_gradient(step) and i >= end:
+                end = step.count
+                lines.append(f"gradient of {end - i - 1} instructions")
+                continue
+            if i < end:
+                lines.append(self.pull_text(step))
+                continue
             name, operands = STEP_NAMES[step.opcode], self.operand_text(step, step.arity)
             lines.append(f"{name} x{step.count} -> {step.result}{operands}")
         for i in range(self.back.length):
-            step = self.back.instruction[i]
-            name, operands = PULL_NAMES[step.opcode], self.operand_text(step, step.arity)
-            lines.append(f"pull {name} x{step.count} {step.result}{operands}")
+            lines.append(self.pull_text(self.back.instruction[i]))
         return lines
+
+    cdef str pull_text(self, Instruction step):
+        return f"pull {PULL_NAMES[step.opcode]} x{step.count} {step.result}{self.operand_text(step, step.arity)}"
 
     cdef str operand_text(self, Instruction step, int32_t arity):
         cdef int32_t j
@@ -182,6 +231,10 @@ cdef class Program:
                 operand = self.operand[step.operand + j]
                 text += f" {'cbg'[operand.place]}{operand.start}{'=+'[operand.mode]}"
         return text
+
+
+cdef bint is_gradient(Instruction step) noexcept nogil:
+    return step.opcode == REGION and step.closed
 
 
 # ---------------------------------------------------------------------------------------------------- executors

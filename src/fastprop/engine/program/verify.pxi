@@ -13,7 +13,7 @@ from fastprop.engine.trace cimport Draft
 from fastprop.engine.trace import is_verifying, verify
 
 
-cdef int verify_before(Draft draft, wanted, uniform) except -1:
+cdef int verify_before(Draft draft, wanted, uniform, bint gradient) except -1:
     """Raise a ValueError unless a draft can be assembled."""
     verify(draft)
     for name, flags in (("wanted", wanted), ("uniform", uniform)):
@@ -22,6 +22,8 @@ cdef int verify_before(Draft draft, wanted, uniform) except -1:
     for gate, what in draft.payload.items():
         if not isinstance(what, Region):
             raise ValueError(f"gate {gate} (region) has the payload {type(what).__name__}; expected a Region")
+        if gradient and (<Region>what).inside:
+            raise ValueError(f"gate {gate} is a part of a gradient, which no program that runs backward has inside")
     many = np.zeros(256, np.bool_)
     many[[SUM, PROD, MEAN, DOT]] = True
     found = np.flatnonzero(many[draft.opcode])
@@ -36,10 +38,9 @@ def verify_program(Program program):
     cdef Py_ssize_t i, slots = program.slots
     if program.constants is None or program.outputs is None:
         raise ValueError("an empty program can't be run; assemble makes one")
-    for i in range(program.ahead.length):
-        verify_forward(program, i)
+    verify_ahead(program)
     for i in range(program.back.length):
-        verify_backward(program, i)
+        verify_backward(program, program.back.instruction[i], f"instruction {i} backward")
     fixed = program.inputs + len(program.constants) + 1
     if fixed != program.adjoints or fixed + (program.inputs if program.gradient else 0) > slots:
         raise ValueError(f"inputs, constants and adjoints take {fixed} slots and more, there are {slots}")
@@ -105,6 +106,23 @@ cdef int verify_region(Program program, str what, Py_ssize_t number) except -1:
     return 0
 
 
+cdef int verify_ahead(Program program) except -1:
+    """Check the instructions forward, and those backward of gradients among them."""
+    cdef Py_ssize_t i, end = 0
+    cdef Instruction step
+    for i in range(program.ahead.length):
+        step = program.ahead.instruction[i]
+        if i < end:
+            verify_backward(program, step, f"instruction {i} of a gradient")
+        elif is_gradient(step):
+            end = step.count
+            if not i < end <= program.ahead.length:
+                raise ValueError(f"instruction {i} is a gradient up to {end}, there are {program.ahead.length}")
+        else:
+            verify_forward(program, i)
+    return 0
+
+
 cdef int verify_forward(Program program, Py_ssize_t i) except -1:
     cdef Instruction step = program.ahead.instruction[i]
     cdef Py_ssize_t count = step.count, arity = step.arity, j
@@ -132,13 +150,12 @@ cdef int verify_forward(Program program, Py_ssize_t i) except -1:
     return 0
 
 
-cdef int verify_backward(Program program, Py_ssize_t i) except -1:
-    cdef Instruction step = program.back.instruction[i]
+cdef int verify_backward(Program program, Instruction step, str what) except -1:
     cdef Py_ssize_t count = step.count, arity = step.arity, j
     cdef int opcode = step.opcode
     if opcode >= PULL_END:
-        raise ValueError(f"instruction {i} backward has the opcode {opcode}, which there is not")
-    what = f"instruction {i} backward ({PULL_NAMES[opcode]})"
+        raise ValueError(f"{what} has the opcode {opcode}, which there is not")
+    what = f"{what} ({PULL_NAMES[opcode]})"
     if opcode == REGION_PULL:
         return verify_region(program, what, count)
     verify_range(program, what, step.result, 1 if step.closed else count)
@@ -233,7 +250,7 @@ cdef int verify_step(Program program, str what, const int32_t* word, Py_ssize_t 
     """Check what is no single slot in a step."""
     cdef int action = word[0], arity, k
     if action == ENTER:
-        return verify_region(program, what, word[1])
+        return verify_region(program, what, word[1] if word[1] >= 0 else ~word[1])
     if action == ONE_CLEAR:
         return verify_range(program, what, word[1], word[2])
     if (action == RUNS or action == RUNS_BACK) and not 0 <= word[1] <= word[2] <= instructions:

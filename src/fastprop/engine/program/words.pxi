@@ -108,11 +108,21 @@ cdef class Writer:
     # forward
 
     cdef int forward(self) except -1:
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, end = 0
         cdef const Instruction* step
         self.words = &self.program.ahead_words
         for i in range(self.program.ahead.length):
             step = &self.program.ahead.instruction[i]
+            if i < end:
+                self.back(step, i)
+                if i == end - 1:
+                    self.settle()
+                    self.forget()
+                continue
+            if is_gradient(step[0]):
+                end = step.count
+                self.forget()
+                continue
             if step.opcode == REGION:
                 self.leave(step.count)
             elif not self.take_apart(step):
@@ -250,27 +260,29 @@ cdef class Writer:
 
     cdef int backward(self) except -1:
         cdef Py_ssize_t i
-        cdef const Instruction* step
         self.words = &self.program.back_words
         for i in range(self.program.back.length):
             if i == self.program.prologue:
                 self.settle()
                 self.end()
                 self.program.prologue_words = self.words.length
-            step = &self.program.back.instruction[i]
-            if step.opcode == REGION_PULL:
-                self.settle()
-                self.leave(step.count)
-            elif not self.take_pulls_apart(step):
-                self.settle()
-                self.hand_over(RUNS_BACK, i)
-            self.pause(step.count)
+            self.back(&self.program.back.instruction[i], i)
         if self.program.prologue == self.program.back.length:
             self.settle()
             self.end()
             self.program.prologue_words = self.words.length
         self.settle()
         return self.end()
+
+    cdef int back(self, const Instruction* step, Py_ssize_t i) except -1:
+        """Write the steps of an instruction backward."""
+        if step.opcode == REGION_PULL:
+            self.settle()
+            self.leave(~step.count)
+        elif not self.take_pulls_apart(step):
+            self.settle()
+            self.hand_over(RUNS_BACK, i)
+        return self.pause(step.count)
 
     cdef bint take_pulls_apart(self, const Instruction* step) except -1:
         """Write the pulls of a run's gates as steps, or nothing if it is too long."""

@@ -161,7 +161,7 @@ cdef class Along(LaneRegion):
         self.pulls = Memory(region.outputs * run.width * run.size)
         if not region.gradients:
             self.ahead = self.inner(plan, run, False)
-        if region.gradients or (run.program.gradient and wiring.pull >= 0):
+        if region.gradients or wiring.pull >= 0:
             self.both = self.inner(plan, run, True)
 
     cdef Inner inner(self, plan, LanesRun run, bint gradient):
@@ -173,8 +173,10 @@ cdef class Along(LaneRegion):
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
             if source.kind == OPERAND:
-                uniform[i] = run.is_number(self.wiring.operand[source.which])
                 wanted[i] = gradient and not region.gradients and self.wiring.target[source.which] >= 0
+                uniform[i] = run.is_number(self.wiring.operand[source.which])
+                if wanted[i] and not run.is_sum(self.wiring.target[source.which]):
+                    uniform[i] = False      # a variable's gradient is one of every lane
             elif source.kind != NUMBER:
                 a = region.array_of[source.which]
                 wanted[i] = gradient and not region.gradients and self.outer.wanted[a]

@@ -22,6 +22,7 @@ cdef class Route:
     cdef list units                     # (Unit, slot) that were captured
     cdef list parts                     # (Array, place, how many, slot) of captured Arrays
     cdef list wholes                    # (Array, its number) likewise, read as wholes
+    cdef list stand_ins                 # arrays that stand for others
     cdef list constants                 # (array, its number)
     cdef list blocks                    # (array, whether its adjoint): what the result is made of beside slots
     cdef list wanted                    # arrays whose adjoints are handed out
@@ -37,6 +38,7 @@ cdef class Route:
     cdef int read_captured(self, PointRun run) except -1
     cdef int pull_back(self, PointRun run) except -1
     cdef list given_blocks(self, PointRun run)
+    cdef void copy_outputs(self, PointRun run) noexcept
     cdef int let_go(self, PointRun run) except -1
 
 

@@ -65,6 +65,7 @@ cdef class Route:
         self.array_number, self.output, self.seed = wiring["array_number"], wiring["output"], wiring["seed"]
         self.pulls, self.zeros = wiring["pulls"], wiring["zeros"]
         self.units, self.parts, self.wholes = wiring["units"], wiring["parts"], wiring["wholes"]
+        self.stand_ins = wiring["stand_ins"]
         self.constants, self.blocks = wiring["constants"], wiring["blocks"]
         self.wanted, self.both, self.rounded = wiring["wanted"], wiring["both"], wiring["rounded"]
         self.spare = []
@@ -116,7 +117,6 @@ cdef class Route:
         return result
 
     cdef object run_with(self, PointRun run, Reading reading):
-        cdef Py_ssize_t k, tail = run.tail
         self.read(run, reading)
         run.sweep(True, 0)
         if run.program.guards_count:
@@ -124,8 +124,7 @@ cdef class Route:
             if self.broken >= 0:
                 self.let_go(run)
                 return None
-        for k in range(self.output.shape[0]):
-            run.put(tail + k, run.get(self.output[k]))
+        self.copy_outputs(run)
         if self.gradient:
             self.pull_back(run)
         blocks = self.given_blocks(run) if self.blocks else None
@@ -220,6 +219,17 @@ cdef class Route:
             blocks[place] = blocks[place].astype(dtype)
         return blocks
 
+    cdef void copy_outputs(self, PointRun run) noexcept:
+        """Put the outputs where the sweep backward leaves them alone."""
+        cdef double* slots = <double*>run.space.base
+        cdef Py_ssize_t k
+        if self.single:
+            for k in range(self.output.shape[0]):
+                run.put(run.tail + k, run.get(self.output[k]))
+        else:
+            for k in range(self.output.shape[0]):
+                slots[run.tail + k] = slots[self.output[k]]
+
     cdef int let_go(self, PointRun run) except -1:
         """Do not hold on to the caller's arrays."""
         cdef Py_ssize_t k
@@ -227,6 +237,8 @@ cdef class Route:
             if self.array_number[k] >= 0:
                 run.arrays.put(self.array_number[k], None)
         for array, a in self.wholes:
+            run.arrays.put(a, None)
+        for a in self.stand_ins:
             run.arrays.put(a, None)
         return 0
 

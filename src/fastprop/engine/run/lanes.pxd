@@ -110,8 +110,9 @@ cdef class LanesRun:
     cdef int block(
         self, Bench bench, Py_ssize_t strand, Py_ssize_t begin, Py_ssize_t end, bint backward
     ) except -1 nogil
-    cdef int sweep(
-        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count
+    cdef Py_ssize_t sweep(
+        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count,
+        bint inside=*
     ) except -1 nogil
     cdef double number(self, const char* at) noexcept nogil
     cdef bint is_aligned(self, const char* at) noexcept nogil

@@ -11,7 +11,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
 
 from fastprop.engine.executor.instructions cimport PRODUCT, Executor, Space, Stream
-from fastprop.engine.program cimport Program, Wiring, executor, sweeping
+from fastprop.engine.program cimport Program, Wiring, executor, is_gradient, sweeping
 
 cdef extern from *:
     """
@@ -452,17 +452,21 @@ cdef class LanesRun:
 
     # regions
 
-    cdef int sweep(
-        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count
+    cdef Py_ssize_t sweep(
+        self, Bench bench, bint forward, Py_ssize_t at, Py_ssize_t end, Py_ssize_t begin, Py_ssize_t count,
+        bint inside=False
     ) except -1 nogil:
-        """Run instructions of a block, and the regions between them."""
-        cdef const Stream* stream = &bench.ahead if forward else &bench.back
+        """Run instructions of a block, and regions; returns `end`. With `inside`, backward, of a gradient inside."""
+        cdef const Stream* stream = &bench.ahead if forward or inside else &bench.back
         cdef sweeping run = self.executor.forward if forward else self.executor.backward
         cdef PyObject* region
         while True:
             at = run(stream, &bench.space, at, end, self.single)
             if at >= end:
-                return 0
+                return end
+            if forward and is_gradient(stream.instruction[at]):
+                at = self.sweep(bench, False, at + 1, stream.instruction[at].count, begin, count, True)
+                continue
             region = bench.region[stream.instruction[at].count]
             if forward:
                 (<LaneRegion>region).forward(self, bench, begin, count)
@@ -493,7 +497,7 @@ cdef class LanesRun:
     cdef inline bint is_sum(self, Py_ssize_t slot) noexcept nogil:
         """Whether a slot holds the partial sums of a uniform input's gradient."""
         cdef Py_ssize_t i = slot - self.program.adjoints
-        return 0 <= i < self.program.inputs and self.uniform[i] != 0
+        return self.program.gradient and 0 <= i < self.program.inputs and self.uniform[i] != 0
 
     cdef int strand(self, Bench bench, Py_ssize_t strand, bint backward, bint main) except -1 nogil:
         """Run the blocks of a strand in order."""
@@ -539,9 +543,8 @@ cdef class LanesRun:
         self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward
     ) except -1 nogil:
         """Run some lanes, as a part of a strand; `diverged` is one that left its way, or -1."""
-        cdef Py_ssize_t begin = 0
+        cdef Py_ssize_t begin = 0, k
         cdef int64_t strayed = -1
-        cdef Py_ssize_t k
         self.lane, self.lanes, self.together = lane, lanes, True
         for k in range(lanes):
             self.together = self.together and lane[k] == lane[0] + k

@@ -341,10 +341,14 @@ cdef class MapRun:
         self.sweep(self.region.gradients)
         return [self.sums[k] for k in range(self.region.outputs)] if self.region.summed else []
 
-    def pulled_at(self, operands, pulls):
-        """Run forward and backward, from pulls on the sums; returns what arrives on the operands, and the sums."""
+    def pulled_at(self, operands, pulls, bint anew=True):
+        """Run forward and backward, from pulls on the sums; returns what arrives on the operands, and the sums.
+
+        Unless `anew`, pulls have arrived on arrays before.
+        """
         cdef Py_ssize_t k
-        self.arrays.begin()
+        if anew:
+            self.arrays.begin()
         for k, number in enumerate(operands):
             self.operand[k] = number
         for k, number in enumerate(pulls):
@@ -367,7 +371,8 @@ cdef class MapAtPoint(PointRegion):
         PointRegion.__init__(self, wiring)
         cdef MapRegion region = wiring.region
         wanted = (wiring.targets >= 0)[: region.numbers]
-        self.run = MapRun(region, run.arrays, wanted, run.program.active_arrays)
+        active = run.program.active_arrays if wiring.active_arrays is None else wiring.active_arrays
+        self.run = MapRun(region, run.arrays, wanted, active)
         self.fused = len(wiring.operands) > region.numbers and wiring.pull >= 0
 
     cdef int forward(self, PointRun run) except -1:
@@ -394,4 +399,5 @@ cdef class MapAtPoint(PointRegion):
         for k in range(region.numbers):
             if self.wiring.target[k] >= 0:
                 run.put(self.wiring.target[k], run.get(self.wiring.target[k]) + self.run.pulled[k])
+        forget_made(self.wiring, run.arrays)
         return 0

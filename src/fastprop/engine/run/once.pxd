@@ -22,4 +22,6 @@ cdef class Once:
     cdef double rounded(self, double x) noexcept nogil
     cdef Py_ssize_t forward(self) except -2
     cdef double one(self, int opcode, Py_ssize_t n, double* partial) except? -1
+    cdef int region(self, Py_ssize_t i) except -1
     cdef int backward(self) except -1
+    cdef int pull_down(self, Py_ssize_t end, int32_t low) except -1

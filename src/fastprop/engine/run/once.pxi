@@ -1,10 +1,12 @@
 """Once: a draft at one point, gate by gate, for what is not worth a program."""
 from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memset
 
 from fastprop.engine.executor.instructions cimport (
-    BOTH, EITHER, EQUAL, FIRST_EXTRA, HELD, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL,
+    BOTH, EITHER, EQUAL, FIRST_EXTRA, HELD, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL, REGION, RESULT,
 )
 from fastprop.engine.kernels cimport Kernel, kernel
+from fastprop.engine.program cimport Gradient
 from fastprop.engine.trace cimport Draft
 
 
@@ -36,6 +38,10 @@ cdef class Once:
         cdef const int32_t[::1] guards = self.draft.guards
         cdef const uint8_t[::1] expected = self.draft.expected
         for i in range(self.gates):
+            if self.opcode[i] == REGION or self.opcode[i] == RESULT:    # whose partials stay 0
+                if self.opcode[i] == REGION:
+                    self.region(i)
+                continue
             x = &self.operand[self.first[i]] if self.first[i + 1] > self.first[i] else NULL
             for j in range(self.first[i + 1] - self.first[i]):
                 self.here[j] = self.value[x[j]]
@@ -80,17 +86,41 @@ cdef class Once:
             return gate.three(x[0], x[1], x[2], partial, partial + 1, partial + 2)
         return gate.many(n, x, partial)
 
+    cdef int region(self, Py_ssize_t i) except -1:
+        """Let variables be what they stand for; or a gradient what is pulled on them."""
+        cdef int32_t begin = self.first[i], end = self.first[i + 1], j, low
+        cdef Py_ssize_t ends
+        region = self.draft.payload[i]
+        if not isinstance(region, Gradient):
+            for j in range(begin, end):
+                self.value[self.inputs + i + j - begin] = self.value[self.operand[j]]
+            return 0
+        ends = region.ends
+        low = min(self.operand[j] for j in range(begin + 2 * ends, end))
+        for j in range(begin + ends, begin + 2 * ends):
+            if self.operand[j] >= low:
+                self.adjoint[self.operand[j]] += self.value[self.operand[j - ends]]
+        self.pull_down(i, low)
+        for j in range(begin + 2 * ends, end):
+            self.value[self.inputs + i + j - begin - 2 * ends] = self.adjoint[self.operand[j]]
+        memset(&self.adjoint[low], 0, <size_t>(self.inputs + i - low) * sizeof(double))
+        return 0
+
     cdef int backward(self) except -1:
         """Pull from `adjoint`, where the outputs have theirs."""
+        return self.pull_down(self.gates, 0)
+
+    cdef int pull_down(self, Py_ssize_t end, int32_t low) except -1:
+        """Let the gates before one pull on their operands, from place `low` on."""
         cdef Py_ssize_t i
         cdef int32_t j, x
         cdef double pull
-        for i in range(self.gates - 1, -1, -1):
+        for i in range(end - 1, max(low - self.inputs, <Py_ssize_t>0) - 1, -1):
             pull = self.adjoint[self.inputs + i]
             if pull == 0.0:
                 continue
             for j in range(self.first[i], self.first[i + 1]):
                 x = self.operand[j]
-                if x >= 0 and self.partial[j] != 0.0:   # a strong zero
+                if x >= low and self.partial[j] != 0.0:   # a strong zero
                     self.adjoint[x] = self.rounded(self.adjoint[x] + self.rounded(self.partial[j]) * pull)
         return 0

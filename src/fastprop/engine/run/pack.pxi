@@ -45,6 +45,7 @@ cdef class PackAtPoint(PointRegion):
             target = self.wiring.target[k]
             if target >= 0:
                 run.put(target, run.get(target) + number_at(adjoint.data + offset_of(adjoint, -1, k), run.single))
+        forget_made(self.wiring, run.arrays)
         return 0
 
 

@@ -82,10 +82,10 @@ cdef class PointRun:
             if at[0] == HALT:
                 return 0
             if at[0] == ENTER:
-                if forward:
+                if at[1] >= 0:
                     (<PointRegion>self.regions[at[1]]).forward(self)
                 else:
-                    (<PointRegion>self.regions[at[1]]).backward(self)
+                    (<PointRegion>self.regions[~at[1]]).backward(self)
                 at += 2
             else:
                 at += 1

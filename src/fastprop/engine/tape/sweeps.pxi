@@ -112,6 +112,74 @@ cdef object arrived(Tape tape, object handle):
     return zero_of(handle) if part is None else part
 
 
+# ------------------------------------------------------------------------------------- sweeps over what is traced
+
+def swept_trace(Tape tape, list ends, list pulls, list variables, dict regions, arrays):
+    """The pulls that arrive at the slots of variables, where a trace is recorded; regions say what they pull."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t i = max(ends), first = min(variables), top = nodes.length - 1, low = top, head
+    begin_sweep(tape, top)
+    try:
+        for end, pull in zip(ends, pulls):
+            nodes.adjoint[<Py_ssize_t>end] += <double>pull
+        low = min(ends)
+        for head in [*regions, first - 1]:
+            while i > head and i >= low:
+                i = sweep_backward(nodes, i, head + 1, &low)
+                if i > head and i >= low:       # a number of an Array that has no buffer yet
+                    buffer_of(nodes, nodes.operand[i].first)
+            if low > head or head < first:
+                break
+            low = pull_region(tape, head, low, arrays, regions[head])
+            i = head - 1
+        return [nodes.adjoint[<Py_ssize_t>slot] for slot in variables]
+    finally:
+        end_sweep(tape, top, min(low, top))
+
+
+cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low, arrays, active) except -1:
+    """Let a region pull, which may record elsewhere meanwhile; returns the lowest slot that is reached."""
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t k, begin = nodes.operand[head].first, count = nodes.operand[head].second, slot = head + 1
+    pulls, values = [nodes.adjoint[head]], []
+    while slot < nodes.length and nodes.opcode[slot] == RESULT:
+        pulls.append(nodes.adjoint[slot])
+        slot += 1
+    for k in range(begin, begin + count):
+        values.append(nodes.value[nodes.pool_operand[k]])
+    tape.busy = False
+    try:
+        brought = tape.regions[head].pulled_example(arrays, pulls, values, active)
+    finally:
+        tape.busy = True
+    for k, part in enumerate(brought):
+        slot = nodes.pool_operand[begin + k]
+        nodes.adjoint[slot] += <double>part
+        low = min(low, slot)
+    return low
+
+
+def regions_between(Tape tape, list ends, list variables, set arrays):
+    """The regions that variables reach below some slots, newest first, with the operands that depend on these.
+
+    None if one can't be swept; `arrays` are the slots of what stands for arrays.
+    """
+    cdef Nodes* nodes = &tape.nodes
+    cdef Py_ssize_t first = min(variables, default=nodes.length), top = max(ends)
+    cdef dict found = {}
+    cdef set starts = set(variables)
+    heads = [slot for slot in tape.regions if first <= slot <= top and slot not in starts]
+    above = on_path(nodes, first, variables) if heads else bytearray()
+    for head in sorted(heads, reverse=True):
+        if above[head - first]:
+            active = [(k, x in arrays) for k, x in enumerate(path_operands(nodes, head, above, first)) if x is not None]
+            parts = [[k for k, is_array in active if is_array == those] for those in (False, True)]
+            if not tape.regions[head].is_swept(parts[0], parts[1]):
+                return None
+            found[head] = [k for k, _ in active]
+    return found
+
+
 # --------------------------------------------------------------------------------------------- gates on the way
 
 def closed(Tape tape, list variables, list outputs):
@@ -165,8 +233,9 @@ cdef tuple snapshot(Tape tape, list outputs, list variables):
             reached[end] = 1
         else:
             ends[i] = None
+    cdef set marked = {slot for slot in starts if is_of_region(nodes, slot)}
     for slot in range(nodes.length - 1, first - 1, -1):
-        if reached[slot]:
+        if reached[slot] and slot not in marked:    # nothing is pulled from one variable of a region to another
             places = path_operands(nodes, slot, above, first)
             if places.count(None) < len(places):
                 for place in places:
@@ -208,6 +277,11 @@ cdef bytearray on_path(Nodes* nodes, Py_ssize_t first, list starts):
             if operand >= first and above[operand - first]:
                 above[slot - first] = 1
     return above
+
+
+cdef bint is_of_region(const Nodes* nodes, Py_ssize_t slot) noexcept:
+    """Whether a slot holds a number of a region."""
+    return nodes.opcode[slot] == RESULT or nodes.opcode[slot] == POOLED | REGION
 
 
 cdef list path_operands(Nodes* nodes, Py_ssize_t slot, bytearray above, Py_ssize_t first):

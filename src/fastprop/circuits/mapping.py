@@ -11,7 +11,7 @@ import numpy as np
 from fastprop.circuits.derived import Packed, Unpacked
 from fastprop.circuits.recorded_map import Given, Grown, RecordedMap, Retrace
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
-from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, innermost_scope
+from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, decides, innermost_scope
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.run import Arrays, Kind, MapRun
@@ -48,7 +48,7 @@ def record_map(
     examples = [() if k in one.fixed else _example(leaf, axes[k], outer) for k, leaf in enumerate(leaves)]
     point = np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]])
     recording = _first_path(region, outer, point)
-    if outer.parent is not None and recording.outcomes:  # a map in a map has one path
+    if outer.parent is not None and decides(recording.draft):  # a map in a map has one path
         return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
     if kind:
         _give_gradients(region, kind, recording)
@@ -140,7 +140,8 @@ def _results(recording: Recording, region: RecordedMap, units: Sequence[Unit]) -
     for k, (start, shape) in enumerate(recording.outputs):
         a = region.value_arrays[k][0] if region.value_arrays else -1
         if a >= 0:
-            parts.append(_block(units[0], a, (region.lanes, *(shape or ()))))
+            block = _block(units[0], a, (region.lanes, *(shape or ())))
+            parts.append(block.as_integers() if recording.integer_outputs[k] else block)
         elif shape is None:
             parts.append(units[start])
         else:
@@ -218,7 +219,8 @@ def _packed(bundle: Bundle) -> LaneBlock:
     numbers = [x if isinstance(x, Unit) else trace._variable(x) for x in bundle.numbers.flat]
     values = np.array([x._recorded for x in numbers], outer.dtype).reshape(bundle.shape)
     a = outer.array_of(Whole("made", shape=bundle.shape), values)
-    return _block(region_gate(trace, numbers, Packed(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
+    block = _block(region_gate(trace, numbers, Packed(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
+    return block.as_integers() if bundle.integer else block
 
 
 def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:

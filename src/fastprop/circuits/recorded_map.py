@@ -14,10 +14,11 @@ from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
-from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
+from fastprop.circuits.trace import Recording, current_trace, decides, innermost_scope, record
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
 from fastprop.engine.tape import Trace, Unit, belongs
+from fastprop.handles.indexing import OutOfRange, in_lane
 
 __all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
 
@@ -127,8 +128,8 @@ class RecordedMap(MapRegion):
 
     # paths
 
-    def record_lane(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> Recording:
-        """Record the path that a point takes, whose first guards come out as is known."""
+    def record_lane(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = (), lane: int = 0) -> Recording:
+        """Record the path that a point takes, whose first guards come out as is known; `lane` is for errors."""
         points, at = [], 0
         for k, shape in enumerate(self.signature.shapes):
             size = self.signature.size(k)
@@ -141,8 +142,11 @@ class RecordedMap(MapRegion):
             at += size
         guards = self.trace.guards
         decided = len(guards)
-        recording = self._record(points, beginning)
-        if recording.outcomes and not self.unrolled:  # a path has no arrays of its own
+        try:
+            recording = self._record(points, beginning)
+        except OutOfRange as error:
+            raise in_lane(error, lane) from None
+        if decides(recording.draft) and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True
             if recording.arrays:
                 recording = self._record(points, beginning)
@@ -152,9 +156,9 @@ class RecordedMap(MapRegion):
         self._order(recording)
         return recording
 
-    def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> None:
+    def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = (), lane: int = 0) -> None:
         """Record a path and keep it; Retrace if it needs more of what is outside, and then nothing has changed."""
-        recording = self.record_lane(point, beginning)
+        recording = self.record_lane(point, beginning, lane)
         self._add(recording, point)
 
     def _add(self, recording: Recording, point: np.ndarray[Any, Any]) -> None:
@@ -268,7 +272,7 @@ class RecordedMap(MapRegion):
     def only_path(self) -> Node | None:
         """Return the path that all lanes take, if nothing is decided."""
         root = self.body.root
-        if root is None or root.children or (self.most > 0 and len(root.cuts)):
+        if root is None or root.children or (self.most > 0 and len(root.cuts) and decides(root.segment.draft)):
             return None
         self.body.built()
         return root
@@ -331,8 +335,8 @@ class RecordedMap(MapRegion):
         gates = node.spent.get(guard, 0) + len(lanes) * (node.end + OF_A_CALL)
         price = OF_A_PATH + OF_A_RECORDING * node.end + OF_A_GATE * len(node.segment)
         if gates >= price and not self.body.full:
-            point = self.lane_point(run, int(lanes[int(0.618 * len(lanes))]))  # so that in order, too, they halve
-            self.keep(point, beginning)
+            lane = int(lanes[int(0.618 * len(lanes))])  # so that in order, too, they halve
+            self.keep(self.lane_point(run, lane), beginning, lane)
             self._check_operands()
             again[lanes] = 1
             return
@@ -364,7 +368,7 @@ class RecordedMap(MapRegion):
             key = point.tobytes(), beginning
             recording, operands = self._remembered.get(key) or (None, [])
             if recording is None:
-                recording = self.record_lane(point, beginning)
+                recording = self.record_lane(point, beginning, lane)
                 operands = self._operands_for_once(recording, gates)
                 if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
                     self._remembered[key] = recording, operands

@@ -1,11 +1,12 @@
 """Once: a draft at one point, gate by gate, for what is not worth a program."""
 from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memset
 
 from fastprop.engine.executor.instructions cimport (
-    BOTH, EITHER, EQUAL, FIRST_EXTRA, HELD, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL,
+    BOTH, EITHER, EQUAL, FIRST_EXTRA, HELD, ITEM, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL, WITHIN,
 )
 from fastprop.engine.kernels cimport Kernel, kernel
-from fastprop.engine.trace cimport Draft
+from fastprop.engine.trace cimport Draft, item_at
 
 
 cdef class Once:
@@ -51,9 +52,10 @@ cdef class Once:
         cdef const double* x = self.here
         cdef const Kernel* gate
         if opcode >= FIRST_EXTRA:
-            partial[0] = 0.0
-            if n > 1:
-                partial[1] = 0.0
+            memset(partial, 0, <size_t>n * sizeof(double))
+            if opcode == ITEM:
+                partial[1 + item_at(x[0], n - 1)] = 1.0
+                return x[1 + item_at(x[0], n - 1)]
             if opcode == LESS:
                 return x[0] < x[1]
             if opcode == LESS_EQUAL:
@@ -66,6 +68,8 @@ cdef class Once:
                 return x[0] != 0.0 and x[1] != 0.0
             if opcode == EITHER:
                 return x[0] != 0.0 or x[1] != 0.0
+            if opcode == WITHIN:
+                return -x[1] <= x[0] < x[1]
             if opcode == NEITHER:
                 return x[0] == 0.0
             if opcode == HELD:

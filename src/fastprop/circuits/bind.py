@@ -50,6 +50,13 @@ def overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
     return False
 
 
+def check_integers(arrays: Sequence[tuple[str, Any]]) -> None:
+    """Raise unless all numbers in arrays that stand for integers are such."""
+    for name, array in arrays:
+        if not np.all(np.trunc(array) == array):
+            raise TypeError(f"{name} holds other numbers than integers, which it held where the circuit was recorded")
+
+
 def refuse_overlap(outputs: Sequence[tuple[str, Any]], inputs: Sequence[tuple[str, Any]]) -> None:
     """Raise if an output shares memory with an input or with another output."""
     bounds: list[Any] = []
@@ -120,6 +127,7 @@ class BoundPoint(BoundCall):
         read = _placed(recording, list(enumerate(arrays)), "argument")
         for _, array, shape, name in read:
             checked_array(array, recording.dtype, shape, name)
+        integers = _integers(recording, read)
         run = PointRun(circuit._plan.point(True), circuit._plan.single)
         values, made = _values(recording, value)
         trees, grad = _gradient_trees(recording, arrays, grad)
@@ -138,7 +146,7 @@ class BoundPoint(BoundCall):
             _value_slots(run, values),
             [(run.program.adjoints + k, x) for at, array, _, _ in written if at >= 0 for k, x in pieces(at, array)],
             True,
-            _put_captured(recording) if recording.captured else None,
+            _prepared(recording, integers) if recording.captured or integers else None,
             _diverged(circuit, inputs),
         )
         self.grad, self.value = grad, made
@@ -202,10 +210,21 @@ def _value_slots(run: PointRun, values: Sequence[tuple[int, Any]]) -> list[tuple
     ]
 
 
-def _put_captured(recording: Any) -> Any:
-    """Return what puts the values of captured leaves before every call."""
+def _integers(recording: Any, read: Sequence[tuple[int, Any, Any, str]]) -> list[tuple[str, Any]]:
+    """Return the names of those arrays that stand for integers, and these."""
+    signature, found = recording.signature, []
+    leaves = [(recording.starts[k], signature.size(k)) for k, integer in enumerate(signature.integers) if integer]
+    for start, array, _, name in read:
+        inside = [(at - start, size) for at, size in leaves if at >= 0 <= start <= at < start + array.size]
+        found += [(name, array if size == array.size else array[at : at + size]) for at, size in inside]
+    return found
+
+
+def _prepared(recording: Any, integers: Sequence[tuple[str, Any]]) -> Any:
+    """Return what looks at integers, and puts the values of captured leaves, before every call."""
 
     def put(run: PointRun) -> None:
+        check_integers(integers)
         for k, value in enumerate(recording.captured_values()):
             run.write(recording.own_inputs + k, value)
 

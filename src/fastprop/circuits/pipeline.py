@@ -14,7 +14,7 @@ from fastprop.engine.program import Program, assemble
 from fastprop.engine.run import PointRun
 from fastprop.engine.trace import Draft, combine, drop, expand, fold, fuse, hoist, merge, number, schedule
 from fastprop.errors import DivergenceError
-from fastprop.handles.indexing import OutOfRange, out_of_range
+from fastprop.handles.indexing import OutOfRangeError, out_of_range
 from fastprop.threads import give_lock
 
 __all__ = ["PASSES", "Plan", "checked_passes"]
@@ -296,14 +296,14 @@ class Plan:
 
     def divergence(
         self, guard: int, vector: np.ndarray[Any, Any] | None = None, lane: int | None = None
-    ) -> DivergenceError | OutOfRange:
+    ) -> DivergenceError | OutOfRangeError:
         """Return the error for a guard that does not hold: its line, what it compares at some inputs, what to do."""
         recording = self.recording
         comparison, values = ("condition", []) if vector is None else self.sides(guard, vector)
         if comparison == "within":
             index, size = values
             text = f"{self.guard_line(guard)}: {out_of_range(index, int(size))}"
-            return OutOfRange(text, () if lane is None else (lane,))
+            return OutOfRangeError(text, () if lane is None else (lane,))
         outcome = recording.outcomes[guard]
         signs = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}
         shown = f" {signs.get(comparison, comparison)} ".join(f"{value:.17g}" for value in values)

@@ -18,7 +18,7 @@ from fastprop.circuits.trace import Recording, current_trace, decides, innermost
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
 from fastprop.engine.tape import Trace, Unit, belongs
-from fastprop.handles.indexing import OutOfRange, in_lane
+from fastprop.handles.indexing import OutOfRangeError, in_lane
 
 __all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
 
@@ -144,7 +144,7 @@ class RecordedMap(MapRegion):
         decided = len(guards)
         try:
             recording = self._record(points, beginning)
-        except OutOfRange as error:
+        except OutOfRangeError as error:
             raise in_lane(error, lane) from None
         if decides(recording.draft) and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True

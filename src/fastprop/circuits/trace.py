@@ -378,7 +378,9 @@ def _is_mask(leaf: Any) -> bool:
 
 def decides(draft: Draft) -> bool:
     """Whether a guard of a draft is anything but the check of an index, of which one outcome alone has a path."""
-    return any(gate < draft.inputs or NAMES[int(draft.opcode[gate - draft.inputs])] != "within" for gate in draft.guards)
+    return any(
+        gate < draft.inputs or NAMES[int(draft.opcode[gate - draft.inputs])] != "within" for gate in draft.guards
+    )
 
 
 def array_here(trace: Trace, number: int) -> int:

@@ -19,7 +19,7 @@ from fastprop.engine.tape import apply_gate, current_tape, let_blocks, recorded_
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
-from fastprop.handles.indexing import OutOfRange, trace_of
+from fastprop.handles.indexing import OutOfRangeError, trace_of
 from fastprop.handles.nesting import flatten, is_container
 
 __all__ = [
@@ -131,7 +131,7 @@ class Bundle(IntegerOperators, ArrayFace):
         try:
             return _wrapped(self.numbers[index])
         except IndexError as error:
-            raise OutOfRange(str(error)) from None
+            raise OutOfRangeError(str(error)) from None
 
     def __repr__(self) -> str:
         return f"<traced Array of shape {self.shape}>"

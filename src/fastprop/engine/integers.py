@@ -1,4 +1,4 @@
-"""Integers under trace: what integer arrays hold, which may index.
+"""Integers: what integer arrays hold, which may index; under trace, and where they are differentiated.
 
 To the engine they are numbers like any others; that they are whole is known to their handles alone. It stays so through
 ``+ - * // %`` among integers, as in NumPy; with anything else they give plain numbers.
@@ -11,8 +11,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.tape import Unit, handle_again, refuse
+from fastprop.engine.tape import Array, Unit, handle_again, refuse
 from fastprop.handles.indexing import is_integer
+from fastprop.handles.nesting import is_handle
 
 __all__ = ["Integer", "IntegerOperators", "as_integer", "integer_ufunc", "refuse_index"]
 
@@ -30,7 +31,7 @@ INTEGERS_STAY = {
 
 def are_integers(operands: tuple[Any, ...]) -> bool:
     """Say whether all operands are integers (bools among them count as such), and one of them is traced."""
-    return any(is_integer(x) and hasattr(type(x), "__fastprop_gate__") for x in operands) and all(map(_counts, operands))
+    return any(map(is_integer, filter(is_handle, operands))) and all(map(_counts, operands))
 
 
 def _counts(x: Any) -> bool:
@@ -44,18 +45,20 @@ def applied(gate: gates.Row, *operands: Any) -> Any:
     """Apply a gate to integers, which stay integers; as NumPy has it, ``//`` and ``%`` by 0 are 0."""
     found = gate(*operands)
     if gate in (gates.floor_divide, gates.remainder) and not _is_plain_and_not_zero(operands[1]):
-        divisor = operands[1] if hasattr(type(operands[1]), "__fastprop_gate__") else np.asarray(operands[1])
+        divisor = operands[1] if is_handle(operands[1]) else np.asarray(operands[1])
         found = gates.where(divisor == 0, 0.0, found)
     return as_integer(found)
 
 
 def _is_plain_and_not_zero(x: Any) -> bool:
-    return not hasattr(type(x), "__fastprop_gate__") and bool(np.all(np.asarray(x) != 0))
+    return not is_handle(x) and bool(np.all(np.asarray(x) != 0))
 
 
 def as_integer(x: Any) -> Any:
     """Return a traced number, or a block of them, as the integers that they are."""
-    return x.as_integers() if hasattr(x, "as_integers") else handle_again(x, Integer)
+    if hasattr(x, "as_integers"):
+        return x.as_integers()
+    return handle_again(x, Integer if isinstance(x, Unit) else IntegerArray)
 
 
 def integer_ufunc(ufunc: np.ufunc, method: str, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -121,6 +124,24 @@ class Integer(IntegerOperators, Unit):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> Any:
         found = integer_ufunc(ufunc, method, operands, options)
         return super().__array_ufunc__(ufunc, method, *operands, **options) if found is NotImplemented else found
+
+
+class IntegerArray(IntegerOperators, Array):
+    """An integer array that is differentiated, outside of traces: as an index a constant."""
+
+    __slots__ = ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the integers that it stands for."""
+        return np.dtype(np.int64)
+
+    def as_integers(self) -> IntegerArray:
+        """Return it as it is."""
+        return self
+
+    def __getitem__(self, index: Any) -> Any:
+        return as_integer(super().__getitem__(index))
 
 
 def refuse_index() -> NoReturn:

@@ -12,7 +12,7 @@ from fastprop import gates
 from fastprop.engine.integers import Integer, as_integer
 from fastprop.engine.tape import is_index, item
 from fastprop.gates import is_condition
-from fastprop.handles.indexing import OutOfRange, is_integer, out_of_range
+from fastprop.handles.indexing import OutOfRangeError, is_integer, out_of_range
 from fastprop.handles.nesting import is_handle
 
 __all__ = ["items_at", "object_array"]
@@ -81,7 +81,7 @@ def _checked(indices: np.ndarray[Any, Any], size: int) -> list[Any]:
     found = list(indices.flat)
     for index in found:
         if not is_index(index, size):
-            raise OutOfRange(out_of_range(index._recorded, size))
+            raise OutOfRangeError(out_of_range(index._recorded, size))
     return found
 
 

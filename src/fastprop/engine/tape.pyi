@@ -13,7 +13,7 @@ from fastprop.handles.face import ArrayFace
 from fastprop.handles.methods import GateMethods
 
 _Result = TypeVar("_Result")
-_Unit = TypeVar("_Unit", bound=Unit)
+_Handle = TypeVar("_Handle", bound=Unit | Array)
 
 __all__ = [
     "Array",
@@ -157,7 +157,7 @@ def belongs(unit: Any, trace: Trace) -> bool: ...
 
 # tape/item
 
-def handle_again(unit: Unit, kind: type[_Unit]) -> _Unit: ...
+def handle_again(handle: Unit | Array, kind: type[_Handle]) -> _Handle: ...
 def is_index(index: Unit, n: int) -> bool: ...
 def item(index: Unit, numbers: list[Any]) -> Unit: ...
 

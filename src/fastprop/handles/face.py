@@ -26,12 +26,11 @@ from fastprop.gates.blocks import (
     Reshape,
     Sum,
     dot,
-    is_handle,
     shape_of,
     transpose,
     value_of,
 )
-from fastprop.handles.indexing import OutOfRange, own_index, taken, trace_of
+from fastprop.handles.indexing import OutOfRangeError, own_index, taken, trace_of
 from fastprop.handles.methods import GateMethods
 from fastprop.handles.operands import as_item
 
@@ -232,7 +231,7 @@ class ArrayFace(Face):
         try:
             return GetItem(own_index(index))(self)
         except IndexError as error:
-            raise OutOfRange(str(error)) from None
+            raise OutOfRangeError(str(error)) from None
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))

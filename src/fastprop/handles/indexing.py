@@ -8,13 +8,23 @@ import numpy as np
 
 from fastprop.handles.nesting import is_handle
 
-__all__ = ["LARGEST_SINGLE", "OutOfRange", "check_exact", "in_lane", "is_integer", "out_of_range", "own_index", "taken", "trace_of"]
+__all__ = [
+    "LARGEST_SINGLE",
+    "OutOfRangeError",
+    "check_exact",
+    "in_lane",
+    "is_integer",
+    "out_of_range",
+    "own_index",
+    "taken",
+    "trace_of",
+]
 
 
 LARGEST_SINGLE = 2**24  # the largest integer below which float32 holds all
 
 
-class OutOfRange(IndexError):
+class OutOfRangeError(IndexError):
     """An index that there is not, in a lane of a map (inside of lanes of another one) or at one point."""
 
     def __init__(self, text: str, lanes: tuple[int, ...] = ()):
@@ -23,12 +33,12 @@ class OutOfRange(IndexError):
         self.text, self.lanes = text, lanes
 
     def __reduce__(self) -> Any:
-        return OutOfRange, (self.text, self.lanes)
+        return OutOfRangeError, (self.text, self.lanes)
 
 
-def in_lane(error: OutOfRange, lane: int) -> OutOfRange:
+def in_lane(error: OutOfRangeError, lane: int) -> OutOfRangeError:
     """Return the error with the lane in which it occurred."""
-    return OutOfRange(error.text, (int(lane), *error.lanes)).with_traceback(error.__traceback__)
+    return OutOfRangeError(error.text, (int(lane), *error.lanes)).with_traceback(error.__traceback__)
 
 
 def out_of_range(index: float, size: int) -> str:
@@ -57,7 +67,7 @@ def own_index(index: Any) -> Any:
         return tuple(own_index(part) for part in index)
     if is_handle(index):
         if is_integer(index):
-            return int(index)
+            return np.asarray(index.value).astype(np.int64)[()]
         raise TypeError(f"an index is a plain number; got {index!r:.60}: use int(x.value)")
     return np.array(index, dtype=None if np.size(index) else int) if isinstance(index, (list, np.ndarray)) else index
 

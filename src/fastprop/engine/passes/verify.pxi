@@ -179,7 +179,10 @@ cdef str what_is_wrong(Draft draft, Py_ssize_t i):
     if end < begin or end > len(draft.operand):
         return f"the operands of {said} go from {begin} to {end}; expected places up to {len(draft.operand)}, in order"
     if not is_number(ARITY[opcode], <int32_t>(end - begin)):
-        wanted = {ANY: "any number", SOME: "one or more", HALVES: "an even number", PAIRS: "one or more pairs", SEVERAL: "two or more"}
+        wanted = {
+            ANY: "any number", SOME: "one or more", HALVES: "an even number", PAIRS: "one or more pairs",
+            SEVERAL: "two or more",
+        }
         return f"{said} has {end - begin} operands; expected {wanted.get(ARITY[opcode], ARITY[opcode])}"
     for x in draft.operand[begin:end].tolist():
         if x == draft.inputs + i:

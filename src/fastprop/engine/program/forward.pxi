@@ -346,7 +346,9 @@ cdef class Layout:
         cdef int opcode = self.opcode[self.run[r]]
         if self.lanes:
             return False
-        return opcode == ITEM or is_list(opcode) or ((opcode == PRODUCTS or opcode == TOTAL) and self.run[r + 1] - self.run[r] < WIDE)
+        if opcode == PRODUCTS or opcode == TOTAL:
+            return self.run[r + 1] - self.run[r] < WIDE
+        return opcode == ITEM or is_list(opcode)
 
     cdef int forward(self) except -1:
         """Write the instructions forward."""

@@ -109,7 +109,8 @@ cdef int verify_forward(Program program, Py_ssize_t i) except -1:
     cdef Instruction step = program.ahead.instruction[i]
     cdef Py_ssize_t count = step.count, arity = step.arity, j
     cdef int opcode = step.opcode
-    cdef bint pairs = opcode == LIST_PRODUCTS, listed = pairs or opcode == LIST_TOTAL or (opcode == ITEM and not program.lanes)
+    cdef bint pairs = opcode == LIST_PRODUCTS
+    cdef bint listed = pairs or opcode == LIST_TOTAL or (opcode == ITEM and not program.lanes)
     if opcode not in STEP_NAMES:
         raise ValueError(f"instruction {i} forward has the opcode {opcode}, which there is not")
     what = f"instruction {i} forward ({STEP_NAMES[opcode]})"

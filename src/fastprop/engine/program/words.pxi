@@ -452,7 +452,9 @@ cdef inline bint is_arithmetic(int opcode) noexcept:
 
 cdef inline bint takes_many(int opcode) noexcept:
     """Whether a gate takes any number of operands."""
-    return opcode == PRODUCTS or opcode == TOTAL or opcode == ITEM or opcode < FIRST_EXTRA and kernel(opcode).many != NULL
+    if opcode >= FIRST_EXTRA:
+        return opcode == PRODUCTS or opcode == TOTAL or opcode == ITEM
+    return kernel(opcode).many != NULL
 
 
 cdef int write_words(Program program) except -1:

@@ -6,15 +6,21 @@ from libc.stdint cimport int32_t
 from fastprop.engine.executor.instructions cimport ITEM, WITHIN
 
 
-def handle_again(Unit unit, kind):
-    """Return another handle on a result, of a class derived from Unit."""
-    cdef Unit made
-    check_fresh(&unit.link)
-    if unit.link.tape == NULL:
+def handle_again(handle, kind):
+    """Return another handle on a result, of a class derived from Unit, or from Array if it is one."""
+    cdef Link* link = link_of_any(handle)
+    cdef Link* other
+    check_fresh(link)
+    if link.tape == NULL:
         raise ValueError("a leaf is its only handle")
-    made = kind.__new__(kind)
-    made.link.value = unit.link.value
-    attach(unit.link.tape, &made.link, <PyObject*>made, unit.link.slot, True)
+    if isinstance(handle, Unit):
+        made = Unit.__new__(kind)
+    else:
+        made = Block.__new__(kind)
+        (<Block>made).hold((<Block>handle).numbers)
+    other = link_of_any(made)
+    other.value = link.value
+    attach(link.tape, other, <PyObject*>made, link.slot, True)
     return made
 
 

@@ -155,7 +155,7 @@ def columns(small: bool) -> Case:
 
 
 def classifier(by_label: bool) -> Case:
-    """Cross-entropy of ten classes over 1,000 examples: the score of the label taken out, or weighed by its one-hot row."""
+    """Cross-entropy of ten classes over 1,000 examples: `scores[label]`, or scores weighed by one-hot rows."""
     generator = np.random.default_rng(6)
     w, x, label = generator.normal(size=(10, 16)), generator.normal(size=(1000, 16)), generator.integers(0, 10, 1000)
     one_hot = np.eye(10)[label]

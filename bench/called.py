@@ -181,7 +181,7 @@ def classifier(by_label: bool) -> Case:
         check(value, (np.log(total) - (x @ w.T)[np.arange(1000), label]).mean())
         check(slopes, (shares / total[:, None] - one_hot).T @ x / 1000)
 
-    return Case(f"cross-entropy of 1,000, {'scores[label]' if by_label else 'one-hot rows'}", call, prove)
+    return Case(f"cross-entropy, {'scores[label]' if by_label else 'one-hot rows'}", call, prove)
 
 
 def at_lanes(quick: bool) -> Iterator[Case]:

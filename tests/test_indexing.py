@@ -106,6 +106,20 @@ def on_handles(f):
     return fp.vmap(f, (None, 0, 0))(fp.Array(TABLE), ROWS, COLUMNS).value
 
 
+def passed_on(f):
+    """To a compiled function, which is a gate on the table's numbers, with handles and integers in its arguments."""
+    compiled = fp.compile(f)
+    return [compiled(fp.Array(TABLE), i, j).value for i, j in zip(ROWS, COLUMNS)]
+
+
+def around(f):
+    """The table's row is taken outside of a map, whose body takes the number of it."""
+    inner = fp.vmap(lambda T, i, j: f(T, i, j), (None, None, 0))
+    return fp.compile(fp.vmap(lambda T, i, j: inner(T, i, j)[1], (None, 0, 0)))(
+        TABLE, ROWS, np.stack([COLUMNS * 0, COLUMNS], 1)
+    )
+
+
 def nested(f):
     rows, columns = ROWS.reshape(4, 2), COLUMNS.reshape(4, 2)
     return fp.compile(fp.vmap(fp.vmap(f, (None, 0, 0)), (None, 0, 0)))(TABLE, rows, columns).ravel()
@@ -128,6 +142,8 @@ FRONTS = {
     "vmap": lambda f: fp.vmap(f, (None, 0, 0))(TABLE, ROWS, COLUMNS),
     "compile(vmap)": lambda f: fp.compile(fp.vmap(f, (None, 0, 0)))(TABLE, ROWS, COLUMNS),
     "vmap(vmap)": nested,
+    "gate": passed_on,
+    "map in a map": around,
     "varying": with_everything_varying,
     "many lanes": lambda f: fp.vmap(f, (None, 0, 0))(TABLE, np.tile(ROWS, 300), np.tile(COLUMNS, 300)).reshape(
         300, LANES
@@ -188,6 +204,13 @@ def through_a_leaf(f):
     return table.grad
 
 
+def of_a_gate(f):
+    table = fp.Array(TABLE)
+    compiled = fp.compile(f)
+    fp.sum([compiled(table, i, j) for i, j in zip(ROWS, COLUMNS)]).backward()
+    return table.grad
+
+
 def bound_gradient(f):
     circuit = fp.trace(f, TABLE, ROWS[1], COLUMNS[1])
     run = circuit.bind(TABLE, ROWS * 1.0, COLUMNS * 1.0, in_axes=(None, 0, 0), reduce="sum")
@@ -203,6 +226,9 @@ GRADIENTS = {
     "recorded": recorded,
     "forward": forward,
     "leaf": through_a_leaf,
+    "gate": of_a_gate,
+    "grad(compile)": lambda f: fp.grad(fp.compile(mapped(f)))(TABLE, ROWS, COLUMNS),
+    "grad(vmap(compile))": lambda f: fp.grad(mapped(fp.compile(f)))(TABLE, ROWS, COLUMNS),
     "bind": bound_gradient,
 }
 
@@ -326,6 +352,16 @@ def test_nothing_is_written_before_the_error():
     step = fp.compile(lambda i, j: mapped(EXPRESSIONS["a row"])(table, i, j))
     unharmed(lambda: step(rows, rows).backward(), IndexError, "in lane 1599$")
     assert not table.grad.any()
+
+
+def test_an_index_that_a_map_made_is_out_of_range():
+    def f(T, rows):
+        return T[fp.vmap(lambda k: 2 * k)(rows)[1], 0]
+
+    circuit = fp.trace(f, TABLE, np.array([0, 2]))
+    assert circuit(TABLE, np.array([7, 1])) == TABLE[2, 0]
+    unharmed(lambda: circuit(TABLE, np.array([0, 3])), IndexError, "an index is out of bounds .*size 5$")
+    unharmed(lambda: fp.compile(f)(TABLE, np.array([0, 3])), IndexError, "index 6 is out of bounds .*size 5$")
 
 
 def test_an_empty_axis_has_no_index():
@@ -531,6 +567,12 @@ def test_conditions_are_indexed_too():
     f = fp.compile(lambda T, i: fp.where((T[:, 0] > 0)[i], T[i, 1], -1.0))
     for i in range(5):
         assert f(TABLE, np.int64(i)) == (TABLE[i, 1] if TABLE[i, 0] > 0 else -1.0)
+
+
+def test_astype_says_what_is_an_integer():
+    f = fp.compile(lambda T, i: (T[i.astype(np.int32), 0] + i.astype(float) / 2).sum())
+    assert f(TABLE, ROWS) == (TABLE[ROWS, 0] + ROWS / 2).sum()
+    unharmed(lambda: fp.compile(lambda T, i: T[i.astype(float)])(TABLE, ROWS), TypeError, "only integers")
 
 
 def test_dtypes_say_what_is_an_integer():

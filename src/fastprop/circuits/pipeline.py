@@ -300,9 +300,10 @@ class Plan:
         """Return the error for a guard that does not hold: its line, what it compares at some inputs, what to do."""
         recording = self.recording
         comparison, values = ("condition", []) if vector is None else self.sides(guard, vector)
-        if comparison == "within":
-            index, size = values
-            text = f"{self.guard_line(guard)}: {out_of_range(index, int(size))}"
+        gate = recording.draft.guards[guard] - recording.draft.inputs
+        if gate >= 0 and recording.draft.gate(int(gate))[0] == "within":
+            size = recording.draft.constants[~recording.draft.gate(int(gate))[1][1]]
+            text = f"{self.guard_line(guard)}: {out_of_range(values[0] if values else None, int(size))}"
             return OutOfRangeError(text, () if lane is None else (lane,))
         outcome = recording.outcomes[guard]
         signs = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}

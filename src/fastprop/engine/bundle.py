@@ -15,7 +15,16 @@ import numpy as np
 from fastprop import gates
 from fastprop.engine.integers import Integer, IntegerOperators, as_integer, integer_ufunc, refuse_index
 from fastprop.engine.items import items_at, object_array
-from fastprop.engine.tape import apply_gate, current_tape, let_blocks, recorded_function, recorded_ufunc, refuse
+from fastprop.engine.tape import (
+    Unit,
+    apply_gate,
+    current_tape,
+    handle_again,
+    let_blocks,
+    recorded_function,
+    recorded_ufunc,
+    refuse,
+)
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
@@ -88,6 +97,10 @@ class Bundle(IntegerOperators, ArrayFace):
         tape = self._tape
         units = [tape._variable(x) if isinstance(x, float) else x for x in self.numbers.flat]
         return Bundle(object_array(list(map(as_integer, units)), self.shape))
+
+    def astype(self, dtype: Any) -> Any:
+        """Return the numbers as they are, integers as floats unless `dtype` is one of integers."""
+        return self if self.integer and np.dtype(dtype).kind in "iu" else super().astype(dtype)
 
     @property
     def value(self) -> Any:
@@ -449,7 +462,8 @@ def _lane_axes(operands: tuple[Any, ...], block: LaneBlock) -> tuple[int | None,
 
 def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
     if isinstance(gate, blocks.AsType):
-        return _wrapped(numbers[0])
+        units = [handle_again(x, Unit) if type(x) is Integer else x for x in numbers[0].flat]
+        return _wrapped(object_array(units, numbers[0].shape))
     if isinstance(gate, blocks.MatMul):
         return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
     if isinstance(gate, blocks.Scatter):

@@ -41,9 +41,9 @@ def in_lane(error: OutOfRangeError, lane: int) -> OutOfRangeError:
     return OutOfRangeError(error.text, (int(lane), *error.lanes)).with_traceback(error.__traceback__)
 
 
-def out_of_range(index: float, size: int) -> str:
-    """Say that an index is out of range, nearly as NumPy does."""
-    return f"index {int(index)} is out of bounds for an axis with size {size}"
+def out_of_range(index: float | None, size: int) -> str:
+    """Say that an index is out of range, nearly as NumPy does; None: it is not known."""
+    return f"{'an index' if index is None else f'index {index:.0f}'} is out of bounds for an axis with size {size}"
 
 
 def is_integer(x: Any) -> bool:

@@ -161,7 +161,7 @@ cdef class Form:
         cdef int op, by_arrays = 0, by_numbers = 0
         for i, leaf in enumerate(leaves):
             shape = own = None
-            whole = is_integer(leaf)
+            whole = type(leaf) is not float and is_integer(leaf)
             if type(leaf) is float:
                 op = NUMBER
             elif is_handle(leaf):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastprop as fp
+import fastprop.reference
 from fastprop.engine.integers import Integer
 from fastprop.engine.trace import NAMES, Draft
 
@@ -438,7 +439,9 @@ def test_a_circuit_wants_integers_where_it_was_recorded_with_some():
     unharmed(lambda: circuit(TABLE, 2.0, 1), TypeError, "give integers")
     batch = {"in_axes": (None, 0, None)}
     unharmed(lambda: circuit.batch(TABLE, ROWS * 1.0, 1, **batch), TypeError, "give integers")
-    point = np.array(1.5)
+    point = np.array(5.0)
+    unharmed(circuit.bind(TABLE, point, np.array(1.0)), IndexError, "index 5 is out of bounds")
+    point[()] = 1.5
     run = circuit.bind(TABLE, point, np.array(1.0))
     unharmed(run, TypeError, "argument 1 holds other numbers than integers")
     lanes = circuit.bind(TABLE, ROWS + 0.5, COLUMNS * 1.0, in_axes=(None, 0, 0), reduce=None)
@@ -658,6 +661,32 @@ ITEM = next(opcode for opcode, name in NAMES.items() if name == "item")
 def test_a_draft_of_an_index_alone_is_refused():
     unharmed(lambda: Draft(1, [], [ITEM], [0, 1], [0], [0], [1], [], []), ValueError, "expected two or more")
     assert len(Draft(1, [], [ITEM], [0, 2], [0, 0], [0], [1], [], [])) == 1
+
+
+def test_lists_of_traced_numbers_are_taken_from():
+    f = fp.compile(lambda x, y, i: fp.take([x, y, x * y, 1.0], i) + fp.Array([x, y])[i % 2])
+    for i in range(-4, 4):
+        assert f(2.0, 3.0, np.int64(i)) == [2.0, 3.0, 6.0, 1.0][i] + [2.0, 3.0][i % 2]
+    x, y = fp.Unit(2.0), fp.Unit(3.0)
+    fp.take([x, y], 1).backward()
+    assert (x.grad, y.grad) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_the_reference_agrees(name):
+    table = fp.reference.Array(TABLE)
+    for i, j in zip(ROWS, COLUMNS):
+        EXPRESSIONS[name](table, i, j).backward()
+    np.testing.assert_allclose(table.grad, judged_gradient(EXPRESSIONS[name]), rtol=1e-13)
+
+
+def test_eager_functions_index_as_they_are_written():
+    f = fp.compile(fp.vmap(EXPRESSIONS["several"], (None, 0, 0)))
+    with fp.eager():
+        np.testing.assert_allclose(f(TABLE, ROWS, COLUMNS), judged(EXPRESSIONS["several"]))
+        with pytest.raises(IndexError) as caught:
+            f(TABLE, ROWS + (ROWS == 3) * 5, COLUMNS)
+    assert caught.value.__notes__ == ["in lane 5"]
 
 
 def test_take_of_plain_numbers():

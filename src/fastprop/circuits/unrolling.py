@@ -70,6 +70,9 @@ def _called(f: Callable[..., Any], given: tuple[list[Any], dict[str, Any]], lane
         return f(*given[0], **given[1])
     except OutOfRangeError as error:
         raise in_lane(error, lane) from None
+    except IndexError as error:  # of plain arrays, or of the function itself
+        error.add_note(f"in lane {lane}")
+        raise
 
 
 def _zeros(shape: tuple[int, ...] | None) -> Any:

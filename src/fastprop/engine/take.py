@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastprop.engine.bundle import Bundle, numbers_of
+from fastprop.engine.tape import Array
+from fastprop.gates import recorder_of
 from fastprop.handles.indexing import taken, trace_of
 from fastprop.handles.nesting import is_handle
 
@@ -19,7 +21,7 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     Parameters
     ----------
     a : array_like or Array
-        Where to look.
+        Where to look; lists may hold Units.
     indices : int, array of int, or traced integers
         Which elements; a negative one counts from the end.
     axis : int, optional
@@ -47,8 +49,8 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     >>> fp.vmap(lambda label: fp.take(scores, label))(np.array([0, 2, 1]))
     array([0.5, 1. , 2. ])
     """
-    if is_handle(a):
-        return taken(a, indices, axis)
+    if recorder_of(a) is not None:
+        return taken(a if is_handle(a) else Array(a), indices, axis)
     if trace_of(indices) is not None:
         return taken(Bundle(numbers_of(np.asarray(a))), indices, axis)
     found = np.take(np.asarray(a), indices, axis)

@@ -15,7 +15,7 @@ from fastprop.engine.tape import Array, Unit, handle_again, refuse
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import is_handle
 
-__all__ = ["Integer", "IntegerOperators", "as_integer", "integer_ufunc", "refuse_index"]
+__all__ = ["Integer", "IntegerOperators", "are_integers", "as_integer", "integer_ufunc", "refuse_index"]
 
 INTEGERS_STAY = {
     "add": gates.add,
@@ -26,6 +26,8 @@ INTEGERS_STAY = {
     "negative": gates.negative,
     "positive": gates.positive,
     "absolute": gates.absolute,
+    "maximum": gates.maximum,
+    "minimum": gates.minimum,
 }
 
 

@@ -395,6 +395,42 @@ def test_a_branch_that_is_not_taken_needs_no_index(wrap):
     unharmed(lambda: at_one_point(TABLE, np.int64(-6), 1.0), IndexError, "index -6 ")
 
 
+def test_an_outer_index_that_no_lane_reaches():
+    def f(T, k, x):
+        return fp.vmap(lambda y: T[k, 0] * y if y > 0 else T[k + 1, 0] * y - T[k - 1, 0])(x)
+
+    def expected(k, x):
+        return [TABLE[k, 0] * y if y > 0 else TABLE[k + 1, 0] * y - TABLE[k - 1, 0] for y in x]
+
+    g = fp.compile(f)
+    for x in ([1.0, 2.0], [1.0, -2.0], [-1.0, -2.0], [1.0, -1.0] * 400):
+        np.testing.assert_allclose(g(TABLE, np.int64(1), np.array(x)), expected(1, x), rtol=1e-14)
+    for h in (g, fp.compile(f)):
+        np.testing.assert_allclose(h(TABLE, np.int64(4), np.array([1.0, 2.0])), expected(4, [1.0, 2.0]), rtol=1e-14)
+        unharmed(lambda h=h: h(TABLE, np.int64(4), np.array([1.0, -2.0])), IndexError, "index 5 .* in lane 1$")
+        np.testing.assert_allclose(h(TABLE, np.int64(1), np.array([1.0, -2.0])), expected(1, [1.0, -2.0]), rtol=1e-14)
+    x = np.array([-1.0, -2.0])
+    g(TABLE, np.int64(1), x)
+    np.testing.assert_allclose(g(TABLE, np.int64(4), -x), expected(4, -x), rtol=1e-14)
+
+
+def test_an_index_of_outer_and_inner_integers():
+    def f(T, k, i, x):
+        return fp.vmap(lambda j, y: T[k + j, 0] * y if y > 0 else T[k + j, 1] - T[k - j, 2])(i, x)
+
+    def expected(k, i, x):
+        return [TABLE[k + j, 0] * y if y > 0 else TABLE[k + j, 1] - TABLE[k - j, 2] for j, y in zip(i, x)]
+
+    g, i, x = fp.compile(f), np.array([0, 1, 0, 1]), np.array([1.0, 2.0, 3.0, 4.0])
+    other = x * [1.0, -1.0, 1.0, -1.0]
+    np.testing.assert_allclose(g(TABLE, np.int64(3), i, x), expected(3, i, x), rtol=1e-14)
+    # the second way is recorded where k was 3, at lanes that were out of range then
+    np.testing.assert_allclose(g(TABLE, np.int64(1), 3 * i, other), expected(1, 3 * i, other), rtol=1e-14)
+    unharmed(lambda: g(TABLE, np.int64(2), 3 * i, x), IndexError, r"bounds for an axis with size 5, in lane [13]$")
+    unharmed(lambda: g(TABLE, np.int64(2), 3 * i, other), IndexError, r"bounds for an axis with size 5, in lane [13]$")
+    np.testing.assert_allclose(g(TABLE, np.int64(3), i, other), expected(3, i, other), rtol=1e-14)
+
+
 # What is no index -----------------------------------------------------------------------------------------------------
 
 LIST, ARRAY = [1.0, 2.0, 3.0], np.arange(3.0)

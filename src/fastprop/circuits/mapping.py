@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.run import Arrays, Kind, MapRun
 from fastprop.engine.tape import Unit
 from fastprop.engine.trace import region_gate
+from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_part
 
 __all__ = ["RecordedMap", "Retrace", "record_map"]
@@ -127,10 +129,16 @@ def _first_path(region: RecordedMap, outer: Recording, point: np.ndarray[Any, An
     known = outer.known[len(outer.maps)] if len(outer.maps) < len(outer.known) else []
     if not all(len(other) == len(point) for other in known):
         known = []
-    recording = region.grow_from(known[0] if known else point)
+    try:
+        recording = region.grow_from(known[0] if known else point)
+    except OutOfRangeError:
+        if not known:
+            raise
+        recording = region.grow_from(point)
     for other in known[1:]:
         if not region.body.full:
-            region.keep(other)
+            with contextlib.suppress(OutOfRangeError):  # what is wrong with an outer index on a way that no lane may go
+                region.keep(other)
     return recording
 
 

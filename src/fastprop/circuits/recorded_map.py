@@ -140,21 +140,25 @@ class RecordedMap(MapRegion):
             else:
                 points.append(point[at : at + size].reshape(shape))
             at += size
-        guards = self.trace.guards
-        decided = len(guards)
+        decided = len(self.trace.guards)
         try:
             recording = self._record(points, beginning)
         except OutOfRangeError as error:
+            self._refuse_decisions(decided)  # then the index is perhaps one of what is outside, as it was before
             raise in_lane(error, lane) from None
         if decides(recording.draft) and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True
             if recording.arrays:
                 recording = self._record(points, beginning)
-        if self._sealed and len(guards) > decided:
-            del guards[decided:]
-            raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
+        self._refuse_decisions(decided)
         self._order(recording)
         return recording
+
+    def _refuse_decisions(self, decided: int) -> None:
+        """Once it is recorded, nothing can be decided by what is outside: so many guards there were."""
+        if self._sealed and len(self.trace.guards) > decided:
+            del self.trace.guards[decided:]
+            raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
 
     def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = (), lane: int = 0) -> None:
         """Record a path and keep it; Retrace if it needs more of what is outside, and then nothing has changed."""
@@ -178,6 +182,7 @@ class RecordedMap(MapRegion):
             keeps_arrays=self.keeps_arrays,
             unrolled=self.unrolled,
             inward=self.inward,
+            stale=self._sealed,
             differentiable=self.differentiable or self.gradients,
             passes=self.passes,
             forced=beginning,

@@ -151,6 +151,7 @@ class Recording:
         self.parent = parent
         self.differentiable = True  # whether its gradient may be asked for
         self.passes: Any = None
+        self.stale = False  # what it uses from outside is not what it will be when it runs
         self.inward = False  # the body of a map that is differentiated where it is recorded
         self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
         self.unrolled = False  # maps in it are recorded lane by lane
@@ -422,6 +423,7 @@ def record(
     keeps_arrays: bool = True,
     unrolled: bool = False,
     inward: bool = False,
+    stale: bool = False,
     differentiable: bool = True,
     max_paths: int = 0,
     passes: Any = None,
@@ -437,7 +439,7 @@ def record(
     """
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
-    recording.forced, recording.known, recording.inward = forced, known, inward
+    recording.forced, recording.known, recording.inward, recording.stale = forced, known, inward, stale
     recording.keeps_arrays, recording.unrolled = keeps_arrays, unrolled
     recording.run(leaves, range(len(leaves)) if lazily is None else lazily)
     reached = len(recording.outcomes) if recording.maps else len(forced)  # lanes may not reach what others decided

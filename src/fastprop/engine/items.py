@@ -81,7 +81,8 @@ def _checked(indices: np.ndarray[Any, Any], size: int) -> list[Any]:
     found = list(indices.flat)
     for index in found:
         if not is_index(index, size):
-            raise OutOfRangeError(out_of_range(index._recorded, size))
+            stale = getattr(index._tape.recording, "stale", False) and index._tape.captured
+            raise OutOfRangeError(out_of_range(None if stale else index._recorded, size))
     return found
 
 

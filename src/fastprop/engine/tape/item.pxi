@@ -25,17 +25,21 @@ def handle_again(handle, kind):
 
 
 def is_index(Unit index, Py_ssize_t n):
-    """Record whether a traced integer is an index of n numbers, as a guard; returns how it shall come out."""
+    """Record whether a traced integer is an index of n numbers, as a guard; returns how it shall come out.
+
+    Where the numbers from outside are not what they are now, that it is not is known by a run alone.
+    """
     cdef Link* link = &index.link
     cdef PyObject* home
-    cdef bint inside
+    cdef bint inside, stale
     check_fresh(link)
     home = traced_home(1, &link)
     link = captured(home, link)
     inside = -n <= link.value < n
     make_room(home, 0)
     gate = owned(append(home, WITHIN, operand_of(home, link), NONE, 0.0, <double>n, <double>inside))
-    return (<Trace>home).note_guard((<Unit>gate).link.slot, inside)
+    stale = (<Trace>home).recording is not None and (<Trace>home).recording.stale
+    return (<Trace>home).note_guard((<Unit>gate).link.slot, inside or stale)
 
 
 def item(Unit index, list numbers):

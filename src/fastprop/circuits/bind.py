@@ -146,7 +146,7 @@ class BoundPoint(BoundCall):
             _value_slots(run, values),
             [(run.program.adjoints + k, x) for at, array, _, _ in written if at >= 0 for k, x in pieces(at, array)],
             True,
-            _prepared(recording, integers) if recording.captured or integers else None,
+            _checked_first(integers, _put_captured(recording) if recording.captured else None),
             _diverged(circuit, inputs),
         )
         self.grad, self.value = grad, made
@@ -220,11 +220,23 @@ def _integers(recording: Any, read: Sequence[tuple[int, Any, Any, str]]) -> list
     return found
 
 
-def _prepared(recording: Any, integers: Sequence[tuple[str, Any]]) -> Any:
-    """Return what looks at integers, and puts the values of captured leaves, before every call."""
+def _checked_first(integers: Sequence[tuple[str, Any]], put: Any) -> Any:
+    """Return what looks at integers before every call, and then does what else there is to do."""
+    if not integers:
+        return put
+
+    def look(run: PointRun) -> None:
+        check_integers(integers)
+        if put is not None:
+            put(run)
+
+    return look
+
+
+def _put_captured(recording: Any) -> Any:
+    """Return what puts the values of captured leaves before every call."""
 
     def put(run: PointRun) -> None:
-        check_integers(integers)
         for k, value in enumerate(recording.captured_values()):
             run.write(recording.own_inputs + k, value)
 

@@ -33,6 +33,7 @@ EXPRESSIONS = {
     "beside a mask": lambda T, i, j: T[np.array([True, False, True, False, True]), j].sum(),
     "clipped": lambda T, i, j: T[np.clip(i, 0, 3), np.minimum(np.abs(j), 2)],
     "chosen": lambda T, i, j: T[np.where(i < 0, i + 5, i), np.maximum(-j, j) % 3],
+    "listed": lambda T, i, j: (T[[i, 0, 2 * i % 5], [j, -1, 0]] * np.array([1.0, 2.0, 3.0])).sum(),
     "of a transposed block": lambda T, i, j: T.T[j, i],
     "of what is computed": lambda T, i, j: (T * T + 1.0)[i, j],
     "and counted": lambda T, i, j: T[i, j] * j + i / 4.0,

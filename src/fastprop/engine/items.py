@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,8 +37,8 @@ def items_at(numbers: np.ndarray[Any, Any], index: Any) -> Any:
     axes = _axes(parts, numbers.ndim)
     sizes, traced = list(numbers.shape), {}
     for k, part in enumerate(parts):
-        if is_handle(part):
-            indices = _indices(part)
+        if is_handle(part) or (isinstance(part, list) and any(map(is_handle, part))):
+            indices = _listed(part) if isinstance(part, list) else _indices(part)
             traced[axes[k]] = _checked(indices, numbers.shape[axes[k]])
             sizes[axes[k]] = indices.size
             parts[k] = np.arange(indices.size).reshape(indices.shape) if indices.shape else 0
@@ -74,6 +75,13 @@ def _indices(part: Any) -> np.ndarray[Any, Any]:
     if isinstance(part, Integer):
         return object_array([part], ())
     return part.numbers  # type: ignore[no-any-return]
+
+
+def _listed(part: list[Any]) -> np.ndarray[Any, Any]:
+    """Return the integers in a list, some of which are traced."""
+    trace = next(x for x in part if is_handle(x))._tape
+    units = [_indices(x)[()] if is_handle(x) else as_integer(trace._variable(float(operator.index(x)))) for x in part]
+    return object_array(units, (len(part),))
 
 
 def _checked(indices: np.ndarray[Any, Any], size: int) -> list[Any]:

@@ -75,6 +75,10 @@ def own_index(index: Any) -> Any:
 def trace_of(index: Any) -> Any:
     """Return the trace to which a part of an index belongs; None if none is traced."""
     for part in index if isinstance(index, tuple) else (index,):
+        if isinstance(part, list):
+            found = trace_of(tuple(part))
+            if found is not None:
+                return found
         tape = getattr(getattr(part, "unit", part), "_tape", None)
         if hasattr(tape, "as_block"):
             return tape

@@ -203,6 +203,36 @@ def columns(small: bool) -> Case:
     return Case(f"dot over {x.shape}", lambda: function(w, x), prove)
 
 
+def classifier(by_label: bool) -> Case:
+    """Cross-entropy of ten classes over 1,000 examples: `scores[label]`, or scores weighed by one-hot rows."""
+    generator = np.random.default_rng(6)
+    w, x, label = generator.normal(size=(10, 16)), generator.normal(size=(1000, 16)), generator.integers(0, 10, 1000)
+    one_hot = np.eye(10)[label]
+
+    def indexed(w: Any, x: Any, label: Any) -> Any:
+        scores = w @ x
+        return fp.logsumexp(scores) - scores[label]
+
+    def weighed(w: Any, x: Any, row: Any) -> Any:
+        scores = w @ x
+        return fp.logsumexp(scores) - fp.dot(list(row), list(scores))
+
+    indices = fp.compile(fp.value_and_grad(fp.vmap(indexed, in_axes=(None, 0, 0), reduce="mean")))
+    weights = fp.compile(fp.value_and_grad(fp.vmap(weighed, in_axes=(None, 0, 0), reduce="mean")))
+
+    def call() -> Any:
+        return indices(w, x, label) if by_label else weights(w, x, one_hot)
+
+    def prove() -> None:
+        shares = np.exp(x @ w.T)
+        total = shares.sum(1)
+        value, slopes = call()
+        check(value, (np.log(total) - (x @ w.T)[np.arange(1000), label]).mean())
+        check(slopes, (shares / total[:, None] - one_hot).T @ x / 1000)
+
+    return Case(f"cross-entropy, {'scores[label]' if by_label else 'one-hot rows'}", call, prove)
+
+
 def at_lanes(quick: bool) -> Iterator[Case]:
     """V1 to V4: many points at once."""
     for name, make in LANES.items():
@@ -237,6 +267,8 @@ def cases(quick: bool) -> Iterator[Case]:
     yield network(quick)
     yield from steps(quick)
     yield columns(quick)
+    yield classifier(by_label=True)
+    yield classifier(by_label=False)
     yield from at_lanes(quick)
 
 

@@ -70,11 +70,7 @@ NUMBERS = [
     (np.float32(0.1), float(np.float32(0.1))),
     (np.float16(0.5), 0.5),
     (np.longdouble(0.25), 0.25),
-    (np.int64(-4), -4.0),
-    (np.uint8(200), 200.0),
-    (np.longlong(9), 9.0),
     (np.array(1.5), 1.5),
-    (np.array(7), 7.0),
     (np.array(True), 1.0),
     (np.array(2.0, ">f8"), 2.0),
     (Fraction(1, 3), 1 / 3),
@@ -95,6 +91,26 @@ def test_numbers_are_read_as_float_rounds_them(given_number, value, nested, plac
     numbers, arrays = form.read(nested(given_number))
     assert numbers[place].hex() == value.hex() and arrays == []
     assert Form(nested(given_number), dtype="float64").key == form.key
+
+
+INTEGERS = [(np.int64(-4), -4.0), (np.uint8(200), 200.0), (np.longlong(9), 9.0), (np.array(7), 7.0)]
+
+
+@pytest.mark.parametrize("integer, value", INTEGERS, ids=lambda x: f"{type(x).__name__}")
+@pytest.mark.parametrize(
+    "nested, place",
+    [(lambda x: (x,), 0), (lambda x: ([0.0, x, 0.0],), 1), (lambda x: ({"a": [0.0], "b": [x, None]},), 1)],
+    ids=["alone", "in a row", "in a dict"],
+)
+def test_numpys_integers_are_a_form_of_their_own(integer, value, nested, place):
+    form = Form(nested(np.int32(1)))
+    numbers, arrays = form.read(nested(integer))
+    assert numbers[place].hex() == value.hex() and arrays == []
+    assert Form(nested(integer)).key == form.key != Form(nested(1.0)).key
+    assert form.dtype == np.float64
+    for other in (1.0, 2, np.float64(1.0), np.array(1.0), True, None, np.ones(1, int)):
+        assert form.read(nested(other)) is None
+    assert Form(nested(1.0)).read(nested(integer)) is None
 
 
 def test_numbers_too_large_for_a_float():

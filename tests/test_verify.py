@@ -52,7 +52,10 @@ WRONG = {
     "no gate": (changed("operand", 0, 90), r"gate 0 (sin) reads gate 88; there are 2 inputs, 5 gates and 1 constants"),
     "no constant": (changed("operand", 2, -5), r"gate 1 (add) reads constant 4; there are 2 inputs"),
     "an opcode": (changed("opcode", 0, 99), r"gate 0 has the opcode 99, which there is not"),
-    "a step's opcode": (changed("opcode", 0, OPCODES["total"] + 1), r"gate 0 has the opcode 110, which there is not"),
+    "a step's opcode": (
+        changed("opcode", 0, OPCODES["total"] + 1),
+        f"gate 0 has the opcode {OPCODES['total'] + 1}, which there is not",
+    ),
     "an arity": (changed("opcode", 0, ADD), r"gate 0 (add) has 1 operands; expected 2"),
     "odd pairs": (
         changed("opcode", 0, OPCODES["products"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.circuits.bind import checked_output, per_argument, refuse_overlap
+from fastprop.circuits.bind import check_integers, checked_output, per_argument, refuse_overlap
 from fastprop.circuits.pipeline import Plan
 from fastprop.circuits.signature import Signature, as_leaf, checked_reduce, lane_signature, nesting_key, scale_of
 from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, Wires
@@ -109,7 +109,7 @@ def batch_values(circuit: Any, args: Sequence[Any], in_axes: Any, reduce: Any, o
     recording = circuit._recording
     checked_reduce(reduce, circuit.name)
     one, axes, lanes = _prepare(circuit, args, in_axes, circuit.name)
-    leaves = _leaves(one, args, recording.dtype)
+    leaves = _leaves(one, args, recording)
     if out is not None:
         shape = (*(() if reduce else (lanes,)), *checked_single(recording))
         checked_output(out, shape, recording.dtype, "out")
@@ -142,8 +142,11 @@ def checked_single(recording: Any) -> tuple[int, ...]:
     return shape
 
 
-def _leaves(signature: Signature, args: Sequence[Any], dtype: np.dtype[Any]) -> list[Any]:
-    return [as_leaf(leaf, dtype, signature.name(k)) for k, leaf in enumerate(signature.taken_apart(args))]
+def _leaves(one: Signature, args: Sequence[Any], recording: Any) -> list[Any]:
+    recorded = recording.signature
+    owns = [own if integer else None for own, integer in zip(recorded.call_form.dtypes, recorded.integers)]
+    leaves = enumerate(one.taken_apart(args))
+    return [as_leaf(leaf, recording.dtype, one.name(k), owns[k]) for k, leaf in leaves]
 
 
 def _summed_values(recording: Any, sums: Sequence[float]) -> Any:
@@ -182,6 +185,8 @@ class BoundLanes:
         one, axes, lanes = _prepare(circuit, arrays, in_axes, circuit.name)
         self._dtype, self._reduce, self._lanes = dtype, reduce, lanes
         self._leaves = _arrays(one, arrays, axes, dtype)
+        integers = recording.signature.integers
+        self._integers = [(one.name(k), leaf) for k, leaf in enumerate(self._leaves) if integers[k]]
         targets = list(self._targets(one, axes, per_argument(one, grad), grad is None))
         shape = (lanes,) if reduce is None else ()
         self.value = np.zeros(shape, dtype) if value is None else checked_output(value, shape, dtype, "value")
@@ -275,6 +280,7 @@ class BoundLanes:
         if not self._lock.acquire(blocking=False):
             raise RuntimeError("this bound circuit is in use by another thread; bind one for each thread")
         try:
+            check_integers(self._integers)
             operands = self._region.operand_values(self._leaves)
             self._guards.check(operands)
             pulled, sums = self._run.pulled_at(operands, [1.0])

@@ -50,6 +50,13 @@ def overlaps_itself(array: np.ndarray[Any, Any]) -> bool:
     return False
 
 
+def check_integers(arrays: Sequence[tuple[str, Any]]) -> None:
+    """Raise unless all numbers in arrays that stand for integers are such."""
+    for name, array in arrays:
+        if not np.all(np.trunc(array) == array):
+            raise TypeError(f"{name} holds other numbers than integers, which it held where the circuit was recorded")
+
+
 def refuse_overlap(outputs: Sequence[tuple[str, Any]], inputs: Sequence[tuple[str, Any]]) -> None:
     """Raise if an output shares memory with an input or with another output."""
     bounds: list[Any] = []
@@ -120,6 +127,7 @@ class BoundPoint(BoundCall):
         read = _placed(recording, list(enumerate(arrays)), "argument")
         for _, array, shape, name in read:
             checked_array(array, recording.dtype, shape, name)
+        integers = _integers(recording, read)
         run = PointRun(circuit._plan.point(True), circuit._plan.single)
         values, made = _values(recording, value)
         trees, grad = _gradient_trees(recording, arrays, grad)
@@ -138,7 +146,7 @@ class BoundPoint(BoundCall):
             _value_slots(run, values),
             [(run.program.adjoints + k, x) for at, array, _, _ in written if at >= 0 for k, x in pieces(at, array)],
             True,
-            _put_captured(recording) if recording.captured else None,
+            _checked_first(integers, _put_captured(recording) if recording.captured else None),
             _diverged(circuit, inputs),
         )
         self.grad, self.value = grad, made
@@ -200,6 +208,29 @@ def _value_slots(run: PointRun, values: Sequence[tuple[int, Any]]) -> list[tuple
         for row in [row.reshape(-1)]
         for j in range(row.size)
     ]
+
+
+def _integers(recording: Any, read: Sequence[tuple[int, Any, Any, str]]) -> list[tuple[str, Any]]:
+    """Return the names of those arrays that stand for integers, and these."""
+    signature, found = recording.signature, []
+    leaves = [(recording.starts[k], signature.size(k)) for k, integer in enumerate(signature.integers) if integer]
+    for start, array, _, name in read:
+        inside = [(at - start, size) for at, size in leaves if at >= 0 <= start <= at < start + array.size]
+        found += [(name, array if size == array.size else array[at : at + size]) for at, size in inside]
+    return found
+
+
+def _checked_first(integers: Sequence[tuple[str, Any]], put: Any) -> Any:
+    """Return what looks at integers before every call, and then does what else there is to do."""
+    if not integers:
+        return put
+
+    def look(run: PointRun) -> None:
+        check_integers(integers)
+        if put is not None:
+            put(run)
+
+    return look
 
 
 def _put_captured(recording: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,12 +12,13 @@ import numpy as np
 from fastprop.circuits.derived import Packed, Unpacked
 from fastprop.circuits.recorded_map import Given, Grown, RecordedMap, Retrace
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
-from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, innermost_scope
+from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, decides, innermost_scope
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
 from fastprop.engine.bundle import Bundle, LaneBlock, lane_block, let_lane_blocks, object_array
 from fastprop.engine.run import Kind, MapRun
 from fastprop.engine.tape import Unit
 from fastprop.engine.trace import region_gate
+from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_part
 
 __all__ = ["RecordedMap", "Retrace", "record_map"]
@@ -48,7 +50,7 @@ def record_map(
     examples = [() if k in one.fixed else _example(leaf, axes[k], outer) for k, leaf in enumerate(leaves)]
     point = np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]])
     recording = _first_path(region, outer, point)
-    if outer.parent is not None and recording.outcomes:  # a map in a map has one path
+    if outer.parent is not None and decides(recording.draft):  # a map in a map has one path
         return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
     if kind:
         _give_gradients(region, kind, recording)
@@ -124,10 +126,16 @@ def _first_path(region: RecordedMap, outer: Recording, point: np.ndarray[Any, An
     known = outer.known[len(outer.maps)] if len(outer.maps) < len(outer.known) else []
     if not all(len(other) == len(point) for other in known):
         known = []
-    recording = region.grow_from(known[0] if known else point)
+    try:
+        recording = region.grow_from(known[0] if known else point)
+    except OutOfRangeError:
+        if not known:
+            raise
+        recording = region.grow_from(point)
     for other in known[1:]:
         if not region.body.full:
-            region.keep(other)
+            with contextlib.suppress(OutOfRangeError):  # what is wrong with an outer index on a way that no lane may go
+                region.keep(other)
     return recording
 
 
@@ -137,7 +145,8 @@ def _results(recording: Recording, region: RecordedMap, units: Sequence[Unit]) -
     for k, (start, shape) in enumerate(recording.outputs):
         a = region.value_arrays[k][0] if region.value_arrays else -1
         if a >= 0:
-            parts.append(lane_block(units[0], a, (region.lanes, *(shape or ()))))
+            block = lane_block(units[0], a, (region.lanes, *(shape or ())))
+            parts.append(block.as_integers() if recording.integer_outputs[k] else block)
         elif shape is None:
             parts.append(units[start])
         else:
@@ -215,7 +224,8 @@ def _packed(bundle: Bundle) -> LaneBlock:
     numbers = [x if isinstance(x, Unit) else trace._variable(x) for x in bundle.numbers.flat]
     values = np.array([x._recorded for x in numbers], outer.dtype).reshape(bundle.shape)
     a = outer.array_of(Whole("made", shape=bundle.shape), values)
-    return lane_block(region_gate(trace, numbers, Packed(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
+    block = lane_block(region_gate(trace, numbers, Packed(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
+    return block.as_integers() if bundle.integer else block
 
 
 def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:

@@ -14,6 +14,7 @@ from fastprop.engine.program import Program, assemble
 from fastprop.engine.run import PointRun
 from fastprop.engine.trace import Draft, combine, drop, expand, fold, fuse, fuse_inside, hoist, merge, number, schedule
 from fastprop.errors import DivergenceError
+from fastprop.handles.indexing import OutOfRangeError, out_of_range
 from fastprop.threads import give_lock
 
 __all__ = ["PASSES", "Plan", "checked_passes"]
@@ -311,10 +312,15 @@ class Plan:
 
     def divergence(
         self, guard: int, vector: np.ndarray[Any, Any] | None = None, lane: int | None = None
-    ) -> DivergenceError:
+    ) -> DivergenceError | OutOfRangeError:
         """Return the error for a guard that does not hold: its line, what it compares at some inputs, what to do."""
         recording = self.recording
         comparison, values = ("condition", []) if vector is None else self.sides(guard, vector)
+        gate = recording.draft.guards[guard] - recording.draft.inputs
+        if gate >= 0 and recording.draft.gate(int(gate))[0] == "within":
+            size = recording.draft.constants[~recording.draft.gate(int(gate))[1][1]]
+            text = f"{self.guard_line(guard)}: {out_of_range(values[0] if values else None, int(size))}"
+            return OutOfRangeError(text, () if lane is None else (lane,))
         outcome = recording.outcomes[guard]
         signs = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}
         shown = f" {signs.get(comparison, comparison)} ".join(f"{value:.17g}" for value in values)

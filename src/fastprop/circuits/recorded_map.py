@@ -14,10 +14,11 @@ from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
-from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
+from fastprop.circuits.trace import Recording, current_trace, decides, innermost_scope, record
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
 from fastprop.engine.tape import Trace, Unit, belongs
+from fastprop.handles.indexing import OutOfRangeError, in_lane
 
 __all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
 
@@ -127,8 +128,8 @@ class RecordedMap(MapRegion):
 
     # paths
 
-    def record_lane(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> Recording:
-        """Record the path that a point takes, whose first guards come out as is known."""
+    def record_lane(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = (), lane: int = 0) -> Recording:
+        """Record the path that a point takes, whose first guards come out as is known; `lane` is for errors."""
         points, at = [], 0
         for k, shape in enumerate(self.signature.shapes):
             size = self.signature.size(k)
@@ -139,22 +140,29 @@ class RecordedMap(MapRegion):
             else:
                 points.append(point[at : at + size].reshape(shape))
             at += size
-        guards = self.trace.guards
-        decided = len(guards)
-        recording = self._record(points, beginning)
-        if recording.outcomes and not self.unrolled:  # a path has no arrays of its own
+        decided = len(self.trace.guards)
+        try:
+            recording = self._record(points, beginning)
+        except OutOfRangeError as error:
+            self._refuse_decisions(decided)  # then the index is perhaps one of what is outside, as it was before
+            raise in_lane(error, lane) from None
+        if decides(recording.draft) and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True
             if recording.arrays:
                 recording = self._record(points, beginning)
-        if self._sealed and len(guards) > decided:
-            del guards[decided:]
-            raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
+        self._refuse_decisions(decided)
         self._order(recording)
         return recording
 
-    def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> None:
+    def _refuse_decisions(self, decided: int) -> None:
+        """Once it is recorded, nothing can be decided by what is outside: so many guards there were."""
+        if self._sealed and len(self.trace.guards) > decided:
+            del self.trace.guards[decided:]
+            raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
+
+    def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = (), lane: int = 0) -> None:
         """Record a path and keep it; Retrace if it needs more of what is outside, and then nothing has changed."""
-        recording = self.record_lane(point, beginning)
+        recording = self.record_lane(point, beginning, lane)
         self._add(recording, point)
 
     def _add(self, recording: Recording, point: np.ndarray[Any, Any]) -> None:
@@ -174,6 +182,7 @@ class RecordedMap(MapRegion):
             keeps_arrays=self.keeps_arrays,
             unrolled=self.unrolled,
             inward=self.inward,
+            stale=self._sealed,
             differentiable=self.differentiable or self.gradients,
             passes=self.passes,
             forced=beginning,
@@ -287,7 +296,7 @@ class RecordedMap(MapRegion):
     def only_path(self) -> Node | None:
         """Return the path that all lanes take, if nothing is decided."""
         root = self.body.root
-        if root is None or root.children or (self.most > 0 and len(root.cuts)):
+        if root is None or root.children or (self.most > 0 and len(root.cuts) and decides(root.segment.draft)):
             return None
         self.body.built()
         return root
@@ -350,8 +359,8 @@ class RecordedMap(MapRegion):
         gates = node.spent.get(guard, 0) + len(lanes) * (node.end + OF_A_CALL)
         price = OF_A_PATH + OF_A_RECORDING * node.end + OF_A_GATE * len(node.segment)
         if gates >= price and not self.body.full:
-            point = self.lane_point(run, int(lanes[int(0.618 * len(lanes))]))  # so that in order, too, they halve
-            self.keep(point, beginning)
+            lane = int(lanes[int(0.618 * len(lanes))])  # so that in order, too, they halve
+            self.keep(self.lane_point(run, lane), beginning, lane)
             self._check_operands()
             again[lanes] = 1
             return
@@ -383,7 +392,7 @@ class RecordedMap(MapRegion):
             key = point.tobytes(), beginning
             recording, operands = self._remembered.get(key) or (None, [])
             if recording is None:
-                recording = self.record_lane(point, beginning)
+                recording = self.record_lane(point, beginning, lane)
                 operands = self._operands_for_once(recording, gates)
                 if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
                     self._remembered[key] = recording, operands

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastprop.engine.door import Form
 from fastprop.gates.numbers import as_array, as_real
+from fastprop.handles.indexing import check_exact, is_integer
 from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
 
 __all__ = [
@@ -49,7 +50,8 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
 
     Its own dtype may be another one if it was that where the circuit was recorded.
     """
-    if type(leaf) is float:
+    integer = own is not None and own.kind in "iu"
+    if type(leaf) is float and not integer:
         return leaf
     if is_handle(leaf):
         raise TypeError(
@@ -57,6 +59,10 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
             "what fp.compile returns, which record on handles"
         )
     array = as_array(leaf)
+    if integer and not (isinstance(array, int) or is_integer(array)):
+        raise TypeError(f"{name} is {described(leaf)}, but held integers where it was recorded; give integers")
+    if integer and dtype == np.float32:
+        check_exact(array)
     if isinstance(array, np.ndarray) and array.ndim > 0:
         if array.dtype == dtype:
             return array
@@ -98,6 +104,7 @@ class Signature:
         self.positions: list[int | str] = self.call_form.positions
         self.nestings: list[Nesting] = self.call_form.nestings
         self.shapes: list[tuple[int, ...] | None] = [shape or None for shape in self.call_form.shapes]  # None: a number
+        self.integers = [own is not None and own.kind in "iu" for own in self.call_form.dtypes]  # which leaves are such
         self.places: list[tuple[int | str, int]] = []  # of every leaf: its argument, and its number there
         self.fixed: dict[int, Any] = {}  # leaves that are no numbers, and are passed on as they are
         for i, nesting in zip(self.positions, self.nestings):
@@ -109,7 +116,7 @@ class Signature:
 
     def __reduce__(self) -> Any:
         form = self.call_form
-        leaves = [(shape, None if shape is None else form.dtypes[k]) for k, shape in enumerate(self.shapes)]
+        leaves = list(zip(self.shapes, form.dtypes))
         return _restored, (leaves, self.nestings, self.positions, self.static, self.fixed, self.owner, form.dtype)
 
     @property
@@ -142,7 +149,7 @@ class Signature:
         self.check_static(args)
         found = self.taken_apart(args, kwargs)
         for k, leaf in enumerate(found):
-            if type(leaf) is float and self.shapes[k] is None:
+            if type(leaf) is float and self.shapes[k] is None and not self.integers[k]:
                 continue
             if k in self.fixed:
                 if static_key(leaf) != static_key(self.fixed[k]):
@@ -210,7 +217,10 @@ def _restored(
     dtype: np.dtype[Any],
 ) -> Signature:
     """Return a signature that was pickled."""
-    found = [0.0 if shape is None else np.broadcast_to(np.zeros((), own), shape) for shape, own in leaves]
+    found = [
+        (0.0 if own is None else own.type(0)) if shape is None else np.broadcast_to(np.zeros((), own), shape)
+        for shape, own in leaves
+    ]
     given: dict[Any, Any] = {**static}
     start = 0
     for position, nesting in zip(positions, nestings):

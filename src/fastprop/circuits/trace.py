@@ -13,14 +13,16 @@ from fastprop import engine
 from fastprop.circuits.signature import Signature
 from fastprop.derivatives.call import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Arrays
 from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of
-from fastprop.engine.trace import Draft, draft_of, inputs_of, slot_in
+from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of, slot_in
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
+from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
 
-__all__ = ["LazyBundle", "Recording", "Whole", "array_here", "current_trace", "innermost_scope", "record"]
+__all__ = ["LazyBundle", "Recording", "Whole", "array_here", "current_trace", "decides", "innermost_scope", "record"]
 
 
 class LazyBundle(Bundle):
@@ -29,12 +31,12 @@ class LazyBundle(Bundle):
     So an array that is mapped over as a whole costs nothing per number.
     """
 
-    __slots__ = ("_made", "given", "leaf", "trace")
+    __slots__ = ("_integer", "_made", "given", "leaf", "trace")
 
     __fastprop_whole__ = True
 
-    def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any]):
-        self.trace, self.leaf, self.given = trace, leaf, given
+    def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any], integer: bool):
+        self.trace, self.leaf, self.given, self._integer = trace, leaf, given, integer
         self._made: np.ndarray[Any, Any] | None = None
         self.name = None
 
@@ -52,11 +54,17 @@ class LazyBundle(Bundle):
     def numbers(self) -> np.ndarray[Any, Any]:  # type: ignore[override]
         """An object array of the Units that stand for the numbers."""
         if self._made is None:
-            self._made = object_array(self._make_numbers(), self.given.shape)
+            units = self._make_numbers()
+            self._made = object_array(list(map(as_integer, units)) if self.integer else units, self.given.shape)
         return self._made
 
     def _make_numbers(self) -> list[Any]:
         return [self.trace._input(float(x)) for x in self.given.flat]
+
+    @property
+    def integer(self) -> bool:
+        """Whether it holds integers alone."""
+        return self._integer
 
     def number_in(self, trace: Trace) -> int:
         """Return its number among the arrays of a recording."""
@@ -88,7 +96,7 @@ class ArrayVariable(LazyBundle):
     __slots__ = ("_alias", "_number", "source", "stand_in", "variables")
 
     def __init__(self, trace: Trace, source: LazyBundle, variables: Callable[[list[Any]], list[Any]], array: Any):
-        super().__init__(trace, -1, source.given)
+        super().__init__(trace, -1, source.given, source.integer)
         self.source, self.variables, self.stand_in = source, variables, array
         self._alias: Unit | None = None
         self._number = -1
@@ -166,6 +174,7 @@ class Recording:
         self.parent = parent
         self.differentiable = True  # whether its gradient may be asked for
         self.passes: Any = None
+        self.stale = False  # what it uses from outside is not what it will be when it runs
         self.inward = False  # the body of a map that is differentiated where it is recorded
         self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
         self.unrolled = False  # maps in it are recorded lane by lane
@@ -188,6 +197,7 @@ class Recording:
         self.nesting: Nesting = LEAF
         self.outputs: list[tuple[int, tuple[int, ...] | None]] = []  # of each leaf: its first output, and its shape
         self.made: dict[int, int] = {}  # leaf of the result -> the array that it is
+        self.integer_outputs: list[bool] = []  # of each leaf of the result
         self.outcomes: tuple[bool, ...] = ()
         self.cuts: Any = None  # int64: how many gates there were when each guard was decided
         self._codes: list[Any] = []
@@ -308,10 +318,11 @@ class Recording:
 
     def _call(self, trace: Trace, leaves: Sequence[Any], lazily: Container[int]) -> tuple[list[int], list[Any]]:
         """Call the function, and return the slots of its inputs and outputs."""
-        if set(map(type, leaves)) == {float}:
+        integers = self.signature.integers
+        if set(map(type, leaves)) == {float} and not any(integers):
             variables = inputs_of(trace, list(leaves))
         else:
-            variables = [_variable(trace, k, leaf, k in lazily) for k, leaf in enumerate(leaves)]
+            variables = [_variable(trace, k, x, k in lazily, integers[k]) for k, x in enumerate(leaves)]
         given, named = self.signature.build(variables, construct=True)
         result = self.function(*given, **named)
         ends = self._number_outputs(trace, result)  # which may use more of what is outside
@@ -344,7 +355,7 @@ class Recording:
     def _number_outputs(self, trace: Trace, result: Any) -> list[Any]:
         leaves, self.nesting = flatten(result)
         ends: list[Any] = []
-        self.outputs = []
+        self.outputs, self.integer_outputs = [], list(map(is_integer, leaves))
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, LaneBlock) and self.keeps_arrays and leaf.map_unit._tape is trace:
                 self.outputs.append((len(ends), leaf.shape))
@@ -373,12 +384,13 @@ class Recording:
         return ends
 
 
-def _variable(trace: Trace, k: int, leaf: Any, lazily: bool) -> Any:
+def _variable(trace: Trace, k: int, leaf: Any, lazily: bool, integer: bool) -> Any:
     if type(leaf) is float:
-        return trace._input(leaf)
+        unit = trace._input(leaf)
+        return as_integer(unit) if integer else unit
     if not isinstance(leaf, np.ndarray):
         return None  # no number: the signature knows it
-    lazy = LazyBundle(trace, k, leaf)
+    lazy = LazyBundle(trace, k, leaf, integer)
     return lazy if lazily else Bundle(lazy.numbers)
 
 
@@ -399,6 +411,13 @@ def _end(trace: Trace, number: Any) -> Any:
 def _is_mask(leaf: Any) -> bool:
     """Say whether a result holds truth values that depend on nothing, which count as numbers as conditions do."""
     return isinstance(leaf, np.ndarray) and leaf.dtype == np.bool_
+
+
+def decides(draft: Draft) -> bool:
+    """Whether a guard of a draft is anything but the check of an index, of which one outcome alone has a path."""
+    return any(
+        gate < draft.inputs or NAMES[int(draft.opcode[gate - draft.inputs])] != "within" for gate in draft.guards
+    )
 
 
 def array_here(trace: Trace, number: int) -> int:
@@ -440,6 +459,7 @@ def record(
     keeps_arrays: bool = True,
     unrolled: bool = False,
     inward: bool = False,
+    stale: bool = False,
     differentiable: bool = True,
     max_paths: int = 0,
     passes: Any = None,
@@ -455,7 +475,7 @@ def record(
     """
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
-    recording.forced, recording.known, recording.inward = forced, known, inward
+    recording.forced, recording.known, recording.inward, recording.stale = forced, known, inward, stale
     recording.keeps_arrays, recording.unrolled = keeps_arrays, unrolled
     recording.run(leaves, range(len(leaves)) if lazily is None else lazily)
     reached = len(recording.outcomes) if recording.maps else len(forced)  # lanes may not reach what others decided

@@ -10,6 +10,7 @@ import numpy as np
 from fastprop import engine
 from fastprop.circuits.signature import lane_signature
 from fastprop.gates.numbers import as_array
+from fastprop.handles.indexing import OutOfRangeError, in_lane
 from fastprop.handles.nesting import Nesting, flatten, is_handle, map_leaves, order_of, shape_of, structure
 
 __all__ = ["MIXED", "in_order", "lane_by_lane"]
@@ -29,7 +30,8 @@ def lane_by_lane(
     one, axes, lanes = lane_signature(name, args, in_axes, (), kwargs)
     leaves = list(map(as_array, one.taken_apart(args, kwargs)))
     results = [
-        _called(f, one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)])) for lane in range(lanes)
+        _called(f, one.build([_at(leaf, axis, lane) for leaf, axis in zip(leaves, axes)]), lane)
+        for lane in range(lanes)
     ]
     if not results:
         example = _called(f, one.build(list(map(_zeros, one.shapes))))
@@ -63,8 +65,14 @@ def in_order(name: str, first: Form, other: Form) -> list[int]:
     return order
 
 
-def _called(f: Callable[..., Any], given: tuple[list[Any], dict[str, Any]]) -> Any:
-    return f(*given[0], **given[1])
+def _called(f: Callable[..., Any], given: tuple[list[Any], dict[str, Any]], lane: int = 0) -> Any:
+    try:
+        return f(*given[0], **given[1])
+    except OutOfRangeError as error:
+        raise in_lane(error, lane) from None
+    except IndexError as error:  # of plain arrays, or of the function itself
+        error.add_note(f"in lane {lane}")
+        raise
 
 
 def _zeros(shape: tuple[int, ...] | None) -> Any:

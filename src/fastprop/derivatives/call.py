@@ -27,9 +27,11 @@ import numpy as np
 from fastprop.derivatives.recorded import pull_back, push_forward
 from fastprop.derivatives.swept import may_sweep, swept_gradients, variables_of
 from fastprop.engine.bundle import Bundle, lanes_moved, object_array
+from fastprop.engine.integers import as_integer
 from fastprop.engine.parts import Parts
-from fastprop.engine.tape import active_scope, innermost
+from fastprop.engine.tape import Array, Unit, active_scope, innermost
 from fastprop.gates.blocks import AsType
+from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import (
     LEAF,
     as_number,
@@ -75,10 +77,12 @@ class Call:
         self.function = f
         self.nestings = []
         points: list[Any] = []
+        self.integers: list[bool] = []  # which of them are such
         for position in positions:
             leaves, nesting = flatten(taken_apart(args[position]), blocks=True, wholes=True)
             if set(map(type, leaves)) != {float}:
                 place = f"{name}: {noun} {position}"
+                self.integers += [False] * (len(points) - len(self.integers)) + list(map(is_integer, leaves))
                 leaves = [checked(leaf, place, nesting, i) for i, leaf in enumerate(leaves)]
             points += leaves
             self.nestings.append(nesting)
@@ -107,6 +111,9 @@ class Call:
     def _call(self, points: list[Any], args: Sequence[Any], kwargs: dict[str, Any], positions: Sequence[int]) -> Any:
         """Call the function with variables in the place of the arguments at `positions`."""
         self.variables = variables_of(self.tape, points) if self.swept else list(map(self.tape._variable, points))
+        for i, integer in enumerate(self.integers):
+            if integer and isinstance(self.variables[i], (Unit, Array)):
+                self.variables[i] = as_integer(self.variables[i])
         given = list(args)
         for position, argument in zip(positions, self._nested(self.variables, construct=True)):
             given[position] = argument

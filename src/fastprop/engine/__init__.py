@@ -5,7 +5,8 @@ from fastprop.engine import (
     tape,
     truth,  # noqa: F401 (and how NumPy's functions do)
 )
+from fastprop.engine.take import take
 from fastprop.engine.tape import *  # noqa: F403 (one name per row of the gate table)
 
-__all__: list[str] = []
+__all__ = ["take"]
 __all__ += tape.__all__

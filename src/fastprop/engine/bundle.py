@@ -13,10 +13,22 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.tape import Unit, apply_gate, current_tape, let_blocks, recorded_function, recorded_ufunc, refuse
+from fastprop.engine.integers import Integer, IntegerOperators, as_integer, integer_ufunc, refuse_index
+from fastprop.engine.items import items_at, object_array
+from fastprop.engine.tape import (
+    Unit,
+    apply_gate,
+    current_tape,
+    handle_again,
+    let_blocks,
+    recorded_function,
+    recorded_ufunc,
+    refuse,
+)
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
+from fastprop.handles.indexing import OutOfRangeError, trace_of
 from fastprop.handles.nesting import flatten, is_container
 
 __all__ = [
@@ -34,7 +46,7 @@ __all__ = [
 ]
 
 
-class Bundle(ArrayFace):
+class Bundle(IntegerOperators, ArrayFace):
     """A block of Units with a shape; `numbers` is an object array of Units and floats."""
 
     __slots__ = ("name", "numbers")
@@ -74,8 +86,23 @@ class Bundle(ArrayFace):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float64: a circuit's dtype is chosen when it is traced, and nowhere else."""
-        return np.dtype(np.float64)
+        """int64 of integers; else float64: a circuit's dtype is chosen when it is traced, and nowhere else."""
+        return np.dtype(np.int64 if self.integer else np.float64)
+
+    @property
+    def integer(self) -> bool:
+        """Whether it holds integers alone."""
+        return self.size > 0 and all(type(x) is Integer for x in self.numbers.flat)
+
+    def as_integers(self) -> Any:
+        """Return the same numbers as integers, which they are."""
+        tape = self._tape
+        units = [tape._variable(x) if isinstance(x, float) else x for x in self.numbers.flat]
+        return Bundle(object_array(list(map(as_integer, units)), self.shape))
+
+    def astype(self, dtype: Any) -> Any:
+        """Return the numbers as they are, integers as floats unless `dtype` is one of integers."""
+        return self if self.integer and np.dtype(dtype).kind in "iu" else super().astype(dtype)
 
     @property
     def value(self) -> Any:
@@ -94,6 +121,8 @@ class Bundle(ArrayFace):
         refuse("the value of a traced Array, by int(),")
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        if self.integer:
+            refuse_index()
         refuse("the value of a traced Array, by NumPy,")
 
     def __bool__(self) -> NoReturn:
@@ -111,7 +140,13 @@ class Bundle(ArrayFace):
 
     def __getitem__(self, index: Any) -> Any:
         """Return a number of the block, or a part of it; conditions that choose numbers are decided, as by an if."""
-        return _wrapped(self.numbers[_decided(index)])
+        index = _decided(index)
+        if trace_of(index) is not None:
+            return _wrapped(items_at(self.numbers, index))
+        try:
+            return _wrapped(self.numbers[index])
+        except IndexError as error:
+            raise OutOfRangeError(str(error)) from None
 
     def __repr__(self) -> str:
         return f"<traced Array of shape {self.shape}>"
@@ -126,8 +161,8 @@ class Bundle(ArrayFace):
     # fmt: on
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> Any:
-
-        return recorded_ufunc(self, ufunc, method, operands, options)
+        found = integer_ufunc(ufunc, method, operands, options)
+        return recorded_ufunc(self, ufunc, method, operands, options) if found is NotImplemented else found
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
 
@@ -193,7 +228,7 @@ class LaneBlock(Bundle):
     take it as a whole; for everything else it is taken apart into its numbers, once.
     """
 
-    __slots__ = ("_made", "map_unit", "mapped", "number", "unpacked", "whole")
+    __slots__ = ("_integer", "_made", "map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
     __fastprop_whole__ = True
@@ -208,8 +243,19 @@ class LaneBlock(Bundle):
     ):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
         self._made: Any = None
-        self.name = None
+        self.name, self._integer = None, False
         map_unit._tape.recording.array_slots.add(map_unit._slot)
+
+    @property
+    def integer(self) -> bool:
+        """Whether it holds integers alone."""
+        return self._integer
+
+    def as_integers(self) -> LaneBlock:
+        """Return the same array as integers, which it holds."""
+        found = LaneBlock(self.mapped, self.unpacked, self.map_unit, self.number, self.whole)
+        found._integer = True
+        return found
 
     def as_variable(self, trace: Any, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LaneBlock:
         """Return the variable of a transform that stands for it.
@@ -224,7 +270,8 @@ class LaneBlock(Bundle):
         def numbers(block: LaneBlock) -> list[Any]:
             return variables(list(self.numbers.flat))
 
-        return LaneBlock(self.mapped, numbers, alias, number, self.whole)
+        found = LaneBlock(self.mapped, numbers, alias, number, self.whole)
+        return found.as_integers() if self.integer else found
 
     def number_in(self, trace: Any) -> int:
         """Return its number among the arrays of a recording, its own or one inside of that."""
@@ -248,7 +295,8 @@ class LaneBlock(Bundle):
     def numbers(self) -> Any:  # type: ignore[override]
         """An object array of Units, which are recorded when they are first asked for."""
         if self._made is None:
-            self._made = object_array(self.unpacked(self), self.whole)
+            units = self.unpacked(self)
+            self._made = object_array(list(map(as_integer, units)) if self.integer else units, self.whole)
         return self._made
 
     @property
@@ -318,14 +366,6 @@ def numbers_of(x: Any) -> Any:
     if isinstance(x, np.ndarray) and x.dtype != object:
         return (x if x.dtype.kind == "b" else as_reals(x, "an array")).astype(object)
     return x
-
-
-def object_array(items: list[Any], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Return items as an object array of a shape."""
-    made = np.empty(len(items), object)
-    for i, item in enumerate(items):  # NumPy would ask each of them for an array
-        made[i] = item
-    return made.reshape(shape)
 
 
 def elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
@@ -438,7 +478,8 @@ def _lane_axes(operands: tuple[Any, ...], block: LaneBlock) -> tuple[int | None,
 
 def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
     if isinstance(gate, blocks.AsType):
-        return _wrapped(numbers[0])
+        units = [handle_again(x, Unit) if type(x) is Integer else x for x in numbers[0].flat]
+        return _wrapped(object_array(units, numbers[0].shape))
     if isinstance(gate, blocks.MatMul):
         return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
     if isinstance(gate, blocks.Scatter):

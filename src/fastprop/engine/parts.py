@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["Parts", "Pick"]
+from fastprop import gates
+
+__all__ = ["Item", "Parts", "Pick"]
 
 
 class Parts:
@@ -47,3 +50,25 @@ class Pick:
     def recorded_tangent(self, tangents: Any, operands: Any) -> Any:
         """Return the tangent of the one result."""
         return Parts.of(tangents[0]).found.get(self.result)
+
+
+class Item:
+    """The gate that gives one of several numbers: its operands are an index, then these."""
+
+    name = "item"
+
+    def __init__(self, record: Callable[[Any, list[Any]], Any]):
+        self.record = record
+
+    def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
+        """Return what is pulled on every number: the pull, or nothing."""
+        index, size = operands[0], len(operands) - 1
+        place = gates.where(index < 0.0, index + float(size), index)
+        chosen = [
+            gates.where(place == float(k), pull.found[0], 0.0) if want else None for k, want in enumerate(wanted[1:])
+        ]
+        return [None, *chosen]
+
+    def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Any:
+        """Return the tangent of the number that is chosen."""
+        return self.record(operands[0], [0.0 if x is None else Parts.of(x).found.get(0, 0.0) for x in tangents[1:]])

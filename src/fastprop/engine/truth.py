@@ -11,6 +11,7 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.engine.bundle import ConditionBlock, elementwise
+from fastprop.engine.integers import are_integers, as_integer
 from fastprop.engine.tape import let_recorded
 from fastprop.handles.face import Face
 
@@ -34,7 +35,10 @@ def array_function(handle: Any, function: Any, types: Any, arguments: tuple[Any,
             block = ConditionBlock(np.array(None, object))
             block.numbers[()] = arguments[0]
         return _OF_CONDITIONS[name](block, *arguments[1:], **options)
-    return Face.__array_function__(handle, function, types, arguments, options)
+    found = Face.__array_function__(handle, function, types, arguments, options)
+    chosen = arguments[1:] if name == "where" else arguments
+    stays = name in ("clip", "where") and are_integers(tuple([x for x in chosen if x is not None])) and not options
+    return as_integer(found) if stays else found
 
 
 def _of_truth_values(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

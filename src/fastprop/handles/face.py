@@ -26,11 +26,11 @@ from fastprop.gates.blocks import (
     Reshape,
     Sum,
     dot,
-    is_handle,
     shape_of,
     transpose,
     value_of,
 )
+from fastprop.handles.indexing import OutOfRangeError, own_index, taken, trace_of
 from fastprop.handles.methods import GateMethods
 from fastprop.handles.operands import as_item
 
@@ -59,6 +59,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "dot": dot,
     "reshape": lambda a, shape: Reshape(shape)(a),
     "transpose": transpose,
+    "take": taken,
     "shape": shape_of,
     "ndim": lambda a: len(shape_of(a)),
     "size": lambda a: math.prod(shape_of(a)),
@@ -224,7 +225,13 @@ class ArrayFace(Face):
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        return GetItem(_index(index))(self)
+        trace = trace_of(index)
+        if trace is not None:
+            return trace.as_block(self)[index]
+        try:
+            return GetItem(own_index(index))(self)
+        except IndexError as error:
+            raise OutOfRangeError(str(error)) from None
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -286,12 +293,3 @@ class ArrayFace(Face):
     def astype(self, dtype: Any) -> Any:
         """Return the numbers rounded to float32 or float64."""
         return AsType(dtype)(self)
-
-
-def _index(index: Any) -> Any:
-    """Return an index that nobody else can change: lists become arrays, arrays are copied."""
-    if isinstance(index, tuple):
-        return tuple(_index(part) for part in index)
-    if is_handle(index):
-        raise TypeError(f"an index is a plain number; got {index!r:.60}: use int(x.value)")
-    return np.array(index, dtype=None if np.size(index) else int) if isinstance(index, (list, np.ndarray)) else index

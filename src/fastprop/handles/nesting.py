@@ -278,8 +278,9 @@ def shape_of(x: Any) -> tuple[int, ...]:
 
 
 def dtype_of(x: Any) -> np.dtype[Any]:
-    """Return the dtype of a handle, an array or a number."""
-    return np.dtype(getattr(x, "dtype", np.float64))
+    """Return the dtype of a handle, an array or a number, or of its derivative: float64 of integers."""
+    dtype = np.dtype(getattr(x, "dtype", np.float64))
+    return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
 def size_of(x: Any) -> int:

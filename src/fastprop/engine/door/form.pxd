@@ -21,6 +21,7 @@ cdef struct ArrayLeaf:          # an array of the circuit's dtype, native and al
 
 cdef struct Leaf:
     int op                      # NUMBER, ARRAY or STATIC
+    bint integer                # NumPy's, or an array of such
     Py_ssize_t place            # among numbers, arrays or static leaves
 
 cdef struct Node:               # of an argument's nesting, before those of its children
@@ -65,7 +66,7 @@ cdef class Form:
     cdef readonly list positions        # their positions, or names
     cdef readonly dict static           # position -> value
     cdef readonly list shapes           # one per leaf; None for a number, and for a static leaf
-    cdef readonly list dtypes           # one per leaf: an array's own; None otherwise
+    cdef readonly list dtypes           # one per leaf: an array's own; of a NumPy integer int64; None otherwise
     cdef readonly list constants        # the static leaves
     cdef readonly list handles          # which leaves are Units or Arrays
     cdef readonly object dtype          # what the circuit computes in

@@ -15,11 +15,15 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdlib cimport free
 
+from fastprop.handles.indexing import LARGEST_SINGLE, check_exact, is_integer
 from fastprop.handles.nesting import (
     LEAF, as_input, children_of, described, dtype_of, flatten, is_handle, is_static, shape_of, static_key,
 )
 
 cnp.import_array()
+
+INT64 = np.dtype(np.int64)       # of integers among the numbers
+cdef double largest_single = LARGEST_SINGLE
 
 cdef extern from "stdlib.h":
     void* aligned_alloc(size_t alignment, size_t size) noexcept nogil
@@ -157,13 +161,14 @@ cdef class Form:
         cdef int op, by_arrays = 0, by_numbers = 0
         for i, leaf in enumerate(leaves):
             shape = own = None
+            whole = type(leaf) is not float and is_integer(leaf)
             if type(leaf) is float:
                 op = NUMBER
             elif is_handle(leaf):
                 self.handles.append(i)
                 op = ARRAY if shape_of(leaf) else NUMBER
                 if op == ARRAY:
-                    shape, own = shape_of(leaf), dtype_of(leaf)
+                    shape, own = shape_of(leaf), INT64 if whole else dtype_of(leaf)
             elif is_static(leaf):
                 op = STATIC
             else:
@@ -175,11 +180,13 @@ cdef class Form:
                     shape, own = found.shape, np.dtype(found.dtype.newbyteorder("=").str)
                 else:
                     by_numbers |= floating(leaf)
+            if op == NUMBER and whole:
+                own = INT64
             if op == ARRAY:
                 by_arrays |= {"f4": SINGLE, "f8": DOUBLE}.get(own.str[1:], 0)
                 if dtype is not None and own.kind == "f" and own != dtype:
                     raise TypeError(self._refusal(leaf, i, dtype))
-            self.leaf[i].op = op
+            self.leaf[i].op, self.leaf[i].integer = op, whole
             self.leaf[i].place = self.numbers if op == NUMBER else self.arrays if op == ARRAY else len(self.constants)
             self.numbers += op == NUMBER
             self.arrays += op == ARRAY
@@ -235,7 +242,7 @@ cdef class Form:
             if self.leaf[i].op == STATIC:
                 keys.append(static_key(self.constants[self.leaf[i].place]))
             else:
-                keys.append(None if self.leaf[i].op == NUMBER else (self.shapes[i], self.dtypes[i].num))
+                keys.append(None if self.dtypes[i] is None else (self.shapes[i], self.dtypes[i].num))
         return keys
 
     cdef int match(self, PyObject* const* args, Py_ssize_t count, PyObject* names, Reading reading) except -1:
@@ -336,6 +343,8 @@ cdef class Form:
             node = self.nodes + self.used
             self.used += 1
             node.op, node.span = self.leaf[leaf].op, 1
+            if node.op == NUMBER and self.leaf[leaf].integer:
+                node.op = INTEGER
         node.place = self.leaf[leaf].place
         if node.op == ARRAY:
             shape = self.shapes[leaf]
@@ -357,7 +366,7 @@ cdef class Form:
     cdef bint are_numbers(self, Py_ssize_t first, Py_ssize_t count):
         cdef Py_ssize_t leaf
         for leaf in range(first, first + count):
-            if self.leaf[leaf].op != NUMBER:
+            if self.leaf[leaf].op != NUMBER or self.leaf[leaf].integer:
                 return False
         return count > 0
 

@@ -41,6 +41,8 @@ cdef class Reading:
         cdef ArrayLeaf* leaf = self.array + place
         cdef int wanted = NPY_ARRAY_ALIGNED if self.strided else NPY_ARRAY_ALIGNED | NPY_ARRAY_C_CONTIGUOUS
         if array_type(given) != self.type or array_flags(given) & wanted != wanted or not array_is_native(given):
+            if self.type == NPY_FLOAT and is_integer(array):
+                check_exact(array)
             array = in_order(given, self.type)
             given = <PyObject*>array
         incref(given)
@@ -85,6 +87,8 @@ cdef int take(Node* node, PyObject* thing, Reading reading) except -1:
             reading.number[node.place] = PyFloat_AS_DOUBLE(thing)
             return MATCHED
         return take_number(thing, reading.number + node.place, reading)
+    if node.op == INTEGER:
+        return take_integer(thing, reading.number + node.place, reading)
     if node.op == ARRAY:
         return take_array(node, thing, reading)
     if node.op == STATIC:
@@ -113,10 +117,23 @@ cdef int take_number(PyObject* thing, double* to, Reading reading) except -1:
     elif kind == &PyFloatArrType_Type:
         to[0] = single_of_scalar(thing)
         reading.scalars |= SINGLE
-    elif kind == &PyLongArrType_Type:
-        to[0] = long_of_scalar(thing)
     else:
         return take_unusual(<object>thing, to, reading)
+    return MATCHED
+
+
+cdef int take_integer(PyObject* thing, double* to, Reading reading) except -1:
+    """Read one of NumPy's integers."""
+    if type_of(thing) == &PyLongArrType_Type:
+        to[0] = long_of_scalar(thing)
+    elif is_handle(<object>thing):
+        return HANDLES if shape_of(<object>thing) == () else ANOTHER
+    elif not is_integer(<object>thing) or np.ndim(<object>thing):
+        return ANOTHER
+    else:
+        to[0] = float(<object>thing)
+    if reading.type == NPY_FLOAT and not -largest_single <= to[0] <= largest_single:
+        check_exact(<object>thing)
     return MATCHED
 
 
@@ -124,7 +141,7 @@ cdef int take_unusual(object thing, double* to, Reading reading) except -1:
     """Read what may be a number of any other kind, which may run Python code."""
     if is_handle(thing):
         return HANDLES if shape_of(thing) == () else ANOTHER
-    if is_static(thing) or (isinstance(thing, np.ndarray) and thing.ndim > 0):
+    if is_static(thing) or is_integer(thing) or (isinstance(thing, np.ndarray) and thing.ndim > 0):
         return ANOTHER
     reading.pin()
     found = as_input(thing)

@@ -161,6 +161,7 @@ cdef extern from "Python.h":
 # What stands at a place of a nested container. A run is a container of nothing but numbers.
 cdef enum Op:
     NUMBER
+    INTEGER             # a number that is one of NumPy's integers
     ARRAY
     STATIC              # an object as it is: a static argument, None, a string
     BLOCK               # an array that is given, whole

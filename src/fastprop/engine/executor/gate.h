@@ -53,6 +53,7 @@ static void NAME(gate)(
     case NOT_EQUAL:
     case BOTH:
     case EITHER:
+    case WITHIN:
         NAME(logic)(opcode, n, x, y, value);
         break;
     case NEITHER:

@@ -20,6 +20,7 @@ cdef extern from * nogil:
         NOT_EQUAL
         BOTH
         EITHER
+        WITHIN
         NEITHER
         HELD
         PRODUCTS
@@ -30,6 +31,7 @@ cdef extern from * nogil:
         CHAIN_MULTIPLY
         REGION
         RESULT
+        ITEM
         EXTRA_END
     enum Pull:
         CLEAR
@@ -52,6 +54,7 @@ cdef extern from * nogil:
         CHAIN_PASS
         CHAIN_PRODUCT
         REGION_PULL
+        ITEM_PULL
         PULL_END
     enum Action:
         HALT

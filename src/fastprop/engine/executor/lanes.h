@@ -52,6 +52,26 @@ static void NAME(many_rows)(
         NAME(extremes)(m->width, arity, x, single, value, saved, step->opcode == MIN);
 }
 
+/* In every lane, one of the rows (or of the numbers that are the same in all lanes). */
+static void NAME(items)(const NAME(Lanes) *m, const Instruction *step, const Operand *operand, REAL *value) {
+    const REAL *index = m->row[operand->start];
+    const int one = operand->place == BROADCAST;
+    for (ptrdiff_t i = 0; i < m->width; i++) {
+        const Operand *item = operand + 1 + NAME(item_at)(index[one ? 0 : i], step->arity - 1);
+        value[i] = m->row[item->start][item->place == BROADCAST ? 0 : i];
+    }
+}
+
+/* What is one number for all lanes has COUNT partial sums. */
+static void NAME(pull_items)(const NAME(Lanes) *m, const Instruction *step, const Operand *operand, const REAL *pull) {
+    const REAL *index = m->row[operand->start];
+    const int one = operand->place == BROADCAST;
+    for (ptrdiff_t i = 0; i < m->width; i++) {
+        const Operand *item = operand + 1 + NAME(item_at)(index[one ? 0 : i], step->arity - 1);
+        m->row[item->start][item->place == BROADCAST ? i % COUNT : i] += pull[i];
+    }
+}
+
 /* A gate that takes long, piece by piece, so that what is coming can come meanwhile. */
 static void NAME(unary_row)(
     const NAME(Lanes) *m, int opcode, const REAL *x, REAL *value, REAL *saved, Coming *coming
@@ -99,6 +119,9 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
         case MIN:
         case LOGSUMEXP:
             NAME(many_rows)(&m, step, operand, value, saved);
+            break;
+        case ITEM:
+            NAME(items)(&m, step, operand, value);
             break;
         case REGION:
             return at;
@@ -180,6 +203,10 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
         }
         if (step->opcode == REGION_PULL)
             return at;
+        if (step->opcode == ITEM_PULL) {
+            NAME(pull_items)(&m, step, operand, pull);
+            continue;
+        }
         if (at + 1 < end && (step->opcode == PRODUCT || step->opcode == PASS) &&
             NAME(pull_pair)(&m, stream, space, step)) {
             at++;

@@ -139,8 +139,17 @@ static void NAME(logic)(int opcode, ptrdiff_t n, const REAL *x, const REAL *y, R
     case NOT_EQUAL: LOOP(PUT(value, NAME(truth)(NAME(is_other)(GET(x), GET(y))));); break;
     case BOTH: LOOP(PUT(value, NAME(truth)(NAME(is_true)(GET(x)) & NAME(is_true)(GET(y))));); break;
     case EITHER: LOOP(PUT(value, NAME(truth)(NAME(is_true)(GET(x)) | NAME(is_true)(GET(y))));); break;
+    case WITHIN: LOOP(PUT(value, NAME(truth)(NAME(is_at_most)(-GET(y), GET(x)) & NAME(is_less)(GET(x), GET(y))));); break;
     default: LOOP(PUT(value, NAME(truth)(NAME(is_zero)(GET(x))));); break;
     }
+}
+
+/* Which of n numbers an index means. One that is none of theirs means the first: a guard looks after it. */
+INLINE ptrdiff_t NAME(item_at)(REAL index, ptrdiff_t n) {
+    if (!(index >= (REAL)-n && index < (REAL)n))
+        return 0;
+    const ptrdiff_t place = (ptrdiff_t)index;
+    return place < 0 ? place + n : place;
 }
 
 static void NAME(choice)(ptrdiff_t n, const REAL *c, const REAL *x, const REAL *y, REAL *value) {

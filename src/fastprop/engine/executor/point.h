@@ -135,6 +135,17 @@ static void NAME(list_totals)(const REAL *base, const int32_t *at, const Instruc
     }
 }
 
+/* Of every gate, the place of its index and those of the numbers, or of their adjoints. */
+static void NAME(list_items)(const REAL *base, const int32_t *at, const Instruction *step, REAL *value) {
+    for (ptrdiff_t i = 0; i < step->count; i++, at += step->arity)
+        value[i] = base[at[1 + NAME(item_at)(base[at[0]], step->arity - 1)]];
+}
+
+static void NAME(pull_list_items)(REAL *base, const int32_t *at, const Instruction *step, const REAL *pull) {
+    for (ptrdiff_t i = 0; i < step->count; i++, at += step->arity)
+        base[at[1 + NAME(item_at)(base[at[0]], step->arity - 1)]] += pull[i];
+}
+
 static void NAME(chain)(int opcode, ptrdiff_t n, REAL start, const REAL *x, REAL *value) {
     REAL carried = start;
     if (opcode == CHAIN_ADD)
@@ -166,6 +177,9 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
             break;
         case LIST_TOTAL:
             NAME(list_totals)(base, stream->index + o->start, step, value);
+            break;
+        case ITEM:
+            NAME(list_items)(base, stream->index + o->start, step, value);
             break;
         case PRODUCTS:
         case TOTAL:
@@ -325,6 +339,9 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
             break;
         case LIST_PRODUCT:
             NAME(list_pull)(base, stream->index + o->start, step, pull);
+            break;
+        case ITEM_PULL:
+            NAME(pull_list_items)(base, stream->index + o->start, step, pull);
             break;
         case CHAIN_PASS:
         case CHAIN_PRODUCT:

@@ -46,6 +46,7 @@ enum Extra {
     NOT_EQUAL,
     BOTH,
     EITHER,
+    WITHIN,  /* whether an integer x is an index of y numbers: -y <= x < y */
     NEITHER, /* of one operand: not */
     HELD,    /* of one operand: itself, through which nothing is pulled */
     PRODUCTS,      /* x0*y0 + x1*y1 + … in this order: operands x0, y0, x1, y1, … */
@@ -56,6 +57,7 @@ enum Extra {
     CHAIN_MULTIPLY,
     REGION,        /* what the interpreter leaves to its caller: maps, gates of one's own */
     RESULT,        /* in drafts alone: a further number of the region before it */
+    ITEM,          /* the number at an index (negative: from the end): operands the index, then the numbers */
     EXTRA_END,
 };
 
@@ -81,6 +83,7 @@ enum Pull {
     CHAIN_PASS,   /* of CHAIN_ADD, back to front: targets the start, and x */
     CHAIN_PRODUCT,
     REGION_PULL,
+    ITEM_PULL, /* the pull to one of the targets: operands the index, then a target for every number */
     PULL_END,
 };
 

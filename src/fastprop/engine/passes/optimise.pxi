@@ -13,8 +13,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 
 from fastprop.engine.executor.instructions cimport (
-    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, HELD, PRODUCTS, TOTAL, REGION,
-    RESULT,
+    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, WITHIN, HELD, PRODUCTS, TOTAL, REGION,
+    RESULT, ITEM,
 )
 from fastprop.engine.kernels cimport (
     ADD, DOT, MAXIMUM, MEAN, MINIMUM, MULTIPLY, DIVIDE, POSITIVE, POWER, PROD, RECIPROCAL, SQUARE, SUM,
@@ -155,7 +155,7 @@ cdef double value_of(Writer writer, int opcode, int32_t* operand, Py_ssize_t n) 
         for i in range(n):
             x[i] = writer.constants[~operand[i]]
         if opcode >= FIRST_EXTRA:
-            return truth_of(opcode, x)
+            return x[1 + item_at(x[0], n - 1)] if opcode == ITEM else truth_of(opcode, x)
         if gate.arity == 1:
             return gate.one(x[0], &x[n])
         if gate.arity == 2:
@@ -165,6 +165,12 @@ cdef double value_of(Writer writer, int opcode, int32_t* operand, Py_ssize_t n) 
         return gate.many(n, x, &x[n])
     finally:
         PyMem_Free(x)
+
+
+cdef Py_ssize_t item_at(double index, Py_ssize_t n) noexcept:
+    """Which of n numbers an index means; the first, if it is none of theirs."""
+    cdef Py_ssize_t place = <Py_ssize_t>index if -n <= index < n else 0
+    return place + n if place < 0 else place
 
 
 cdef double truth_of(int opcode, const double* x) noexcept:
@@ -180,6 +186,8 @@ cdef double truth_of(int opcode, const double* x) noexcept:
         return x[0] != 0.0 and x[1] != 0.0
     if opcode == EITHER:
         return x[0] != 0.0 or x[1] != 0.0
+    if opcode == WITHIN:
+        return -x[1] <= x[0] < x[1]
     return x[0] if opcode == HELD else x[0] == 0.0
 
 

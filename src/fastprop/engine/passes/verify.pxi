@@ -8,7 +8,7 @@ import numpy as np
 from libc.stdint cimport int8_t, int32_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport (
-    FIRST_EXTRA, NEITHER, HELD, PRODUCTS, TOTAL, REGION, RESULT,
+    FIRST_EXTRA, NEITHER, HELD, PRODUCTS, TOTAL, REGION, RESULT, ITEM,
 )
 from fastprop.engine.kernels cimport ADD, DOT, MULTIPLY, PROD, SUM, kernel
 
@@ -26,6 +26,7 @@ cdef enum:      # how many operands, where it is not a fixed number
     SOME = -3           # one at least
     HALVES = -4         # an even number
     PAIRS = -5          # an even number, two at least
+    SEVERAL = -6        # two at least
 
 cdef int8_t[256] ARITY
 cdef bint verifying = FASTPROP_CHECK
@@ -47,6 +48,8 @@ cdef int8_t arity_of(int opcode) noexcept:
         return PAIRS
     if opcode == TOTAL:
         return SOME
+    if opcode == ITEM:
+        return SEVERAL
     if opcode == NEITHER or opcode == HELD or opcode == RESULT:
         return 1
     return 2 if opcode in NAMES else UNKNOWN
@@ -159,6 +162,8 @@ cdef inline bint is_number(int arity, int32_t operands) noexcept nogil:
         return operands == arity
     if arity == UNKNOWN:
         return False
+    if arity == SEVERAL:
+        return operands > 1
     if arity == SOME or arity == PAIRS:
         return operands > 0 and (arity == SOME or operands % 2 == 0)
     return arity == ANY or operands % 2 == 0
@@ -174,7 +179,10 @@ cdef str what_is_wrong(Draft draft, Py_ssize_t i):
     if end < begin or end > len(draft.operand):
         return f"the operands of {said} go from {begin} to {end}; expected places up to {len(draft.operand)}, in order"
     if not is_number(ARITY[opcode], <int32_t>(end - begin)):
-        wanted = {ANY: "any number", SOME: "one or more", HALVES: "an even number", PAIRS: "one or more pairs"}
+        wanted = {
+            ANY: "any number", SOME: "one or more", HALVES: "an even number", PAIRS: "one or more pairs",
+            SEVERAL: "two or more",
+        }
         return f"{said} has {end - begin} operands; expected {wanted.get(ARITY[opcode], ARITY[opcode])}"
     for x in draft.operand[begin:end].tolist():
         if x == draft.inputs + i:

@@ -234,6 +234,39 @@ cdef class Assembler(Layout):
         step.result, step.saved = self.adjoint[self.base + r], -1
         return 0
 
+    cdef int pull_item(self, int32_t r) except -1:
+        """Write the pull on one of the numbers of every gate, which can all be added to."""
+        cdef int32_t i, j, x, begin = self.run[r], end = self.run[r + 1]
+        cdef Instruction* step
+        for j in range(self.first[begin], self.first[end]):
+            if self.is_active(self.operand[j]):
+                self.clear(self.range_of(self.operand[j]))
+        at = self.program.operands if self.lanes else self.program.indices
+        for i in range(begin, end):
+            for j in range(self.first[i], self.first[i + 1]):
+                x = self.operand[j]
+                if j == self.first[i]:
+                    self.push_place(self.slot_of(x), x < 0 or (x < self.inputs and self.uniform[x]))
+                elif self.is_active(x):
+                    self.push_place(self.adjoint_of(x), x < self.inputs and self.uniform[x])
+                else:
+                    self.push_place(self.trash, False)
+        if not self.lanes:
+            at = self.program.push_operand(<int32_t>at, GATHER, ADD_TO)
+        step = self.program.write(&self.program.back)
+        step.opcode, step.count, step.arity = ITEM_PULL, end - begin, self.kept_arity(r)
+        step.operand = <int32_t>at
+        step.result, step.saved = self.adjoint[self.base + r], -1
+        return 0
+
+    cdef int push_place(self, int32_t slot, bint uniform) except -1:
+        """Write one place of a list: in lanes an operand of its own."""
+        if self.lanes:
+            self.program.push_operand(slot, BROADCAST if uniform else CONTIGUOUS, ADD_TO)
+        else:
+            self.program.push_index(slot)
+        return 0
+
     cdef int pull_chain(self, int32_t r) except -1:
         """Write the pull on a chain's operands and on its start: targets of x, x, target of the start, the start."""
         cdef int32_t begin = self.run[r], count = self.run[r + 1] - begin
@@ -334,6 +367,8 @@ cdef class Assembler(Layout):
             self.pull_region(r)
         elif self.is_chain(r):
             self.pull_chain(r)
+        elif self.opcode[self.run[r]] == ITEM:
+            self.pull_item(r)
         elif self.in_lists(r):
             self.pull_list(r)
         else:

@@ -384,7 +384,9 @@ cdef class Layout:
         cdef int opcode = self.opcode[self.run[r]]
         if self.lanes:
             return False
-        return is_list(opcode) or ((opcode == PRODUCTS or opcode == TOTAL) and self.run[r + 1] - self.run[r] < WIDE)
+        if opcode == PRODUCTS or opcode == TOTAL:
+            return self.run[r + 1] - self.run[r] < WIDE
+        return opcode == ITEM or is_list(opcode)
 
     cdef int forward(self) except -1:
         """Write the instructions forward."""
@@ -412,6 +414,8 @@ cdef class Layout:
             elif self.in_lists(r):
                 if is_list(opcode):
                     self.take_list(r)
+                elif opcode == ITEM:
+                    self.index_list(r)
                 else:
                     self.index_list(r)
                     arity = arity // 2 if opcode == PRODUCTS else arity
@@ -454,7 +458,7 @@ cdef class Layout:
         """Remember how much scratch the instruction needs: numbers, in lanes rows."""
         cdef Py_ssize_t wanted = 3 * count
         if self.lanes:
-            wanted = 4 + arity // 8     # the pointers of a row's operands
+            wanted = 4 if opcode == ITEM else 4 + arity // 8    # the pointers of a row's operands
         elif opcode in (PRODUCTS, TOTAL, LIST_PRODUCTS, LIST_TOTAL) or is_list(opcode):
             wanted = 4 * arity + 3 * arity * max(count, <Py_ssize_t>1) + 16
         self.program.scratch = max(self.program.scratch, wanted)
@@ -478,6 +482,8 @@ cdef inline bint is_read_backward(int opcode, int32_t j) noexcept:
         return True
     if opcode == REGION:
         return True
+    if opcode == ITEM:
+        return j == 0
     if opcode == DIVIDE:
         return j == 1
     if opcode == SQUARE or opcode == ABSOLUTE or opcode == RELU or opcode == WHERE:

@@ -29,6 +29,7 @@ for number in range(OPCODES):
 PULL_NAMES = (
     "clear", "pass", "negate", "product", "twice", "quotient", "divisor", "root", "inverse", "rectified", "magnitude",
     "larger", "smaller", "chosen", "unchosen", "list pass", "list product", "chain pass", "chain product", "region",
+    "item",
 )
 STEP_NAMES = {
     **NAMES, LIST_PRODUCTS: "list products", LIST_TOTAL: "list total", CHAIN_ADD: "chain add",

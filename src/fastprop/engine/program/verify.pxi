@@ -127,7 +127,8 @@ cdef int verify_forward(Program program, Py_ssize_t i) except -1:
     cdef Instruction step = program.ahead.instruction[i]
     cdef Py_ssize_t count = step.count, arity = step.arity, j
     cdef int opcode = step.opcode
-    cdef bint pairs = opcode == LIST_PRODUCTS, listed = pairs or opcode == LIST_TOTAL
+    cdef bint pairs = opcode == LIST_PRODUCTS
+    cdef bint listed = pairs or opcode == LIST_TOTAL or (opcode == ITEM and not program.lanes)
     if opcode not in STEP_NAMES:
         raise ValueError(f"instruction {i} forward has the opcode {opcode}, which there is not")
     what = f"instruction {i} forward ({STEP_NAMES[opcode]})"
@@ -135,6 +136,8 @@ cdef int verify_forward(Program program, Py_ssize_t i) except -1:
         return verify_region(program, what, count)
     if count < 1 or arity < 1:
         raise ValueError(f"{what} has {count} gates of {arity} operands; expected one or more")
+    if opcode == ITEM and arity < 2:
+        raise ValueError(f"{what} has {arity} operands; expected an index and a number or more")
     verify_range(program, what, step.result, count)
     if step.saved >= 0:
         verify_range(program, what, step.saved, count * arity)
@@ -165,6 +168,10 @@ cdef int verify_backward(Program program, Instruction step, str what) except -1:
         if arity == 0:
             return 0
         return verify_operand(program, what, step.operand, count * arity * (1 + (opcode == LIST_PRODUCT)), True)
+    if opcode == ITEM_PULL and arity < 2:
+        raise ValueError(f"{what} has {arity} operands; expected an index and a target or more")
+    if opcode == ITEM_PULL and not program.lanes:
+        return verify_operand(program, what, step.operand, count * arity, True)
     if opcode == CHAIN_PASS or opcode == CHAIN_PRODUCT:
         verify_range(program, what, step.saved, count)
         for j in range(4):

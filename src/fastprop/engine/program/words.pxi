@@ -297,7 +297,7 @@ cdef class Writer:
             if step.arity > self.listed:
                 return False
             return self.list_of_pulls(step, operand)
-        if kind == CHAIN_PASS or kind == CHAIN_PRODUCT:
+        if kind == CHAIN_PASS or kind == CHAIN_PRODUCT or kind == ITEM_PULL:
             return False
         if pulling(kind) >= 0:
             if step.count <= self.short:
@@ -464,7 +464,9 @@ cdef inline bint is_arithmetic(int opcode) noexcept:
 
 cdef inline bint takes_many(int opcode) noexcept:
     """Whether a gate takes any number of operands."""
-    return opcode == PRODUCTS or opcode == TOTAL or opcode < FIRST_EXTRA and kernel(opcode).many != NULL
+    if opcode >= FIRST_EXTRA:
+        return opcode == PRODUCTS or opcode == TOTAL or opcode == ITEM
+    return kernel(opcode).many != NULL
 
 
 cdef int write_words(Program program) except -1:

@@ -11,6 +11,8 @@ from libc.string cimport memset
 
 from fastprop.engine.program cimport Wiring
 
+from fastprop.handles.indexing import in_lane
+
 
 cdef struct Track:              # a column, or a number, that moves on at every step
     char* base                  # NULL: there is none
@@ -358,7 +360,9 @@ cdef class Along(LaneRegion):
             inner.move(inner.run, j, both)
             if self.region.gradients:
                 self.clear_given(run, j, begin, count)
-            inner.run.block(inner.bench, 0, begin, begin + count, both)
+            if not inner.run.block(inner.bench, 0, begin, begin + count, both):
+                with gil:
+                    raise self.broken_at(inner, j, begin)
             if both and not self.region.gradients:
                 inner.collect(j)
             since += 1
@@ -369,6 +373,18 @@ cdef class Along(LaneRegion):
                 if inner.run.is_stopped():
                     return 0
         return 0
+
+    cdef object broken_at(self, Inner inner, Py_ssize_t j, Py_ssize_t begin):
+        """The error for an index that is out of range at a step, in some lane."""
+        cdef LanesRun run = inner.run
+        cdef Py_ssize_t i, lane = run.diverged - begin
+        point = np.zeros(run.program.inputs)
+        for i in range(run.program.inputs):
+            at = <char*>inner.bench.space.row[i]
+            point[i] = run.number(at + (0 if run.is_number(i) else lane * run.size))
+        error = self.wires.plan.divergence(run.broken, point, j)
+        run.diverged = -1
+        return in_lane(error, begin + lane)
 
     cdef void clear_given(self, LanesRun run, Py_ssize_t j, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Let gradients be zeros to which the maps in the body add."""

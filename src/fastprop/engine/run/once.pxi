@@ -3,11 +3,11 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from fastprop.engine.executor.instructions cimport (
-    BOTH, EITHER, EQUAL, FIRST_EXTRA, HELD, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL, REGION, RESULT,
+    BOTH, EITHER, EQUAL, FIRST_EXTRA, HELD, ITEM, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL, REGION, RESULT, WITHIN,
 )
 from fastprop.engine.kernels cimport Kernel, kernel
 from fastprop.engine.program cimport Gradient
-from fastprop.engine.trace cimport Draft
+from fastprop.engine.trace cimport Draft, item_at
 
 
 cdef class Once:
@@ -57,9 +57,10 @@ cdef class Once:
         cdef const double* x = self.here
         cdef const Kernel* gate
         if opcode >= FIRST_EXTRA:
-            partial[0] = 0.0
-            if n > 1:
-                partial[1] = 0.0
+            memset(partial, 0, <size_t>n * sizeof(double))
+            if opcode == ITEM:
+                partial[1 + item_at(x[0], n - 1)] = 1.0
+                return x[1 + item_at(x[0], n - 1)]
             if opcode == LESS:
                 return x[0] < x[1]
             if opcode == LESS_EQUAL:
@@ -72,6 +73,8 @@ cdef class Once:
                 return x[0] != 0.0 and x[1] != 0.0
             if opcode == EITHER:
                 return x[0] != 0.0 or x[1] != 0.0
+            if opcode == WITHIN:
+                return -x[1] <= x[0] < x[1]
             if opcode == NEITHER:
                 return x[0] == 0.0
             if opcode == HELD:

@@ -6,11 +6,11 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcmp
 
 from fastprop.engine.kernels cimport POSITIVE, kernel
-from fastprop.engine.executor.instructions cimport FIRST_EXTRA, REGION, RESULT
+from fastprop.engine.executor.instructions cimport FIRST_EXTRA, ITEM, REGION, RESULT
 
 from fastprop import gates
 from fastprop.handles.operands import as_block, as_float
-from fastprop.engine.parts import Pick
+from fastprop.engine.parts import Item, Pick
 from fastprop.gates.blocks import GetItem
 
 
@@ -314,6 +314,10 @@ cdef tuple gate_of(Tape tape, Py_ssize_t slot, dict handles):
     elif opcode == POOLED | REGION:
         gate = derivable(tape.regions[slot])
         kept.extend([0.0] * len(operands))
+    elif opcode == POOLED | ITEM:
+        gate = Item(item)
+        for i in range(nodes.operand[slot].first, nodes.operand[slot].first + nodes.operand[slot].second):
+            kept.append(nodes.pool_partial[i])
     elif opcode < POOLED:
         gate = rows[opcode]
         kept.append(nodes.partial[slot].first)

@@ -40,6 +40,7 @@ def let_traces(apply, compare, hold, differentiable, stand_in):
 
 
 cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
+cdef str REMEDY = "use gates (fp.exp, fp.where …), or compute what is constant before fp.trace or fp.compile"
 
 
 cdef object made_block = None      # what makes a block of the numbers of an Array
@@ -87,7 +88,7 @@ cdef class Trace(Tape):
         if self.parent is not None and getattr(value, "_tape", None) not in (None, self):
             value = stand_in_for(self, value)
         variable = Tape._variable(self, value)
-        if type(variable) is not type(value) and np.ndim(value) == 0:
+        if not isinstance(value, type(variable)) and np.ndim(value) == 0:
             self.nodes.opcode[variable._slot] = POSITIVE
             self.nodes.partial[variable._slot].first = variable._recorded
         return variable
@@ -195,15 +196,15 @@ cdef int note_source(PyObject* home) except -1:
     return 0
 
 
-def refuse(str what, str place=""):
+def refuse(str what, str place="", str remedy=REMEDY):
     """Raise the error for what would make a number of a traced value; names the line that did."""
     here = sys._getframe()
     while here.f_back is not None and here.f_code.co_filename.startswith(PACKAGE):
         here = here.f_back
     raise TypeError(
         f"{here.f_code.co_filename}:{here.f_lineno}: {what}"
-        f"{' (recorded at ' + place + ')' if place else ''} was read: it would bake a constant into the circuit; use "
-        "gates (fp.exp, fp.where …), or compute what is constant before fp.trace or fp.compile"
+        f"{' (recorded at ' + place + ')' if place else ''} was read: it would bake a constant into the circuit; "
+        f"{remedy}"
     )
 
 

@@ -327,7 +327,7 @@ cdef bint are_single(tuple operands):
 cdef str gate_name(const Link* link):
     """What computed a result, for an error."""
     cdef uint8_t opcode = nodes_of(link.tape).opcode[link.slot]
-    if opcode < ELEMENT:
+    if opcode < ELEMENT and opcode & ~POOLED < len(rows):
         return rows[opcode & ~POOLED].name
     return {ELEMENT: "getitem", BLOCK: "a Gate"}.get(opcode, "a transform")
 

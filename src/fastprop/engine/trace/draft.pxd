@@ -42,3 +42,6 @@ cdef class Writer:
     cdef int32_t copy(self, Py_ssize_t i, int32_t[::1] moved) except? -2147483647
     cdef Py_ssize_t renamed(self, Py_ssize_t i, int32_t[::1] moved, int32_t* here) noexcept
     cdef Draft finish(self, int32_t[::1] moved)
+
+
+cdef Py_ssize_t item_at(double index, Py_ssize_t n) noexcept

@@ -10,7 +10,8 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcmp
 
 from fastprop.engine.executor.instructions cimport (
-    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, NEITHER, HELD, PRODUCTS, TOTAL, REGION, RESULT,
+    FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, WITHIN, NEITHER, HELD, PRODUCTS, TOTAL, REGION,
+    RESULT, ITEM,
 )
 from fastprop.engine.kernels cimport kernel
 from fastprop.engine.tape cimport BLOCK, ELEMENT, INPUT, NONE, POOLED, Nodes
@@ -21,7 +22,7 @@ from fastprop.engine import kernels
 EXTRA_NAMES = {
     LESS: "less", LESS_EQUAL: "less_equal", EQUAL: "equal", NOT_EQUAL: "not_equal", BOTH: "both", EITHER: "either",
     NEITHER: "not", HELD: "stop_gradient", PRODUCTS: "products", TOTAL: "total", REGION: "region",
-    RESULT: "result",
+    RESULT: "result", WITHIN: "within", ITEM: "item",
 }
 NAMES = {**{opcode: name for name, opcode in kernels.opcode_of.items()}, **EXTRA_NAMES}
 

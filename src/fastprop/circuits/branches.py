@@ -2,12 +2,14 @@
 
 At one point a function has a plan per way (`Paths`). In lanes it is a tree of segments (`Tree`): straight parts between
 the guards that are known to go both ways, each a program of its own; a guard with one known outcome stays inside of a
-segment and is checked. What ways have in common is stored and run once, and no guard is computed in two places.
+segment and is checked. What ways have in common is stored and run once, and no guard is computed in two places. Where
+segments are so short that parting lanes costs more than computing all of them, they are one, in which conditions choose.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,13 +18,20 @@ import numpy as np
 
 from fastprop.circuits.pipeline import Plan
 from fastprop.circuits.trace import Recording
-from fastprop.engine.trace import NAMES, Draft, Segment, drop, only_used, varying_gates, whole
+from fastprop.engine.trace import NAMES, Draft, Segment, chosen, drop, only_used, varying_gates, whole
 from fastprop.threads import give_lock
 
 __all__ = ["MOST_PATHS", "Node", "Paths", "Tree"]
 
 MOST_PATHS = 512
 OFTEN = 3  # times that gates are optimised anew, from which on their segment is cut in two
+
+# What lanes cost, in additions: parting them once, choosing one number, a division or root, any other function.
+OF_A_PARTING = 40
+OF_A_CHOICE = 3
+OF_A_DIVISION = 4
+OF_A_FUNCTION = 12
+MOST_CHOSEN = 4000  # additions that segments may cost which are computed whether a lane needs them or not
 
 
 def warn_of_many(name: str, most: int) -> None:
@@ -113,15 +122,27 @@ class Node:
         self.wired: Any = None  # the columns that it reads, and where all its inputs come from
         self.varying: Any = None
         self.builds = 0  # times that its gates were optimised
+        self.whole: Node | None = None  # it and all below it as one segment, if that is cheaper
+        self.checks: list[tuple[Node, int]] = []  # of such a one: what its guards are
+        self._cost = -1
 
     @property
     def end(self) -> int:
         """The place behind its last gate."""
         return self.segment.begin + len(self.segment)
 
+    @property
+    def cost(self) -> int:
+        """What its gates cost a lane, in additions."""
+        if self._cost < 0:
+            self._cost = int(_COST[self.segment.draft.opcode].sum())
+        return self._cost
+
     def now_at(self, guard: int) -> tuple[Node, int]:
         """Return where one of its guards is since it was cut."""
         node = self
+        if self.checks:
+            node, guard = self.checks[guard]
         while guard >= len(node.cuts) and node.rest is not None:
             node, guard = node.rest, guard - len(node.cuts)
         return node, guard
@@ -229,6 +250,7 @@ class Tree:
         segment = every.part(begin, len(draft), draft.outputs, draft.guards[at:], draft.expected[at:])
         leaf = Node(segment, recording.shortened(begin), at, recording.cuts[at:], point)
         self._attach(leaf, parent, side)
+        self._changed(leaf)
         self.leaves.append(leaf)
         self.version += 1
         return self._cut_before_regions(leaf) if self.most else leaf
@@ -249,8 +271,16 @@ class Tree:
                 return self._cut_before_regions(leaf) if leaf.segment.begin > first else leaf
         return leaf
 
+    def _changed(self, node: Node) -> None:
+        """Let nothing be made of it, and of those above it, that holds for what was below them."""
+        above: Node | None = node
+        while above is not None:
+            above.whole, above = None, above.parent
+
     def _attach(self, node: Node, parent: Node | None, side: bool) -> None:
         node.parent, node.side = parent, side
+        if node.whole is not None:
+            node.whole.parent = parent
         if parent is None:
             self.root = node
         else:
@@ -269,6 +299,8 @@ class Tree:
             self._attach(child, below, side)
         below.exports = {place: k for k, place in enumerate(p for p in node.exports if p >= cut)}
         node.segment = old.part(old.begin, cut, [], draft.guards[: guard + 1], draft.expected[: guard + 1])
+        node._cost = -1
+        self._changed(node)
         node.exports = {place: k for k, place in enumerate(p for p in node.exports if p < cut)}
         node.cuts, node.children, node.plan, node.varying = node.cuts[: guard + 1].copy(), {}, None, None
         node.expected = node.expected[: guard + 1]
@@ -292,7 +324,8 @@ class Tree:
         with self._lock:
             if self._built != self.version:
                 self._halve()
-                self._nodes = list(self._below(self.root))
+                self._choose()
+                self._nodes = list(self._parts())
                 for node in reversed(self._nodes):  # those below say what they need
                     if node.plan is None:
                         self._build(node)
@@ -305,6 +338,51 @@ class Tree:
             node = stack.pop()
             yield node
             stack += [node.children[side] for side in (True, False) if side in node.children]
+
+    def _parts(self) -> Iterator[Node]:
+        """Yield what is run: nodes, or such as stand for all that is below one."""
+        stack = [self.root] if self.root is not None else []
+        while stack:
+            node = stack.pop()
+            yield node.whole or node
+            if node.whole is None:
+                stack += [node.children[side] for side in (True, False) if side in node.children]
+
+    def _choose(self) -> None:
+        """Find the nodes for which it is cheaper to compute all that is below them than to part lanes."""
+        nodes = list(self._below(self.root)) if self.most else []
+        kept: dict[Node, tuple[int, float, float]] = {}  # leaves, and what a lane costs: by choices, and at the least
+        choose: set[Node] = set()
+        of_a_split = OF_A_CHOICE * len(self.leaves[0].segment.draft.outputs) if self.leaves else 0
+        for node in reversed(nodes):
+            below = [kept[child] for child in node.children.values()]
+            leaves = sum(leaves for leaves, _, _ in below) or 1
+            all_below = node.cost + of_a_split * (len(below) == 2) + sum(cost for _, cost, _ in below)
+            all_below = math.inf if node.segment.draft.payload or all_below > MOST_CHOSEN else all_below
+            parted = node.cost + sum(leaves_there / leaves * least for leaves_there, _, least in below)
+            parted += OF_A_PARTING if below else 0
+            if below and all_below <= parted:
+                choose.add(node)
+            kept[node] = leaves, all_below, min(all_below, parted)
+        stack = nodes[:1]
+        while stack:
+            node = stack.pop()
+            if node not in choose:
+                node.whole = None
+                stack += node.children.values()
+            elif node.whole is None:
+                node.whole = self._whole(node)
+
+    def _whole(self, top: Node) -> Node:
+        """Return a node that stands for all that is below one."""
+        nodes = list(self._below(top))
+        number: dict[Node | None, int] = {node: k for k, node in enumerate(nodes)}
+        above = [number.get(node.parent, -1) for node in nodes]
+        segment, names = chosen([node.segment for node in nodes], above, [node.side for node in nodes], self._inputs)
+        whole = Node(segment, top.recording, top.guards, np.zeros(len(names), np.int64), None)
+        whole.parent, whole.side = top.parent, top.side
+        whole.checks = [(nodes[k], guard) for k, guard in names]
+        return whole
 
     def _halve(self) -> None:
         """Cut in two what would be optimised once too often, so that doing so stays cheap however ways come."""
@@ -446,6 +524,22 @@ def _with_gates(
         draft.expected,
         payload=payload,
     )
+
+
+def _costs() -> np.ndarray[Any, Any]:
+    """Return what a gate costs a lane by its opcode, in additions."""
+    plain = "add subtract multiply negative positive square absolute sign maximum minimum where relu fma "
+    plain += "less less_equal equal not_equal both either not stop_gradient sum prod mean dot"
+    found = np.full(256, OF_A_FUNCTION, np.int64)
+    for opcode, name in NAMES.items():
+        if name in plain.split():
+            found[opcode] = 1
+        elif name in ("divide", "reciprocal", "sqrt"):
+            found[opcode] = OF_A_DIVISION
+    return found
+
+
+_COST = _costs()
 
 
 def changed_its_mind(name: str) -> RuntimeError:

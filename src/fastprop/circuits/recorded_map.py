@@ -295,7 +295,8 @@ class RecordedMap(MapRegion):
             column[node] = 0 if above is None else column[above] + len(above.exports)
             owners = [(node.above(place), place) for place in node.imports]
             read = [column[owner] + owner.exports[place] for owner, place in owners]
-            children = [number[node.children[side]] if side in node.children else -1 for side in (False, True)]
+            below = [node.children.get(side) for side in (False, True)]
+            children = [-1 if child is None else number[child.whole or child] for child in below]
             checked = len(node.cuts) - bool(node.children)
             parts.append((read, len(node.uses), len(node.exports), children, checked, not node.children))
             if node.wired is None or node.wired[0] != read or node.wired[1].plan is not node.plan:

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from fastprop.engine.program cimport Wiring
@@ -35,6 +35,7 @@ cdef class MapRun:
     cdef list parts                     # of it: Paths
     cdef object nodes
     cdef object version
+    cdef object strays                  # int32: of each lane the guard that came out otherwise: -1 in all; or None
 
     def __init__(self, MapRegion region, Arrays arrays, wanted, active_arrays):
         cdef Py_ssize_t n = region.numbers, leaves = len(region.array)
@@ -80,6 +81,8 @@ cdef class MapRun:
                 self.arrays.make(a, (region.lanes, *shape), region.single)
         for leaf, a in region.gradient_arrays:
             self.arrays.make(a, (region.lanes, *(region.leaf_shapes[leaf] or ())), region.single)
+        if region.sole is None and region.only_path() is None:
+            self.take_tree()
         if both and region.gradients:
             for leaf, a in region.gradient_arrays:
                 if region.is_whole(leaf) or not self.is_covered(leaf):
@@ -99,12 +102,16 @@ cdef class MapRun:
         plan = region.sole if region.sole is not None else region.only_path()
         if plan is not None:
             return self.path(plan).sweep(both, None)
-        if both and region.gradients:
+        if both and region.gradients and len(self.parts) > 1:
             for _, a in region.gradient_arrays:
                 self.arrays.values[a][...] = 0.0    # to which all parts of a path add
         waiting = None
         while True:
-            strays = self.sweep_tree(both, waiting)
+            self.take_tree()
+            if waiting is None and len(self.parts) == 1:
+                strays = self.sweep_whole(both)
+            else:
+                strays = self.sweep_tree(both, waiting)
             if not len(strays[0]):
                 return 0
             waiting = region.settle_strays(self, both, self.nodes, *strays)
@@ -113,19 +120,39 @@ cdef class MapRun:
 
     cdef object sweep_tree(self, bint both, waiting):
         """Run the lanes (those that wait) down the tree of the body's paths; return those that left it."""
-        cdef Parted tree
+        cdef Parted tree = self.tree
         cdef Path path
         cdef Py_ssize_t k, which
-        self.take_tree()
-        tree = self.tree
         for k, path in enumerate(self.parts):
             for which in tree.needs(k, both):
-                tree.set_batch(k, which, path.opened(which == 1, True))
+                tree.set_batch(k, which, path.opened(which == 1, len(self.parts) > 1))
         strays = tree.sweep(both, waiting)
         for k, path in enumerate(self.parts):
             for which in tree.needs(k, both):
                 path.collect(path.batch(which == 1), which == 1)
         return strays
+
+    cdef object sweep_whole(self, bint both):
+        """Run all lanes where the paths are one part, block by block; return those that left it."""
+        cdef Path path = self.parts[0]
+        cdef Batch batch = path.batch(both)
+        cdef Py_ssize_t lanes = self.region.lanes
+        strays = np.full(lanes, -1, np.int32) if self.strays is None else self.strays
+        cdef int32_t[::1] stray = strays
+        self.strays = None
+        batch.run.take_lanes(lanes, NULL)
+        path.opened(both, False)
+        batch.run.stray = &stray[0] if lanes else NULL
+        try:
+            batch.sweep()
+        finally:
+            batch.run.stray = NULL
+        path.collect(batch, both)
+        if batch.run.diverged < 0:
+            self.strays = strays        # for the next time
+            return np.zeros((3, 0), np.int64)
+        found = np.flatnonzero(strays >= 0)
+        return found, np.zeros(len(found), np.int64), strays[found].astype(np.int64)
 
     cdef int take_tree(self) except -1:
         """Make ready for the tree as it has grown."""
@@ -182,8 +209,12 @@ cdef class MapRun:
 
     cdef bint is_covered(self, Py_ssize_t leaf):
         """Whether all numbers of a leaf are inputs of the only path, which writes their gradients."""
+        cdef Path path
         plan = self.region.sole if self.region.sole is not None else self.region.only_path()
-        return plan is not None and self.path(plan).wires.covers[leaf]
+        if plan is None and len(self.parts) != 1:
+            return False
+        path = self.path(plan) if plan is not None else self.parts[0]
+        return path.wires.covers[leaf] != 0
 
     cdef int close_adjoints(self) except -1:
         """Add what went aside."""

@@ -207,7 +207,7 @@ cdef class Parted:
                 own, bench = worker.runs[at], worker.benches[at]
                 worker.run[at], worker.bench[at] = <void*>own, <void*>bench
                 own.follow(run)
-                own.lane, own.stray = worker.index, worker.stray
+                own.lane, own.stray, own.narrows = worker.index, worker.stray, True
                 own.fetch_repeated(bench)
                 list_streams(own, bench)
         return 0

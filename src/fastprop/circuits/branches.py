@@ -9,6 +9,7 @@ segments are so short that parting lanes costs more than computing all of them, 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import warnings
 from collections.abc import Iterator, Sequence
@@ -125,11 +126,19 @@ class Node:
         self.whole: Node | None = None  # it and all below it as one segment, if that is cheaper
         self.checks: list[tuple[Node, int]] = []  # of such a one: what its guards are
         self._cost = -1
+        self._code: bytes | None = None
 
     @property
     def end(self) -> int:
         """The place behind its last gate."""
         return self.segment.begin + len(self.segment)
+
+    @property
+    def code(self) -> bytes:
+        """The opcodes of its gates."""
+        if self._code is None:
+            self._code = self.segment.draft.opcode.tobytes()
+        return self._code
 
     @property
     def cost(self) -> int:
@@ -159,7 +168,7 @@ class Node:
         while node.parent is not None:
             parts.append((*node.parent.expected[:-1], node.side))
             node = node.parent
-        return tuple(outcome for part in reversed(parts) for outcome in part)
+        return tuple(itertools.chain.from_iterable(reversed(parts)))
 
     def above(self, place: int) -> Node:
         """Return the node among those above it in which a gate is."""
@@ -229,18 +238,19 @@ class Tree:
 
     def _insert(self, every: Segment, recording: Recording, point: Any) -> Node:
         node, at, outcomes = self.root, 0, recording.outcomes
+        code = every.draft.opcode.tobytes()
         parent, side = None, False
         while node is not None:
             known = node.expected
             decided = len(known) - bool(node.children)
             mine = outcomes[at : at + decided]
-            differs = next((k for k, outcome in enumerate(mine) if outcome != known[k]), None)
-            if differs is not None:
-                decided = differs
-                self._split(node, differs)
-            if not node.children and len(outcomes) == at + decided and self._agree(node, every):
+            if mine != known[: len(mine)]:
+                decided = next(k for k, outcome in enumerate(mine) if outcome != known[k])
+                self._split(node, decided)
+            agree = node.code == code[node.segment.begin : node.end]
+            if agree and not node.children and len(outcomes) == at + decided:
                 return node
-            if len(outcomes) < at + decided + 1 or not node.children or not self._agree(node, every):
+            if len(outcomes) < at + decided + 1 or not node.children or not agree:
                 raise changed_its_mind(self.name)
             at += decided + 1
             parent, side = node, outcomes[at - 1]
@@ -254,11 +264,6 @@ class Tree:
         self.leaves.append(leaf)
         self.version += 1
         return self._cut_before_regions(leaf) if self.most else leaf
-
-    def _agree(self, node: Node, every: Segment) -> bool:
-        """Whether a recording's gates are those of a node, as far as that goes."""
-        begin, end = node.segment.begin, node.end
-        return np.array_equal(node.segment.draft.opcode, every.draft.opcode[begin:end])
 
     def _cut_before_regions(self, leaf: Node) -> Node:
         """Let no guard stand before a gate of the user's own in a segment, which other lanes must not reach."""
@@ -299,7 +304,7 @@ class Tree:
             self._attach(child, below, side)
         below.exports = {place: k for k, place in enumerate(p for p in node.exports if p >= cut)}
         node.segment = old.part(old.begin, cut, [], draft.guards[: guard + 1], draft.expected[: guard + 1])
-        node._cost = -1
+        node._cost, node._code = -1, None
         self._changed(node)
         node.exports = {place: k for k, place in enumerate(p for p in node.exports if p < cut)}
         node.cuts, node.children, node.plan, node.varying = node.cuts[: guard + 1].copy(), {}, None, None

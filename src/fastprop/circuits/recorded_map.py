@@ -86,6 +86,7 @@ class RecordedMap(MapRegion):
         varying = [self.axis[leaf] >= 0 for leaf, _ in self._places]
         self.body = Tree(self.name, len(self._places), np.array(varying, np.uint8), self.passes, self.most)
         recording = self.record_lane(point)
+        recording.finish()
         self._add(recording, point)
         return recording
 
@@ -128,7 +129,7 @@ class RecordedMap(MapRegion):
     # paths
 
     def record_lane(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> Recording:
-        """Record the path that a point takes, whose first guards come out as is known."""
+        """Record the path that a point takes, whose first guards come out as is known, up to its draft."""
         points, at = [], 0
         for k, shape in enumerate(self.signature.shapes):
             size = self.signature.size(k)
@@ -139,15 +140,14 @@ class RecordedMap(MapRegion):
             else:
                 points.append(point[at : at + size].reshape(shape))
             at += size
-        guards = self.trace.guards
-        decided = len(guards)
+        decided = len(self.trace.guards)
         recording = self._record(points, beginning)
         if recording.outcomes and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True
             if recording.arrays:
                 recording = self._record(points, beginning)
-        if self._sealed and len(guards) > decided:
-            del guards[decided:]
+        if self._sealed and len(self.trace.guards) > decided:
+            self.trace.forget_guards(decided)
             raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
         self._order(recording)
         return recording
@@ -155,6 +155,7 @@ class RecordedMap(MapRegion):
     def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = ()) -> None:
         """Record a path and keep it; Retrace if it needs more of what is outside, and then nothing has changed."""
         recording = self.record_lane(point, beginning)
+        recording.finish()
         self._add(recording, point)
 
     def _add(self, recording: Recording, point: np.ndarray[Any, Any]) -> None:
@@ -177,15 +178,19 @@ class RecordedMap(MapRegion):
             differentiable=self.differentiable or self.gradients,
             passes=self.passes,
             forced=beginning,
+            finished=False,
         )
 
     def _order(self, recording: Recording) -> None:
         """Let a result be as that of the first path: TypeError if it has another structure."""
         form = recording.nesting, [shape for _, shape in recording.outputs]
+        if form == self._form:
+            return
         if self._form is None:
             self._form, self.results = form, recording.outputs
         order = in_order(recording.name, self._form, form)
         if order != list(range(len(order))):
+            recording.finish()
             starts = [recording.outputs[k][0] for k in order]
             sizes = [math.prod(form[1][k] or ()) for k in order]
             old = recording.draft.outputs
@@ -314,30 +319,35 @@ class RecordedMap(MapRegion):
         again = np.zeros(self.lanes, np.uint8)
         with self.body.lock:
             groups, group_of = np.unique(parts * (1 << 32) + guards, return_inverse=True)
+            strays, built = [], set()
             for k in range(len(groups) - 1, -1, -1):  # the last guards first: what is cut there leaves the others
-                node, guard = nodes[int(groups[k]) >> 32].now_at(int(groups[k]) & 0xFFFFFFFF)
-                beginning = node.outcomes(guard)
+                part, its_guard = nodes[int(groups[k]) >> 32], int(groups[k]) & 0xFFFFFFFF
+                node, guard = part.now_at(its_guard)
+                beginning, mine = node.outcomes(guard), lanes[group_of == k]
                 if beginning is None:
-                    again[lanes[group_of == k]] = 1
-                else:
-                    self._settle(run, both, node, guard, beginning, lanes[group_of == k], again)
+                    again[mine] = 1
+                    continue
+                gates = node.spent[guard] = node.spent.get(guard, 0) + len(mine) * (node.end + OF_A_CALL)
+                strays.append((beginning, mine, gates, OF_A_PATH + OF_A_RECORDING * node.end, len(part.segment)))
+                built.add(part)
+            price = sum(of_path for *_, of_path, _ in strays) + OF_A_GATE * sum(len(part.segment) for part in built)
+            all_pay = sum(gates for _, _, gates, _, _ in strays) >= price
+            for beginning, mine, gates, of_path, size in strays:
+                self._settle(run, both, beginning, mine, all_pay or gates >= of_path + OF_A_GATE * size, again)
             if self._sealed:
                 self._remembered.clear()
         return again if again.any() else None
 
     def _settle(
-        self, run: MapRun, both: bool, node: Node, guard: int, beginning: tuple[bool, ...], lanes: Any, again: Any
+        self, run: MapRun, both: bool, beginning: tuple[bool, ...], lanes: Any, pays: bool, again: Any
     ) -> None:
         """Buy or rent: record a way when the gates run uncompiled for its lanes reach what that costs."""
-        gates = node.spent.get(guard, 0) + len(lanes) * (node.end + OF_A_CALL)
-        price = OF_A_PATH + OF_A_RECORDING * node.end + OF_A_GATE * len(node.segment)
-        if gates >= price and not self.body.full:
+        if pays and not self.body.full:
             point = self.lane_point(run, int(lanes[int(0.618 * len(lanes))]))  # so that in order, too, they halve
             self.keep(point, beginning)
             self._check_operands()
             again[lanes] = 1
             return
-        node.spent[guard] = gates
         for lane in lanes.tolist():
             self._run_uncompiled(run, both, lane, beginning)
 
@@ -348,14 +358,7 @@ class RecordedMap(MapRegion):
 
     def lane_point(self, run: MapRun, lane: int) -> np.ndarray[Any, Any]:
         """Return the body's arguments in a lane, one number after the other."""
-        found: list[Any] = []
-        for leaf, numbers in enumerate(self.leaves):
-            if numbers is not None:
-                found.append([run.value_of(given) for given in numbers])
-            else:
-                values = run.arrays.values[self.array[leaf]]
-                found.append(np.ravel(values if self.axis[leaf] < 0 else np.take(values, lane, self.axis[leaf])))
-        return np.concatenate([np.zeros(0), *found])
+        return run.point_of(self._own, lane)
 
     def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> None:
         """Run one lane on a way that is not kept, whose guards hold there also as circuits round."""
@@ -370,8 +373,14 @@ class RecordedMap(MapRegion):
                 if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
                     self._remembered[key] = recording, operands
             if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
+                recording.finish()
                 self._add(recording, point)  # else it would be learnt each time
             self._check_operands()
+            if self._is_fresh(run, recording, operands):
+                assert recording.trace is not None
+                run.run_trial(recording.trace, recording.slots, recording.ends, self._own + operands, lane, both)
+                return
+            recording.finish()
             if recording.draft.payload:
                 broken = self._run_plan(run, both, lane, recording, point, operands)
             else:
@@ -380,6 +389,12 @@ class RecordedMap(MapRegion):
                 return
             outcomes = recording.outcomes
             beginning = (*outcomes[:broken], not outcomes[broken])
+
+    def _is_fresh(self, run: MapRun, recording: Recording, operands: Sequence[Given]) -> bool:
+        """Whether what was traced can be swept as it is: what it uses of outside has the values that it had."""
+        if recording.trace is None or self.single:
+            return False
+        return all(run.value_of(given) == unit._recorded for given, unit in zip(operands, recording.outer))
 
     def _run_plan(
         self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Sequence[Given]
@@ -397,6 +412,8 @@ class RecordedMap(MapRegion):
         What the body itself computed of outer values, while these are known, is a number: it is another gate each time.
         """
         found: list[Given] = []
+        if recording.trace is not None and (recording.trace.regions or recording.trace.uses_leaves):
+            recording.finish()  # which numbers what is captured
         outer = dict(zip(recording.outer_keys, recording.outer))
         for key, unit in outer.items():
             if key not in self._numbers and not self._sealed and key[1] >= gates:

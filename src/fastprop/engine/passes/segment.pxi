@@ -6,7 +6,7 @@ inputs, then earlier gates (`Segment.before` says which), then its own.
 """
 import numpy as np
 
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport BOTH, NEITHER, REGION, RESULT
 from fastprop.engine.kernels cimport WHERE
@@ -51,21 +51,28 @@ cdef class Segment:
         place[earlier] = self.before[whole[earlier] - inputs]
         own = whole >= draft.inputs
         place[own] = whole[own] - draft.inputs + self.begin
-        before = np.unique(place[(place >= 0) & (place < begin)])
-        used, constants = np.unique(whole[whole < 0], return_inverse=True)
+        is_before, is_own, is_constant = (place >= 0) & (place < begin), place >= begin, whole < 0
+        before = marked(begin, place[is_before])
+        used = marked(len(draft.constants), ~whole[is_constant])
         moved = whole.copy()
-        moved[whole < 0] = ~constants
-        is_before, is_own = (place >= 0) & (place < begin), place >= begin
+        moved[is_constant] = ~np.searchsorted(used, ~whole[is_constant])
         moved[is_before] = inputs + np.searchsorted(before, place[is_before])
         moved[is_own] = inputs + len(before) + place[is_own] - begin
         sizes = np.cumsum([len(part) for part in ends])
-        payload = {g - low: what for g, what in draft.payload.items() if low <= g < high}
-        made = Draft(
-            inputs + len(before), draft.constants[~used], draft.opcode[low:high].copy(), first - first[0],
-            moved[: sizes[0]], draft.origin[low:high].copy(), moved[sizes[0] : sizes[1]], moved[sizes[1] :],
-            np.array(expected, np.uint8), payload=payload,
-        )
+        made = replaced(draft, dict(
+            inputs=inputs + len(before), constants=draft.constants[used], opcode=draft.opcode[low:high].copy(),
+            first=first - first[0], operand=moved[: sizes[0]], origin=draft.origin[low:high].copy(),
+            outputs=moved[sizes[0] : sizes[1]], guards=moved[sizes[1] :], expected=np.array(expected, np.uint8),
+            payload={g - low: what for g, what in draft.payload.items() if low <= g < high},
+        ))
         return Segment(made, before.astype(np.int32), begin)
+
+
+def marked(Py_ssize_t size, numbers):
+    """Return which of so many numbers are among some, in order."""
+    found = np.zeros(size, np.bool_)
+    found[numbers] = True
+    return np.flatnonzero(found)
 
 
 def whole(Draft draft, numbers, Py_ssize_t inputs):
@@ -133,51 +140,63 @@ cdef class Choosing:
 
     cdef Py_ssize_t inputs
     cdef Py_ssize_t base        # inputs, with the earlier gates that are
-    cdef Py_ssize_t top
+    cdef int64_t top            # the place of the first gate
     cdef object before          # places of those
     cdef object starts          # the number of each segment's first gate
+    cdef object begins          # its place
     cdef list above             # the segment of which each is a part of the tree below
+    cdef object parents         # int64: the same
     cdef list sides             # and how that one's last guard comes out there
     cdef list segments
     cdef list constants
     cdef list opcode            # of the gates behind those of the segments
     cdef list operands
     cdef list renamed           # of each segment: operands, outputs, guards
-    cdef list chains            # of each segment: where it and those above it begin, and with which numbers
 
     def __init__(self, list segments, list above, list sides, Py_ssize_t inputs):
         cdef Segment segment = segments[0]
         self.segments, self.above, self.sides, self.inputs, self.top = segments, above, sides, inputs, segment.begin
-        earlier = np.unique(np.concatenate([segment.before for segment in segments]))
-        self.before = earlier[earlier < self.top]
+        earlier = np.concatenate([segment.before for segment in segments])
+        self.before = np.unique(earlier[earlier < self.top]).astype(np.int64)
         self.base = inputs + len(self.before)
         self.starts = self.base + np.cumsum([0, *map(len, segments)])
-        self.opcode, self.operands, self.renamed, self.chains = [], [], [], []
-        self.constants = []
+        self.begins = np.array([segment.begin for segment in segments], np.int64)
+        self.parents = np.array(above, np.int64)
+        self.opcode, self.operands, self.renamed, self.constants = [], [], [], []
         for k, segment in enumerate(segments):
-            self.renamed.append(self.rename(k, segment))
+            draft = segment.draft
+            self.renamed.append([self.rename(k, segment, x) for x in (draft.operand, draft.outputs, draft.guards)])
             self.constants += segment.draft.constants.tolist()
 
-    def rename(self, Py_ssize_t k, Segment segment):
-        """The operands, outputs and guards of a segment, as they are called here."""
-        draft, own = segment.draft, segment.inputs
-        begins, starts = self.chains[self.above[k]] if k else (np.zeros(0, np.int64), np.zeros(0, np.int64))
-        begins, starts = np.append(begins, segment.begin), np.append(starts, self.starts[k])
-        self.chains.append((begins, starts))
-        place = segment.before.astype(np.int64)
-        owner = np.maximum(np.searchsorted(begins, place, "right") - 1, 0)
-        moved = np.arange(draft.inputs, dtype=np.int64)
-        moved[own:] = np.where(
-            place < self.top, self.inputs + np.searchsorted(self.before, place), starts[owner] + place - begins[owner]
-        )
-        found = []
-        for operands in (draft.operand, draft.outputs, draft.guards):
-            there = operands.astype(np.int64)
-            given = (operands >= 0) & (operands < draft.inputs)
-            there[given] = moved[operands[given]]
-            there[operands >= draft.inputs] += self.starts[k] - draft.inputs
-            there[operands < 0] -= len(self.constants)
-            found.append(there)
+    cdef object rename(self, Py_ssize_t k, Segment segment, const int32_t[::1] operand):
+        """A segment's operands, as they are called here."""
+        cdef const int32_t[::1] before = segment.before
+        cdef const int64_t[::1] earlier = self.before
+        cdef const int64_t[::1] begin = self.begins
+        cdef const int64_t[::1] start = self.starts
+        cdef const int64_t[::1] above = self.parents
+        cdef int32_t own = segment.inputs, given = segment.draft.inputs, x
+        cdef Py_ssize_t constants = len(self.constants), i, owner
+        cdef int64_t place
+        found = np.empty(operand.shape[0], np.int64)
+        cdef int64_t[::1] there = found
+        for i in range(operand.shape[0]):
+            x = operand[i]
+            if x < 0:
+                there[i] = x - constants
+            elif x < own:
+                there[i] = x
+            elif x >= given:
+                there[i] = start[k] + x - given
+            else:
+                place = before[x - own]
+                owner = k
+                while place < begin[owner] and place >= self.top:
+                    owner = above[owner]
+                if place >= self.top:
+                    there[i] = start[owner] + place - begin[owner]
+                else:
+                    there[i] = self.inputs + lower(earlier, place)
         return found
 
     def gate(self, int opcode, *operands):
@@ -191,6 +210,11 @@ cdef class Choosing:
         self.constants.append(number)
         return -len(self.constants)
 
+    def decision(self, Py_ssize_t k):
+        """The condition that decides what follows a segment."""
+        guards = self.renamed[k][2]
+        return int(guards[len(guards) - 1])
+
     def outputs(self):
         """What comes out, chosen by the conditions, from the leaves up."""
         cdef list found = [None] * len(self.segments)
@@ -199,7 +223,7 @@ cdef class Choosing:
             if k == 0:
                 return mine
             parent = self.above[k]
-            other, condition = found[parent], int(self.renamed[parent][2][-1])
+            other, condition = found[parent], self.decision(parent)
             found[parent] = mine if other is None else [
                 x if x == y else self.gate(WHERE, condition, *((x, y) if self.sides[k] else (y, x)))
                 for x, y in zip(mine, other)
@@ -225,7 +249,7 @@ cdef class Choosing:
         parent = self.above[k]
         if k == 0 or children[parent] < 2:
             return None if k == 0 else reached[parent]
-        condition = int(self.renamed[parent][2][-1])
+        condition = self.decision(parent)
         if not self.sides[k]:
             condition = self.gate(NEITHER, condition)
         return condition if reached[parent] is None else self.gate(BOTH, reached[parent], condition)
@@ -247,6 +271,18 @@ cdef class Choosing:
             outputs, guards, expected,
         )
         return Segment(draft, np.asarray(self.before, np.int32), self.top), names
+
+
+cdef Py_ssize_t lower(const int64_t[::1] numbers, int64_t number) noexcept:
+    """Where a number is among numbers in order."""
+    cdef Py_ssize_t low = 0, high = numbers.shape[0], middle
+    while low < high:
+        middle = (low + high) // 2
+        if numbers[middle] < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def chosen(list segments, list above, list sides, Py_ssize_t inputs):

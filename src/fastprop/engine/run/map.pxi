@@ -12,6 +12,7 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from fastprop.engine.program cimport Wiring
+from fastprop.engine.tape cimport Trace, begin_sweep, end_sweep, pull_down
 
 
 cdef class MapRun:
@@ -259,50 +260,103 @@ cdef class MapRun:
     cdef char* lane_of(self, const ArrayRef* array, int axis, Py_ssize_t element, Py_ssize_t lane) noexcept:
         return array.data + offset_of(array, axis, element) + (lane * array.stride[axis] if axis >= 0 else 0)
 
+    cdef int read_lane(self, double* found, list given, Py_ssize_t lane) except -1:
+        """Write what inputs are in a lane."""
+        cdef Py_ssize_t i, which, element
+        cdef int kind
+        for i, (kind, which, element, number) in enumerate(given):
+            if kind == NUMBER:
+                found[i] = number
+            elif kind == OPERAND:
+                found[i] = self.operand[which]
+            else:
+                found[i] = number_at(
+                    self.lane_of(
+                        &self.arrays.value[self.region.array_of[which]], self.region.axis_of[which], element, lane
+                    ),
+                    self.region.single,
+                )
+        return 0
+
+    def point_of(self, list given, Py_ssize_t lane):
+        """Return what inputs are in a lane."""
+        cdef double[::1] found = np.empty(len(given) + 1)
+        self.read_lane(&found[0], given, lane)
+        return np.asarray(found)[: len(given)]
+
     def run_draft(self, draft, list given, Py_ssize_t lane, bint both):
         """Run one lane gate by gate; return the guard that came out otherwise, or -1.
 
         `given` says what the inputs are, those of the body's arguments first, leaf after leaf.
         """
         cdef Once once = Once(draft, self.region.single)
-        cdef Py_ssize_t i, broken, which, element
-        cdef int kind
-        for i, (kind, which, element, number) in enumerate(given):
-            if kind == NUMBER:
-                once.value[i] = once.rounded(number)
-            elif kind == OPERAND:
-                once.value[i] = once.rounded(self.operand[which])
-            else:
-                once.value[i] = number_at(
-                    self.lane_of(
-                        &self.arrays.value[self.region.array_of[which]], self.region.axis_of[which], element, lane
-                    ),
-                    self.region.single,
-                )
+        cdef int32_t[::1] outputs = once.draft.outputs
+        cdef Py_ssize_t i, broken, n = outputs.shape[0]
+        cdef Memory ends = Memory(n * <Py_ssize_t>sizeof(double))
+        cdef double* end = <double*>ends.start
+        self.read_lane(once.value, given, lane)
+        for i in range(len(given)):
+            once.value[i] = once.rounded(once.value[i])
         broken = once.forward()
         if broken >= 0:
             return broken
-        self.put_values(once, lane)
+        for i in range(n):
+            end[i] = once.value[outputs[i]]
+        self.put_values(end, n, lane)
         if both:
-            self.put_pulls(once, lane)
+            self.take_pulls(end, n, lane)
+            for i in range(n):
+                if outputs[i] >= 0:
+                    once.adjoint[outputs[i]] += end[i]
             once.backward()
-            self.put_gradients(once, given, lane)
+            self.put_gradients(once.adjoint, given, lane)
         return -1
 
-    cdef int put_values(self, Once once, Py_ssize_t lane) except -1:
+    def run_trial(self, Trace trace, list inputs, list outputs, list given, Py_ssize_t lane, bint both):
+        """Take the numbers of one lane from the trace that was recorded there, and sweep it backward.
+
+        `inputs` are slots, of what `given` says; `outputs` are slots, or numbers.
+        """
+        cdef Py_ssize_t i, n = len(outputs), low = trace.nodes.length, top = -1
+        cdef Memory memory = Memory((n + len(inputs)) * <Py_ssize_t>sizeof(double))
+        cdef double* end = <double*>memory.start
+        cdef double* adjoint = end + n
+        cdef int32_t[::1] slot = np.full(n, -1, np.int32)
+        for i, output in enumerate(outputs):
+            if type(output) is int:
+                slot[i] = output
+                low, top = min(low, <Py_ssize_t>slot[i]), max(top, <Py_ssize_t>slot[i])
+            end[i] = trace.nodes.value[slot[i]] if slot[i] >= 0 else <double>output
+        self.put_values(end, n, lane)
+        if not both:
+            return
+        self.take_pulls(end, n, lane)
+        begin_sweep(trace, trace.nodes.length - 1)
+        try:
+            for i in range(n):
+                if slot[i] >= 0:
+                    trace.nodes.adjoint[slot[i]] += end[i]
+            if top >= 0:
+                pull_down(trace, top, &low)
+            for i, place in enumerate(inputs):
+                adjoint[i] = trace.nodes.adjoint[<Py_ssize_t>place]
+        finally:
+            end_sweep(trace, max(top, <Py_ssize_t>0), min(low, max(top, <Py_ssize_t>0)))
+        self.put_gradients(adjoint, given, lane)
+
+    cdef int put_values(self, const double* value, Py_ssize_t outputs, Py_ssize_t lane) except -1:
+        """Add up what comes out of a lane, or put it into arrays."""
         cdef MapRegion region = self.region
         cdef const ArrayRef* array
-        cdef Py_ssize_t k = 0, j
-        cdef int32_t[::1] outputs = once.draft.outputs
-        if region.summed:
-            for k in range(outputs.shape[0]):
-                self.sums[k] += once.value[outputs[k]]
+        cdef Py_ssize_t k, j
+        for k in range(outputs if region.summed else 0):
+            self.sums[k] += value[k]
         k = 0
         for a, shape in region.value_arrays:
             for j in range(math.prod(shape)):
                 if a >= 0:
                     array = &self.arrays.value[<Py_ssize_t>a]
-                    put_number_at(self.lane_of(array, 0, j, lane), once.value[outputs[k]], region.single)
+                    put_number_at(self.lane_of(array, 0, j, lane), value[k], region.single)
                 k += 1
         return 0
 
@@ -315,25 +369,28 @@ cdef class MapRun:
                 return a < 0
         return self.region.summed
 
-    cdef int put_pulls(self, Once once, Py_ssize_t lane) except -1:
+    cdef int take_pulls(self, double* pull, Py_ssize_t outputs, Py_ssize_t lane) except -1:
+        """Write what is pulled on the outputs in a lane."""
         cdef MapRegion region = self.region
-        cdef Py_ssize_t k = 0, j
-        cdef int32_t[::1] outputs = once.draft.outputs
-        if region.gradients or region.summed:
-            for k in range(outputs.shape[0]):
-                if outputs[k] >= 0 and (region.gradients or not region.value_arrays or self.is_sum(k)):
-                    once.adjoint[outputs[k]] += 1.0 if region.gradients else self.pull[k] * region.scale
+        cdef Py_ssize_t k, j
+        for k in range(outputs):
+            pull[k] = 0.0
+            if region.gradients:
+                pull[k] = 1.0
+            elif region.summed and (not region.value_arrays or self.is_sum(k)):
+                pull[k] = self.pull[k] * region.scale
         k = 0
         for a, shape in region.value_arrays if not region.gradients else ():
             for j in range(math.prod(shape)):
-                if a >= 0 and outputs[k] >= 0 and self.arrays.arrived[<Py_ssize_t>a]:
-                    once.adjoint[outputs[k]] += number_at(
+                if a >= 0 and self.arrays.arrived[<Py_ssize_t>a]:
+                    pull[k] += number_at(
                         self.lane_of(&self.arrays.adjoint[<Py_ssize_t>a], 0, j, lane), region.single
                     )
                 k += 1
         return 0
 
-    cdef int put_gradients(self, Once once, list given, Py_ssize_t lane) except -1:
+    cdef int put_gradients(self, const double* adjoint, list given, Py_ssize_t lane) except -1:
+        """Add the gradients of the inputs to where they go."""
         cdef MapRegion region = self.region
         cdef Py_ssize_t i, j, which, element
         cdef int kind
@@ -342,15 +399,15 @@ cdef class MapRun:
                 i = region.first_input[<Py_ssize_t>leaf]
                 for j in range(math.prod(region.leaf_shapes[<Py_ssize_t>leaf] or ())):
                     add_number_at(
-                        self.lane_of(&self.arrays.value[<Py_ssize_t>a], 0, j, lane), once.adjoint[i + j], region.single
+                        self.lane_of(&self.arrays.value[<Py_ssize_t>a], 0, j, lane), adjoint[i + j], region.single
                     )
             return 0
         for i, (kind, which, element, _) in enumerate(given):
             if kind == OPERAND:
-                self.pulled[which] += once.adjoint[i]
+                self.pulled[which] += adjoint[i]
             elif kind != NUMBER and self.wanted_leaf[which]:
                 add_number_at(
-                    self.lane_of(self.adjoint_of(which), region.axis_of[which], element, lane), once.adjoint[i],
+                    self.lane_of(self.adjoint_of(which), region.axis_of[which], element, lane), adjoint[i],
                     region.single,
                 )
         return 0

@@ -3,7 +3,7 @@
 At one point a function has a plan per way (`Paths`). In lanes it is a tree of segments (`Tree`): straight parts between
 the guards that are known to go both ways, each a program of its own; a guard with one known outcome stays inside of a
 segment and is checked. What ways have in common is stored and run once, and no guard is computed in two places. Where
-segments are so short that parting lanes costs more than computing all of them, they are one, in which conditions choose.
+segments are so short that parting lanes costs more than computing them all, they are one, in which conditions choose.
 """
 
 from __future__ import annotations
@@ -114,7 +114,6 @@ class Node:
         self.rest: Node | None = None  # of what it was before it was cut
         self.guards = guards  # before it
         self.cuts = np.array(cuts, np.int64)  # how many gates there were when its own were decided
-        self.spent: dict[int, int] = {}  # guard -> gates run uncompiled where it came out otherwise
         self.point = point  # of a leaf: where it was recorded
         self.exports: dict[int, int] = {}  # places of gates that those below it need -> their numbers
         self.plan: Plan | None = None
@@ -298,8 +297,6 @@ class Tree:
         low = old.part(cut, node.end, draft.outputs, draft.guards[guard + 1 :], draft.expected[guard + 1 :])
         below = Node(low, node.recording, node.guards + guard + 1, node.cuts[guard + 1 :], node.point)
         below.children, below.builds = node.children, node.builds
-        below.spent = {g - guard - 1: gates for g, gates in node.spent.items() if g > guard}
-        node.spent = {g: gates for g, gates in node.spent.items() if g <= guard}
         for side, child in below.children.items():
             self._attach(child, below, side)
         below.exports = {place: k for k, place in enumerate(p for p in node.exports if p >= cut)}

@@ -26,9 +26,24 @@ Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and w
 # What pays, in gates that are run uncompiled: the price of a call of the function, of a path that is kept,
 # of each of its gates from the start that are recorded, and of each that is optimised.
 OF_A_CALL = 100
-OF_A_PATH = 1200
-OF_A_RECORDING = 2
-OF_A_GATE = 8
+OF_A_PATH = 1000
+OF_A_RECORDING = 1
+OF_A_GATE = 20
+
+
+class Rent:
+    """What was paid, in gates, for a way that is run uncompiled, and what keeping it would cost."""
+
+    __slots__ = ("paid", "point", "price")
+
+    def __init__(self, price: int, point: np.ndarray[Any, Any]):
+        self.paid, self.price, self.point = 0, price, point
+
+    def pay(self, gates: int) -> int:
+        """Pay for some gates; return by how much more is paid now than it would cost."""
+        before = max(self.paid, self.price)
+        self.paid += gates
+        return max(self.paid - before, 0)
 
 
 class Retrace(Exception):  # noqa: N818 (never seen outside)
@@ -74,6 +89,10 @@ class RecordedMap(MapRegion):
         self._places: list[tuple[int, int]] = []
         self._parts: Any = None
         self._own: list[Given] = []
+        self._rents: dict[bytes, Rent] = {}  # outcomes of a way that is not kept -> what was paid for it
+        self._surplus = 0  # what was paid for ways in all beyond their prices
+        self._shared = 0  # what it costs besides to make anew what they are parts of
+        self._pays = False  # whether more was paid than keeping them costs
         # paths that were run where the map was recorded, and will be run there again at once
         self._remembered: dict[Any, tuple[Recording, list[Given]]] = {}
 
@@ -319,37 +338,49 @@ class RecordedMap(MapRegion):
         again = np.zeros(self.lanes, np.uint8)
         with self.body.lock:
             groups, group_of = np.unique(parts * (1 << 32) + guards, return_inverse=True)
-            strays, built = [], set()
-            for k in range(len(groups) - 1, -1, -1):  # the last guards first: what is cut there leaves the others
-                part, its_guard = nodes[int(groups[k]) >> 32], int(groups[k]) & 0xFFFFFFFF
-                node, guard = part.now_at(its_guard)
+            self._shared = OF_A_GATE * sum(len(nodes[k].segment) for k in np.unique(parts).tolist())
+            for k in range(len(groups)):
+                node, guard = nodes[int(groups[k]) >> 32].now_at(int(groups[k]) & 0xFFFFFFFF)
                 beginning, mine = node.outcomes(guard), lanes[group_of == k]
-                if beginning is None:
-                    again[mine] = 1
-                    continue
-                gates = node.spent[guard] = node.spent.get(guard, 0) + len(mine) * (node.end + OF_A_CALL)
-                strays.append((beginning, mine, gates, OF_A_PATH + OF_A_RECORDING * node.end, len(part.segment)))
-                built.add(part)
-            price = sum(of_path for *_, of_path, _ in strays) + OF_A_GATE * sum(len(part.segment) for part in built)
-            all_pay = sum(gates for _, _, gates, _, _ in strays) >= price
-            for beginning, mine, gates, of_path, size in strays:
-                self._settle(run, both, beginning, mine, all_pay or gates >= of_path + OF_A_GATE * size, again)
+                done = 0
+                if beginning is not None and not self._pays:
+                    done = self._rent(run, both, node, beginning, mine.tolist())
+                again[mine[done:]] = 1
+            if self._pays:
+                self._buy()
             if self._sealed:
                 self._remembered.clear()
         return again if again.any() else None
 
-    def _settle(
-        self, run: MapRun, both: bool, beginning: tuple[bool, ...], lanes: Any, pays: bool, again: Any
-    ) -> None:
-        """Buy or rent: record a way when the gates run uncompiled for its lanes reach what that costs."""
-        if pays and not self.body.full:
-            point = self.lane_point(run, int(lanes[int(0.618 * len(lanes))]))  # so that in order, too, they halve
-            self.keep(point, beginning)
-            self._check_operands()
-            again[lanes] = 1
-            return
-        for lane in lanes.tolist():
-            self._run_uncompiled(run, both, lane, beginning)
+    def _rent(self, run: MapRun, both: bool, node: Node, beginning: tuple[bool, ...], lanes: Sequence[int]) -> int:
+        """Run lanes uncompiled, until so much was paid for their ways that it pays to keep them; return how many."""
+        for done, lane in enumerate(lanes, 1):
+            outcomes, gates = self._run_uncompiled(run, both, lane, beginning)
+            if self.body.full:
+                continue
+            rent = self._rents.get(outcomes)
+            if rent is None:
+                if len(self._rents) >= 4 * self.most:  # of most lanes' ways nothing is heard again
+                    self._rents.clear()
+                    self._surplus = 0
+                rent = Rent(OF_A_PATH + OF_A_RECORDING * node.end, self.lane_point(run, lane))
+                self._rents[outcomes] = rent
+            self._surplus += rent.pay(gates)
+            self._pays = rent.paid >= rent.price and self._surplus >= self._shared
+            if self._pays:
+                return done
+        return len(lanes)
+
+    def _buy(self) -> None:
+        """Keep all ways that were paid for."""
+        for outcomes, rent in list(self._rents.items()):
+            if rent.paid >= rent.price and not self.body.full:
+                del self._rents[outcomes]
+                self.keep(rent.point, tuple(map(bool, outcomes)))
+        self._surplus, self._pays = 0, False
+        if self.body.full:
+            self._rents.clear()
+        self._check_operands()
 
     def _check_operands(self) -> None:
         """While it is recorded: begin anew if there are more operands than the run knows."""
@@ -360,15 +391,21 @@ class RecordedMap(MapRegion):
         """Return the body's arguments in a lane, one number after the other."""
         return run.point_of(self._own, lane)
 
-    def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> None:
-        """Run one lane on a way that is not kept, whose guards hold there also as circuits round."""
+    def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> tuple[bytes, int]:
+        """Run one lane on a way that is not kept, whose guards hold there also as circuits round.
+
+        Return how these came out, and how many gates it took.
+        """
         point = self.lane_point(run, lane)
+        cost = 0
         while True:
             gates, guards = len(self.trace), len(self.trace.guards)
-            key = point.tobytes(), beginning
+            key = None if self._sealed and not self._remembered else (point.tobytes(), beginning)
             recording, operands = self._remembered.get(key) or (None, [])
+            cost += OF_A_CALL if recording is None else OF_A_CALL // 4
             if recording is None:
                 recording = self.record_lane(point, beginning)
+                cost += recording.gates
                 operands = self._operands_for_once(recording, gates)
                 if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
                     self._remembered[key] = recording, operands
@@ -379,14 +416,14 @@ class RecordedMap(MapRegion):
             if self._is_fresh(run, recording, operands):
                 assert recording.trace is not None
                 run.run_trial(recording.trace, recording.slots, recording.ends, self._own + operands, lane, both)
-                return
+                return bytes(recording.outcomes), cost
             recording.finish()
             if recording.draft.payload:
                 broken = self._run_plan(run, both, lane, recording, point, operands)
             else:
                 broken = run.run_draft(recording.draft, self._own + operands, lane, both)
             if broken < 0:
-                return
+                return bytes(recording.outcomes), cost
             outcomes = recording.outcomes
             beginning = (*outcomes[:broken], not outcomes[broken])
 

@@ -199,6 +199,11 @@ class Recording:
         return found
 
     @property
+    def gates(self) -> int:
+        """How many gates it has."""
+        return len(self.draft) if self.trace is None else len(self.trace)
+
+    @property
     def own_inputs(self) -> int:
         """How many inputs belong to the arguments."""
         return self.draft.inputs - len(self.captured) - len(self.outer_keys)

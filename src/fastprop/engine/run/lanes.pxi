@@ -59,6 +59,15 @@ cdef inline void move(char* to, const char* at, bint single) noexcept nogil:
         memcpy(to, at, sizeof(double))
 
 
+cdef bint follow_each_other(const int64_t* lane, Py_ssize_t lanes) noexcept nogil:
+    """Whether lanes, which need not be in order, are one after the other."""
+    cdef Py_ssize_t k = 1
+    if lane[lanes - 1] - lane[0] == lanes - 1:
+        while k < lanes and lane[k] == lane[0] + k:
+            k += 1
+    return k == lanes
+
+
 cdef class Bench:
     """The workspace of one thread."""
 
@@ -539,7 +548,7 @@ cdef class LanesRun:
         cdef Py_ssize_t begin = 0, end = lanes
         cdef int64_t strayed = -1
         self.lane, self.lanes = lane, lanes
-        if lane[lanes - 1] - lane[0] == lanes - 1:     # they follow each other
+        if follow_each_other(lane, lanes):
             self.lane, begin, end = NULL, lane[0], lane[0] + lanes
         self.aim_sums(bench, strand)
         while begin < end:

@@ -15,6 +15,7 @@ from fastprop.circuits import branches
 from fastprop.circuits.branches import Tree
 from fastprop.circuits.compile import Compiled
 from fastprop.circuits.mapping import RecordedMap
+from fastprop.circuits.recorded_map import OF_A_CALL, OF_A_GATE, OF_A_RECORDING
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import record
 
@@ -233,7 +234,7 @@ def winding(x, y, w):
     return s
 
 
-WAYS = {"parted": 0, "mixed": 40, "chosen": 10**9}
+WAYS = {"parted": 0, "mixed": branches.OF_A_PARTING, "chosen": 10**9}
 
 
 @pytest.fixture(params=WAYS)
@@ -275,7 +276,7 @@ def test_lanes_get_what_they_get_one_by_one(dtype, way):
     if way == "parted":
         assert parts > 64  # from there on blocks are narrow: lists of lanes are several
     else:
-        assert parts == 1 if way == "chosen" else 1 < parts < 64
+        assert (parts == 1) == (way == "chosen")
 
 
 def test_the_same_bits_on_any_number_of_threads(way):
@@ -329,6 +330,33 @@ def test_what_a_lane_does_not_reach_leaves_no_trace_in_it(way):
         for got, expected in zip(pulled(x, y), slopes):
             assert_allclose(got, 2.0 * expected, rtol=1e-13, atol=1e-300)
     assert len(trees(each)[0].leaves) > 4
+
+
+def alike(x, y):
+    """Leaves that look alike, of gates that do not, and of constants that differ by a sign of zero."""
+    if x > 0.0:
+        a = x * 2.0
+        if x > 1.0:
+            return a * 3.0 + 0.0
+        return a * 4.0 + -0.0
+    a = x + y
+    if x < -1.0:
+        return a * 3.0 + 0.0
+    return (a * 4.0 + 0.0) if y > 0.0 else (a * 5.0 + -0.0)
+
+
+def test_leaves_that_differ_in_constants(way):
+    x, y = np.array([2.0, 0.5, -2.0, -0.5, -0.0, -1.0] * 50), np.array([1.0, -1.0, 0.0] * 100)
+    mapped = fp.compile(fp.vmap(fp.value_and_grad(alike, (0, 1))))
+    one = fp.value_and_grad(alike, (0, 1))
+    lanes = [one(float(a), float(b)) for a, b in zip(x, y)]
+    for _ in range(5):
+        found, (by_x, by_y) = mapped(x, y)
+        assert_array_equal(found, [value for value, _ in lanes])
+        assert_array_equal(np.signbit(found), np.signbit([value for value, _ in lanes]))
+        assert_array_equal(by_x, [slopes[0] for _, slopes in lanes])
+        assert_array_equal(by_y, [slopes[1] for _, slopes in lanes])
+    assert len(trees(mapped)[0].leaves) == 5
 
 
 def random_program(rng, depth=0):
@@ -430,6 +458,54 @@ def test_lanes_of_one_path_buy_it_at_once():
     f = fp.compile(fp.vmap(lambda x: x * 2.0 if x > 0.0 else -x))
     f(np.linspace(-1.0, 1.0, 1000))
     assert [len(tree.leaves) for tree in trees(f)] == [2]
+
+
+def counted(monkeypatch):
+    """Count the gates that are traced for lanes, and those that are recorded and optimised in trees."""
+    spent = collections.Counter()
+    lane, add, build = RecordedMap.record_lane, Tree.add, Tree._build
+
+    def record_lane(self, *args):
+        recording = lane(self, *args)
+        spent["traced"] += recording.gates
+        return recording
+
+    def added(self, recording, *args):
+        spent["recorded"] += len(recording.draft)
+        return add(self, recording, *args)
+
+    def built(self, node):
+        spent["optimised"] += len(node.segment)
+        return build(self, node)
+
+    monkeypatch.setattr(RecordedMap, "record_lane", record_lane)
+    monkeypatch.setattr(Tree, "add", added)
+    monkeypatch.setattr(Tree, "_build", built)
+    return spent
+
+
+def test_lanes_that_do_not_come_again_cost_no_recordings(monkeypatch):
+    spent = counted(monkeypatch)
+    slopes = fp.compile(fp.vmap(fp.grad(decay)))
+    for k in range(20):
+        x = starts(400)[k::20]
+        assert_allclose(slopes(x), 0.99 ** np.arange(1 + k, 401, 20), rtol=1e-12)
+    assert len(trees(slopes)[0].leaves) == 1
+    assert spent["recorded"] + spent["optimised"] < 10  # the first lane's, which has one turn
+
+
+def test_what_is_bought_was_paid_for(monkeypatch):
+    spent = counted(monkeypatch)
+    slopes = fp.compile(fp.vmap(fp.grad(decay)))
+    x = np.random.default_rng(2).permutation(starts(100))
+    each, gates = 0, 2 * 5050  # of all lanes, each with its comparisons
+    for _ in range(60):
+        slopes(x)
+        each += gates + 100 * OF_A_CALL
+        bought = OF_A_GATE * spent["optimised"] + OF_A_RECORDING * spent["recorded"]
+        assert bought <= 2 * each
+    assert len(trees(slopes)[0].leaves) > 90
+    assert spent["traced"] < 30 * gates  # then lanes are no longer run uncompiled
 
 
 # Work that grows as it should

@@ -9,6 +9,7 @@ segments are so short that parting lanes costs more than computing them all, the
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 import warnings
@@ -28,7 +29,7 @@ MOST_PATHS = 512
 OFTEN = 3  # times that gates are optimised anew, from which on their segment is cut in two
 
 # What lanes cost, in additions: parting them once, choosing one number, a division or root, any other function.
-OF_A_PARTING = 40
+OF_A_PARTING = 32
 OF_A_CHOICE = 3
 OF_A_DIVISION = 4
 OF_A_FUNCTION = 12
@@ -126,11 +127,19 @@ class Node:
         self.checks: list[tuple[Node, int]] = []  # of such a one: what its guards are
         self._cost = -1
         self._code: bytes | None = None
+        self._shape: Any = None
 
     @property
     def end(self) -> int:
         """The place behind its last gate."""
         return self.segment.begin + len(self.segment)
+
+    @property
+    def shape(self) -> Any:
+        """What a leaf computes but for its constants, if that can be told."""
+        if self._shape is None:
+            self._shape = (self.segment.shape(),)
+        return self._shape[0]
 
     @property
     def code(self) -> bytes:
@@ -301,7 +310,7 @@ class Tree:
             self._attach(child, below, side)
         below.exports = {place: k for k, place in enumerate(p for p in node.exports if p >= cut)}
         node.segment = old.part(old.begin, cut, [], draft.guards[: guard + 1], draft.expected[: guard + 1])
-        node._cost, node._code = -1, None
+        node._cost, node._code, node._shape = -1, None, None
         self._changed(node)
         node.exports = {place: k for k, place in enumerate(p for p in node.exports if p < cut)}
         node.cuts, node.children, node.plan, node.varying = node.cuts[: guard + 1].copy(), {}, None, None
@@ -353,19 +362,14 @@ class Tree:
     def _choose(self) -> None:
         """Find the nodes for which it is cheaper to compute all that is below them than to part lanes."""
         nodes = list(self._below(self.root)) if self.most else []
-        kept: dict[Node, tuple[int, float, float]] = {}  # leaves, and what a lane costs: by choices, and at the least
+        kept: dict[Node, _Cost] = {}
         choose: set[Node] = set()
         of_a_split = OF_A_CHOICE * len(self.leaves[0].segment.draft.outputs) if self.leaves else 0
         for node in reversed(nodes):
-            below = [kept[child] for child in node.children.values()]
-            leaves = sum(leaves for leaves, _, _ in below) or 1
-            all_below = node.cost + of_a_split * (len(below) == 2) + sum(cost for _, cost, _ in below)
-            all_below = math.inf if node.segment.draft.payload or all_below > MOST_CHOSEN else all_below
-            parted = node.cost + sum(leaves_there / leaves * least for leaves_there, _, least in below)
-            parted += OF_A_PARTING if below else 0
-            if below and all_below <= parted:
+            found = _cost(node, [kept[child] for child in node.children.values()], of_a_split)
+            if node.children and found.all_below <= found.parted:
                 choose.add(node)
-            kept[node] = leaves, all_below, min(all_below, parted)
+            kept[node] = found
         stack = nodes[:1]
         while stack:
             node = stack.pop()
@@ -465,6 +469,40 @@ class Tree:
                     numbers = _with_its_region(draft, gate)
                     owner.varying[numbers.start : numbers.stop] = 0
         return bool(owner.varying[local])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cost:
+    """What all that is below a node costs a lane, in additions, if it is computed at once, and at the least.
+
+    Leaves that differ in constants alone have a `shape` and are computed once, by `body`.
+    """
+
+    leaves: int
+    all_below: float
+    parted: float
+    shape: Any = None
+    body: float = 0
+
+    @property
+    def least(self) -> float:
+        return min(self.all_below, self.parted)
+
+
+def _cost(node: Node, below: Sequence[_Cost], of_a_split: int) -> _Cost:
+    """Return what a node costs with what is below it."""
+    if not below:
+        all_below = math.inf if node.segment.draft.payload else node.cost
+        return _Cost(1, all_below, node.cost, node.shape, node.cost)
+    leaves = sum(cost.leaves for cost in below)
+    shape = below[0].shape if len(below) == 2 and below[0].shape == below[1].shape else None
+    shape = None if shape is None or shape[0] >= node.end else shape
+    spared = 0 if shape is None else below[0].body + of_a_split - 1
+    all_below = node.cost + of_a_split * (len(below) == 2) + sum(cost.all_below for cost in below) - spared
+    if node.segment.draft.payload or all_below > MOST_CHOSEN:
+        all_below = math.inf
+    parted = node.cost + OF_A_PARTING + sum(cost.leaves / leaves * cost.least for cost in below)
+    return _Cost(leaves, all_below, parted, shape, below[0].body if shape is not None else 0)
 
 
 def _with_its_region(draft: Draft, gate: int) -> range:

@@ -389,7 +389,8 @@ class RecordedMap(MapRegion):
 
     def lane_point(self, run: MapRun, lane: int) -> np.ndarray[Any, Any]:
         """Return the body's arguments in a lane, one number after the other."""
-        return run.point_of(self._own, lane)
+        point: np.ndarray[Any, Any] = run.point_of(self._own, lane)
+        return point
 
     def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> tuple[bytes, int]:
         """Run one lane on a way that is not kept, whose guards hold there also as circuits round.

@@ -7,6 +7,7 @@ inputs, then earlier gates (`Segment.before` says which), then its own.
 import numpy as np
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcmp
 
 from fastprop.engine.executor.instructions cimport BOTH, NEITHER, REGION, RESULT
 from fastprop.engine.kernels cimport WHERE
@@ -37,6 +38,24 @@ cdef class Segment:
         if operand < self.draft.inputs:
             return int(self.before[operand - self.inputs])
         return self.begin + int(operand) - self.draft.inputs
+
+    def shape(self):
+        """Return what it computes but for its constants; None if it decides or holds more than numbers.
+
+        First comes the place of the last earlier gate that it uses: up to there, places name the same gates.
+        """
+        draft = self.draft
+        if len(draft.guards) or draft.payload:
+            return None
+        ends = [int(max(self.before, default=-1)), draft.opcode.tobytes(), draft.first.tobytes()]
+        for operands in (draft.operand, draft.outputs):
+            found = operands.astype(np.int64)
+            found[operands < 0] = -1
+            earlier = (operands >= self.inputs) & (operands < draft.inputs)
+            found[earlier] = -2 - self.before[operands[earlier] - self.inputs]
+            found[operands >= draft.inputs] += (1 << 40) - draft.inputs
+            ends.append(found.tobytes())
+        return tuple(ends)
 
     def part(self, Py_ssize_t begin, Py_ssize_t end, outputs, guards, expected):
         """Return the gates from one place of the whole to another as a segment of their own."""
@@ -152,6 +171,7 @@ cdef class Choosing:
     cdef list opcode            # of the gates behind those of the segments
     cdef list operands
     cdef list renamed           # of each segment: operands, outputs, guards
+    cdef dict made              # (condition, two constants) -> what is chosen of them
 
     def __init__(self, list segments, list above, list sides, Py_ssize_t inputs):
         cdef Segment segment = segments[0]
@@ -162,7 +182,7 @@ cdef class Choosing:
         self.starts = self.base + np.cumsum([0, *map(len, segments)])
         self.begins = np.array([segment.begin for segment in segments], np.int64)
         self.parents = np.array(above, np.int64)
-        self.opcode, self.operands, self.renamed, self.constants = [], [], [], []
+        self.opcode, self.operands, self.renamed, self.constants, self.made = [], [], [], [], {}
         for k, segment in enumerate(segments):
             draft = segment.draft
             self.renamed.append([self.rename(k, segment, x) for x in (draft.operand, draft.outputs, draft.guards)])
@@ -216,18 +236,63 @@ cdef class Choosing:
         return int(guards[len(guards) - 1])
 
     def outputs(self):
-        """What comes out, chosen by the conditions, from the leaves up."""
+        """What comes out, chosen by the conditions, from the leaves up.
+
+        Leaves that differ in constants alone are one leaf, of constants that are chosen.
+        """
         cdef list found = [None] * len(self.segments)
         for k in range(len(self.segments) - 1, -1, -1):
-            mine = self.renamed[k][1].tolist() if found[k] is None else found[k]
-            if k == 0:
-                return mine
+            if found[k] is None:
+                found[k] = self.leaf(k)
             parent = self.above[k]
-            other, condition = found[parent], self.decision(parent)
-            found[parent] = mine if other is None else [
-                x if x == y else self.gate(WHERE, condition, *((x, y) if self.sides[k] else (y, x)))
-                for x, y in zip(mine, other)
-            ]
+            if k == 0:
+                return self.ends(found[k])
+            mine, other = found[k], found[parent]
+            found[parent] = mine if other is None else self.choice(
+                parent, *((mine, other) if self.sides[k] else (other, mine))
+            )
+
+    def leaf(self, Py_ssize_t k):
+        """A leaf: its number, its shape, and its constants, operand after operand."""
+        operands, outputs, _ = self.renamed[k]
+        names = np.concatenate([operands, outputs])
+        return k, self.segments[k].shape(), names[names < 0].tolist()
+
+    def choice(self, Py_ssize_t k, x, y):
+        """What follows a segment: one of two leaves, or of what comes out of them."""
+        condition, end = self.decision(k), self.begins[k] + len(self.segments[k])
+        if type(x) is tuple and type(y) is tuple and x[1] is not None and x[1] == y[1] and x[1][0] < end:
+            return x[0], x[1], [self.chosen_constant(condition, a, b) for a, b in zip(x[2], y[2])]
+        return [
+            a if a == b else self.gate(WHERE, condition, a, b) for a, b in zip(self.ends(x), self.ends(y))
+        ]
+
+    def chosen_constant(self, int condition, int x, int y):
+        """One of two constants, or of what was chosen of such."""
+        if x == y or x < 0 and y < 0 and same(self.constants[~x], self.constants[~y]):
+            return x
+        key = (condition, *(repr(self.constants[~z]) if z < 0 else z for z in (x, y)))
+        if key not in self.made:
+            self.made[key] = self.gate(WHERE, condition, x, y)
+        return self.made[key]
+
+    def ends(self, found):
+        """What comes out of a leaf, which is written anew if its constants were chosen."""
+        if type(found) is not tuple:
+            return found
+        k, _, names = found
+        cdef Segment segment = self.segments[k]
+        operands, outputs, _ = self.renamed[k]
+        given = np.concatenate([operands, outputs])
+        if given[given < 0].tolist() == names:
+            return outputs.tolist()
+        begin, end, first = int(self.starts[k]), int(self.starts[k + 1]), segment.draft.first.tolist()
+        there = int(self.starts[len(self.segments)]) + len(self.opcode) - begin
+        given[given < 0] = names
+        moved = given + np.where((given >= begin) & (given < end), there, 0)
+        for i, opcode in enumerate(segment.draft.opcode.tolist()):
+            self.gate(opcode, *moved[first[i] : first[i + 1]].tolist())
+        return moved[len(operands) :].tolist()
 
     def guards(self):
         """The guards that are checked, how they come out, and which ones these are: segments and their guards."""
@@ -271,6 +336,11 @@ cdef class Choosing:
             outputs, guards, expected,
         )
         return Segment(draft, np.asarray(self.before, np.int32), self.top), names
+
+
+cdef bint same(double x, double y) noexcept:
+    """Whether two numbers are the same bit by bit."""
+    return memcmp(&x, &y, sizeof(double)) == 0
 
 
 cdef Py_ssize_t lower(const int64_t[::1] numbers, int64_t number) noexcept:

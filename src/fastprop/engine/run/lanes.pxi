@@ -59,15 +59,6 @@ cdef inline void move(char* to, const char* at, bint single) noexcept nogil:
         memcpy(to, at, sizeof(double))
 
 
-cdef bint follow_each_other(const int64_t* lane, Py_ssize_t lanes) noexcept nogil:
-    """Whether lanes, which need not be in order, are one after the other."""
-    cdef Py_ssize_t k = 1
-    if lane[lanes - 1] - lane[0] == lanes - 1:
-        while k < lanes and lane[k] == lane[0] + k:
-            k += 1
-    return k == lanes
-
-
 cdef class Bench:
     """The workspace of one thread."""
 

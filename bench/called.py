@@ -32,7 +32,7 @@ from own import bound, bound_lanes
 
 @dataclass(frozen=True)
 class Case:
-    """A call as users write it, what proves its answer, and its baseline."""
+    """A call as users write it, what proves its answer, and its baseline (bound, if nothing else is said)."""
 
     name: str
     call: Callable[[], Any]
@@ -258,6 +258,68 @@ def mapped(name: str, lanes: Lanes) -> Case:
     return Case(f"{name}, called", lambda: function(*lanes.arguments), prove, run)
 
 
+def decay(x: Any) -> Any:
+    """A loop as long as its argument says."""
+    n = 0
+    while x > 1.0:
+        x, n = x * 0.99, n + 1
+    return x * n
+
+
+def loops(small: bool) -> Iterator[Case]:
+    """Lanes that all take ways of their own, the first time and when the ways are known; baseline: lane by lane."""
+    lanes = 20 if small else 200
+    x = np.random.default_rng(7).permutation(1.0 / 0.99 ** (np.arange(lanes) + 0.5))
+    turns = np.ceil(np.log(x) / -np.log(0.99)).clip(0)
+    one, summed = fp.value_and_grad(decay), fp.value_and_grad(fp.vmap(decay, reduce="sum"))
+
+    def prove(call: Callable[[], Any]) -> None:
+        value, slopes = call()
+        check(value, (x * 0.99**turns * turns).sum())
+        check(slopes, turns * 0.99**turns)
+
+    def lane_by_lane() -> list[Any]:
+        return [one(number) for number in x.tolist()]
+
+    known = fp.compile(summed)
+    for _ in range(29):
+        known(x)
+    for name, call in (("first call", lambda: fp.compile(summed)(x)), ("30th call", lambda: known(x))):
+        yield Case(f"loop of {lanes} lengths, {name}", call, lambda call=call: prove(call), lane_by_lane)
+
+
+def eight_ways(x: Any, gates: int) -> Any:
+    """One of eight ways, of so many gates."""
+    k = 1
+    while k < 8 and x > k:
+        k += 1
+    return one_way(x, gates, 0.1 * k)
+
+
+def one_way(x: Any, gates: int, factor: float = 0.8) -> Any:
+    """The same without a branch."""
+    for _ in range(gates):
+        x = x * factor
+    return x
+
+
+def ways(small: bool) -> Iterator[Case]:
+    """Many lanes over eight ways; baseline: the same gates without a branch."""
+    x = np.random.default_rng(8).uniform(0.0, 8.0, 1000 if small else 1_000_000)
+    factor = 0.1 * np.ceil(x)
+    for gates in (1, 5, 20, 100):
+        branching = fp.compile(fp.vmap(fp.value_and_grad(lambda x, gates=gates: eight_ways(x, gates))))
+        straight = fp.compile(fp.vmap(fp.value_and_grad(lambda x, gates=gates: one_way(x, gates))))
+
+        def prove(gates: int = gates, branching: Any = branching) -> None:
+            value, slopes = branching(x)
+            check(value, x * factor**gates)
+            check(slopes, factor**gates)
+
+        name = f"eight ways of {gates} gates, {x.size} lanes"
+        yield Case(name, lambda f=branching: f(x), prove, lambda f=straight: f(x))
+
+
 def cases(quick: bool) -> Iterator[Case]:
     """All of them."""
     yield square()
@@ -269,6 +331,8 @@ def cases(quick: bool) -> Iterator[Case]:
     yield columns(quick)
     yield classifier(by_label=True)
     yield classifier(by_label=False)
+    yield from loops(quick)
+    yield from ways(quick)
     yield from at_lanes(quick)
 
 

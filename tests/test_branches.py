@@ -372,9 +372,9 @@ def test_more_paths_than_are_compiled(many_points):
     w = 0.5
     s, by_x, by_w = rare_numpy(many_points, w)
     assert 100 < (many_points > 8.0).sum() < 1000
-    value = fp.compile(fp.vmap(rare, in_axes=(0, None)), max_paths=8)
-    both = fp.compile(fp.value_and_grad(fp.vmap(rare, in_axes=(0, None), reduce="sum"), argnums=(0, 1)), max_paths=8)
-    with pytest.warns(RuntimeWarning, match="has taken 8 different paths") as said:
+    value = fp.compile(fp.vmap(rare, in_axes=(0, None)), max_paths=2)
+    both = fp.compile(fp.value_and_grad(fp.vmap(rare, in_axes=(0, None), reduce="sum"), argnums=(0, 1)), max_paths=2)
+    with pytest.warns(RuntimeWarning, match="has taken 2 different paths") as said:
         found = value(many_points, w)
     assert len(said) == 1
     assert_allclose(found, s, rtol=1e-13)

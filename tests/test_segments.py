@@ -11,9 +11,11 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
+from fastprop.circuits import branches
 from fastprop.circuits.branches import Tree
 from fastprop.circuits.compile import Compiled
 from fastprop.circuits.mapping import RecordedMap
+from fastprop.circuits.recorded_map import OF_A_CALL, OF_A_GATE, OF_A_RECORDING
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import record
 
@@ -232,8 +234,20 @@ def winding(x, y, w):
     return s
 
 
+WAYS = {"parted": 0, "mixed": branches.OF_A_PARTING, "chosen": 10**9}
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    """Say whether lanes are parted at every split, where it pays, or nowhere."""
+    monkeypatch.setattr(branches, "OF_A_PARTING", WAYS[request.param])
+    if request.param == "chosen":
+        monkeypatch.setattr(branches, "MOST_CHOSEN", 10**9)
+    return request.param
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_lanes_get_what_they_get_one_by_one(dtype):
+def test_lanes_get_what_they_get_one_by_one(dtype, way):
     rng = np.random.default_rng(3)
     x, y = rng.normal(size=(2, 300)).astype(dtype)
     w = 0.75
@@ -258,10 +272,14 @@ def test_lanes_get_what_they_get_one_by_one(dtype):
         by_x, by_y, by_w = pulled(x, y, w)
         assert_allclose(by_y, 2.0 * values * slopes[1], **tolerance)
         assert by_w == pytest.approx((2.0 * values * slopes[2]).sum(), rel=1e-3 if dtype == "float32" else 1e-10)
-    assert len(trees(total)[0].nodes) > 64  # from there on blocks are narrow: lists of lanes are several
+    parts = len(trees(total)[0].nodes)
+    if way == "parted":
+        assert parts > 64  # from there on blocks are narrow: lists of lanes are several
+    else:
+        assert (parts == 1) == (way == "chosen")
 
 
-def test_the_same_bits_on_any_number_of_threads():
+def test_the_same_bits_on_any_number_of_threads(way):
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(2, 40_000))
     total = fp.compile(fp.value_and_grad(fp.vmap(winding, in_axes=(0, 0, None), reduce="sum"), (0, 1, 2)))
@@ -278,6 +296,136 @@ def test_the_same_bits_on_any_number_of_threads():
     finally:
         fp.set_num_threads(None)
     assert found[0] == found[1] == found[2]
+
+
+# Conditions that choose
+
+
+def hostile(x, y):
+    """Every branch is undefined, or has infinite slopes, where it is not taken."""
+    if x > 0.0:
+        s = fp.log(x) + fp.sqrt(x)
+        if y == 0.0:
+            return s * x
+        s = s / y
+    else:
+        s = fp.sqrt(-x) if x < -1.0 else fp.arcsin(x) * y
+    if s < y:
+        return s * s - fp.exp(-s * s)
+    return fp.log1p(s - y) * x
+
+
+def test_what_a_lane_does_not_reach_leaves_no_trace_in_it(way):
+    x, y = (a.ravel() for a in np.meshgrid([-3.0, -1.0, -0.5, -0.0, 0.0, 1e-300, 0.5, 1.0, 2.0], [-1.5, 0.0, 0.5, 4.0]))
+    x, y = np.tile(x, 9), np.tile(y, 9)
+    one = fp.value_and_grad(hostile, (0, 1))
+    lanes = [one(float(a), float(b)) for a, b in zip(x, y)]
+    values, slopes = np.array([value for value, _ in lanes]), np.array([slope for _, slope in lanes]).T
+    each = fp.compile(fp.vmap(fp.value_and_grad(hostile, (0, 1))))
+    pulled = fp.compile(fp.grad(lambda x, y: (2.0 * fp.vmap(hostile)(x, y)).sum(), (0, 1)))
+    for _ in range(30):
+        found, gradients = each(x, y)
+        for got, expected in zip((found, *gradients), (values, *slopes)):
+            assert_allclose(got, expected, rtol=1e-13, atol=1e-300)
+        for got, expected in zip(pulled(x, y), slopes):
+            assert_allclose(got, 2.0 * expected, rtol=1e-13, atol=1e-300)
+    assert len(trees(each)[0].leaves) > 4
+
+
+def alike(x, y):
+    """Leaves that look alike, of gates that do not, and of constants that differ by a sign of zero."""
+    if x > 0.0:
+        a = x * 2.0
+        if x > 1.0:
+            return a * 3.0 + 0.0
+        return a * 4.0 + -0.0
+    a = x + y
+    if x < -1.0:
+        return a * 3.0 + 0.0
+    return (a * 4.0 + 0.0) if y > 0.0 else (a * 5.0 + -0.0)
+
+
+def test_leaves_that_differ_in_constants(way):
+    x, y = np.array([2.0, 0.5, -2.0, -0.5, -0.0, -1.0] * 50), np.array([1.0, -1.0, 0.0] * 100)
+    mapped = fp.compile(fp.vmap(fp.value_and_grad(alike, (0, 1))))
+    one = fp.value_and_grad(alike, (0, 1))
+    lanes = [one(float(a), float(b)) for a, b in zip(x, y)]
+    for _ in range(5):
+        found, (by_x, by_y) = mapped(x, y)
+        assert_array_equal(found, [value for value, _ in lanes])
+        assert_array_equal(np.signbit(found), np.signbit([value for value, _ in lanes]))
+        assert_array_equal(by_x, [slopes[0] for _, slopes in lanes])
+        assert_array_equal(by_y, [slopes[1] for _, slopes in lanes])
+    assert len(trees(mapped)[0].leaves) == 5
+
+
+def random_program(rng, depth=0):
+    """A program in x, y and s, as text: lines of gates, branches and loops."""
+    gates = ("s * x + y", "s - y", "x / s", "fp.tanh(s)", "fp.exp(-s * s)", "fp.log(s)", "fp.sqrt(s) * y", "abs(s)")
+    indent = "    " * (depth + 1)
+    lines = []
+    for _ in range(rng.integers(1, 4)):
+        kind = rng.integers(0, 4 if depth < 3 else 2)
+        if kind < 2:
+            lines.append(f"{indent}s = {gates[rng.integers(len(gates))]}")
+        elif kind == 2:
+            lines.append(f"{indent}if s {rng.choice(['<', '>=', '!='])} {rng.choice(['x', 'y', '0.5', 'x * y'])}:")
+            lines += random_program(rng, depth + 1)
+            lines.append(f"{indent}else:")
+            lines += random_program(rng, depth + 1)
+        else:
+            lines.append(f"{indent}for _ in range({rng.integers(1, 4)}):")
+            lines.append(f"{indent}    if not s > x - 1.0:")
+            lines.append(f"{indent}        break")
+            lines += random_program(rng, depth + 1)
+    return lines
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_programs_in_lanes(seed, way):
+    rng = np.random.default_rng(seed)
+    text = "\n".join(["def f(x, y):", "    s = x + y", *random_program(rng), "    return s"])
+    names = {"fp": fp}
+    exec(text, names)
+    f = names["f"]
+    x, y = rng.normal(size=(2, 60)).round(1)
+    one = fp.value_and_grad(f, (0, 1))
+    lanes = [one(float(a), float(b)) for a, b in zip(x, y)]
+    values, slopes = np.array([value for value, _ in lanes]), np.array([slope for _, slope in lanes]).T
+    each = fp.compile(fp.vmap(fp.value_and_grad(f, (0, 1))))
+    value = fp.compile(fp.vmap(f))
+    for k in range(24):
+        order = rng.permutation(60) if k % 2 else np.arange(60)
+        found, gradients = each(x[order], y[order])
+        for got, expected in zip((found, *gradients), (values, *slopes)):
+            assert_allclose(got, expected[order], rtol=1e-9, atol=1e-12, err_msg=text)
+        assert_allclose(value(x[order], y[order]), values[order], rtol=1e-9, atol=1e-12, err_msg=text)
+
+
+def test_a_guard_counts_only_where_it_is_reached(monkeypatch):
+    def f(x):
+        if x > 0.0:
+            if x * x < 100.0:  # it always is, where x > 0
+                return x * 2.0
+            return x
+        return -x
+
+    monkeypatch.setattr(branches, "OF_A_PARTING", 10**9)
+    x = np.array([1.0, -50.0, 2.0, -60.0] * 100)
+    mapped = fp.compile(fp.vmap(f))
+    for _ in range(3):
+        mapped(x)
+    (tree,) = trees(mapped)
+    known = len(tree.leaves), tree.recorded
+    assert known[0] == 2 and len(tree.nodes) == 1
+    for _ in range(20):
+        assert_array_equal(mapped(x), np.where(x > 0.0, 2.0 * x, -x))
+    assert (len(tree.leaves), tree.recorded) == known
+    rare = np.concatenate([x, np.full(100, 11.0)])
+    mapped = fp.compile(fp.vmap(f))
+    for _ in range(20):
+        assert_array_equal(mapped(rare), np.where(rare > 10.0, rare, np.where(rare > 0.0, 2.0 * rare, -rare)))
+    assert len(trees(mapped)[0].leaves) == 3
 
 
 # Paths pay for themselves
@@ -298,7 +446,7 @@ def test_a_path_is_kept_once_it_has_been_run_often_enough():
     x = starts(60)
     slopes = fp.compile(fp.vmap(fp.grad(decay)))
     kept = []
-    for _ in range(40):
+    for _ in range(150):
         assert_allclose(slopes(x), 0.99 ** np.arange(1, 61), rtol=1e-12)
         kept.append(len(trees(slopes)[0].leaves))
     assert kept[0] < 20  # most lanes are alone on their path
@@ -310,6 +458,54 @@ def test_lanes_of_one_path_buy_it_at_once():
     f = fp.compile(fp.vmap(lambda x: x * 2.0 if x > 0.0 else -x))
     f(np.linspace(-1.0, 1.0, 1000))
     assert [len(tree.leaves) for tree in trees(f)] == [2]
+
+
+def counted(monkeypatch):
+    """Count the gates that are traced for lanes, and those that are recorded and optimised in trees."""
+    spent = collections.Counter()
+    lane, add, build = RecordedMap.record_lane, Tree.add, Tree._build
+
+    def record_lane(self, *args):
+        recording = lane(self, *args)
+        spent["traced"] += recording.gates
+        return recording
+
+    def added(self, recording, *args):
+        spent["recorded"] += len(recording.draft)
+        return add(self, recording, *args)
+
+    def built(self, node):
+        spent["optimised"] += len(node.segment)
+        return build(self, node)
+
+    monkeypatch.setattr(RecordedMap, "record_lane", record_lane)
+    monkeypatch.setattr(Tree, "add", added)
+    monkeypatch.setattr(Tree, "_build", built)
+    return spent
+
+
+def test_lanes_that_do_not_come_again_cost_no_recordings(monkeypatch):
+    spent = counted(monkeypatch)
+    slopes = fp.compile(fp.vmap(fp.grad(decay)))
+    for k in range(20):
+        x = starts(400)[k::20]
+        assert_allclose(slopes(x), 0.99 ** np.arange(1 + k, 401, 20), rtol=1e-12)
+    assert len(trees(slopes)[0].leaves) == 1
+    assert spent["recorded"] + spent["optimised"] < 10  # the first lane's, which has one turn
+
+
+def test_what_is_bought_was_paid_for(monkeypatch):
+    spent = counted(monkeypatch)
+    slopes = fp.compile(fp.vmap(fp.grad(decay)))
+    x = np.random.default_rng(2).permutation(starts(100))
+    each, gates = 0, 2 * 5050  # of all lanes, each with its comparisons
+    for _ in range(60):
+        slopes(x)
+        each += gates + 100 * OF_A_CALL
+        bought = OF_A_GATE * spent["optimised"] + OF_A_RECORDING * spent["recorded"]
+        assert bought <= 2 * each
+    assert len(trees(slopes)[0].leaves) > 90
+    assert spent["traced"] < 30 * gates  # then lanes are no longer run uncompiled
 
 
 # Work that grows as it should
@@ -327,7 +523,8 @@ def grown(paths, order):
 
 
 @pytest.mark.parametrize("order", [range, lambda n: range(n - 1, -1, -1), lambda n: [k * 37 % n for k in range(n)]])
-def test_twice_the_paths_cost_no_more_than_twice_the_work(order):
+def test_twice_the_paths_cost_no_more_than_twice_the_work(order, monkeypatch):
+    monkeypatch.setattr(branches, "OF_A_PARTING", 0)  # else whoever lets it grow says how often
     few, many = grown(32, order), grown(64, order)
     for tree, paths in ((few, 32), (many, 64)):
         assert len(tree.leaves) == paths

@@ -2,12 +2,16 @@
 
 At one point a function has a plan per way (`Paths`). In lanes it is a tree of segments (`Tree`): straight parts between
 the guards that are known to go both ways, each a program of its own; a guard with one known outcome stays inside of a
-segment and is checked. What ways have in common is stored and run once, and no guard is computed in two places.
+segment and is checked. What ways have in common is stored and run once, and no guard is computed in two places. Where
+segments are so short that parting lanes costs more than computing them all, they are one, in which conditions choose.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import itertools
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,13 +20,20 @@ import numpy as np
 
 from fastprop.circuits.pipeline import Plan
 from fastprop.circuits.trace import Recording
-from fastprop.engine.trace import NAMES, Draft, Segment, drop, only_used, varying_gates, whole
+from fastprop.engine.trace import NAMES, Draft, Segment, chosen, drop, only_used, varying_gates, whole
 from fastprop.threads import give_lock
 
 __all__ = ["MOST_PATHS", "Node", "Paths", "Tree"]
 
 MOST_PATHS = 512
 OFTEN = 3  # times that gates are optimised anew, from which on their segment is cut in two
+
+# What lanes cost, in additions: parting them once, choosing one number, a division or root, any other function.
+OF_A_PARTING = 32
+OF_A_CHOICE = 3
+OF_A_DIVISION = 4
+OF_A_FUNCTION = 12
+MOST_CHOSEN = 4000  # additions that segments may cost which are computed whether a lane needs them or not
 
 
 def warn_of_many(name: str, most: int) -> None:
@@ -104,7 +115,6 @@ class Node:
         self.rest: Node | None = None  # of what it was before it was cut
         self.guards = guards  # before it
         self.cuts = np.array(cuts, np.int64)  # how many gates there were when its own were decided
-        self.spent: dict[int, int] = {}  # guard -> gates run uncompiled where it came out otherwise
         self.point = point  # of a leaf: where it was recorded
         self.exports: dict[int, int] = {}  # places of gates that those below it need -> their numbers
         self.plan: Plan | None = None
@@ -113,15 +123,43 @@ class Node:
         self.wired: Any = None  # the columns that it reads, and where all its inputs come from
         self.varying: Any = None
         self.builds = 0  # times that its gates were optimised
+        self.whole: Node | None = None  # it and all below it as one segment, if that is cheaper
+        self.checks: list[tuple[Node, int]] = []  # of such a one: what its guards are
+        self._cost = -1
+        self._code: bytes | None = None
+        self._shape: Any = None
 
     @property
     def end(self) -> int:
         """The place behind its last gate."""
         return self.segment.begin + len(self.segment)
 
+    @property
+    def shape(self) -> Any:
+        """What a leaf computes but for its constants, if that can be told."""
+        if self._shape is None:
+            self._shape = (self.segment.shape(),)
+        return self._shape[0]
+
+    @property
+    def code(self) -> bytes:
+        """The opcodes of its gates."""
+        if self._code is None:
+            self._code = self.segment.draft.opcode.tobytes()
+        return self._code
+
+    @property
+    def cost(self) -> int:
+        """What its gates cost a lane, in additions."""
+        if self._cost < 0:
+            self._cost = int(_COST[self.segment.draft.opcode].sum())
+        return self._cost
+
     def now_at(self, guard: int) -> tuple[Node, int]:
         """Return where one of its guards is since it was cut."""
         node = self
+        if self.checks:
+            node, guard = self.checks[guard]
         while guard >= len(node.cuts) and node.rest is not None:
             node, guard = node.rest, guard - len(node.cuts)
         return node, guard
@@ -138,7 +176,7 @@ class Node:
         while node.parent is not None:
             parts.append((*node.parent.expected[:-1], node.side))
             node = node.parent
-        return tuple(outcome for part in reversed(parts) for outcome in part)
+        return tuple(itertools.chain.from_iterable(reversed(parts)))
 
     def above(self, place: int) -> Node:
         """Return the node among those above it in which a gate is."""
@@ -208,18 +246,19 @@ class Tree:
 
     def _insert(self, every: Segment, recording: Recording, point: Any) -> Node:
         node, at, outcomes = self.root, 0, recording.outcomes
+        code = every.draft.opcode.tobytes()
         parent, side = None, False
         while node is not None:
             known = node.expected
             decided = len(known) - bool(node.children)
             mine = outcomes[at : at + decided]
-            differs = next((k for k, outcome in enumerate(mine) if outcome != known[k]), None)
-            if differs is not None:
-                decided = differs
-                self._split(node, differs)
-            if not node.children and len(outcomes) == at + decided and self._agree(node, every):
+            if mine != known[: len(mine)]:
+                decided = next(k for k, outcome in enumerate(mine) if outcome != known[k])
+                self._split(node, decided)
+            agree = node.code == code[node.segment.begin : node.end]
+            if agree and not node.children and len(outcomes) == at + decided:
                 return node
-            if len(outcomes) < at + decided + 1 or not node.children or not self._agree(node, every):
+            if len(outcomes) < at + decided + 1 or not node.children or not agree:
                 raise changed_its_mind(self.name)
             at += decided + 1
             parent, side = node, outcomes[at - 1]
@@ -229,14 +268,10 @@ class Tree:
         segment = every.part(begin, len(draft), draft.outputs, draft.guards[at:], draft.expected[at:])
         leaf = Node(segment, recording.shortened(begin), at, recording.cuts[at:], point)
         self._attach(leaf, parent, side)
+        self._changed(leaf)
         self.leaves.append(leaf)
         self.version += 1
         return self._cut_before_regions(leaf) if self.most else leaf
-
-    def _agree(self, node: Node, every: Segment) -> bool:
-        """Whether a recording's gates are those of a node, as far as that goes."""
-        begin, end = node.segment.begin, node.end
-        return np.array_equal(node.segment.draft.opcode, every.draft.opcode[begin:end])
 
     def _cut_before_regions(self, leaf: Node) -> Node:
         """Let no guard stand before a gate of the user's own in a segment, which other lanes must not reach."""
@@ -249,8 +284,16 @@ class Tree:
                 return self._cut_before_regions(leaf) if leaf.segment.begin > first else leaf
         return leaf
 
+    def _changed(self, node: Node) -> None:
+        """Let nothing be made of it, and of those above it, that holds for what was below them."""
+        above: Node | None = node
+        while above is not None:
+            above.whole, above = None, above.parent
+
     def _attach(self, node: Node, parent: Node | None, side: bool) -> None:
         node.parent, node.side = parent, side
+        if node.whole is not None:
+            node.whole.parent = parent
         if parent is None:
             self.root = node
         else:
@@ -263,12 +306,12 @@ class Tree:
         low = old.part(cut, node.end, draft.outputs, draft.guards[guard + 1 :], draft.expected[guard + 1 :])
         below = Node(low, node.recording, node.guards + guard + 1, node.cuts[guard + 1 :], node.point)
         below.children, below.builds = node.children, node.builds
-        below.spent = {g - guard - 1: gates for g, gates in node.spent.items() if g > guard}
-        node.spent = {g: gates for g, gates in node.spent.items() if g <= guard}
         for side, child in below.children.items():
             self._attach(child, below, side)
         below.exports = {place: k for k, place in enumerate(p for p in node.exports if p >= cut)}
         node.segment = old.part(old.begin, cut, [], draft.guards[: guard + 1], draft.expected[: guard + 1])
+        node._cost, node._code, node._shape = -1, None, None
+        self._changed(node)
         node.exports = {place: k for k, place in enumerate(p for p in node.exports if p < cut)}
         node.cuts, node.children, node.plan, node.varying = node.cuts[: guard + 1].copy(), {}, None, None
         node.expected = node.expected[: guard + 1]
@@ -292,7 +335,8 @@ class Tree:
         with self._lock:
             if self._built != self.version:
                 self._halve()
-                self._nodes = list(self._below(self.root))
+                self._choose()
+                self._nodes = list(self._parts())
                 for node in reversed(self._nodes):  # those below say what they need
                     if node.plan is None:
                         self._build(node)
@@ -305,6 +349,46 @@ class Tree:
             node = stack.pop()
             yield node
             stack += [node.children[side] for side in (True, False) if side in node.children]
+
+    def _parts(self) -> Iterator[Node]:
+        """Yield what is run: nodes, or such as stand for all that is below one."""
+        stack = [self.root] if self.root is not None else []
+        while stack:
+            node = stack.pop()
+            yield node.whole or node
+            if node.whole is None:
+                stack += [node.children[side] for side in (True, False) if side in node.children]
+
+    def _choose(self) -> None:
+        """Find the nodes for which it is cheaper to compute all that is below them than to part lanes."""
+        nodes = list(self._below(self.root)) if self.most else []
+        kept: dict[Node, _Cost] = {}
+        choose: set[Node] = set()
+        of_a_split = OF_A_CHOICE * len(self.leaves[0].segment.draft.outputs) if self.leaves else 0
+        for node in reversed(nodes):
+            found = _cost(node, [kept[child] for child in node.children.values()], of_a_split)
+            if node.children and found.all_below <= found.parted:
+                choose.add(node)
+            kept[node] = found
+        stack = nodes[:1]
+        while stack:
+            node = stack.pop()
+            if node not in choose:
+                node.whole = None
+                stack += node.children.values()
+            elif node.whole is None:
+                node.whole = self._whole(node)
+
+    def _whole(self, top: Node) -> Node:
+        """Return a node that stands for all that is below one."""
+        nodes = list(self._below(top))
+        number: dict[Node | None, int] = {node: k for k, node in enumerate(nodes)}
+        above = [number.get(node.parent, -1) for node in nodes]
+        segment, names = chosen([node.segment for node in nodes], above, [node.side for node in nodes], self._inputs)
+        whole = Node(segment, top.recording, top.guards, np.zeros(len(names), np.int64), None)
+        whole.parent, whole.side = top.parent, top.side
+        whole.checks = [(nodes[k], guard) for k, guard in names]
+        return whole
 
     def _halve(self) -> None:
         """Cut in two what would be optimised once too often, so that doing so stays cheap however ways come."""
@@ -387,6 +471,40 @@ class Tree:
         return bool(owner.varying[local])
 
 
+@dataclasses.dataclass(frozen=True)
+class _Cost:
+    """What all that is below a node costs a lane, in additions, if it is computed at once, and at the least.
+
+    Leaves that differ in constants alone have a `shape` and are computed once, by `body`.
+    """
+
+    leaves: int
+    all_below: float
+    parted: float
+    shape: Any = None
+    body: float = 0
+
+    @property
+    def least(self) -> float:
+        return min(self.all_below, self.parted)
+
+
+def _cost(node: Node, below: Sequence[_Cost], of_a_split: int) -> _Cost:
+    """Return what a node costs with what is below it."""
+    if not below:
+        all_below = math.inf if node.segment.draft.payload else node.cost
+        return _Cost(1, all_below, node.cost, node.shape, node.cost)
+    leaves = sum(cost.leaves for cost in below)
+    shape = below[0].shape if len(below) == 2 and below[0].shape == below[1].shape else None
+    shape = None if shape is None or shape[0] >= node.end else shape
+    spared = 0 if shape is None else below[0].body + of_a_split - 1
+    all_below = node.cost + of_a_split * (len(below) == 2) + sum(cost.all_below for cost in below) - spared
+    if node.segment.draft.payload or all_below > MOST_CHOSEN:
+        all_below = math.inf
+    parted = node.cost + OF_A_PARTING + sum(cost.leaves / leaves * cost.least for cost in below)
+    return _Cost(leaves, all_below, parted, shape, below[0].body if shape is not None else 0)
+
+
 def _with_its_region(draft: Draft, gate: int) -> range:
     """Return a gate; or, of a region, all its numbers."""
     first = gate
@@ -446,6 +564,22 @@ def _with_gates(
         draft.expected,
         payload=payload,
     )
+
+
+def _costs() -> np.ndarray[Any, Any]:
+    """Return what a gate costs a lane by its opcode, in additions."""
+    plain = "add subtract multiply negative positive square absolute sign maximum minimum where relu fma "
+    plain += "less less_equal equal not_equal both either not stop_gradient sum prod mean dot"
+    found = np.full(256, OF_A_FUNCTION, np.int64)
+    for opcode, name in NAMES.items():
+        if name in plain.split():
+            found[opcode] = 1
+        elif name in ("divide", "reciprocal", "sqrt"):
+            found[opcode] = OF_A_DIVISION
+    return found
+
+
+_COST = _costs()
 
 
 def changed_its_mind(name: str) -> RuntimeError:

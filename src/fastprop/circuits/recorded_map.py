@@ -27,9 +27,24 @@ Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and w
 # What pays, in gates that are run uncompiled: the price of a call of the function, of a path that is kept,
 # of each of its gates from the start that are recorded, and of each that is optimised.
 OF_A_CALL = 100
-OF_A_PATH = 1200
-OF_A_RECORDING = 2
-OF_A_GATE = 8
+OF_A_PATH = 1000
+OF_A_RECORDING = 1
+OF_A_GATE = 20
+
+
+class Rent:
+    """What was paid, in gates, for a way that is run uncompiled, and what keeping it would cost."""
+
+    __slots__ = ("lane", "paid", "point", "price")
+
+    def __init__(self, price: int, point: np.ndarray[Any, Any], lane: int):
+        self.paid, self.price, self.point, self.lane = 0, price, point, lane
+
+    def pay(self, gates: int) -> int:
+        """Pay for some gates; return by how much more is paid now than it would cost."""
+        before = max(self.paid, self.price)
+        self.paid += gates
+        return max(self.paid - before, 0)
 
 
 class Retrace(Exception):  # noqa: N818 (never seen outside)
@@ -75,6 +90,10 @@ class RecordedMap(MapRegion):
         self._places: list[tuple[int, int]] = []
         self._parts: Any = None
         self._own: list[Given] = []
+        self._rents: dict[bytes, Rent] = {}  # outcomes of a way that is not kept -> what was paid for it
+        self._surplus = 0  # what was paid for ways in all beyond their prices
+        self._shared = 0  # what it costs besides to make anew what they are parts of
+        self._pays = False  # whether more was paid than keeping them costs
         # paths that were run where the map was recorded, and will be run there again at once
         self._remembered: dict[Any, tuple[Recording, list[Given]]] = {}
 
@@ -87,6 +106,7 @@ class RecordedMap(MapRegion):
         varying = [self.axis[leaf] >= 0 for leaf, _ in self._places]
         self.body = Tree(self.name, len(self._places), np.array(varying, np.uint8), self.passes, self.most)
         recording = self.record_lane(point)
+        recording.finish()
         self._add(recording, point)
         return recording
 
@@ -129,7 +149,10 @@ class RecordedMap(MapRegion):
     # paths
 
     def record_lane(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = (), lane: int = 0) -> Recording:
-        """Record the path that a point takes, whose first guards come out as is known; `lane` is for errors."""
+        """Record the path that a point takes, whose first guards come out as is known, up to its draft.
+
+        `lane` is for errors.
+        """
         points, at = [], 0
         for k, shape in enumerate(self.signature.shapes):
             size = self.signature.size(k)
@@ -146,7 +169,7 @@ class RecordedMap(MapRegion):
         except OutOfRangeError as error:
             self._refuse_decisions(decided)  # then the index is perhaps one of what is outside, as it was before
             raise in_lane(error, lane) from None
-        if decides(recording.draft) and not self.unrolled:  # a path has no arrays of its own
+        if recording.decides and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True
             if recording.arrays:
                 recording = self._record(points, beginning)
@@ -157,12 +180,13 @@ class RecordedMap(MapRegion):
     def _refuse_decisions(self, decided: int) -> None:
         """Once it is recorded, nothing can be decided by what is outside: so many guards there were."""
         if self._sealed and len(self.trace.guards) > decided:
-            del self.trace.guards[decided:]
+            self.trace.forget_guards(decided)
             raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
 
     def keep(self, point: np.ndarray[Any, Any], beginning: tuple[bool, ...] = (), lane: int = 0) -> None:
         """Record a path and keep it; Retrace if it needs more of what is outside, and then nothing has changed."""
         recording = self.record_lane(point, beginning, lane)
+        recording.finish()
         self._add(recording, point)
 
     def _add(self, recording: Recording, point: np.ndarray[Any, Any]) -> None:
@@ -186,15 +210,19 @@ class RecordedMap(MapRegion):
             differentiable=self.differentiable or self.gradients,
             passes=self.passes,
             forced=beginning,
+            finished=False,
         )
 
     def _order(self, recording: Recording) -> None:
         """Let a result be as that of the first path: TypeError if it has another structure."""
         form = recording.nesting, [shape for _, shape in recording.outputs]
+        if form == self._form:
+            return
         if self._form is None:
             self._form, self.results = form, recording.outputs
         order = in_order(recording.name, self._form, form)
         if order != list(range(len(order))):
+            recording.finish()
             starts = [recording.outputs[k][0] for k in order]
             sizes = [math.prod(form[1][k] or ()) for k in order]
             old = recording.draft.outputs
@@ -323,7 +351,8 @@ class RecordedMap(MapRegion):
             column[node] = 0 if above is None else column[above] + len(above.exports)
             owners = [(node.above(place), place) for place in node.imports]
             read = [column[owner] + owner.exports[place] for owner, place in owners]
-            children = [number[node.children[side]] if side in node.children else -1 for side in (False, True)]
+            below = [node.children.get(side) for side in (False, True)]
+            children = [-1 if child is None else number[child.whole or child] for child in below]
             checked = len(node.cuts) - bool(node.children)
             parts.append((read, len(node.uses), len(node.exports), children, checked, not node.children))
             if node.wired is None or node.wired[0] != read or node.wired[1].plan is not node.plan:
@@ -341,32 +370,49 @@ class RecordedMap(MapRegion):
         again = np.zeros(self.lanes, np.uint8)
         with self.body.lock:
             groups, group_of = np.unique(parts * (1 << 32) + guards, return_inverse=True)
-            for k in range(len(groups) - 1, -1, -1):  # the last guards first: what is cut there leaves the others
+            self._shared = OF_A_GATE * sum(len(nodes[k].segment) for k in np.unique(parts).tolist())
+            for k in range(len(groups)):
                 node, guard = nodes[int(groups[k]) >> 32].now_at(int(groups[k]) & 0xFFFFFFFF)
-                beginning = node.outcomes(guard)
-                if beginning is None:
-                    again[lanes[group_of == k]] = 1
-                else:
-                    self._settle(run, both, node, guard, beginning, lanes[group_of == k], again)
+                beginning, mine = node.outcomes(guard), lanes[group_of == k]
+                done = 0
+                if beginning is not None and not self._pays:
+                    done = self._rent(run, both, node, beginning, mine.tolist())
+                again[mine[done:]] = 1
+            if self._pays:
+                self._buy()
             if self._sealed:
                 self._remembered.clear()
         return again if again.any() else None
 
-    def _settle(
-        self, run: MapRun, both: bool, node: Node, guard: int, beginning: tuple[bool, ...], lanes: Any, again: Any
-    ) -> None:
-        """Buy or rent: record a way when the gates run uncompiled for its lanes reach what that costs."""
-        gates = node.spent.get(guard, 0) + len(lanes) * (node.end + OF_A_CALL)
-        price = OF_A_PATH + OF_A_RECORDING * node.end + OF_A_GATE * len(node.segment)
-        if gates >= price and not self.body.full:
-            lane = int(lanes[int(0.618 * len(lanes))])  # so that in order, too, they halve
-            self.keep(self.lane_point(run, lane), beginning, lane)
-            self._check_operands()
-            again[lanes] = 1
-            return
-        node.spent[guard] = gates
-        for lane in lanes.tolist():
-            self._run_uncompiled(run, both, lane, beginning)
+    def _rent(self, run: MapRun, both: bool, node: Node, beginning: tuple[bool, ...], lanes: Sequence[int]) -> int:
+        """Run lanes uncompiled, until so much was paid for their ways that it pays to keep them; return how many."""
+        for done, lane in enumerate(lanes, 1):
+            outcomes, gates = self._run_uncompiled(run, both, lane, beginning)
+            if self.body.full:
+                continue
+            rent = self._rents.get(outcomes)
+            if rent is None:
+                if len(self._rents) >= 4 * self.most:  # of most lanes' ways nothing is heard again
+                    self._rents.clear()
+                    self._surplus = 0
+                rent = Rent(OF_A_PATH + OF_A_RECORDING * node.end, self.lane_point(run, lane), lane)
+                self._rents[outcomes] = rent
+            self._surplus += rent.pay(gates)
+            self._pays = rent.paid >= rent.price and self._surplus >= self._shared
+            if self._pays:
+                return done
+        return len(lanes)
+
+    def _buy(self) -> None:
+        """Keep all ways that were paid for."""
+        for outcomes, rent in list(self._rents.items()):
+            if rent.paid >= rent.price and not self.body.full:
+                del self._rents[outcomes]
+                self.keep(rent.point, tuple(map(bool, outcomes)), rent.lane)
+        self._surplus, self._pays = 0, False
+        if self.body.full:
+            self._rents.clear()
+        self._check_operands()
 
     def _check_operands(self) -> None:
         """While it is recorded: begin anew if there are more operands than the run knows."""
@@ -375,38 +421,50 @@ class RecordedMap(MapRegion):
 
     def lane_point(self, run: MapRun, lane: int) -> np.ndarray[Any, Any]:
         """Return the body's arguments in a lane, one number after the other."""
-        found: list[Any] = []
-        for leaf, numbers in enumerate(self.leaves):
-            if numbers is not None:
-                found.append([run.value_of(given) for given in numbers])
-            else:
-                values = run.arrays.values[self.array[leaf]]
-                found.append(np.ravel(values if self.axis[leaf] < 0 else np.take(values, lane, self.axis[leaf])))
-        return np.concatenate([np.zeros(0), *found])
+        point: np.ndarray[Any, Any] = run.point_of(self._own, lane)
+        return point
 
-    def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> None:
-        """Run one lane on a way that is not kept, whose guards hold there also as circuits round."""
+    def _run_uncompiled(self, run: MapRun, both: bool, lane: int, beginning: tuple[bool, ...]) -> tuple[bytes, int]:
+        """Run one lane on a way that is not kept, whose guards hold there also as circuits round.
+
+        Return how these came out, and how many gates it took.
+        """
         point = self.lane_point(run, lane)
+        cost = 0
         while True:
             gates, guards = len(self.trace), len(self.trace.guards)
-            key = point.tobytes(), beginning
+            key = None if self._sealed and not self._remembered else (point.tobytes(), beginning)
             recording, operands = self._remembered.get(key) or (None, [])
+            cost += OF_A_CALL if recording is None else OF_A_CALL // 4
             if recording is None:
                 recording = self.record_lane(point, beginning, lane)
+                cost += recording.gates
                 operands = self._operands_for_once(recording, gates)
                 if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
                     self._remembered[key] = recording, operands
             if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
+                recording.finish()
                 self._add(recording, point)  # else it would be learnt each time
             self._check_operands()
+            if self._is_fresh(run, recording, operands):
+                assert recording.trace is not None
+                run.run_trial(recording.trace, recording.slots, recording.ends, self._own + operands, lane, both)
+                return bytes(recording.outcomes), cost
+            recording.finish()
             if any(not region.inside for region in recording.draft.payload.values()):
                 broken = self._run_plan(run, both, lane, recording, point, operands)
             else:
                 broken = run.run_draft(recording.draft, self._own + operands, lane, both)
             if broken < 0:
-                return
+                return bytes(recording.outcomes), cost
             outcomes = recording.outcomes
             beginning = (*outcomes[:broken], not outcomes[broken])
+
+    def _is_fresh(self, run: MapRun, recording: Recording, operands: Sequence[Given]) -> bool:
+        """Whether what was traced can be swept as it is: what it uses of outside has the values that it had."""
+        if recording.trace is None or self.single or not recording.trace.indices_hold:
+            return False
+        return all(run.value_of(given) == unit._recorded for given, unit in zip(operands, recording.outer))
 
     def _run_plan(
         self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Sequence[Given]
@@ -424,6 +482,8 @@ class RecordedMap(MapRegion):
         What the body itself computed of outer values, while these are known, is a number: it is another gate each time.
         """
         found: list[Given] = []
+        if recording.trace is not None and (recording.trace.regions or recording.trace.uses_leaves):
+            recording.finish()  # which numbers what is captured
         outer = dict(zip(recording.outer_keys, recording.outer))
         for key, unit in outer.items():
             if key not in self._numbers and not self._sealed and key[1] >= gates:

@@ -200,6 +200,9 @@ class Recording:
         self.integer_outputs: list[bool] = []  # of each leaf of the result
         self.outcomes: tuple[bool, ...] = ()
         self.cuts: Any = None  # int64: how many gates there were when each guard was decided
+        self.trace: Trace | None = None  # until it is finished
+        self.slots: list[int] = []  # of the inputs there
+        self.ends: list[Any] = []  # and the outputs: slots, or numbers
         self._codes: list[Any] = []
         self._places: Any = None
         self._first_slot = 0  # of those in _places
@@ -228,6 +231,16 @@ class Recording:
         found = object.__new__(Recording)
         vars(found).update(vars(self))
         return found
+
+    @property
+    def decides(self) -> bool:
+        """Whether a guard is anything but the check of an index, of which one outcome alone has a path."""
+        return decides(self.draft) if self.trace is None else self.trace.decides
+
+    @property
+    def gates(self) -> int:
+        """How many gates it has."""
+        return len(self.draft) if self.trace is None else len(self.trace)
 
     @property
     def own_inputs(self) -> int:
@@ -296,25 +309,34 @@ class Recording:
         return found
 
     def run(self, leaves: Sequence[Any], lazily: Container[int]) -> None:
-        """Call the function with Units and Arrays of a new trace in the place of the leaves, and keep what it did.
+        """Call the function with Units and Arrays of a new trace in the place of the leaves.
 
-        The numbers of the arrays `lazily` become inputs when they are used.
+        The numbers of the arrays `lazily` become inputs when they are used. What it did is kept by `finish`.
         """
         trace = Trace().open_to(self.parent)
         trace.recording, trace.forced, trace.inward, self.given = self, self.forced, self.inward, leaves
         self.scope = active_scope(engine, trace)
-        slots, ends = self.scope.run(self._call, trace, leaves, lazily)
+        self.slots, self.ends = self.scope.run(self._call, trace, leaves, lazily)
         self.outer = list(trace.captured)
         self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer if unit._tape is not None]
-        self.draft, self.captured = draft_of(trace, slots, ends, trace.guards)
-        self.outcomes = tuple([outcome for _, outcome in trace.guards])
+        self.outcomes = tuple(trace.outcomes)
+        self.given, self.known, self.scope, trace.recording = (), (), None, None
+        trace.forget_units()
+        self.trace = trace
+
+    def finish(self) -> None:
+        """Make a draft of the trace, if that is not done yet."""
+        trace = self.trace
+        if trace is None:
+            return
+        self.draft, self.captured = draft_of(trace, self.slots, self.ends, list(zip(trace.guards, trace.outcomes)))
         self.cuts = np.searchsorted(self.draft.origin, trace.decided)
         self._codes, self._places = trace.places()
-        self.given, self.known, self.scope, trace.recording = (), (), None, None
         self.examples = []
         for region in trace.regions.values():
             region.forget()
-        trace.forget_units()
+        trace.forget_regions()
+        self.trace, self.slots, self.ends = None, [], []
 
     def _call(self, trace: Trace, leaves: Sequence[Any], lazily: Container[int]) -> tuple[list[int], list[Any]]:
         """Call the function, and return the slots of its inputs and outputs."""
@@ -465,6 +487,7 @@ def record(
     passes: Any = None,
     forced: tuple[bool, ...] = (),
     known: Sequence[Sequence[Any]] = (),
+    finished: bool = True,
 ) -> Recording:
     """Call `f` once, at these leaves, and return what it did.
 
@@ -472,12 +495,16 @@ def record(
 
     `forced` says how the first guards come out, where a circuit found out that they do not as they did before; `known`
     are points of the bodies of its maps, whose paths are recorded, too.
+
+    What is not `finished` has no draft yet.
     """
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
     recording.forced, recording.known, recording.inward, recording.stale = forced, known, inward, stale
     recording.keeps_arrays, recording.unrolled = keeps_arrays, unrolled
     recording.run(leaves, range(len(leaves)) if lazily is None else lazily)
+    if finished:
+        recording.finish()
     reached = len(recording.outcomes) if recording.maps else len(forced)  # lanes may not reach what others decided
     if recording.outcomes[: len(forced)] != forced[:reached]:
         raise RuntimeError(

@@ -61,8 +61,8 @@ cdef class LanesRun:
     cdef Memory numbers                 # constants, then uniform inputs
     cdef Memory sums                    # per strand: partial sums of each summed input, and of each summed output
     cdef const int64_t* lane            # which lanes; NULL: all
-    cdef bint together                  # whether these follow each other
     cdef int32_t* stray                 # lane -> the guard that came out otherwise; NULL: then nothing is run on
+    cdef bint narrows                   # blocks are only as wide as they need to be
     cdef list benches
     cdef uint8_t[::1] uniform
     cdef uint8_t[::1] wanted

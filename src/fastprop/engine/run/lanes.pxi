@@ -275,9 +275,6 @@ cdef class LanesRun:
             memcpy(row, column.data + begin * self.size, <size_t>(count * self.size))
             return
         if self.lane != NULL and column.stride == self.size and lies_well(column.data, self.size):
-            if self.together:
-                memcpy(row, column.data + self.lane[begin] * self.size, <size_t>(count * self.size))
-                return
             gather_list(row, column.data, self.lane + begin, count, self.single)
             return
         for k in range(count):
@@ -286,7 +283,7 @@ cdef class LanesRun:
 
     cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil:
         cdef Py_ssize_t width = self.width
-        if self.stray != NULL:      # then blocks are as wide as they need to be
+        if self.narrows:
             width = min(width, (count + NARROWEST - 1) // NARROWEST * NARROWEST)
         fill_row(row + count * self.size, width - count, self.number(row + (count - 1) * self.size), self.single)
 
@@ -337,7 +334,7 @@ cdef class LanesRun:
         """Put 0 for strays."""
         cdef Py_ssize_t k
         for k in range(count):
-            if self.stray[self.lane[begin + k]] >= 0:
+            if self.stray[self.lane[begin + k] if self.lane != NULL else begin + k] >= 0:
                 memset(row + k * self.size, 0, <size_t>self.size)
 
     cdef void seed(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
@@ -543,16 +540,16 @@ cdef class LanesRun:
         self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward
     ) except -1 nogil:
         """Run some lanes, as a part of a strand; `diverged` is one that left its way, or -1."""
-        cdef Py_ssize_t begin = 0, k
+        cdef Py_ssize_t begin = 0, end = lanes
         cdef int64_t strayed = -1
-        self.lane, self.lanes, self.together = lane, lanes, True
-        for k in range(lanes):
-            self.together = self.together and lane[k] == lane[0] + k
+        self.lane, self.lanes = lane, lanes
+        if follow_each_other(lane, lanes):
+            self.lane, begin, end = NULL, lane[0], lane[0] + lanes
         self.aim_sums(bench, strand)
-        while begin < lanes:
+        while begin < end:
             self.diverged = -1
-            bench.space.width = min(self.width, (lanes - begin + NARROWEST - 1) // NARROWEST * NARROWEST)
-            self.block(bench, strand, begin, min(begin + self.width, lanes), backward)
+            bench.space.width = min(self.width, (end - begin + NARROWEST - 1) // NARROWEST * NARROWEST)
+            self.block(bench, strand, begin, min(begin + self.width, end), backward)
             self.widen(strand)
             if self.diverged >= 0:
                 strayed = self.diverged

@@ -8,10 +8,11 @@ import math
 
 import numpy as np
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from fastprop.engine.program cimport Wiring
+from fastprop.engine.tape cimport Trace, begin_sweep, end_sweep, pull_down
 
 
 cdef class MapRun:
@@ -35,6 +36,7 @@ cdef class MapRun:
     cdef list parts                     # of it: Paths
     cdef object nodes
     cdef object version
+    cdef object strays                  # int32: of each lane the guard that came out otherwise: -1 in all; or None
 
     def __init__(self, MapRegion region, Arrays arrays, wanted, active_arrays):
         cdef Py_ssize_t n = region.numbers, leaves = len(region.array)
@@ -80,6 +82,8 @@ cdef class MapRun:
                 self.arrays.make(a, (region.lanes, *shape), region.single)
         for leaf, a in region.gradient_arrays:
             self.arrays.make(a, (region.lanes, *(region.leaf_shapes[leaf] or ())), region.single)
+        if region.sole is None and region.only_path() is None:
+            self.take_tree()
         if both and region.gradients:
             for leaf, a in region.gradient_arrays:
                 if region.is_whole(leaf) or not self.is_covered(leaf):
@@ -99,12 +103,16 @@ cdef class MapRun:
         plan = region.sole if region.sole is not None else region.only_path()
         if plan is not None:
             return self.path(plan).sweep(both, None)
-        if both and region.gradients:
+        if both and region.gradients and len(self.parts) > 1:
             for _, a in region.gradient_arrays:
                 self.arrays.values[a][...] = 0.0    # to which all parts of a path add
         waiting = None
         while True:
-            strays = self.sweep_tree(both, waiting)
+            self.take_tree()
+            if waiting is None and len(self.parts) == 1:
+                strays = self.sweep_whole(both)
+            else:
+                strays = self.sweep_tree(both, waiting)
             if not len(strays[0]):
                 return 0
             waiting = region.settle_strays(self, both, self.nodes, *strays)
@@ -113,19 +121,39 @@ cdef class MapRun:
 
     cdef object sweep_tree(self, bint both, waiting):
         """Run the lanes (those that wait) down the tree of the body's paths; return those that left it."""
-        cdef Parted tree
+        cdef Parted tree = self.tree
         cdef Path path
         cdef Py_ssize_t k, which
-        self.take_tree()
-        tree = self.tree
         for k, path in enumerate(self.parts):
             for which in tree.needs(k, both):
-                tree.set_batch(k, which, path.opened(which == 1, True))
+                tree.set_batch(k, which, path.opened(which == 1, len(self.parts) > 1))
         strays = tree.sweep(both, waiting)
         for k, path in enumerate(self.parts):
             for which in tree.needs(k, both):
                 path.collect(path.batch(which == 1), which == 1)
         return strays
+
+    cdef object sweep_whole(self, bint both):
+        """Run all lanes where the paths are one part, block by block; return those that left it."""
+        cdef Path path = self.parts[0]
+        cdef Batch batch = path.batch(both)
+        cdef Py_ssize_t lanes = self.region.lanes
+        strays = np.full(lanes, -1, np.int32) if self.strays is None else self.strays
+        cdef int32_t[::1] stray = strays
+        self.strays = None
+        batch.run.take_lanes(lanes, NULL)
+        path.opened(both, False)
+        batch.run.stray = &stray[0] if lanes else NULL
+        try:
+            batch.sweep()
+        finally:
+            batch.run.stray = NULL
+        path.collect(batch, both)
+        if batch.run.diverged < 0:
+            self.strays = strays        # for the next time
+            return np.zeros((3, 0), np.int64)
+        found = np.flatnonzero(strays >= 0)
+        return found, np.zeros(len(found), np.int64), strays[found].astype(np.int64)
 
     cdef int take_tree(self) except -1:
         """Make ready for the tree as it has grown."""
@@ -182,8 +210,12 @@ cdef class MapRun:
 
     cdef bint is_covered(self, Py_ssize_t leaf):
         """Whether all numbers of a leaf are inputs of the only path, which writes their gradients."""
+        cdef Path path
         plan = self.region.sole if self.region.sole is not None else self.region.only_path()
-        return plan is not None and self.path(plan).wires.covers[leaf]
+        if plan is None and len(self.parts) != 1:
+            return False
+        path = self.path(plan) if plan is not None else self.parts[0]
+        return path.wires.covers[leaf] != 0
 
     cdef int close_adjoints(self) except -1:
         """Add what went aside."""
@@ -228,50 +260,103 @@ cdef class MapRun:
     cdef char* lane_of(self, const ArrayRef* array, int axis, Py_ssize_t element, Py_ssize_t lane) noexcept:
         return array.data + offset_of(array, axis, element) + (lane * array.stride[axis] if axis >= 0 else 0)
 
+    cdef int read_lane(self, double* found, list given, Py_ssize_t lane) except -1:
+        """Write what inputs are in a lane."""
+        cdef Py_ssize_t i, which, element
+        cdef int kind
+        for i, (kind, which, element, number) in enumerate(given):
+            if kind == NUMBER:
+                found[i] = number
+            elif kind == OPERAND:
+                found[i] = self.operand[which]
+            else:
+                found[i] = number_at(
+                    self.lane_of(
+                        &self.arrays.value[self.region.array_of[which]], self.region.axis_of[which], element, lane
+                    ),
+                    self.region.single,
+                )
+        return 0
+
+    def point_of(self, list given, Py_ssize_t lane):
+        """Return what inputs are in a lane."""
+        cdef double[::1] found = np.empty(len(given) + 1)
+        self.read_lane(&found[0], given, lane)
+        return np.asarray(found)[: len(given)]
+
     def run_draft(self, draft, list given, Py_ssize_t lane, bint both):
         """Run one lane gate by gate; return the guard that came out otherwise, or -1.
 
         `given` says what the inputs are, those of the body's arguments first, leaf after leaf.
         """
         cdef Once once = Once(draft, self.region.single)
-        cdef Py_ssize_t i, broken, which, element
-        cdef int kind
-        for i, (kind, which, element, number) in enumerate(given):
-            if kind == NUMBER:
-                once.value[i] = once.rounded(number)
-            elif kind == OPERAND:
-                once.value[i] = once.rounded(self.operand[which])
-            else:
-                once.value[i] = number_at(
-                    self.lane_of(
-                        &self.arrays.value[self.region.array_of[which]], self.region.axis_of[which], element, lane
-                    ),
-                    self.region.single,
-                )
+        cdef int32_t[::1] outputs = once.draft.outputs
+        cdef Py_ssize_t i, broken, n = outputs.shape[0]
+        cdef Memory ends = Memory(n * <Py_ssize_t>sizeof(double))
+        cdef double* end = <double*>ends.start
+        self.read_lane(once.value, given, lane)
+        for i in range(len(given)):
+            once.value[i] = once.rounded(once.value[i])
         broken = once.forward()
         if broken >= 0:
             return broken
-        self.put_values(once, lane)
+        for i in range(n):
+            end[i] = once.value[outputs[i]]
+        self.put_values(end, n, lane)
         if both:
-            self.put_pulls(once, lane)
+            self.take_pulls(end, n, lane)
+            for i in range(n):
+                if outputs[i] >= 0:
+                    once.adjoint[outputs[i]] += end[i]
             once.backward()
-            self.put_gradients(once, given, lane)
+            self.put_gradients(once.adjoint, given, lane)
         return -1
 
-    cdef int put_values(self, Once once, Py_ssize_t lane) except -1:
+    def run_trial(self, Trace trace, list inputs, list outputs, list given, Py_ssize_t lane, bint both):
+        """Take the numbers of one lane from the trace that was recorded there, and sweep it backward.
+
+        `inputs` are slots, of what `given` says; `outputs` are slots, or numbers.
+        """
+        cdef Py_ssize_t i, n = len(outputs), low = trace.nodes.length, top = -1
+        cdef Memory memory = Memory((n + len(inputs)) * <Py_ssize_t>sizeof(double))
+        cdef double* end = <double*>memory.start
+        cdef double* adjoint = end + n
+        cdef int32_t[::1] slot = np.full(n, -1, np.int32)
+        for i, output in enumerate(outputs):
+            if type(output) is int:
+                slot[i] = output
+                low, top = min(low, <Py_ssize_t>slot[i]), max(top, <Py_ssize_t>slot[i])
+            end[i] = trace.nodes.value[slot[i]] if slot[i] >= 0 else <double>output
+        self.put_values(end, n, lane)
+        if not both:
+            return
+        self.take_pulls(end, n, lane)
+        begin_sweep(trace, trace.nodes.length - 1)
+        try:
+            for i in range(n):
+                if slot[i] >= 0:
+                    trace.nodes.adjoint[slot[i]] += end[i]
+            if top >= 0:
+                pull_down(trace, top, &low)
+            for i, place in enumerate(inputs):
+                adjoint[i] = trace.nodes.adjoint[<Py_ssize_t>place]
+        finally:
+            end_sweep(trace, max(top, <Py_ssize_t>0), min(low, max(top, <Py_ssize_t>0)))
+        self.put_gradients(adjoint, given, lane)
+
+    cdef int put_values(self, const double* value, Py_ssize_t outputs, Py_ssize_t lane) except -1:
+        """Add up what comes out of a lane, or put it into arrays."""
         cdef MapRegion region = self.region
         cdef const ArrayRef* array
-        cdef Py_ssize_t k = 0, j
-        cdef int32_t[::1] outputs = once.draft.outputs
-        if region.summed:
-            for k in range(outputs.shape[0]):
-                self.sums[k] += once.value[outputs[k]]
+        cdef Py_ssize_t k, j
+        for k in range(outputs if region.summed else 0):
+            self.sums[k] += value[k]
         k = 0
         for a, shape in region.value_arrays:
             for j in range(math.prod(shape)):
                 if a >= 0:
                     array = &self.arrays.value[<Py_ssize_t>a]
-                    put_number_at(self.lane_of(array, 0, j, lane), once.value[outputs[k]], region.single)
+                    put_number_at(self.lane_of(array, 0, j, lane), value[k], region.single)
                 k += 1
         return 0
 
@@ -284,25 +369,28 @@ cdef class MapRun:
                 return a < 0
         return self.region.summed
 
-    cdef int put_pulls(self, Once once, Py_ssize_t lane) except -1:
+    cdef int take_pulls(self, double* pull, Py_ssize_t outputs, Py_ssize_t lane) except -1:
+        """Write what is pulled on the outputs in a lane."""
         cdef MapRegion region = self.region
-        cdef Py_ssize_t k = 0, j
-        cdef int32_t[::1] outputs = once.draft.outputs
-        if region.gradients or region.summed:
-            for k in range(outputs.shape[0]):
-                if outputs[k] >= 0 and (region.gradients or not region.value_arrays or self.is_sum(k)):
-                    once.adjoint[outputs[k]] += 1.0 if region.gradients else self.pull[k] * region.scale
+        cdef Py_ssize_t k, j
+        for k in range(outputs):
+            pull[k] = 0.0
+            if region.gradients:
+                pull[k] = 1.0
+            elif region.summed and (not region.value_arrays or self.is_sum(k)):
+                pull[k] = self.pull[k] * region.scale
         k = 0
         for a, shape in region.value_arrays if not region.gradients else ():
             for j in range(math.prod(shape)):
-                if a >= 0 and outputs[k] >= 0 and self.arrays.arrived[<Py_ssize_t>a]:
-                    once.adjoint[outputs[k]] += number_at(
+                if a >= 0 and self.arrays.arrived[<Py_ssize_t>a]:
+                    pull[k] += number_at(
                         self.lane_of(&self.arrays.adjoint[<Py_ssize_t>a], 0, j, lane), region.single
                     )
                 k += 1
         return 0
 
-    cdef int put_gradients(self, Once once, list given, Py_ssize_t lane) except -1:
+    cdef int put_gradients(self, const double* adjoint, list given, Py_ssize_t lane) except -1:
+        """Add the gradients of the inputs to where they go."""
         cdef MapRegion region = self.region
         cdef Py_ssize_t i, j, which, element
         cdef int kind
@@ -311,15 +399,15 @@ cdef class MapRun:
                 i = region.first_input[<Py_ssize_t>leaf]
                 for j in range(math.prod(region.leaf_shapes[<Py_ssize_t>leaf] or ())):
                     add_number_at(
-                        self.lane_of(&self.arrays.value[<Py_ssize_t>a], 0, j, lane), once.adjoint[i + j], region.single
+                        self.lane_of(&self.arrays.value[<Py_ssize_t>a], 0, j, lane), adjoint[i + j], region.single
                     )
             return 0
         for i, (kind, which, element, _) in enumerate(given):
             if kind == OPERAND:
-                self.pulled[which] += once.adjoint[i]
+                self.pulled[which] += adjoint[i]
             elif kind != NUMBER and self.wanted_leaf[which]:
                 add_number_at(
-                    self.lane_of(self.adjoint_of(which), region.axis_of[which], element, lane), once.adjoint[i],
+                    self.lane_of(self.adjoint_of(which), region.axis_of[which], element, lane), adjoint[i],
                     region.single,
                 )
         return 0

@@ -22,6 +22,15 @@ cdef enum:
     TO_AND_FRO = 1          # forward and backward
 
 
+cdef bint follow_each_other(const int64_t* lane, Py_ssize_t lanes) noexcept nogil:
+    """Whether lanes, which need not be in order, are one after the other."""
+    cdef Py_ssize_t k = 1
+    if lane[lanes - 1] - lane[0] == lanes - 1:
+        while k < lanes and lane[k] == lane[0] + k:
+            k += 1
+    return k == lanes
+
+
 cdef class Worker:
     """The workspace of one thread."""
 
@@ -207,7 +216,7 @@ cdef class Parted:
                 own, bench = worker.runs[at], worker.benches[at]
                 worker.run[at], worker.bench[at] = <void*>own, <void*>bench
                 own.follow(run)
-                own.lane, own.stray = worker.index, worker.stray
+                own.lane, own.stray, own.narrows = worker.index, worker.stray, True
                 own.fetch_repeated(bench)
                 list_streams(own, bench)
         return 0

@@ -78,6 +78,8 @@ cdef PyObject* record_item(Py_ssize_t n, Link** links, list numbers) except NULL
     for i in range(n + 1):
         nodes.pool_operand[nodes.pool_length + i] = NONE if links[i] == NULL else operand_of(home, links[i])
         nodes.pool_partial[nodes.pool_length + i] = <double>numbers[i - 1] if links[i] == NULL else 0.0
+    if links[place + 1] != NULL:
+        nodes.pool_partial[nodes.pool_length + place + 1] = 1.0
     unit = append(home, POOLED | ITEM, <int32_t>nodes.pool_length, <int32_t>(n + 1), 0.0, 0.0, value)
     nodes.pool_length += n + 1
     return unit

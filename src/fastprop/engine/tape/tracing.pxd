@@ -13,12 +13,15 @@ cdef class Trace(Tape):
     cdef list ours
     cdef public object recording    # who records
     cdef public bint inward         # gates on results of its parents alone are recorded here, too
-    cdef readonly list guards       # (slot, outcome)
+    cdef readonly list guards       # slots
+    cdef readonly list outcomes     # of each of them
     cdef readonly list decided      # of every guard: how many slots there were
     cdef public tuple forced        # how the first guards come out, whatever Python says
     cdef readonly dict regions      # slot -> what a region does
     cdef readonly list captured     # results of the parents that are used here
     cdef readonly dict stand_ins    # (parent, slot) -> the input that stands for it, in the order of `captured`
+
+    cpdef bint note_guard(self, Py_ssize_t slot, bint outcome) except -1
 
 
 cdef int note_source(PyObject* home) except -1

@@ -9,7 +9,7 @@ import numpy as np
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 
-from fastprop.engine.executor.instructions cimport REGION, RESULT
+from fastprop.engine.executor.instructions cimport REGION, RESULT, WITHIN
 from fastprop.engine.kernels cimport POSITIVE
 
 cdef extern from *:
@@ -60,22 +60,27 @@ cdef class Trace(Tape):
         self.held = 1       # slots stay where they are
         self.codes, self.code_numbers, self.ours = [], {}, []
         self.guards, self.captured, self.stand_ins, self.regions = [], [], {}, {}
-        self.decided, self.forced = [], ()
+        self.outcomes, self.decided, self.forced = [], [], ()
 
     def open_to(self, Trace parent):
         """Allow results of an outer trace as inputs; returns self."""
         self.parent = parent
         return self
 
-    def note_guard(self, Py_ssize_t slot, bint outcome):
+    cpdef bint note_guard(self, Py_ssize_t slot, bint outcome) except -1:
         """Remember how a condition came out that decided a branch; returns how it shall come out."""
         if self.recording is None and not is_ancestor(<PyObject*>self):
             raise ValueError("a condition of a traced value was used outside of the function that was traced")
         if len(self.guards) < len(self.forced):
             outcome = self.forced[len(self.guards)]
-        self.guards.append((slot, outcome))
+        self.guards.append(slot)
+        self.outcomes.append(outcome)
         self.decided.append(self.nodes.length)
         return outcome
+
+    def forget_guards(self, Py_ssize_t kept):
+        """Forget all guards but the first ones."""
+        del self.guards[kept:], self.outcomes[kept:], self.decided[kept:]
 
     def _input(self, value):
         """Return a Unit that stands for an input, with its value where it is recorded."""
@@ -118,9 +123,31 @@ cdef class Trace(Tape):
         """Return what arrives on variables from pulls on some slots, where it is recorded, through these regions."""
         return swept_trace(self, ends, pulls, variables, regions, arrays)
 
+    @property
+    def decides(self):
+        """Whether a guard is anything but the check of an index."""
+        return any(self.nodes.opcode[<Py_ssize_t>slot] != WITHIN for slot in self.guards)
+
+    @property
+    def indices_hold(self):
+        """Whether all indices that are checked are in range where it was recorded."""
+        return all(
+            self.nodes.opcode[<Py_ssize_t>slot] != WITHIN or self.nodes.value[<Py_ssize_t>slot] != 0.0
+            for slot in self.guards
+        )
+
+    @property
+    def uses_leaves(self):
+        """Whether leaves are among its operands."""
+        return self.nodes.leaf_length > 0
+
     def forget_units(self):
         """Let go of the Units that stand for others, which hold on to this trace."""
-        self.stand_ins, self.captured, self.regions = {}, [], {}
+        self.stand_ins, self.captured = {}, []
+
+    def forget_regions(self):
+        """Let go of the regions, which a draft holds by then."""
+        self.regions = {}
 
     def constant(self, unit):
         """Record a number through which nothing is pulled."""

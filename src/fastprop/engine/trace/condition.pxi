@@ -1,4 +1,5 @@
 """Condition: what comparing traced values gives, and the gates of logic that it is recorded with."""
+cimport cython
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, PyObject
 from libc.stdint cimport int32_t
 
@@ -14,6 +15,26 @@ from fastprop.engine.tape import apply_gate
 from fastprop.gates.numbers import as_flag, as_real
 from fastprop.handles.nesting import is_block
 from fastprop.handles.operands import as_plain
+
+
+cdef Unit compared(int opcode, object left, object right, double value):
+    """A gate that compares; what is at home on the trace that is recording is recorded at once."""
+    cdef PyObject* home = current_home()
+    cdef Link* x = &(<Unit>left).link if type(left) is Unit else NULL
+    cdef Link* y = &(<Unit>right).link if type(right) is Unit else NULL
+    cdef double p = 0.0, q = 0.0
+    if x == NULL and type(left) is float:
+        p = left
+    elif x == NULL or x.tape != home:
+        return record(opcode, left, right, value)
+    if y == NULL and type(right) is float:
+        q = right
+    elif y == NULL or y.tape != home:
+        return record(opcode, left, right, value)
+    make_room(home, 0)
+    return owned(append(
+        home, opcode, NONE if x == NULL else <int32_t>x.slot, NONE if y == NULL else <int32_t>y.slot, p, q, value
+    ))
 
 
 cdef Unit record(int opcode, object left, object right, double value):
@@ -60,12 +81,19 @@ def compare(left, right, int op):
         op = Py_LT if op == Py_GT else Py_LE
     x, y = number_of(left), number_of(right)
     if op == Py_LT:
-        return Condition(record(LESS, left, right, x < y))
+        return condition(compared(LESS, left, right, x < y))
     if op == Py_LE:
-        return Condition(record(LESS_EQUAL, left, right, x <= y))
+        return condition(compared(LESS_EQUAL, left, right, x <= y))
     if op == Py_EQ:
-        return Condition(record(EQUAL, left, right, x == y))
-    return Condition(record(NOT_EQUAL, left, right, x != y), left if type(right) is float and y == 0.0 else None)
+        return condition(compared(EQUAL, left, right, x == y))
+    return Condition(compared(NOT_EQUAL, left, right, x != y), left if type(right) is float and y == 0.0 else None)
+
+
+cdef Condition condition(Unit unit):
+    """A Condition that is true where a Unit is not 0."""
+    cdef Condition made = Condition.__new__(Condition)
+    made.unit = made.truth = unit
+    return made
 
 
 cdef double number_of(object x) except? -1:
@@ -94,6 +122,8 @@ cdef object joined(int opcode, object left, object right, bint either):
     return Condition(record(opcode, x, y, first or second if either else first and second))
 
 
+@cython.no_gc       # Units are not tracked either
+@cython.freelist(64)
 cdef class Condition:
     """What comparing traced values gives: true or false, as may be, at every replay.
 

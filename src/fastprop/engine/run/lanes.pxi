@@ -42,7 +42,7 @@ cdef extern from *:
 
 cdef enum:
     STRANDS = 32            # at most, of sums; as many as FINER if all their sums take no more than STRAND_BYTES
-    FINER = 128
+    FINER = 64
     STRAND_BYTES = 1 << 20
     FINEST = 256            # strands at most where nothing is summed up: the finer, the less threads wait at the end
     PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C

@@ -2,13 +2,15 @@
 
 A *called* function is `fp.compile(fp.value_and_grad(f))(…)`, in a loop, with floats, lists, dicts and arrays; *bound*
 is `circuit.bind(…)`, which has no arguments. The unit is NumPy's `add` of two arrays of five numbers, timed in the
-same run. Every answer is proved first, and every case takes its turns with its baseline.
+same run. Every answer is proved first, and every case takes its turns with its baseline. *Kept*: the caller keeps the
+results, so that each call has to fill new memory; beside it, what NumPy takes to fill new arrays of the same sizes.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +28,9 @@ from circuits import (
     make_rosenbrock,
 )
 from lanes import LANES, Lanes
-from measure import Times, interleave, pin
-from own import bound, bound_lanes
+from measure import Entry, Times, interleave, pin
+from mixture import Mixture, load
+from own import bound, bound_lanes, bound_mixture, compiled_mixture
 
 
 @dataclass(frozen=True)
@@ -320,6 +323,19 @@ def ways(small: bool) -> Iterator[Case]:
         yield Case(name, lambda f=branching: f(x), prove, lambda f=straight: f(x))
 
 
+def mixtures(quick: bool) -> Iterator[Case]:
+    """ADBench's mixture of Gaussians."""
+    for name in ("d2_K5",) if quick else ("d2_K5", "d10_K25"):
+        mixture = load(name, 100 if quick else None)
+        entry = compiled_mixture(mixture)
+        baseline = bound_mixture(mixture).call
+
+        def prove(entry: Entry = entry, mixture: Mixture = mixture) -> None:
+            mixture.prove(entry.answer())
+
+        yield Case(f"GMM {name}, called", entry.call, prove, baseline)
+
+
 def cases(quick: bool) -> Iterator[Case]:
     """All of them."""
     yield square()
@@ -334,6 +350,22 @@ def cases(quick: bool) -> Iterator[Case]:
     yield from loops(quick)
     yield from ways(quick)
     yield from at_lanes(quick)
+    yield from mixtures(quick)
+
+
+def arrays_of(result: Any) -> list[np.ndarray]:
+    """The arrays in a result."""
+    if isinstance(result, np.ndarray):
+        return [result]
+    return [array for part in result for array in arrays_of(part)] if isinstance(result, list | tuple) else []
+
+
+def written(result: Any) -> Callable[[], list[np.ndarray]] | None:
+    """What NumPy does to fill new arrays of a result's sizes; None if they are small."""
+    shapes = [array.shape for array in arrays_of(result)]
+    if sum(map(math.prod, shapes)) < 10_000:
+        return None
+    return lambda: [np.full(shape, 1.0) for shape in shapes]
 
 
 def kept(call: Callable[[], Any], most: int) -> Callable[[], None]:
@@ -357,7 +389,8 @@ def main() -> None:
     if not options.quick:
         pin()
     x = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    print(f"{'case':34} {'called µs':>11} {'units':>9} {'bound µs':>10} {'ratio':>7} {'kept µs':>10}")
+    heads = f"{'called µs':>11} {'units':>9} {'bound µs':>10} {'ratio':>7} {'kept µs':>10} {'written µs':>10}"
+    print(f"{'case':34} {heads}")
     for case in cases(options.quick):
         if not case.name.startswith(options.only):
             continue
@@ -367,6 +400,9 @@ def main() -> None:
             continue
         calls = {"unit": lambda: np.add(x, x), "nothing": lambda: None, "called": case.call}
         calls["kept"] = kept(case.call, 3)
+        writing = written(case.call())
+        if writing is not None:
+            calls["written"] = kept(writing, 3)
         if case.baseline is not None:
             calls["bound"] = case.baseline
         show(case.name, interleave(calls, 7))
@@ -378,6 +414,8 @@ def show(name: str, times: dict[str, Times]) -> None:
     unit, call, keeping = (times[key].least - nothing for key in ("unit", "called", "kept"))
     base = times["bound"].least if "bound" in times else float("nan")
     figures = f"{call * 1e6:11.3f} {call / unit:9.2f} {base * 1e6:10.3f} {call / base:7.2f} {keeping * 1e6:10.3f}"
+    if "written" in times:
+        figures += f" {(times['written'].least - nothing) * 1e6:10.3f}"
     print(f"{name:34} {figures}")
 
 

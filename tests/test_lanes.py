@@ -74,6 +74,34 @@ def test_the_same_bits_at_any_place_in_any_number_of_lanes(name, dtype):
         use_instruction_set()
 
 
+HOSTILE = [0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324, -1e-310, 1.7e308, -(2.0**1023), 2.0**-1022]
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_pulls_of_quotients_and_roots_are_right_and_mind_no_neighbours(dtype):
+    """They are taken a quick way, and again where that has no answer."""
+    generator = np.random.default_rng(5)
+    exponent = 40.0 if dtype == np.float64 else 6.0
+    x, y, z = (10.0 ** generator.uniform(-exponent, exponent, 515).astype(dtype) for _ in range(3))
+    y *= generator.choice([-1.0, 1.0], 515)
+    circuit = fp.trace(lambda x, y, z: x / y + fp.sqrt(z), 1.0, 1.0, 1.0, dtype=dtype)
+    grads = [np.zeros(515, dtype) for _ in range(3)]
+    run = circuit.bind(x, y, z, in_axes=0, grad=tuple(grads))
+    run()
+    a, b, c = (column.astype(np.longdouble) for column in (x, y, z))
+    for grad, truth in zip(grads, (1 / b, -a / (b * b), 1 / (2 * np.sqrt(c))), strict=True):
+        assert np.all(np.abs(grad - truth) <= 4.0 * np.spacing(np.abs(grad)))
+    expected = np.array(grads)
+    odd = np.arange(3, 515, 7)
+    with np.errstate(over="ignore"):
+        for column in (x, y, z):
+            column[odd] = generator.choice(np.array(HOSTILE).astype(dtype), len(odd))
+    run()
+    rest = np.setdiff1d(np.arange(515), odd)
+    np.testing.assert_array_equal(np.array(grads)[:, rest], expected[:, rest])
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("lanes", [1, 64, 257, 5000, 20011])
 def test_the_same_bits_for_any_number_of_threads(lanes, dtype, always_threads):

@@ -165,14 +165,17 @@ static int NAME(may_stream)(const NAME(Lanes) *m, const Space *space, const Inst
 static int NAME(pull_pair)(const NAME(Lanes) *m, const Stream *stream, const Space *space, const Instruction *step) {
     const Instruction *next = step + 1;
     const Operand *x = stream->operand + step->operand, *y = stream->operand + next->operand;
-    if (next->result != step->result || next->opcode != PRODUCT)
+    const int division = step->opcode == QUOTIENT && next->opcode == DIVISOR;
+    if (next->result != step->result || (next->opcode != PRODUCT && !division))
         return 0;
     if (x->place == BROADCAST || y->place == BROADCAST || y[1].place == BROADCAST)
         return 0;
     const REAL *pull = m->row[step->result], *w = m->row[y[1].start];
     REAL *to_x = m->row[x->start], *to_y = m->row[y->start];
     const int add_x = x->mode == ADD_TO, add_y = y->mode == ADD_TO;
-    if (step->opcode == PASS && add_x && add_y)
+    if (division && y[2].place != BROADCAST)
+        NAME(pull_division)(m->width, pull, m->row[y[1].start], m->row[y[2].start], to_x, add_x, to_y, add_y);
+    else if (step->opcode == PASS && add_x && add_y)
         NAME(pull_and_product)(m->width, pull, to_x, w, to_y);
     else if (step->opcode != PRODUCT || x[1].place == BROADCAST)
         return 0;
@@ -207,7 +210,7 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
             NAME(pull_items)(&m, step, operand, pull);
             continue;
         }
-        if (at + 1 < end && (step->opcode == PRODUCT || step->opcode == PASS) &&
+        if (at + 1 < end && (step->opcode == PRODUCT || step->opcode == PASS || step->opcode == QUOTIENT) &&
             NAME(pull_pair)(&m, stream, space, step)) {
             at++;
             continue;

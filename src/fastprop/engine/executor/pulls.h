@@ -2,9 +2,10 @@
 
 /* ---- a pull times a partial: 0 if either is 0 ---- */
 
-INLINE VEC NAME(strong)(VEC pull, VEC partial, VEC product) { /* the product, looked at again */
-    const MASK nothing = NAME(is_other)(product, product) & (NAME(is_zero)(pull) | NAME(is_zero)(partial));
-    return (VEC)(~nothing & (MASK)product);
+INLINE VEC NAME(strong)(VEC pull, VEC partial, VEC product) { /* the product, taken again where it is NaN */
+    const VEC again = pull * partial;
+    const MASK nothing = NAME(is_other)(again, again) & (NAME(is_zero)(pull) | NAME(is_zero)(partial));
+    return NAME(select)(NAME(is_other)(product, product), (VEC)(~nothing & (MASK)again), product);
 }
 
 /* One number, by a jump, not a choice, which would be waited for. */
@@ -18,16 +19,17 @@ INLINE REAL NAME(weighed)(REAL pull, REAL partial) {
     return product;
 }
 
-/* `deliver` for every vector of n products, four of them tested at once; they are in brought[s]. */
+/* `deliver` for every vector of n products, four of them tested at once; they are in brought[s]. What is `quick` is the
+   partial to two units, or NaN. */
 #define BY_FOURS _Pragma("GCC unroll 4") for (int s = 0; s < 4; s++, i += COUNT)
-#define PRODUCT_LOOP(pull, partial, deliver)                                                                            \
+#define PRODUCT_LOOP(pull, quick, partial, deliver)                                                                            \
     do {                                                                                                               \
         ptrdiff_t start = 0;                                                                                           \
         for (; start + 4 * COUNT <= n; start += 4 * COUNT) {                                                           \
             const int k = COUNT;                                                                                       \
             VEC brought[4];                                                                                            \
             ptrdiff_t i = start;                                                                                       \
-            BY_FOURS brought[s] = (pull) * (partial);                                                                  \
+            BY_FOURS brought[s] = (pull) * (quick);                                                                  \
             i = start;                                                                                                 \
             if (__builtin_expect(NAME(any_nan)(brought[0], brought[1], brought[2], brought[3]), 0))                    \
                 BY_FOURS brought[s] = NAME(strong)(pull, partial, brought[s]);                                         \
@@ -36,7 +38,7 @@ INLINE REAL NAME(weighed)(REAL pull, REAL partial) {
         }                                                                                                              \
         for (ptrdiff_t i = start; i < n; i += COUNT) {                                                                 \
             const int k = n - i < COUNT ? (int)(n - i) : COUNT, s = 0;                                                 \
-            const VEC brought[1] = {NAME(strong)(pull, partial, (pull) * (partial))};                                  \
+            const VEC brought[1] = {NAME(strong)(pull, partial, (pull) * (quick))};                                  \
             deliver;                                                                                                   \
         }                                                                                                              \
     } while (0)
@@ -50,12 +52,13 @@ INLINE REAL NAME(weighed)(REAL pull, REAL partial) {
         else                                                                                                           \
             LOOP(PUT(target, brought););                                                                               \
     } while (0)
-#define ARRIVE_PRODUCT(partial)                                                                                         \
+#define ARRIVE_PRODUCT(partial) ARRIVE_QUICKLY(partial, partial)
+#define ARRIVE_QUICKLY(quick, partial)                                                                                         \
     do {                                                                                                               \
         if (add)                                                                                                       \
-            PRODUCT_LOOP(G, partial, PUT(target, GET(target) + brought[s]));                                           \
+            PRODUCT_LOOP(G, quick, partial, PUT(target, GET(target) + brought[s]));                                           \
         else                                                                                                           \
-            PRODUCT_LOOP(G, partial, PUT(target, brought[s]));                                                         \
+            PRODUCT_LOOP(G, quick, partial, PUT(target, brought[s]));                                                         \
     } while (0)
 #define G GET(pull)
 #define U GET(u)
@@ -111,7 +114,7 @@ static void NAME(pull_other)(
     case TWICE: ARRIVE_PRODUCT(U + U); break;
     case QUOTIENT: ARRIVE(NAME(quotient_pull)(G, U, W)); break;
     case DIVISOR: ARRIVE_PRODUCT(-(W / U)); break;
-    case ROOT: ARRIVE_PRODUCT((REAL)0.5 / NAME(absolute)(U)); break;
+    case ROOT: ARRIVE_QUICKLY((REAL)0.5 * NAME(inverse)(NAME(absolute)(U)), (REAL)0.5 / NAME(absolute)(U)); break;
     case INVERSE: ARRIVE_PRODUCT(-(U * U)); break;
     case RECTIFIED: ARRIVE(NAME(rectified_pull)(G, U)); break;
     case MAGNITUDE: ARRIVE(NAME(sign_pull)(G, U)); break;
@@ -124,6 +127,7 @@ static void NAME(pull_other)(
 
 #undef ARRIVE
 #undef ARRIVE_PRODUCT
+#undef ARRIVE_QUICKLY
 #undef G
 #undef U
 #undef W

@@ -77,6 +77,20 @@ static double total_of(const char *sums, int single) {
     return total;
 }
 
+/* The same of the sums of several strands, which lie so many bytes apart: strand after strand, all sums of one at once. */
+static double total_of_strands(const char *sums, ptrdiff_t strands, ptrdiff_t apart, int single) {
+    double together[WIDE_SUMS] = {0}, total = 0;
+    const int count = single ? WIDE_SUMS : SUM_BYTES / (int)sizeof(double);
+    for (ptrdiff_t strand = 0; strand < strands; strand++) {
+        const double *sum = (const double *)(sums + strand * apart + (single ? SUM_BYTES : 0));
+        for (int s = 0; s < count; s++)
+            together[s] += sum[s];
+    }
+    for (int s = 0; s < count; s++)
+        total += together[s];
+    return total;
+}
+
 /* Add a number to one at any alignment. */
 static void add_number(void *to, const void *more, int single) {
     double wide[2];

@@ -19,7 +19,9 @@ cdef class Bench:
     cdef Memory addresses       # of rows of the caller's arrays, in the order in which they are needed
     cdef Py_ssize_t reads       # so many of them are inputs
     cdef Py_ssize_t streams
-    cdef Py_ssize_t chances     # of asking for them, in a sweep forward
+    cdef Py_ssize_t near        # so many inputs of the next block are fetched while this one goes backward
+    cdef Py_ssize_t at_once     # bytes to ask for at every chance forward
+    cdef Py_ssize_t at_once_back
     cdef Coming soon            # of this block
     cdef Coming next            # inputs of the next one
     cdef Stream ahead

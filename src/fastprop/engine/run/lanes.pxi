@@ -36,18 +36,18 @@ cdef extern from *:
     void add_up_row(char* sums, Py_ssize_t n, const void* row, int single) noexcept nogil
     void widen_sums(char* sums) noexcept nogil
     double total_of(const char* sums, int single) noexcept nogil
+    double total_of_strands(const char* sums, Py_ssize_t strands, Py_ssize_t apart, int single) noexcept nogil
     void publish() noexcept nogil
     PyObject* PyList_GET_ITEM(object items, Py_ssize_t i) noexcept
 
 cdef enum:
-    STRANDS = 32            # at most, of sums
+    STRANDS = 32            # at most, of sums; as many as FINER if all their sums take no more than STRAND_BYTES
+    FINER = 64
+    STRAND_BYTES = 1 << 20
     FINEST = 256            # strands at most where nothing is summed up: the finer, the less threads wait at the end
     PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C
-    CACHE = 2500000         # bytes that the rows of a block may take; half of them, at most, are at work together
     FORESEEN = 1 << 16      # bytes of the next block's inputs that are fetched into the cache beforehand
     PAST_CACHE = 1 << 25    # bytes of gradients from which on no cache keeps them
-    WIDEST = 512
-    WIDEST_STREAMED = 256   # where gradients go past the cache: their rows and the foreseen inputs want the nearest one
     NARROWEST = 64
 
 
@@ -103,19 +103,19 @@ cdef class LanesRun:
 
     cdef int take_lanes(self, Py_ssize_t lanes, const int64_t* lane) except -1:
         """Say how many lanes there are, and which if not all."""
-        cdef Py_ssize_t blocks, width = WIDEST
+        cdef Py_ssize_t blocks, width
         self.lane = lane
         if lanes == self.lanes:
             return 0
-        if np.any(self.once):
-            width = WIDEST_STREAMED
-        while width > NARROWEST and (self.program.slots * width * self.size > CACHE or width >= 2 * lanes):
-            width //= 2
+        width = best_width(self, lanes)
         if width != self.width:
             self.benches.clear()
         blocks = (lanes + width - 1) // width
         self.lanes, self.width = lanes, width
-        return self.take_strands(min(blocks, <Py_ssize_t>(STRANDS if self.sums_per_strand() else FINEST)))
+        if self.sums_per_strand():
+            fine = self.sums_per_strand() * self.sum_bytes() * FINER <= STRAND_BYTES
+            return self.take_strands(min(blocks, FINER if fine and not self.program.active_arrays else STRANDS))
+        return self.take_strands(min(blocks, FINEST))
 
     cdef int take_strands(self, Py_ssize_t strands) except -1:
         """Say how many strands there are, whose sums are 0."""
@@ -202,11 +202,9 @@ cdef class LanesRun:
         return self.sums.start + (strand * self.sums_per_strand() + row) * self.sum_bytes()
 
     cdef double sum_of(self, Py_ssize_t row) noexcept nogil:
-        cdef Py_ssize_t strand
-        cdef double all_strands = 0.0
-        for strand in range(self.strands):
-            all_strands += total_of(self.partial_sums(strand, row), self.single)
-        return all_strands
+        return total_of_strands(
+            self.partial_sums(0, row), self.strands, self.sums_per_strand() * self.sum_bytes(), self.single
+        )
 
     def total(self, Py_ssize_t row):
         """Return a sum over all lanes: of the gradients of the uniform inputs that are wanted, then of the outputs."""
@@ -505,6 +503,7 @@ cdef class LanesRun:
             PATIENCE // (self.width * (bench.ahead.length + bench.back.length + 1)), <Py_ssize_t>1
         )
         cdef Py_ssize_t stop
+        memset(self.partial_sums(strand, 0), 0, <size_t>(self.sums_per_strand() * self.sum_bytes()))
         self.aim_sums(bench, strand)
         if bench.arrays is not None:
             bench.arrays.use_pool(self.arrays, strand)
@@ -591,7 +590,6 @@ cdef class LanesRun:
         self.diverged = -1
         self.next_strand = 0
         self.lead = best_lead(self)
-        memset(self.sums.start, 0, <size_t>self.sums.nbytes)
         if self.arrays is not None:
             self.arrays.make_pools(self.strands)
         return 0

@@ -1,12 +1,35 @@
-"""The callers' arrays that lanes read and write block after block: which they are, and when to ask for their rows."""
+"""How wide a block is; the callers' arrays that blocks read and write: which they are, when to ask for their rows."""
+import numpy as np
+
 from fastprop.engine.executor.instructions cimport Coming, Instruction
 from fastprop.engine.kernels cimport EXP
+
+
+cdef enum:
+    WIDEST = 512
+    WIDEST_STREAMED = 256   # where gradients go past the cache: their rows and the foreseen inputs want the nearest one
+    CACHE = 2500000         # bytes that the rows of a block may take; half of them, at most, are at work together
+    NEAR_CACHE = 36 << 10   # bytes of the nearest one: if a block of NEAR_WIDTH fits there, it is no wider than fits
+    NEAR_WIDTH = 128
+
+
+cdef Py_ssize_t best_width(LanesRun run, Py_ssize_t lanes) except -1:
+    """How many lanes are run together."""
+    cdef Py_ssize_t lane_bytes = run.program.slots * run.size, width = WIDEST
+    if np.any(run.once):
+        width = WIDEST_STREAMED
+    if lane_bytes * NEAR_WIDTH <= NEAR_CACHE:
+        while lane_bytes * width > NEAR_CACHE:
+            width //= 2
+    while width > NARROWEST and (lane_bytes * width > CACHE or width >= 2 * lanes):
+        width //= 2
+    return width
 
 
 cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:
     """List the callers' arrays that are read and written block after block: the inputs, then the others."""
     cdef char** row = <char**>bench.addresses.start
-    cdef Py_ssize_t i, n = 0, pieces = run.width * run.size // 512
+    cdef Py_ssize_t i, n = 0, pieces = run.width * run.size // 512, chances = bench.ahead.length
     cdef Instruction step
     for i in range(run.program.inputs):
         if not run.uniform[i] and run.is_whole(&run.input[i], run.width):
@@ -14,11 +37,10 @@ cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:
             n += 1
     bench.reads = n
     bench.space.past_cache = streamed_bytes(run) > PAST_CACHE
-    bench.chances = bench.ahead.length
     for i in range(bench.ahead.length):
         step = bench.ahead.instruction[i]
         if step.arity == 1 and (step.saved >= 0 or step.opcode == EXP):
-            bench.chances += pieces     # one per piece of a gate that takes long
+            chances += pieces     # one per piece of a gate that takes long
     for i in range(run.program.outputs_count):
         if run.is_whole(&run.value[i], run.width):
             row[n] = run.value[i].data
@@ -29,6 +51,9 @@ cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:
                 row[n] = run.gradient[i].data
                 n += 1
     bench.streams = n
+    bench.near = min(bench.reads, FORESEEN // (run.width * run.size))
+    bench.at_once = at_once(run, n if asks_ahead(bench) else n - bench.near, chances)
+    bench.at_once_back = bench.at_once if asks_ahead(bench) else at_once(run, bench.near, bench.back.length)
     return 0
 
 
@@ -46,31 +71,27 @@ cdef bint bypasses(LanesRun run, const Column* column, Py_ssize_t i) noexcept no
     return run.once[i] and ((<size_t>column.data + <size_t>(run.lead * run.size)) & 63) == 0
 
 
+cdef inline bint asks_ahead(Bench bench) noexcept nogil:
+    """Whether the next block's inputs are asked for forward, too: that keeps the way to memory busy backward."""
+    return bench.space.past_cache and bench.near == bench.reads
+
+
 cdef void foresee(LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t end) noexcept nogil:
-    """Say what is coming: forward, what this block still needs; backward, the next one's first inputs.
-
-    Those too forward where gradients go past the cache: that keeps the way to memory busy backward.
-    """
-    cdef Py_ssize_t row_bytes = run.width * run.size
-    cdef Py_ssize_t first = min(bench.reads, FORESEEN // row_bytes)
-    expect(run, &bench.soon, bench, first, bench.streams, begin, end, bench.chances)
-    expect(run, &bench.next, bench, 0, first, end, min(end + run.width, run.lanes), bench.back.length)
-    if bench.space.past_cache and first == bench.reads:
-        bench.soon.then = &bench.next
-        bench.soon.at_once = at_once(run, bench.soon.rows + bench.next.rows, bench.chances)
-        bench.next.at_once = bench.soon.at_once
+    """Say what is coming: forward, what this block still needs; backward, the next one's first inputs."""
+    expect(run, &bench.soon, bench, bench.near, bench.streams, begin, end)
+    expect(run, &bench.next, bench, 0, bench.near, end, min(end + run.width, run.lanes))
+    bench.soon.at_once, bench.next.at_once = bench.at_once, bench.at_once_back
+    bench.soon.then = &bench.next if asks_ahead(bench) else NULL
 
 
-cdef void expect(
-    LanesRun run, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end,
-    Py_ssize_t chances
+cdef inline void expect(
+    LanesRun run, Coming* coming, Bench bench, Py_ssize_t first, Py_ssize_t last, Py_ssize_t begin, Py_ssize_t end
 ) noexcept nogil:
     coming.row = <char**>bench.addresses.start + first
     coming.rows = last - first if end - begin == run.width else 0
     coming.reads = bench.reads - first
     coming.begin = coming.now = begin * run.size
     coming.end = end * run.size
-    coming.at_once = at_once(run, coming.rows, chances)
     coming.then = NULL
 
 

@@ -6,14 +6,14 @@
 #include "exponential.h"
 
 INLINE part sigmoid_lanes(part x, part *dx) {
-    part q = exp_of_negative(-magnitude(x)), d = 1.0 + q, inverse = inverse_of(d, q - (d - 1.0)), other = q * inverse;
+    part q = exp_of_negative(-magnitude(x)), inverse = inverse_above_one(q), other = q * inverse;
     *dx = other * inverse;
     return choose(less(x, spread(0.0)), other, inverse);
 }
 
 /* max(x, 0) + log(1 + q) with q = exp(-a). */
 INLINE part softplus_lanes(part x, part *dx) {
-    part q = exp_of_negative(-magnitude(x)), d = 1.0 + q, inverse = inverse_of(d, q - (d - 1.0));
+    part q = exp_of_negative(-magnitude(x)), inverse = inverse_above_one(q);
     *dx = choose(less(x, spread(0.0)), q * inverse, inverse);
     return larger(spread(0.0), x) + log1p_of_unit(q);
 }
@@ -24,7 +24,7 @@ INLINE part log_sigmoid_lanes(part x, part *dx) { return -softplus_lanes(-x, dx)
 INLINE part silu_lanes(part x, part *dx) {
     mask negative = less(x, spread(0.0));
     part k, power = 1.0 + exp_reduced(-magnitude(x), spread(0.0), &k), q = scale(power, k);
-    part d = 1.0 + q, inverse = inverse_of(d, q - (d - 1.0));
+    part inverse = inverse_above_one(q);
     part reach = choose(negative, larger(spread(-1400.0), x), smaller(spread(1400.0), x) * q);
     part factor = choose(negative, power, spread(1.0));
     k = choose(negative, k, spread(0.0));

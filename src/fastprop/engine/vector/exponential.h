@@ -192,8 +192,7 @@ INLINE part logaddexp_lanes(part x, part y, part *dx, part *dy) {
     part error = (low - rounded) - (high - (rounded - gap));
     error = choose(less(spread(-750.0), gap), error, spread(0.0));
     part power = 1.0 + exp_reduced(gap, error, &k);
-    part q = scale(power, k), d = 1.0 + q, d_low = q - (d - 1.0);
-    part inverse = inverse_of(d, d_low), other = q * inverse;
+    part q = scale(power, k), inverse = inverse_above_one(q), other = q * inverse;
     part shared = choose(equal(x, spread(-INFINITY)), spread(0.0), spread(0.5));
     *dx = choose(tie, shared, choose(nan, spread(NAN), choose(first, inverse, other)));
     *dy = choose(tie, shared, choose(nan, spread(NAN), choose(first, other, inverse)));

@@ -42,7 +42,7 @@ INLINE part sinh_lanes(part x, part *dx) {
 INLINE part sech_lanes(part x, part *dx) {
     part k, size = magnitude(x), ignored, tanh = tanh_lanes(size, &ignored);
     part power = 1.0 + exp_reduced(-size, spread(0.0), &k), q = exp_part(-2.0 * size);
-    part d = 1.0 + q, inverse = inverse_of(d, q - (d - 1.0));
+    part inverse = inverse_above_one(q);
     *dx = -flip_sign(scale(2.0 * (power * inverse) * tanh, k), x);
     return scale(2.0 * (power * inverse), k);
 }

@@ -160,6 +160,28 @@ INLINE vec square_root(vec x) {
     return to.whole;
 }
 
+/* 1 / y, as quick_inverse has it. */
+INLINE vec inverse(vec y) {
+    pieces from = {y}, to;
+    FOR_PARTS(i) to.parts[i] = quick_inverse(from.parts[i]);
+    return to.whole;
+}
+
+INLINE vecf inversef(vecf y) { return 1.0f / y; }
+
+/* x / y and z / y, as quotients_part has them. */
+INLINE void quotients(vec x, vec z, vec y, vec *first, vec *second) {
+    pieces a = {x}, b = {z}, below = {y}, to, other;
+    FOR_PARTS(i) quotients_part(a.parts[i], b.parts[i], below.parts[i], to.parts + i, other.parts + i);
+    *first = to.whole;
+    *second = other.whole;
+}
+
+INLINE void quotientsf(vecf x, vecf z, vecf y, vecf *first, vecf *second) {
+    *first = x / y;
+    *second = z / y;
+}
+
 /* Comparisons. Written x < y, GCC would do them lane by lane where a vector is wider than a register. */
 #define COMPARISON(name, operator)                                                                                    \
     INLINE ivec name(vec x, vec y) {                                                                                  \

@@ -10,7 +10,15 @@ import numpy as np
 
 from fastprop.circuits.bind import check_integers, checked_output, per_argument, refuse_overlap
 from fastprop.circuits.pipeline import Plan
-from fastprop.circuits.signature import Signature, as_leaf, checked_reduce, lane_signature, nesting_key, scale_of
+from fastprop.circuits.signature import (
+    LeafName,
+    Signature,
+    as_leaf,
+    checked_reduce,
+    lane_signature,
+    nesting_key,
+    scale_of,
+)
 from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, Wires
 from fastprop.handles.nesting import LEAF
 
@@ -146,7 +154,7 @@ def _leaves(one: Signature, args: Sequence[Any], recording: Any) -> list[Any]:
     recorded = recording.signature
     owns = [own if integer else None for own, integer in zip(recorded.call_form.dtypes, recorded.integers)]
     leaves = enumerate(one.taken_apart(args))
-    return [as_leaf(leaf, recording.dtype, one.name(k), owns[k]) for k, leaf in leaves]
+    return [as_leaf(leaf, recording.dtype, LeafName(one, k), owns[k]) for k, leaf in leaves]
 
 
 def _summed_values(recording: Any, sums: Sequence[float]) -> Any:
@@ -214,7 +222,7 @@ class BoundLanes:
         for position, tree in zip(one.positions, given):
             if tree is None and not make:
                 continue
-            nesting = one.nestings[one.positions.index(position)]
+            nesting = one.nesting_of(position)
             numbers = one.leaves_of_argument(position)
             if make:
                 tree = nesting.unflatten([self._fresh(one, axes, k) for k in numbers])

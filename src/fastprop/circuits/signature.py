@@ -14,6 +14,7 @@ from fastprop.handles.indexing import check_exact, is_integer
 from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
 
 __all__ = [
+    "LeafName",
     "Signature",
     "as_leaf",
     "checked_reduce",
@@ -45,7 +46,7 @@ def nesting_key(nesting: Nesting) -> Any:
     return nesting.kind, nesting.keys, children
 
 
-def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
+def as_leaf(leaf: Any, dtype: np.dtype[Any], name: object, own: Any = None) -> Any:
     """Return a leaf of the arguments as a float or an array of the circuit's dtype, or raise.
 
     Its own dtype may be another one if it was that where the circuit was recorded.
@@ -83,6 +84,16 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
     return real
 
 
+class LeafName:
+    """The name of a leaf, which is put together when an error shows it: there may be many leaves."""
+
+    def __init__(self, signature: Signature, leaf: int):
+        self.signature, self.leaf = signature, leaf
+
+    def __str__(self) -> str:
+        return self.signature.name(self.leaf)
+
+
 class Signature:
     """The form of a call's arguments: which are static, how the others are nested, and their leaves' shapes.
 
@@ -107,7 +118,9 @@ class Signature:
         self.integers = [own is not None and own.kind in "iu" for own in self.call_form.dtypes]  # which leaves are such
         self.places: list[tuple[int | str, int]] = []  # of every leaf: its argument, and its number there
         self.fixed: dict[int, Any] = {}  # leaves that are no numbers, and are passed on as they are
+        self._arguments: dict[int | str, tuple[Nesting, range]] = {}
         for i, nesting in zip(self.positions, self.nestings):
+            self._arguments[i] = nesting, range(len(self.places), len(self.places) + nesting.size)
             self.places += [(i, j) for j in range(nesting.size)]
         for k in range(len(self.places)):
             kind, place = self.call_form.place(k)
@@ -127,7 +140,7 @@ class Signature:
     def name(self, leaf: int) -> str:
         """Say which number or array a leaf is."""
         position, index = self.places[leaf]
-        return f"{self.owner}: argument {position}{self.nestings[self.positions.index(position)].path(index)}"
+        return f"{self.owner}: argument {position}{self.nesting_of(position).path(index)}"
 
     def size(self, leaf: int) -> int:
         """Return how many numbers a leaf has."""
@@ -157,7 +170,7 @@ class Signature:
                         f"{self.name(k)} is {leaf!r:.60}, but was {self.fixed[k]!r:.60} where it was recorded"
                     )
                 continue
-            found[k] = as_leaf(leaf, dtype, self.name(k), self.call_form.dtypes[k])
+            found[k] = as_leaf(leaf, dtype, LeafName(self, k), self.call_form.dtypes[k])
             if shape_of(found[k]) != self.shapes[k]:
                 raise ValueError(
                     f"{self.name(k)} has shape {np.shape(found[k])}, but the circuit was recorded with "
@@ -195,15 +208,17 @@ class Signature:
 
     def leaves_of_argument(self, position: int | str) -> range:
         """Return the numbers of the leaves of an argument."""
-        if position not in self.positions:
+        if position not in self._arguments:
             raise ValueError(f"{self.owner}: argument {position} is static and has no gradient")
-        at = self.positions.index(position)
-        start = sum(nesting.size for nesting in self.nestings[:at])
-        return range(start, start + self.nestings[at].size)
+        return self._arguments[position][1]
+
+    def nesting_of(self, position: int | str) -> Nesting:
+        """Return how an argument that is not static is nested."""
+        return self._arguments[position][0]
 
     def gradient_of(self, position: int | str, parts: Any) -> Any:
         """Put gradients (a list or dict with one per leaf) together in the nesting of an argument."""
-        nesting = self.nestings[self.positions.index(position)]
+        nesting = self.nesting_of(position)
         return nesting.unflatten([None if k in self.fixed else parts[k] for k in self.leaves_of_argument(position)])
 
 
@@ -345,11 +360,11 @@ def lane_signature(
 
 def lane_count(signature: Signature, axes: Sequence[int | None]) -> int:
     """Return how many lanes there are, if all leaves agree."""
-    found: dict[int, str] = {}
+    found: dict[int, LeafName] = {}
     for k, axis in enumerate(axes):
         shape = signature.shapes[k]
         if axis is not None and shape is not None:
-            found.setdefault(shape[axis], signature.name(k))
+            found.setdefault(shape[axis], LeafName(signature, k))
     if not found:
         raise ValueError(f"{signature.owner}: no argument has a lane axis; give at least one in in_axes")
     if len(found) > 1:

@@ -51,6 +51,7 @@ cdef extern from *:
     static inline double double_of_scalar(PyObject* scalar) { return PyArrayScalar_VAL(scalar, Double); }
     static inline double single_of_scalar(PyObject* scalar) { return PyArrayScalar_VAL(scalar, Float); }
     static inline double long_of_scalar(PyObject* scalar) { return (double)PyArrayScalar_VAL(scalar, Long); }
+    static inline int is_integer_scalar(PyObject* thing) { return PyArray_IsScalar(thing, Integer); }
 
     /* Instances are called without a tuple of their arguments, by the function at `offset` in them. The class must not
        have a __call__ of its own; classes that inherit from it elsewhere may not either. */
@@ -64,20 +65,13 @@ cdef extern from *:
     #define AS_ARRAY(thing) ((PyArrayObject*)(thing))
     static inline int array_ndim(PyObject* array) { return PyArray_NDIM(AS_ARRAY(array)); }
     static inline int array_type(PyObject* array) { return PyArray_DESCR(AS_ARRAY(array))->type_num; }
+    static inline PyObject* array_dtype(PyObject* array) { return (PyObject*)PyArray_DESCR(AS_ARRAY(array)); }
     static inline int array_flags(PyObject* array) { return PyArray_FLAGS(AS_ARRAY(array)); }
     static inline int array_is_native(PyObject* array) { return PyArray_ISNOTSWAPPED(AS_ARRAY(array)); }
     static inline char* array_data(PyObject* array) { return PyArray_BYTES(AS_ARRAY(array)); }
     static inline Py_ssize_t* array_shape(PyObject* array) { return (Py_ssize_t*)PyArray_DIMS(AS_ARRAY(array)); }
     static inline Py_ssize_t* array_strides(PyObject* array) { return (Py_ssize_t*)PyArray_STRIDES(AS_ARRAY(array)); }
     static inline PyObject* array_base(PyObject* array) { return PyArray_BASE(AS_ARRAY(array)); }
-
-    /* Whether the dtype is NumPy's own object for this number, and not an equal one. */
-    static inline int has_plain_type(PyObject* array, int type) {
-        PyArray_Descr* plain = PyArray_DescrFromType(type);
-        int same = plain == PyArray_DESCR(AS_ARRAY(array));
-        Py_DECREF(plain);
-        return same;
-    }
 
     /* An array in C's order, native and aligned: the array itself if it is one, else a copy. */
     static inline PyObject* in_order(PyObject* array, int type) {
@@ -106,15 +100,17 @@ cdef extern from *:
     double double_of_scalar(PyObject* scalar) noexcept nogil
     double single_of_scalar(PyObject* scalar) noexcept nogil
     double long_of_scalar(PyObject* scalar) noexcept nogil
+    bint is_integer_scalar(PyObject* thing) noexcept nogil
     int array_ndim(PyObject* array) noexcept nogil
     int array_type(PyObject* array) noexcept nogil
+    PyObject* array_dtype(PyObject* array) noexcept nogil
     int array_flags(PyObject* array) noexcept nogil
     bint array_is_native(PyObject* array) noexcept nogil
     char* array_data(PyObject* array) noexcept nogil
     Py_ssize_t* array_shape(PyObject* array) noexcept nogil
     Py_ssize_t* array_strides(PyObject* array) noexcept nogil
     PyObject* array_base(PyObject* array) noexcept nogil
-    bint has_plain_type(PyObject* array, int type) noexcept
+    object plain_dtype "PyArray_DescrFromType"(int type)
     object in_order(PyObject* array, int type)
     object new_array_of(int ndim, Py_ssize_t* shape, int type, void* memory)
     int set_base(PyObject* array, PyObject* owner) except -1
@@ -134,11 +130,13 @@ cdef extern from "Python.h":
     void xdecref "Py_XDECREF"(PyObject* thing) noexcept
 
     Py_ssize_t PyVectorcall_NARGS(size_t count) noexcept nogil
-    PyTypeObject PyLong_Type, PyTuple_Type, PyList_Type
+    PyTypeObject PyLong_Type, PyBool_Type, PyTuple_Type, PyList_Type
     PyObject* Py_None
     bint PyFloat_CheckExact(PyObject* thing) noexcept nogil
     double PyFloat_AS_DOUBLE(PyObject* thing) noexcept nogil
     PyObject* new_float "PyFloat_FromDouble"(double value) except NULL
+    double PyFloat_AsDouble(PyObject* thing) except? -1.0
+    Py_hash_t PyObject_Hash(PyObject* thing) noexcept
     double PyLong_AsDouble(PyObject* thing) except? -1.0
     bint PyUnicode_CheckExact(PyObject* thing) noexcept nogil
     int PyUnicode_Compare(PyObject* thing, PyObject* other) except? -1

@@ -19,6 +19,7 @@ cdef extern from *:
     static __thread int eager_depth = 0;
     """
     int eager_depth
+    object new_method "PyMethod_New"(object function, object instance)
 
 cdef enum:
     SPARE = 16              # workspaces that are kept per route
@@ -68,12 +69,14 @@ cdef class Route:
         self.stand_ins = wiring["stand_ins"]
         self.constants, self.blocks = wiring["constants"], wiring["blocks"]
         self.wanted, self.both, self.rounded = wiring["wanted"], wiring["both"], wiring["rounded"]
-        self.spare = []
+        self.first_slot = first_of(self.number_slot) if not self.single else -1
+        self.has_regions = bool(plan.draft.payload)
+        self.captures = bool(self.units or self.parts or self.wholes)
+        self.others, self.spare = {}, []
 
     def call(self, tuple args, dict kwargs):
         """Return the result of a call; None if it has another form or takes another path (`broken`)."""
         cdef Reading reading = Reading()
-        self.broken = -1
         if self.form._match(args, kwargs, reading) != 1:
             return None
         return self.run(reading)
@@ -95,11 +98,25 @@ cdef class Route:
 
     def clear(self):
         """Let go of workspaces and results that are kept."""
+        self.ready = None
         self.spare.clear()
         self.marshal.clear()
 
-    cdef PointRun acquire(self):
-        """A workspace that nobody uses; one that fails in use is not given back."""
+    cdef object run(self, Reading reading):
+        """The result at what was read; None if a guard did not hold. A workspace that fails in use is let go of."""
+        cdef PointRun run = self.ready
+        if run is None:
+            run = self.another()
+        self.ready = None
+        result = self.run_with(run, reading)
+        if self.ready is None:
+            self.ready = run
+        elif len(self.spare) < SPARE:
+            self.spare.append(run)
+        return result
+
+    cdef PointRun another(self):
+        """A workspace beside those that are in use."""
         cdef PointRun run
         if self.spare:
             return self.spare.pop()
@@ -108,15 +125,8 @@ cdef class Route:
             run.arrays.put(a, array)
         return run
 
-    cdef object run(self, Reading reading):
-        """The result at what was read; None if a guard did not hold."""
-        cdef PointRun run = self.acquire()
-        result = self.run_with(run, reading)
-        if len(self.spare) < SPARE:
-            self.spare.append(run)
-        return result
-
     cdef object run_with(self, PointRun run, Reading reading):
+        self.broken = -1
         self.read(run, reading)
         run.sweep(True, 0)
         if run.program.guards_count:
@@ -135,19 +145,17 @@ cdef class Route:
 
     cdef int read(self, PointRun run, Reading reading) except -1:
         """Put numbers and arrays where the program reads them."""
-        cdef double* slots = <double*>run.space.base
         cdef Py_ssize_t k, n = self.number_slot.shape[0]
-        if self.plan.draft.payload:
+        if self.has_regions:
             reading.pin()
-        if self.single:
-            for k in range(n):
-                run.put(self.number_slot[k], reading.number[k])
+        if self.first_slot >= 0:
+            memcpy(<double*>run.space.base + self.first_slot, reading.number, <size_t>n * sizeof(double))
         else:
             for k in range(n):
-                slots[self.number_slot[k]] = reading.number[k]
+                run.put(self.number_slot[k], reading.number[k])
         if self.array_slot.shape[0]:
             self.read_arrays(run, reading)
-        if self.units or self.parts or self.wholes:
+        if self.captures:
             self.read_captured(run)
         for k in range(self.seed.shape[0]):
             run.put(self.seed[k], self.pulls[k])
@@ -243,6 +251,15 @@ cdef class Route:
         return 0
 
 
+cdef Py_ssize_t first_of(int32_t[::1] slots):
+    """The first of some slots if each is the next one after that before it; else -1."""
+    cdef Py_ssize_t k
+    for k in range(slots.shape[0]):
+        if slots[k] != slots[0] + k:
+            return -1
+    return slots[0] if slots.shape[0] else -1
+
+
 cdef class Entry:
     """What is known of the calls of one form."""
 
@@ -252,32 +269,73 @@ cdef class Door:
 
     def __cinit__(self, *args, **kwargs):
         self.called = <void*>enter
-        self.readings = []
+        self.methods = {}
 
     def open(self, make):
         """Say what makes the form of a call, from its arguments and keyword arguments."""
         self.forms = Forms(make)
 
+    def __get__(self, instance, owner):
+        """Bind to an instance, as functions do; `method_for` makes what is called with it."""
+        if instance is None:
+            return self
+        known = self.methods.get(<size_t><PyObject*>instance)
+        if known is None or (<tuple>known)[0]() is not instance:
+            return new_method(self.method_for(instance), instance)
+        return new_method((<tuple>known)[1], instance)
 
-cdef object enter(object owner, PyObject* const* args, size_t flags, PyObject* names):
+
+cdef object enter(Door door, PyObject* const* args, size_t flags, PyObject* names):
     """A call: the fast way if all is known."""
-    cdef Door door = owner
-    cdef Py_ssize_t count = PyVectorcall_NARGS(flags) - door.skipped, i
-    cdef Reading reading
-    cdef Route route                # held: another call may put another one in its place meanwhile
+    cdef Py_ssize_t count = PyVectorcall_NARGS(flags) - door.skipped
     if count < 0:
         raise TypeError(f"{door!r} is called without its instance")
     args += door.skipped
     if eager_depth == 0 and (<Tape>current_home()).entries == 0:
-        reading = door.readings.pop() if door.readings else Reading()
-        entry = door.forms.find(args, count, names, reading)
-        route = None if entry is None else (<Entry>entry).route
-        if route is not None:
-            result = guarded(route, reading) if route.plan.draft.payload else route.run(reading)
-            if result is not None:
-                reading.release()
-                door.readings.append(reading)
-                return result
+        result = quickly(door, args, count, names)
+        if result is not None:
+            return result
+    return slowly(door, args, count, names)
+
+
+cdef object quickly(Door door, PyObject* const* args, Py_ssize_t count, PyObject* names):
+    """The result of a call of a known form on the path that was taken last; else None."""
+    cdef Reading reading = door.reading
+    cdef Route route                # held: another call may put another one in its place meanwhile
+    if reading is None:
+        reading = Reading()
+    door.reading = None             # what fails in use is let go of
+    entry = door.forms.find(args, count, names, reading)
+    route = None if entry is None else (<Entry>entry).route
+    if route is None:
+        return None
+    result = guarded(route, reading) if route.has_regions else route.run(reading)
+    if result is None and route.broken >= 0:
+        result = elsewhere(entry, route, reading)
+    reading.release()
+    door.reading = reading
+    return result
+
+
+cdef object elsewhere(Entry entry, Route first, Reading reading):
+    """The result on another known path, to which the guards lead that do not hold; None if there is none."""
+    cdef Route route = first
+    cdef Py_ssize_t guard = -1, decided = first.broken
+    while route.broken > guard:             # each path has one guard more in common with the one that is taken
+        guard = route.broken
+        route = route.others.get(guard)
+        if route is None:
+            return None
+        result = guarded(route, reading)
+        if result is not None:
+            first.others[decided] = route
+            if entry.route is first:
+                entry.route = route
+            return result
+    return None
+
+
+cdef object slowly(Door door, PyObject* const* args, Py_ssize_t count, PyObject* names):
     given = tuple([<object>args[i] for i in range(count)])
     named = {}
     if names != NULL:
@@ -287,10 +345,13 @@ cdef object enter(object owner, PyObject* const* args, size_t flags, PyObject* n
 
 
 cdef object guarded(Route route, Reading reading):
-    """The same where a gate of the user's own may raise: perhaps on a path that would not have been taken."""
+    """The result of a route; None if a guard does not hold, or a gate raises, perhaps where it would not be reached."""
+    if not route.has_regions:
+        return route.run(reading)
     try:
         return route.run(reading)
     except Exception:
+        route.broken = -1
         return None
 
 

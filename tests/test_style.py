@@ -29,7 +29,7 @@ FLOORS = (
     ("engine.trace", "engine.passes"),
     ("engine.program",),
     ("engine.run",),
-    ("engine.opaque", "engine.truth"),
+    ("engine.opaque", "engine.truth", "engine.functions"),
     ("engine",),  # its __init__.py
     ("config",),
     ("derivatives.recorded",),

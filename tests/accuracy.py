@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -131,7 +132,7 @@ def _cbrt(x: Any) -> Any:
 ONE = mpf(1)
 Formula = Callable[..., Any]
 
-# The value and the partials of every gate of numbers, written apart from gates/ and from the kernels.
+# The value and the partials of gates of numbers, written apart from gates/ and from the kernels.
 TRUTH: dict[str, tuple[Formula, ...]] = {
     "add": (lambda x, y: x + y, lambda x, y: ONE, lambda x, y: ONE),
     "subtract": (lambda x, y: x - y, lambda x, y: ONE, lambda x, y: -ONE),
@@ -213,6 +214,51 @@ TRUTH: dict[str, tuple[Formula, ...]] = {
         lambda x, a: mpf(0) if x > 0 else TRUTH["expm1"][0](x),
     ),
     "strong_multiply": (lambda x, y: x * y, lambda x, y: y, lambda x, y: x),
+}
+
+
+class Exact:
+    """A number of mpmath's that goes through gates, each by its truth: rows' partials in many digits."""
+
+    __hash__ = None
+
+    def __init__(self, x: Any):
+        self.x = x
+
+    @staticmethod
+    def __fastprop_gate__(gate: Any, operands: Any, options: Any) -> Exact:
+        return Exact(TRUTH[gate.name][0](*map(many_digits, operands)))
+
+
+def many_digits(x: Any) -> Any:
+    return x.x if isinstance(x, Exact) else mpf(x)
+
+
+for _symbol in ("add", "sub", "mul", "truediv"):
+    _apply = getattr(operator, _symbol)
+    setattr(Exact, f"__{_symbol}__", lambda x, y, f=_apply: Exact(f(x.x, many_digits(y))))
+    setattr(Exact, f"__r{_symbol}__", lambda x, y, f=_apply: Exact(f(many_digits(y), x.x)))
+for _symbol in ("lt", "le", "gt", "ge", "eq", "ne"):
+    _apply = getattr(operator, _symbol)
+    setattr(Exact, f"__{_symbol}__", lambda x, y, f=_apply: bool(f(x.x, many_digits(y))))
+Exact.__neg__ = lambda x: Exact(-x.x)
+
+
+def truth_of_row(row: gates.Row) -> tuple[Formula, ...]:
+    """Return what stands for a gate's formulas: its row's value on floats, and its partials in many digits."""
+
+    def operands(x: Any) -> list[Any]:  # those that have no partial are plain numbers
+        return [Exact(item) if partial is not None else float(item) for item, partial in zip(x, row.partials)]
+
+    def exact(partial: Any) -> Formula:
+        return lambda *x: many_digits(partial(*operands(x))) if partial is not None else mpf(0)
+
+    return (lambda *x: mpf(row.value(*map(float, x))), *map(exact, row.partials))
+
+
+FORMULAS = dict(TRUTH)  # those above; a gate that has none yet is measured against its row
+TRUTH |= {
+    name: truth_of_row(row) for name, row in gates.table.items() if row.arity != gates.SEQUENCE and name not in FORMULAS
 }
 
 # The value of every gate of a sequence, and the partial in operand i.

@@ -13,7 +13,7 @@ import pytest
 from mpmath import mp, mpf
 
 import fastprop
-from accuracy import EDGES, SEQUENCE_TRUTH, TRUTH, inf, nan, same
+from accuracy import EDGES, FORMULAS, PRECISION, SEQUENCE_TRUTH, TRUTH, inf, nan, same, truth_of_row
 from fastprop import gates
 
 SEQUENCES = [name for name, row in gates.table.items() if row.arity == gates.SEQUENCE]
@@ -121,6 +121,15 @@ def smooth_points(name):
     return [
         p for p in inside if not (name in ("maximum", "minimum", "remainder", "floor_divide") and p[0] % p[1] == 0.0)
     ]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_truth_of_a_row_is_the_formula(name):
+    with mp.workprec(PRECISION):
+        for point in smooth_points(name):
+            exact = [mpf(x) for x in point]
+            for of_row, formula in zip(truth_of_row(gates.table[name]), FORMULAS[name], strict=True):
+                assert mp.almosteq(of_row(*exact), formula(*exact), 1e-13, 1e-15), point
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)

@@ -4,8 +4,6 @@ import inspect
 import math
 import os
 import random
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,17 +46,9 @@ def test_opcodes_are_the_table():
     assert kernels.opcode_of == {name: index for index, name in enumerate(gates.table)}
 
 
-def test_the_executor_counts_the_gates_as_the_table_does():
-    header = Path(__file__).parents[1] / "src" / "fastprop" / "engine" / "executor" / "opcodes.h"
-    names = re.search(r"enum Opcode \{(.*?)\}", header.read_text(), re.DOTALL)[1]
-    assert [name.strip().lower() for name in names.split(",") if name.strip()] == [*gates.table, "opcodes"]
+def test_kernels_take_what_their_rows_say():
     assert kernels.arity_of == {name: row.arity for name, row in gates.table.items()}
     assert kernels.strong_names == {name for name, row in gates.table.items() if row.strong}
-
-
-def test_every_gate_has_a_truth():
-    assert set(TRUTH) == set(ELEMENTWISE)
-    assert set(SEQUENCE_TRUTH) == set(SEQUENCES)
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)

@@ -23,10 +23,12 @@ from pathlib import Path
 import pytest
 
 import fastprop
+from one_gate_more import PROGRAM, add_gate
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITTEN = {".py", ".pyx", ".pxd", ".pxi", ".pyi", ".h", ".typed", ".md", ".txt", ".npz", ".gz", ".csv"}
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", "*.so", "*.c", ".*_cache")
+MADE = ("__init__.pyi", "engine/functions.pyi", "handles/methods.pyi")  # of the table, when building
 MODULES = sorted(module.name for module in pkgutil.walk_packages(fastprop.__path__, "fastprop."))
 
 
@@ -42,7 +44,7 @@ def run(*command: str | Path, **options) -> str:
 def source_names(folder: Path) -> set[str]:
     """The files of the package that people wrote, as paths below src/."""
     paths = (path for path in (folder / "src" / "fastprop").rglob("*") if path.suffix in WRITTEN)
-    return {path.relative_to(folder / "src").as_posix() for path in paths}
+    return {path.relative_to(folder / "src").as_posix() for path in paths} - {f"fastprop/{name}" for name in MADE}
 
 
 def made_once(tmp_path_factory, name: str, make: Callable[[Path], None]) -> Path:
@@ -79,12 +81,17 @@ def sdist(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def wheel(sdist, tmp_path_factory):
-    """The wheel that a user builds who has nothing but the sdist."""
+    """The wheel that a user builds who has nothing but the sdist, and has added a gate to it.
+
+    A build takes more than a minute: this one shows that sources are complete, and that a gate is where CONTRIBUTING
+    says, and nowhere else.
+    """
 
     def make(folder: Path) -> None:
         with tarfile.open(sdist) as archive:
             archive.extractall(folder, filter="data")
         (tree,) = folder.iterdir()
+        add_gate(tree)
         quick = {"FASTPROP_BUILD": "quick"}  # as it is built is all that matters here, and takes minutes otherwise
         run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, tree, environment=quick)
 
@@ -119,8 +126,9 @@ class TestSdist:
         assert {f"tests/{Path(__file__).name}", "bench/README.md"} <= names
 
     def test_holds_nothing_generated(self, sdist):
+        made = (".c", ".so", ".pyc", ".html", *[f"fastprop/{name}" for name in MADE])
         with tarfile.open(sdist) as archive:
-            generated = [name for name in archive.getnames() if name.endswith((".c", ".so", ".pyc", ".html"))]
+            generated = [name for name in archive.getnames() if name.endswith(made)]
         assert generated == []
 
 
@@ -128,6 +136,7 @@ class TestWheel:
     def test_holds_modules_stubs_and_data(self, wheel):
         names = set(zipfile.ZipFile(wheel).namelist())
         assert {name for name in source_names(ROOT) if not name.endswith((".pyx", ".h", ".pxi"))} <= names
+        assert {f"fastprop/{name}" for name in MADE} <= names
         compiled = {name.split(".")[0] for name in names if name.endswith(".so")}
         rooms = {name.removesuffix(".pyx") for name in source_names(ROOT) if name.endswith(".pyx")}
         assert compiled == rooms | {"fastprop/engine/shared"}
@@ -153,6 +162,9 @@ class TestFreshEnvironment:
         place, *numbers = run(fresh_python, "-c", program, cwd=tmp_path).split()
         assert Path(place).is_relative_to(fresh_python.parents[1])
         assert numbers == ["-12.0", "-4.0", "-4.0", "3.0"]
+
+    def test_has_the_gate_that_was_added(self, fresh_python, tmp_path):
+        assert run(fresh_python, "-c", PROGRAM, cwd=tmp_path) == "one gate more\n"
 
     def test_shows_what_was_built(self, fresh_python, tmp_path):
         shown = run(fresh_python, "-c", "import fastprop; print(fastprop.show_config())", cwd=tmp_path)

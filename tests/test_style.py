@@ -32,7 +32,7 @@ FLOORS = (
     ("engine.trace", "engine.passes"),
     ("engine.program",),
     ("engine.run",),
-    ("engine.opaque", "engine.truth", "engine.take"),
+    ("engine.opaque", "engine.truth", "engine.functions", "engine.take"),
     ("engine",),  # its __init__.py
     ("config",),
     ("derivatives.recorded", "derivatives.swept"),

@@ -1,27 +1,33 @@
 """fastprop: gradients of plain Python arithmetic, at the speed of compiled code."""
 
-from fastprop import datasets, engine, errors
+from fastprop import datasets, errors
 from fastprop.circuits.circuit import Circuit, Run, trace
 from fastprop.circuits.compile import Compiled, compile, eager
 from fastprop.circuits.vmap import vmap
 from fastprop.config import __version__, show_config
 from fastprop.derivatives.checking import check_grads, numerical_grad, random_search
 from fastprop.derivatives.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from fastprop.engine import *  # noqa: F403 (one function per row of the gate table)
+from fastprop.engine import functions
+from fastprop.engine.functions import *  # noqa: F403 (one per row of the gate table)
+from fastprop.engine.tape import Array, Tape, Unit, current_tape, stop_gradient, zero_grad
 from fastprop.errors import DivergenceError, StaleUnitError
 from fastprop.gates import Gate
 from fastprop.threads import get_num_threads, set_num_threads
 
 __all__ = [
+    "Array",
     "Circuit",
     "Compiled",
     "DivergenceError",
     "Gate",
     "Run",
     "StaleUnitError",
+    "Tape",
+    "Unit",
     "__version__",
     "check_grads",
     "compile",
+    "current_tape",
     "datasets",
     "eager",
     "errors",
@@ -35,12 +41,14 @@ __all__ = [
     "random_search",
     "set_num_threads",
     "show_config",
+    "stop_gradient",
     "trace",
     "value_and_grad",
     "vjp",
     "vmap",
+    "zero_grad",
 ]
-__all__ += engine.__all__
+__all__ += functions.__all__  # in the stub, which gates.lists makes of this file: all their names
 
 
 def __dir__() -> list[str]:

@@ -3,14 +3,7 @@
 cimport cython
 from libc.math cimport fabs
 
-
-cdef enum Opcode:  # in the order of the table in gates/
-    ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE, POSITIVE, POWER, RECIPROCAL, SQUARE, SQRT, CBRT, FMA, HYPOT,
-    REMAINDER, FLOOR_DIVIDE, ABSOLUTE, SIGN, FLOOR, CEIL, ROUND, TRUNC, MAXIMUM, MINIMUM, CLIP, WHERE, EXP,
-    EXP2, EXPM1,
-    LOG, LOG2, LOG10, LOG1P, LOGADDEXP, SIN, COS, TAN, SECH, ARCSIN, ARCCOS, ARCTAN, ARCTAN2, SINH, COSH,
-    TANH, ARCSINH, ARCCOSH, ARCTANH, ERF, ERFC, NDTR, GAMMALN, DIGAMMA, POLYGAMMA, SIGMOID, LOG_SIGMOID,
-    SOFTPLUS, SILU, GELU, RELU, LEAKY_RELU, ELU, SUM, PROD, MEAN, MAX, MIN, DOT, LOGSUMEXP, STRONG_MULTIPLY
+include "made/opcodes.pxi"  # enum Opcode: the gates in the order of the table, then OPCODES
 
 
 # Every partial is set; only power takes NULL for dy: with a constant exponent no logarithm is wanted.

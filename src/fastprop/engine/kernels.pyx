@@ -35,9 +35,6 @@ include "kernels/activation.pxi"
 
 # The table of kernels, filled at import -------------------------------------------------------------------------------
 
-cdef enum:
-    OPCODES = STRONG_MULTIPLY + 1
-
 cdef Kernel[OPCODES] TABLE
 
 
@@ -45,91 +42,23 @@ cdef const Kernel* kernel(int opcode) noexcept nogil:
     return &TABLE[opcode] if 0 <= opcode < OPCODES else NULL
 
 
-cdef void one(int opcode, const char* name, unary function, bint strong=False) noexcept:
+cdef void one(int opcode, const char* name, unary function, bint strong) noexcept:
     TABLE[opcode] = Kernel(name, 1, strong, function, NULL, NULL, NULL)
 
 
-cdef void two(int opcode, const char* name, binary function, bint strong=False) noexcept:
+cdef void two(int opcode, const char* name, binary function, bint strong) noexcept:
     TABLE[opcode] = Kernel(name, 2, strong, NULL, function, NULL, NULL)
 
 
-cdef void three(int opcode, const char* name, ternary function, bint strong=False) noexcept:
+cdef void three(int opcode, const char* name, ternary function, bint strong) noexcept:
     TABLE[opcode] = Kernel(name, 3, strong, NULL, NULL, function, NULL)
 
 
-cdef void many(int opcode, const char* name, sequence function, bint strong=False) noexcept:
+cdef void many(int opcode, const char* name, sequence function, bint strong) noexcept:
     TABLE[opcode] = Kernel(name, -1, strong, NULL, NULL, NULL, function)
 
 
-two(ADD, b"add", add_gate)
-two(SUBTRACT, b"subtract", subtract_gate)
-two(MULTIPLY, b"multiply", multiply_gate)
-two(DIVIDE, b"divide", divide_gate)
-one(NEGATIVE, b"negative", negative_gate)
-one(POSITIVE, b"positive", positive_gate)
-two(POWER, b"power", power_gate)
-one(RECIPROCAL, b"reciprocal", reciprocal_gate)
-one(SQUARE, b"square", square_gate)
-one(SQRT, b"sqrt", sqrt_gate)
-one(CBRT, b"cbrt", cbrt_gate)
-three(FMA, b"fma", fma_gate)
-two(HYPOT, b"hypot", hypot_gate)
-two(REMAINDER, b"remainder", remainder_gate)
-two(FLOOR_DIVIDE, b"floor_divide", floor_divide_gate, strong=True)
-one(ABSOLUTE, b"absolute", absolute_gate, strong=True)
-one(SIGN, b"sign", sign_gate, strong=True)
-one(FLOOR, b"floor", floor_gate, strong=True)
-one(CEIL, b"ceil", ceil_gate, strong=True)
-one(ROUND, b"round", round_gate, strong=True)
-one(TRUNC, b"trunc", trunc_gate, strong=True)
-two(MAXIMUM, b"maximum", maximum_gate, strong=True)
-two(MINIMUM, b"minimum", minimum_gate, strong=True)
-three(CLIP, b"clip", clip_gate, strong=True)
-three(WHERE, b"where", where_gate, strong=True)
-one(EXP, b"exp", exp_gate)
-one(EXP2, b"exp2", exp2_gate)
-one(EXPM1, b"expm1", expm1_gate)
-one(LOG, b"log", log_gate)
-one(LOG2, b"log2", log2_gate)
-one(LOG10, b"log10", log10_gate)
-one(LOG1P, b"log1p", log1p_gate)
-two(LOGADDEXP, b"logaddexp", logaddexp_gate)
-one(SIN, b"sin", sin_gate)
-one(COS, b"cos", cos_gate)
-one(TAN, b"tan", tan_gate)
-one(SECH, b"sech", sech_gate)
-one(ARCSIN, b"arcsin", arcsin_gate)
-one(ARCCOS, b"arccos", arccos_gate)
-one(ARCTAN, b"arctan", arctan_gate)
-two(ARCTAN2, b"arctan2", arctan2_gate)
-one(SINH, b"sinh", sinh_gate)
-one(COSH, b"cosh", cosh_gate)
-one(TANH, b"tanh", tanh_gate)
-one(ARCSINH, b"arcsinh", arcsinh_gate)
-one(ARCCOSH, b"arccosh", arccosh_gate)
-one(ARCTANH, b"arctanh", arctanh_gate)
-one(ERF, b"erf", erf_gate)
-one(ERFC, b"erfc", erfc_gate)
-one(NDTR, b"ndtr", ndtr_gate)
-one(GAMMALN, b"gammaln", gammaln_gate)
-one(DIGAMMA, b"digamma", digamma_gate)
-two(POLYGAMMA, b"polygamma", polygamma_gate)
-one(SIGMOID, b"sigmoid", sigmoid_gate)
-one(LOG_SIGMOID, b"log_sigmoid", log_sigmoid_gate)
-one(SOFTPLUS, b"softplus", softplus_gate)
-one(SILU, b"silu", silu_gate)
-one(GELU, b"gelu", gelu_gate)
-one(RELU, b"relu", relu_gate, strong=True)
-two(LEAKY_RELU, b"leaky_relu", leaky_relu_gate)
-two(ELU, b"elu", elu_gate)
-many(SUM, b"sum", sum_gate)
-many(PROD, b"prod", prod_gate)
-many(MEAN, b"mean", mean_gate)
-many(MAX, b"max", max_gate, strong=True)
-many(MIN, b"min", min_gate, strong=True)
-many(DOT, b"dot", dot_gate)
-many(LOGSUMEXP, b"logsumexp", logsumexp_gate)
-two(STRONG_MULTIPLY, b"strong_multiply", strong_multiply_gate)
+include "made/kernels.pxi"
 
 opcode_of = {TABLE[index].name.decode(): index for index in range(OPCODES)}
 arity_of = {TABLE[index].name.decode(): TABLE[index].arity for index in range(OPCODES)}

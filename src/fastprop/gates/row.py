@@ -52,6 +52,16 @@ class Row:
     def __reduce__(self) -> str:
         return self.name  # a row is pickled and copied as the global that it is
 
+    @property
+    def parameters(self) -> list[str]:
+        """The operands as a function's parameters, each with its default: ``["x", "negative_slope=0.01"]``."""
+        if self.arity == SEQUENCE:
+            return ["a", "b", "/"] if self.name == "dot" else ["values", "/", "axis=None", "keepdims=False"]
+        parameters = list(self.names or ("x", "y", "z")[: self.arity])
+        for i, default in enumerate(self.defaults, self.arity - len(self.defaults)):
+            parameters[i] += f"={default}" if math.isfinite(default) else "=None"
+        return parameters if self.names else [*parameters, "/"]
+
     def bind(self, operands: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Complete a call: all operands, keywords and defaults filled in, and the options that are left."""
         if self.arity == SEQUENCE:

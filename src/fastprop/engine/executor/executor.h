@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include "vector/gates.h"
-#include "executor/opcodes.h"
+#include "executor/check.h"
 #include "executor/program.h"
 #include "executor/lifted.h"
 #include "executor/strong.h"
 #include "executor/coming.h"
+
+_Static_assert((int)OPCODES <= (int)FIRST_EXTRA, "the table has more gates than there are numbers for them");
 
 /* Of a loop that gathers or scatters: GCC's vectors of gathered numbers are slower than the numbers one by one. */
 #define SCALAR __attribute__((optimize("no-tree-vectorize")))

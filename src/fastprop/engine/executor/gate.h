@@ -19,6 +19,16 @@ static void NAME(binary)(
         NAME(binary_points)(n, point[opcode].two, x, y, value, saved);
 }
 
+static void NAME(ternary)(
+    int opcode, ptrdiff_t n, const Point *point, const REAL *x, const REAL *y, const REAL *z, REAL *value, REAL *saved
+) {
+    const NAME(ternary_loop) loop = NAME(ternary_loops)[opcode];
+    if (loop != NULL)
+        loop(n, x, y, z, value, saved);
+    else
+        NAME(ternary_points)(n, point[opcode].three, x, y, z, value, saved);
+}
+
 static void NAME(gate)(
     int opcode, int arity, ptrdiff_t n, const Point *point, const REAL *x, const REAL *y, const REAL *z, REAL *value,
     REAL *saved
@@ -59,15 +69,12 @@ static void NAME(gate)(
     case NEITHER:
         NAME(logic)(opcode, n, x, x, value);
         break;
-    case CLIP:
-        NAME(clip_loop)(n, x, y, z, value, saved);
-        break;
     default:
         if (arity == 1)
             NAME(unary)(opcode, n, point, x, value, saved);
         else if (arity == 2)
             NAME(binary)(opcode, n, point, x, y, value, saved);
         else
-            NAME(ternary_points)(n, point[opcode].three, x, y, z, value, saved);
+            NAME(ternary)(opcode, n, point, x, y, z, value, saved);
     }
 }

@@ -17,6 +17,21 @@
             LONG_LOOP(PUT(value, gate##_gate(GET(x), GET(y), &dx, &dy)); PUT(saved, dx); PUT(saved + n, dy);)         \
     }
 
-#include "executor/gates_with_loops.h"
+#define TERNARY(gate, OPCODE)                                                                                         \
+    static void gate##_loop(                                                                                          \
+        ptrdiff_t n, const double *x, const double *y, const double *z, double *value, double *saved                  \
+    ) {                                                                                                               \
+        vec dx, dy, dz;                                                                                               \
+        LONG_LOOP(PUT(value, gate##_gate(GET(x), GET(y), GET(z), &dx, &dy, &dz)); if (saved != NULL) {                \
+            PUT(saved, dx);                                                                                           \
+            PUT(saved + n, dy);                                                                                       \
+            PUT(saved + 2 * n, dz);                                                                                   \
+        })                                                                                                            \
+    }
+
+FORMS_OF_ONE(UNARY)
+FORMS_OF_TWO(BINARY)
+FORMS_OF_THREE(TERNARY)
 #undef UNARY
 #undef BINARY
+#undef TERNARY

@@ -120,6 +120,9 @@ cdef extern from * nogil:
         const Operand* operand
         const int32_t* index
         const Point* point
+        Py_ssize_t slots
+        Py_ssize_t operands
+        Py_ssize_t indices
     ctypedef struct Coming:
         char** row
         Py_ssize_t rows

@@ -5,11 +5,14 @@ typedef struct {
     REAL **row; /* by slot */
     REAL *scratch;
     ptrdiff_t width;
+    ptrdiff_t slots;
 } NAME(Lanes);
+
+INLINE REAL *NAME(row_of)(const NAME(Lanes) *m, int32_t slot) { return m->row[WITHIN(slot, m->slots)]; }
 
 /* An operand as a row: one number is repeated, in `space`. */
 static const REAL *NAME(whole_row)(const NAME(Lanes) *m, const Operand *operand, REAL *space) {
-    const REAL *found = m->row[operand->start];
+    const REAL *found = NAME(row_of)(m, operand->start);
     if (operand->place != BROADCAST)
         return found;
     for (ptrdiff_t i = 0; i < m->width; i += COUNT)
@@ -39,7 +42,7 @@ static void NAME(many_rows)(
     uint8_t *single = (uint8_t *)(x + arity);
     REAL *room = (REAL *)(x + 2 * arity);
     for (int t = 0; t < arity; t++) {
-        x[t] = m->row[operand[t].start];
+        x[t] = NAME(row_of)(m, operand[t].start);
         single[t] = operand[t].place == BROADCAST;
     }
     if (step->opcode == PRODUCTS)
@@ -88,14 +91,14 @@ static void NAME(unary_row)(
 }
 
 static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
-    const NAME(Lanes) m = {(REAL **)space->row, space->scratch, space->width};
+    const NAME(Lanes) m = {(REAL **)space->row, space->scratch, space->width, stream->slots};
     const ptrdiff_t n = m.width;
     REAL *first = m.scratch, *second = first + n, *third = second + n;
     for (ptrdiff_t at = begin; at < end; at++) {
-        const Instruction *step = stream->instruction + at;
+        const Instruction *step = stream->instruction + WITHIN(at, stream->length);
         const Operand *operand = stream->operand + step->operand;
         const int opcode = step->opcode;
-        REAL *value = m.row[step->result], *saved = step->saved >= 0 ? m.row[step->saved] : NULL;
+        REAL *value = NAME(row_of)(&m, step->result), *saved = step->saved >= 0 ? NAME(row_of)(&m, step->saved) : NULL;
         const REAL *x, *y;
         int one_x, one_y;
         if (space->coming != NULL)
@@ -105,7 +108,7 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
         case SUBTRACT:
         case MULTIPLY:
         case DIVIDE:
-            x = m.row[operand[0].start], y = m.row[operand[1].start];
+            x = NAME(row_of)(&m, operand[0].start), y = NAME(row_of)(&m, operand[1].start);
             one_x = operand[0].place == BROADCAST, one_y = operand[1].place == BROADCAST;
             if (one_x && one_y) {
                 x = NAME(whole_row)(&m, operand, first);
@@ -158,7 +161,7 @@ static void NAME(pull_number)(
 
 /* Whether a product may be written past the cache. */
 static int NAME(may_stream)(const NAME(Lanes) *m, const Space *space, const Instruction *step, const Operand *target) {
-    return space->past_cache && step->saved == 0 && ((uintptr_t)m->row[target->start] & (LINE - 1)) == 0;
+    return space->past_cache && step->saved == 0 && ((uintptr_t)NAME(row_of)(m, target->start) & (LINE - 1)) == 0;
 }
 
 /* Run this pull and the next one together, if they are one pull that goes to two rows; otherwise 0. */
@@ -170,8 +173,8 @@ static int NAME(pull_pair)(const NAME(Lanes) *m, const Stream *stream, const Spa
         return 0;
     if (x->place == BROADCAST || y->place == BROADCAST || y[1].place == BROADCAST)
         return 0;
-    const REAL *pull = m->row[step->result], *w = m->row[y[1].start];
-    REAL *to_x = m->row[x->start], *to_y = m->row[y->start];
+    const REAL *pull = NAME(row_of)(m, step->result), *w = NAME(row_of)(m, y[1].start);
+    REAL *to_x = NAME(row_of)(m, x->start), *to_y = NAME(row_of)(m, y->start);
     const int add_x = x->mode == ADD_TO, add_y = y->mode == ADD_TO;
     if (division && y[2].place != BROADCAST)
         NAME(pull_division)(m->width, pull, m->row[y[1].start], m->row[y[2].start], to_x, add_x, to_y, add_y);
@@ -180,9 +183,9 @@ static int NAME(pull_pair)(const NAME(Lanes) *m, const Stream *stream, const Spa
     else if (step->opcode != PRODUCT || x[1].place == BROADCAST)
         return 0;
     else if (NAME(may_stream)(m, space, step, x) && NAME(may_stream)(m, space, next, y))
-        NAME(stream_two)(m->width, pull, m->row[x[1].start], to_x, w, to_y);
+        NAME(stream_two)(m->width, pull, NAME(row_of)(m, x[1].start), to_x, w, to_y);
     else
-        NAME(pull_two)(m->width, pull, m->row[x[1].start], to_x, add_x, w, to_y, add_y);
+        NAME(pull_two)(m->width, pull, NAME(row_of)(m, x[1].start), to_x, add_x, w, to_y, add_y);
     if (space->coming != NULL)
         ask_for_some(space->coming);
     return 1;
@@ -190,18 +193,18 @@ static int NAME(pull_pair)(const NAME(Lanes) *m, const Stream *stream, const Spa
 
 /* Backward operands: the target, then u, then w, as the kind of pull wants them. */
 static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
-    const NAME(Lanes) m = {(REAL **)space->row, space->scratch, space->width};
+    const NAME(Lanes) m = {(REAL **)space->row, space->scratch, space->width, stream->slots};
     const ptrdiff_t n = m.width;
     REAL *first = m.scratch, *second = first + n, *third = second + n;
     for (ptrdiff_t at = begin; at < end; at++) {
-        const Instruction *step = stream->instruction + at;
+        const Instruction *step = stream->instruction + WITHIN(at, stream->length);
         const Operand *operand = stream->operand + step->operand;
-        REAL *pull = m.row[step->result];
+        REAL *pull = NAME(row_of)(&m, step->result);
         if (space->coming != NULL)
             ask_for_some(space->coming);
         if (step->opcode == CLEAR) {
             for (int32_t r = 0; r < step->count; r++)
-                memset(m.row[step->result + r], 0, (size_t)n * sizeof(REAL));
+                memset(NAME(row_of)(&m, step->result + r), 0, (size_t)n * sizeof(REAL));
             continue;
         }
         if (step->opcode == REGION_PULL)
@@ -215,12 +218,12 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
             at++;
             continue;
         }
-        REAL *target = m.row[operand->start];
+        REAL *target = NAME(row_of)(&m, operand->start);
         const int add = operand->mode == ADD_TO;
         const int one_u = step->arity > 1 && operand[1].place == BROADCAST;
         const REAL *u = NULL, *w = NULL;
         if (step->arity > 1)
-            u = step->opcode == PRODUCT ? m.row[operand[1].start] : NAME(whole_row)(&m, operand + 1, first);
+            u = step->opcode == PRODUCT ? NAME(row_of)(&m, operand[1].start) : NAME(whole_row)(&m, operand + 1, first);
         if (step->arity > 2)
             w = NAME(whole_row)(&m, operand + 2, second);
         if (operand->place == BROADCAST)

@@ -52,6 +52,23 @@ static void lifted_binary(
     }
 }
 
+static void lifted_ternary(
+    ternary_loop loop, ptrdiff_t n, const float *x, const float *y, const float *z, float *value, float *saved
+) {
+    Doubles wide_x, wide_y, wide_z, wide_value, wide_saved[3];
+    for (ptrdiff_t i = 0; i < n; i += AT_ONCE) {
+        const ptrdiff_t k = n - i < AT_ONCE ? n - i : AT_ONCE;
+        widen_row(k, x + i, wide_x);
+        widen_row(k, y + i, wide_y);
+        widen_row(k, z + i, wide_z);
+        loop(k, wide_x, wide_y, wide_z, wide_value, saved == NULL ? NULL : *wide_saved);
+        narrow_row(k, wide_value, value + i);
+        if (saved != NULL)
+            for (ptrdiff_t operand = 0; operand < 3; operand++)
+                narrow_row(k, *wide_saved + operand * k, saved + operand * n + i);
+    }
+}
+
 #define UNARY(gate, OPCODE)                                                                                             \
     static void gate##_loopf(ptrdiff_t n, const float *x, float *value, float *saved) {                                \
         lifted_unary(gate##_loop, n, x, value, saved);                                                                 \
@@ -62,6 +79,16 @@ static void lifted_binary(
         lifted_binary(gate##_loop, n, x, y, value, saved);                                                             \
     }
 
-#include "executor/gates_with_loops.h"
+#define TERNARY(gate, OPCODE)                                                                                           \
+    static void gate##_loopf(                                                                                          \
+        ptrdiff_t n, const float *x, const float *y, const float *z, float *value, float *saved                        \
+    ) {                                                                                                                \
+        lifted_ternary(gate##_loop, n, x, y, z, value, saved);                                                         \
+    }
+
+FORMS_OF_ONE(UNARY)
+FORMS_OF_TWO(BINARY)
+FORMS_OF_THREE(TERNARY)
 #undef UNARY
 #undef BINARY
+#undef TERNARY

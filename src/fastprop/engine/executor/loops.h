@@ -50,19 +50,11 @@ INLINE void NAME(put)(REAL *x, VEC value, int k) {
 
 typedef void (*NAME(unary_loop))(ptrdiff_t n, const REAL *x, REAL *value, REAL *saved);
 typedef void (*NAME(binary_loop))(ptrdiff_t n, const REAL *x, const REAL *y, REAL *value, REAL *saved);
+typedef void (*NAME(ternary_loop))(
+    ptrdiff_t n, const REAL *x, const REAL *y, const REAL *z, REAL *value, REAL *saved
+);
 
 #include GATE_LOOPS
-
-static void NAME(clip_loop)(
-    ptrdiff_t n, const REAL *x, const REAL *y, const REAL *z, REAL *value, REAL *saved
-) {
-    VEC dx, dy, dz;
-    LONG_LOOP(PUT(value, NAME(clip_gate)(GET(x), GET(y), GET(z), &dx, &dy, &dz)); if (saved != NULL) {
-        PUT(saved, dx);
-        PUT(saved + n, dy);
-        PUT(saved + 2 * n, dz);
-    })
-}
 
 /* Of a gate that has no vector form: its scalar kernel, point by point. */
 static void NAME(unary_points)(ptrdiff_t n, unary_point f, const REAL *x, REAL *value, REAL *saved) {

@@ -7,9 +7,25 @@ typedef struct {
     REAL *scratch;
 } NAME(Machine);
 
+/* That an operand of n numbers lies within the program; nothing, unless FASTPROP_BUILD is check. */
+INLINE void NAME(assert_operand)(const NAME(Machine) *m, const Operand *operand, ptrdiff_t n) {
+    ASSERT(operand >= m->stream->operand && operand < m->stream->operand + m->stream->operands);
+    ASSERT(operand->place <= GATHER && operand->mode <= ADD_TO);
+    if (operand->place != GATHER)
+        ASSERT_RANGE(operand->start, operand->place == CONTIGUOUS ? n : 1, m->stream->slots);
+    else {
+        ASSERT_RANGE(operand->start, n, m->stream->indices);
+#if FASTPROP_CHECK
+        for (ptrdiff_t i = operand->start; i < operand->start + n; i++)
+            ASSERT(0 <= m->stream->index[i] && m->stream->index[i] < m->stream->slots);
+#endif
+    }
+}
+
 /* The operands of a run side by side: gathered, or repeated, in `space`. */
 static const REAL *NAME(fetch)(const NAME(Machine) *m, const Operand *operand, ptrdiff_t n, REAL *space) {
     const REAL *found = m->base + operand->start;
+    NAME(assert_operand)(m, operand, n);
     if (operand->place == CONTIGUOUS)
         return found;
     const int32_t *index = m->stream->index + operand->start;
@@ -23,6 +39,7 @@ static const REAL *NAME(fetch)(const NAME(Machine) *m, const Operand *operand, p
 }
 
 static void NAME(deliver)(const NAME(Machine) *m, const Operand *operand, ptrdiff_t n, const REAL *brought) {
+    NAME(assert_operand)(m, operand, n);
     if (operand->place == GATHER) {
         const int32_t *index = m->stream->index + operand->start;
         for (ptrdiff_t i = 0; i < n; i++)
@@ -63,6 +80,8 @@ GATHERED(quotient, /)
 
 static void NAME(run_arithmetic)(const NAME(Machine) *m, int opcode, const Operand *o, ptrdiff_t n, REAL *value) {
     const int one_x = o[0].place == BROADCAST, one_y = o[1].place == BROADCAST;
+    NAME(assert_operand)(m, o, n);
+    NAME(assert_operand)(m, o + 1, n);
     const REAL *x = m->base + o[0].start, *y = m->base + o[1].start;
     if (o[0].place == GATHER || o[1].place == GATHER) {
         if (opcode == ADD)
@@ -163,6 +182,8 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
         const Operand *o = stream->operand + step->operand;
         const ptrdiff_t n = step->count;
         const int opcode = step->opcode, arity = step->arity;
+        ASSERT(opcode == REGION || (0 <= step->result && step->result + n <= stream->slots));
+        ASSERT(step->saved < 0 || step->saved + n * arity <= stream->slots);
         REAL *value = base + step->result, *saved = step->saved >= 0 ? base + step->saved : NULL;
         REAL *first = m.scratch, *second = first + n, *third = second + n;
         switch (opcode) {
@@ -290,6 +311,8 @@ static void NAME(run_chain_back)(const NAME(Machine) *m, const Instruction *step
 
 static void NAME(run_pull)(const NAME(Machine) *m, const Instruction *step, const Operand *o, const REAL *pull) {
     const ptrdiff_t n = step->count;
+    for (int k = 0; k < step->arity; k++)
+        NAME(assert_operand)(m, o + k, n);
     REAL *first = m->scratch, *second = first + n, *third = second + n;
     const int direct = o[0].place == CONTIGUOUS, add = direct && o[0].mode == ADD_TO;
     REAL *target = direct ? m->base + o[0].start : first;
@@ -329,6 +352,7 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
     REAL *base = m.base;
     for (const Instruction *step = stream->instruction + begin; step < stream->instruction + end; step++) {
         const Operand *o = stream->operand + step->operand;
+        ASSERT_RANGE(step->result, step->opcode == REGION_PULL || step->closed ? 1 : step->count, stream->slots);
         REAL *pull = base + step->result;
         switch (step->opcode) {
         case CLEAR:

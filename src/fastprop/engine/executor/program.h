@@ -149,6 +149,9 @@ typedef struct {
     const Operand *operand;
     const int32_t *index;
     const Point *point; /* by opcode */
+    ptrdiff_t slots;    /* of the program */
+    ptrdiff_t operands; /* in the pool */
+    ptrdiff_t indices;
 } Stream;
 
 typedef struct Coming { /* rows of callers' arrays that are needed soon: every instruction asks for a few lines of them */

@@ -2,9 +2,13 @@
    What the last step left, and the pull in hand, stay in registers: a number that was just stored is long in coming back
    from memory. Runs are left to point.h. Included once for double and once for float. */
 
+#define SLOT(word) base[WITHIN(at[word], stream->slots)]
+#define A SLOT(2)
+#define B SLOT(3)
+
 #define NEXT(size)                                                                                                      \
     at += size;                                                                                                        \
-    goto *label[*at]
+    goto *label[WITHIN(*at, ACTIONS)]
 
 /* After a call nothing is left in registers: said, so that it need not be saved. */
 #define NEXT_AFTER_CALL(size)                                                                                           \
@@ -14,11 +18,9 @@
 #define GATE(name, size, result)                                                                                        \
     name:                                                                                                              \
     last = (result);                                                                                                   \
-    base[at[1]] = last;                                                                                                \
+    SLOT(1) = last;                                                                                                    \
     NEXT(size);
 
-#define A base[at[2]]
-#define B base[at[3]]
 
 /* A gate whose first operand, or the other one, may be what the last step left. */
 #define GATE_OF_ONE(name, x_of)                                                                                         \
@@ -39,15 +41,15 @@
     name:                                                                                                              \
     pull = source;                                                                                                     \
     last = before brought;                                                                                             \
-    base[at[1]] = last;                                                                                                \
+    SLOT(1) = last;                                                                                                    \
     NEXT(size);
 #define PULL(name, size, brought)                                                                                       \
     BRING(name, size, A, brought, )                                                                                    \
     BRING(name##_last, size, last, brought, )                                                                          \
     BRING(name##_same, size, pull, brought, )                                                                          \
-    BRING(name##_added, size, A, brought, base[at[1]] +)                                                               \
-    BRING(name##_added_last, size, last, brought, base[at[1]] +)                                                       \
-    BRING(name##_added_same, size, pull, brought, base[at[1]] +)
+    BRING(name##_added, size, A, brought, SLOT(1) +)                                                                   \
+    BRING(name##_added_last, size, last, brought, SLOT(1) +)                                                           \
+    BRING(name##_added_same, size, pull, brought, SLOT(1) +)
 
 /* Two pulls at once, the second one on what word `other` says. */
 #define BRING_TWO(name, size, source, first, before, second, other, before_other)                                       \
@@ -55,8 +57,8 @@
     pull = source;                                                                                                     \
     last = before first;                                                                                               \
     next = before_other second;                                                                                        \
-    base[at[1]] = last;                                                                                                \
-    base[at[other]] = last = next;                                                                                     \
+    SLOT(1) = last;                                                                                                    \
+    SLOT(other) = last = next;                                                                                         \
     NEXT(size);
 #define FROM_ALL(name, size, first, before, second, other, before_other)                                                \
     BRING_TWO(name, size, A, first, before, second, other, before_other)                                               \
@@ -64,9 +66,9 @@
     BRING_TWO(name##_same, size, pull, first, before, second, other, before_other)
 #define PULLS(name, size, first, second, other)                                                                         \
     FROM_ALL(name, size, first, , second, other, )                                                                     \
-    FROM_ALL(name##_added, size, first, base[at[1]] +, second, other, )                                                \
-    FROM_ALL(name##_to_added, size, first, , second, other, base[at[other]] +)                                         \
-    FROM_ALL(name##_all_added, size, first, base[at[1]] +, second, other, base[at[other]] +)
+    FROM_ALL(name##_added, size, first, SLOT(1) +, second, other, )                                                    \
+    FROM_ALL(name##_to_added, size, first, , second, other, SLOT(other) +)                                             \
+    FROM_ALL(name##_all_added, size, first, SLOT(1) +, second, other, SLOT(other) +)
 
 #define LABELS_OF_ONE(ACTION, name) [ACTION] = &&name, [ACTION + FIRST_FROM_LAST] = &&name##_first
 #define LABELS_OF_TWO(ACTION, name) LABELS_OF_ONE(ACTION, name), [ACTION + OTHER_FROM_LAST] = &&name##_other
@@ -152,7 +154,7 @@ __attribute__((optimize("no-gcse", "no-crossjumping"))) static const int32_t *NA
     };
     REAL *const base = space->base;
     REAL last = 0, pull = 0, next;
-    goto *label[*at];
+    goto *label[WITHIN(*at, ACTIONS)];
 
     COMMUTING(sum, +)
     COMMUTING(product, *)
@@ -161,12 +163,12 @@ __attribute__((optimize("no-gcse", "no-crossjumping"))) static const int32_t *NA
     GATE_OF_ONE(negative, MINUS)
     GATE_OF_ONE(square, SQUARED)
     GATE_OF_ONE(root, ROOT_OF)
-    GATE(product_and_sum, 5, A * B + base[at[4]])
-    GATE(product_and_sum_first, 5, last * B + base[at[4]])
+    GATE(product_and_sum, 5, A * B + SLOT(4))
+    GATE(product_and_sum_first, 5, last * B + SLOT(4))
     GATE(product_and_sum_other, 5, A * B + last)
-    GATE(sum_of_two, 6, A * B + base[at[4]] * base[at[5]])
-    GATE(sum_of_two_first, 6, last * B + base[at[4]] * base[at[5]])
-    GATE(sum_of_two_other, 6, A * B + last * base[at[5]])
+    GATE(sum_of_two, 6, A * B + SLOT(4) * SLOT(5))
+    GATE(sum_of_two_first, 6, last * B + SLOT(4) * SLOT(5))
+    GATE(sum_of_two_other, 6, A * B + last * SLOT(5))
     GATE(sum_of_products, 3 + 2 * at[2], NAME(sum_of_products)(base, at + 3, at[2]))
     GATE(total, 3 + at[2], NAME(sum_of_terms)(base, at + 3, at[2]))
     PULL(pull_pass, 3, pull)
@@ -174,44 +176,49 @@ __attribute__((optimize("no-gcse", "no-crossjumping"))) static const int32_t *NA
     PULL(pull_product, 4, NAME(weighed)(pull, B))
     PULL(pull_twice, 4, NAME(weighed)(pull, B + B))
     PULL(pull_root, 4, NAME(weighed)(pull, (REAL)0.5 / NAME(magnitude_of)(B)))
-    PULL(pull_quotient, 5, NAME(quotient_brought)(pull, B, base[at[4]]))
-    PULL(pull_divisor, 5, NAME(weighed)(pull, -(base[at[4]] / B)))
+    PULL(pull_quotient, 5, NAME(quotient_brought)(pull, B, SLOT(4)))
+    PULL(pull_divisor, 5, NAME(weighed)(pull, -(SLOT(4) / B)))
     PULLS(pull_passes, 4, pull, pull, 3)
     PULLS(pull_pass_and_negate, 4, pull, -pull, 3)
-    PULLS(pull_products, 6, NAME(weighed)(pull, B), NAME(weighed)(pull, base[at[5]]), 4)
-    PULLS(pull_division, 6, NAME(quotient_brought)(pull, B, base[at[4]]), NAME(weighed)(pull, -(base[at[4]] / B)), 5)
+    PULLS(pull_products, 6, NAME(weighed)(pull, B), NAME(weighed)(pull, SLOT(5)), 4)
+    PULLS(pull_division, 6, NAME(quotient_brought)(pull, B, SLOT(4)), NAME(weighed)(pull, -(SLOT(4) / B)), 5)
 unary: {
     double dx;
-    base[at[2]] = (REAL)stream->point[at[1]].one((double)B, &dx);
+    SLOT(2) = (REAL)stream->point[WITHIN(at[1], OPCODES)].one((double)B, &dx);
     if (at[4] >= 0)
-        base[at[4]] = (REAL)dx;
+        SLOT(4) = (REAL)dx;
     NEXT_AFTER_CALL(5);
 }
 binary: {
     double dx, dy;
-    base[at[2]] = (REAL)stream->point[at[1]].two((double)B, (double)base[at[4]], &dx, &dy);
+    SLOT(2) = (REAL)stream->point[WITHIN(at[1], OPCODES)].two((double)B, (double)SLOT(4), &dx, &dy);
     if (at[5] >= 0) {
-        base[at[5]] = (REAL)dx;
-        base[at[5] + 1] = (REAL)dy;
+        SLOT(5) = (REAL)dx;
+        base[WITHIN(at[5] + 1, stream->slots)] = (REAL)dy;
     }
     NEXT_AFTER_CALL(6);
 }
 ternary: {
     double dx, dy, dz;
-    base[at[2]] = (REAL)stream->point[at[1]].three((double)B, (double)base[at[4]], (double)base[at[5]], &dx, &dy, &dz);
+    const ternary_point f = stream->point[WITHIN(at[1], OPCODES)].three;
+    SLOT(2) = (REAL)f((double)B, (double)SLOT(4), (double)SLOT(5), &dx, &dy, &dz);
     if (at[6] >= 0) {
-        base[at[6]] = (REAL)dx;
-        base[at[6] + 1] = (REAL)dy;
-        base[at[6] + 2] = (REAL)dz;
+        SLOT(6) = (REAL)dx;
+        base[WITHIN(at[6] + 1, stream->slots)] = (REAL)dy;
+        base[WITHIN(at[6] + 2, stream->slots)] = (REAL)dz;
     }
     NEXT_AFTER_CALL(7);
 }
 row: {
+    for (int word = 3; word < 7; word++)
+        ASSERT_RANGE(at[word], at[7], stream->slots);
+    ASSERT(at[8] < 0 || at[8] + at[2] * at[7] <= stream->slots);
     const REAL *x = base + at[4], *y = base + at[5], *z = base + at[6];
     NAME(gate)(at[1], at[2], at[7], stream->point, x, y, z, base + at[3], at[8] < 0 ? NULL : base + at[8]);
     NEXT_AFTER_CALL(9);
 }
 clear:
+    ASSERT_RANGE(at[1], at[2], stream->slots);
     NAME(clear)(base + at[1], at[2]);
     NEXT_AFTER_CALL(3);
 pull_other:
@@ -227,6 +234,7 @@ stop:
     return at;
 }
 
+#undef SLOT
 #undef NEXT
 #undef NEXT_AFTER_CALL
 #undef GATE

@@ -11,16 +11,13 @@ from libc.string cimport memset
 from fastprop.engine.executor.instructions cimport (
     CHAIN_ADD, CHAIN_MULTIPLY, LIST_PRODUCTS, LIST_TOTAL, REGION, Instruction, Point,
 )
-from fastprop.engine.kernels cimport STRONG_MULTIPLY, kernel
+from fastprop.engine.kernels cimport OPCODES, STRONG_MULTIPLY, kernel
 
 from fastprop.engine.trace import NAMES
 
-cdef enum:
-    OPCODES = STRONG_MULTIPLY + 1
-
 cdef Point[OPCODES] POINTS
 cdef int number
-for number in range(OPCODES):
+for number in range(<int>OPCODES):
     POINTS[number] = Point(
         kernel(number).arity, <void*>kernel(number).one, <void*>kernel(number).two, <void*>kernel(number).three,
         <void*>kernel(number).many,
@@ -169,6 +166,7 @@ cdef class Program:
         stream.operand = self.operand
         stream.index = self.index
         stream.point = POINTS
+        stream.slots, stream.operands, stream.indices = self.slots, self.operands, self.indices
         return 0
 
     cdef int settle(self) except -1:

@@ -111,19 +111,14 @@ cdef bint are_ready(list operands, int arity):
 
 cdef str documentation(object row):
     """A gate function's signature, as inspect reads it, and its docstring in numpydoc's form."""
-    if row.arity == gates.SEQUENCE:
-        names = ["a", "b"] if row.name == "dot" else ["values", "axis", "keepdims"]
-        signature = ["a", "b", "/"] if row.name == "dot" else ["values", "/", "axis=None", "keepdims=False"]
-    else:
-        names = list(row.names or ("x", "y", "z")[:row.arity])
-        signature = list(names)
-        for i, default in enumerate(row.defaults, row.arity - len(row.defaults)):
-            signature[i] += f"={default!r}" if default - default == 0.0 else "=None"
-        if not row.names:
-            signature.append("/")
+    cdef list parameters = row.parameters
+    cdef list names = []
+    for parameter in parameters:
+        if parameter != "/":
+            names.append(parameter.partition("=")[0])
     return DOCUMENTATION.format(
         name=row.name,
-        signature=", ".join(signature),
+        signature=", ".join(parameters),
         doc=row.doc,
         parameters=", ".join(names[:1] if "axis" in names else names),
         kind="sequence of numbers and Units, Array or array_like" if row.arity == gates.SEQUENCE
@@ -195,7 +190,7 @@ cdef object function_of(object row, int opcode):
 
 globals().update({row.name: function_of(row, opcode) for opcode, row in enumerate(gates.table.values())})
 
-__all__ = ["Array", "Tape", "Unit", "current_tape", *gates.table, "stop_gradient", "zero_grad"]
+__all__ = ["Array", "Tape", "Unit", "current_tape", "stop_gradient", "zero_grad"]
 
 
 def zero_grad(units):

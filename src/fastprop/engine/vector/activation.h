@@ -44,12 +44,6 @@ INLINE part gelu_lanes(part x, part *dx) {
     return choose(negative, -scale(bounded * tail, k), x * (1.0 - scale(tail, k)));
 }
 
-INLINE part relu_lanes(part x, part *dx) {
-    mask off = at_most(x, spread(0.0));
-    *dx = choose(off, spread(0.0), choose(less(spread(0.0), x), spread(1.0), x));
-    return choose(off, spread(0.0), x);
-}
-
 INLINE part leaky_relu_lanes(part x, part slope, part *dx, part *dslope) {
     mask positive = less(spread(0.0), x);
     part least = larger(spread(0.0), smaller(spread(1.0), slope)); /* at 0: the subgradient of least norm */

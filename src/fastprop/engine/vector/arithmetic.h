@@ -12,12 +12,6 @@ enum { CBRT_TERMS = 5 };
 static const double CBRT_START[CBRT_TERMS] = {1.8743812293963589, -1.8612779262960706, 1.5604902675390087,
                                               -0.7018628521145568, 0.12824566919373015};
 
-INLINE part sqrt_lanes(part x, part *dx) {
-    part result = root(x);
-    *dx = 0.5 / magnitude(result); /* +inf at -0 too */
-    return result;
-}
-
 /* x as c * 2**(3j), c from 1/3 to 3; c**(-1/3) by a polynomial and a step of third order, then one of Newton's. */
 INLINE part cbrt_lanes(part x, part *dx) {
     part size = magnitude(x), k, low, cube_low;
@@ -81,12 +75,6 @@ INLINE part hypot_lanes(part x, part y, part *dx, part *dy) {
     return value;
 }
 
-INLINE part reciprocal_lanes(part x, part *dx) {
-    part result = 1.0 / x;
-    *dx = -(result * result);
-    return result;
-}
-
 /* The partial of a gate that is flat: 0, and NaN at NaN. */
 INLINE part flat(part x) { return choose(is_nan_part(x), x, spread(0.0)); }
 
@@ -94,11 +82,6 @@ INLINE part flat(part x) { return choose(is_nan_part(x), x, spread(0.0)); }
 INLINE part signum(part x) {
     part unit = with_sign(spread(1.0), x);
     return choose(less(spread(0.0), magnitude(x)), unit, x + 0.0);
-}
-
-INLINE part absolute_lanes(part x, part *dx) {
-    *dx = signum(x);
-    return magnitude(x);
 }
 
 INLINE part sign_lanes(part x, part *dx) {
@@ -126,12 +109,6 @@ INLINE part trunc_lanes(part x, part *dx) {
     return trunc_part(x);
 }
 
-/* The partial of the larger of two: 1, 0, shared where they tie, NaN where one is. */
-INLINE part chosen_share(part x, part y) {
-    part share = choose(equal(x, y), spread(0.5), spread(0.0));
-    return choose(unordered(x, y), spread(NAN), choose(less(y, x), spread(1.0), share));
-}
-
 INLINE part maximum_part(part x, part y) {
     part value = choose(less(y, x), x, y);
     value = choose(equal(x, y), (part)((ipart)x & (ipart)y), value); /* of +0 and -0, +0 */
@@ -139,18 +116,6 @@ INLINE part maximum_part(part x, part y) {
 }
 
 INLINE part minimum_part(part x, part y) { return -maximum_part(-x, -y); }
-
-INLINE part maximum_lanes(part x, part y, part *dx, part *dy) {
-    *dx = chosen_share(x, y);
-    *dy = chosen_share(y, x);
-    return maximum_part(x, y);
-}
-
-INLINE part minimum_lanes(part x, part y, part *dx, part *dy) {
-    *dx = chosen_share(y, x);
-    *dy = chosen_share(x, y);
-    return minimum_part(x, y);
-}
 
 /* As NumPy's: the upper bound has the last word, and a bound that is reached leaves the slope to x. */
 INLINE part clip_lanes(part x, part low, part high, part *dx, part *dlow, part *dhigh) {

@@ -224,7 +224,7 @@ INLINE vecf narrow(vec low, vec high) {
 
 /* Gates on parts, named NAME_lanes, as gates on vectors, named NAME_gate. Partials that no one reads are dropped. -- */
 
-#define UNARY_GATE(name)                                                                                              \
+#define UNARY_GATE(name, OPCODE)                                                                                              \
     INLINE vec name##_gate(vec x, vec *dx) {                                                                          \
         pieces from = {x}, to, slope;                                                                                 \
         FOR_PARTS(i) to.parts[i] = name##_lanes(from.parts[i], &slope.parts[i]);                                      \
@@ -232,7 +232,7 @@ INLINE vecf narrow(vec low, vec high) {
         return to.whole;                                                                                              \
     }
 
-#define BINARY_GATE(name)                                                                                             \
+#define BINARY_GATE(name, OPCODE)                                                                                             \
     INLINE vec name##_gate(vec x, vec y, vec *dx, vec *dy) {                                                          \
         pieces first = {x}, second = {y}, to, first_slope, second_slope;                                              \
         FOR_PARTS(i) {                                                                                                \
@@ -241,6 +241,20 @@ INLINE vecf narrow(vec low, vec high) {
         }                                                                                                             \
         *dx = first_slope.whole;                                                                                      \
         *dy = second_slope.whole;                                                                                     \
+        return to.whole;                                                                                              \
+    }
+
+#define TERNARY_GATE(name, OPCODE)                                                                                    \
+    INLINE vec name##_gate(vec x, vec y, vec z, vec *dx, vec *dy, vec *dz) {                                          \
+        pieces a = {x}, b = {y}, c = {z}, to, da, db, dc;                                                             \
+        FOR_PARTS(i) {                                                                                                \
+            to.parts[i] = name##_lanes(                                                                               \
+                a.parts[i], b.parts[i], c.parts[i], &da.parts[i], &db.parts[i], &dc.parts[i]                          \
+            );                                                                                                        \
+        }                                                                                                             \
+        *dx = da.whole;                                                                                               \
+        *dy = db.whole;                                                                                               \
+        *dz = dc.whole;                                                                                               \
         return to.whole;                                                                                              \
     }
 

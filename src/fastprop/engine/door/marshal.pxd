@@ -12,7 +12,7 @@ cdef struct Part:               # of a result's nesting, before those of its chi
     Py_ssize_t* sizes           # the shape of an array; the slots of a run, unless they follow one another
     PyTypeObject* kind          # of a container
     PyObject** keys             # of a dict
-    PyObject* value             # a constant; of a dict, one with these keys; of others, their nesting
+    PyObject* value             # a constant; of an array, its dtype; of a dict, one with these keys; else the nesting
 
 
 cdef class Marshal:

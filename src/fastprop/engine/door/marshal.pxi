@@ -167,6 +167,8 @@ cdef class Marshal:
     cdef object build(self, const void* store, bint single, list blocks):
         """Build a result; `blocks` is what `claim` returned, or a list of other arrays, or None if there are none."""
         cdef object result = None
+        if not self.recycles:
+            return make(self.parts, store, single, blocks)
         if self.blocks == 0:
             result = self.candidate()
         elif len(blocks) > self.blocks:
@@ -302,6 +304,9 @@ cdef class Marshal:
         if dtype not in TYPES:
             raise TypeError(f"a result has dtype {dtype}; expected one of {', '.join(map(str, TYPES))}")
         part.type, part.ndim, part.count = np.dtype(dtype.str).num, len(shape), math.prod(shape)
+        plain = plain_dtype(part.type)
+        self.kept.append(plain)
+        part.value = <PyObject*>plain
         self.nbytes += 128 + part.count * dtype.itemsize
         part.sizes = <Py_ssize_t*>PyMem_Calloc(<size_t>part.ndim + 1, sizeof(Py_ssize_t))
         if part.sizes == NULL:

@@ -176,22 +176,28 @@ cdef int is_same_static(Node* node, PyObject* thing) except -1:
 cdef int take_run(Node* node, PyObject* things, Reading reading) except -1:
     """Read a list or tuple of numbers."""
     cdef double* to = reading.number + node.place
-    cdef PyObject** items = items_of(things)
-    cdef PyObject* item
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i = 0
     cdef int found
     if size_of(things) != node.count:
         return ANOTHER
-    for i in range(node.count):
-        item = items[i]
-        if PyFloat_CheckExact(item):
-            to[i] = PyFloat_AS_DOUBLE(item)
-            continue
-        found = take_held_number(item, to + i, reading)
+    while True:
+        i += take_floats(items_of(things) + i, node.count - i, to + i)
+        if i == node.count:
+            return MATCHED
+        found = take_held_number(items_of(things)[i], to + i, reading)
         if found != MATCHED or size_of(things) != node.count:
             return found if found != MATCHED else ANOTHER
-        items = items_of(things)
-    return MATCHED
+        i += 1
+
+
+cdef Py_ssize_t take_floats(PyObject** items, Py_ssize_t count, double* to) noexcept nogil:
+    """Read Python floats; returns how many stand before the first other thing."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        if not PyFloat_CheckExact(items[i]):
+            return i
+        to[i] = PyFloat_AS_DOUBLE(items[i])
+    return count
 
 
 cdef int take_row(Node* node, PyObject* things, Reading reading) except -1:

@@ -64,20 +64,13 @@ cdef extern from *:
     #define AS_ARRAY(thing) ((PyArrayObject*)(thing))
     static inline int array_ndim(PyObject* array) { return PyArray_NDIM(AS_ARRAY(array)); }
     static inline int array_type(PyObject* array) { return PyArray_DESCR(AS_ARRAY(array))->type_num; }
+    static inline PyObject* array_dtype(PyObject* array) { return (PyObject*)PyArray_DESCR(AS_ARRAY(array)); }
     static inline int array_flags(PyObject* array) { return PyArray_FLAGS(AS_ARRAY(array)); }
     static inline int array_is_native(PyObject* array) { return PyArray_ISNOTSWAPPED(AS_ARRAY(array)); }
     static inline char* array_data(PyObject* array) { return PyArray_BYTES(AS_ARRAY(array)); }
     static inline Py_ssize_t* array_shape(PyObject* array) { return (Py_ssize_t*)PyArray_DIMS(AS_ARRAY(array)); }
     static inline Py_ssize_t* array_strides(PyObject* array) { return (Py_ssize_t*)PyArray_STRIDES(AS_ARRAY(array)); }
     static inline PyObject* array_base(PyObject* array) { return PyArray_BASE(AS_ARRAY(array)); }
-
-    /* Whether the dtype is NumPy's own object for this number, and not an equal one. */
-    static inline int has_plain_type(PyObject* array, int type) {
-        PyArray_Descr* plain = PyArray_DescrFromType(type);
-        int same = plain == PyArray_DESCR(AS_ARRAY(array));
-        Py_DECREF(plain);
-        return same;
-    }
 
     /* An array in C's order, native and aligned: the array itself if it is one, else a copy. */
     static inline PyObject* in_order(PyObject* array, int type) {
@@ -108,13 +101,14 @@ cdef extern from *:
     double long_of_scalar(PyObject* scalar) noexcept nogil
     int array_ndim(PyObject* array) noexcept nogil
     int array_type(PyObject* array) noexcept nogil
+    PyObject* array_dtype(PyObject* array) noexcept nogil
     int array_flags(PyObject* array) noexcept nogil
     bint array_is_native(PyObject* array) noexcept nogil
     char* array_data(PyObject* array) noexcept nogil
     Py_ssize_t* array_shape(PyObject* array) noexcept nogil
     Py_ssize_t* array_strides(PyObject* array) noexcept nogil
     PyObject* array_base(PyObject* array) noexcept nogil
-    bint has_plain_type(PyObject* array, int type) noexcept
+    object plain_dtype "PyArray_DescrFromType"(int type)
     object in_order(PyObject* array, int type)
     object new_array_of(int ndim, Py_ssize_t* shape, int type, void* memory)
     int set_base(PyObject* array, PyObject* owner) except -1

@@ -76,11 +76,25 @@ cdef bint rewrite(const Part* part, PyObject* things, const void* store, bint si
 
 
 cdef bint rewrite_run(const Part* part, PyObject** items, const void* store, bint single) except -1:
-    cdef Py_ssize_t i
-    for i in range(part.count):
+    cdef Py_ssize_t i = 0
+    while True:
+        if part.sizes == NULL and not single:
+            i += set_floats(items + i, part.count - i, <const double*>store + part.place + i)
+        if i == part.count:
+            return True
         if not rewrite_number(items + i, value_in(part, store, single, i)):
             return False
-    return True
+        i += 1
+
+
+cdef Py_ssize_t set_floats(PyObject** items, Py_ssize_t count, const double* values) noexcept nogil:
+    """Set numbers; returns how many stand before the first thing that is no float, or that somebody else holds."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        if not PyFloat_CheckExact(items[i]) or not is_sole(items[i]):
+            return i
+        set_float(items[i], values[i])
+    return count
 
 
 cdef bint rewrite_row(const Part* part, PyObject** items, const void* store, bint single) except -1:
@@ -170,7 +184,7 @@ cdef bint is_free_array(const Part* part, PyObject* thing) noexcept:
     cdef int wanted = NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_WRITEABLE
     cdef PyObject* base
     cdef int axis
-    if not PyArray_CheckExact(thing) or array_ndim(thing) != part.ndim or not has_plain_type(thing, part.type):
+    if not PyArray_CheckExact(thing) or array_ndim(thing) != part.ndim or array_dtype(thing) != part.value:
         return False
     for axis in range(part.ndim):
         if array_shape(thing)[axis] != part.sizes[axis]:

@@ -12,7 +12,10 @@ cdef class Route:
     cdef readonly Py_ssize_t broken     # the guard that did not hold at the last call, or -1
     cdef bint single
     cdef bint gradient
+    cdef bint has_regions               # maps, or gates of the user's own
+    cdef bint captures                  # leaves that are read at every call
     cdef int32_t[::1] number_slot       # number -> its slot
+    cdef Py_ssize_t first_slot          # that of the first number if the others follow, and are read as they are; or -1
     cdef int32_t[::1] array_slot        # array -> the first of its slots, or -1
     cdef int32_t[::1] array_number      # array -> its number among the program's arrays, or -1
     cdef int32_t[::1] output            # the slots of the outputs
@@ -27,11 +30,12 @@ cdef class Route:
     cdef list wanted                    # arrays whose adjoints are handed out
     cdef list both                      # (array, first adjoint slot, how many): whose numbers are inputs as well
     cdef list rounded                   # (place among blocks, dtype): adjoints in another dtype
-    cdef list spare                     # PointRuns
+    cdef PointRun ready                 # a workspace that nobody uses, if there is one
+    cdef list spare                     # more of them
 
     cdef object run(self, Reading reading)
     cdef object run_with(self, PointRun run, Reading reading)
-    cdef PointRun acquire(self)
+    cdef PointRun another(self)
     cdef int read(self, PointRun run, Reading reading) except -1
     cdef int read_arrays(self, PointRun run, Reading reading) except -1
     cdef int read_captured(self, PointRun run) except -1
@@ -48,5 +52,5 @@ cdef class Door:
     cdef void* called
     cdef readonly Forms forms
     cdef public Py_ssize_t skipped      # so many first arguments are left out
-    cdef list readings
+    cdef Reading reading                # that nobody uses, if there is one
     cdef object __weakref__

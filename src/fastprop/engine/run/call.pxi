@@ -67,6 +67,9 @@ cdef class Route:
         self.units, self.parts, self.wholes = wiring["units"], wiring["parts"], wiring["wholes"]
         self.constants, self.blocks = wiring["constants"], wiring["blocks"]
         self.wanted, self.both, self.rounded = wiring["wanted"], wiring["both"], wiring["rounded"]
+        self.first_slot = first_of(self.number_slot) if not self.single else -1
+        self.has_regions = bool(plan.draft.payload)
+        self.captures = bool(self.units or self.parts or self.wholes)
         self.spare = []
 
     def call(self, tuple args, dict kwargs):
@@ -94,11 +97,25 @@ cdef class Route:
 
     def clear(self):
         """Let go of workspaces and results that are kept."""
+        self.ready = None
         self.spare.clear()
         self.marshal.clear()
 
-    cdef PointRun acquire(self):
-        """A workspace that nobody uses; one that fails in use is not given back."""
+    cdef object run(self, Reading reading):
+        """The result at what was read; None if a guard did not hold. A workspace that fails in use is let go of."""
+        cdef PointRun run = self.ready
+        if run is None:
+            run = self.another()
+        self.ready = None
+        result = self.run_with(run, reading)
+        if self.ready is None:
+            self.ready = run
+        elif len(self.spare) < SPARE:
+            self.spare.append(run)
+        return result
+
+    cdef PointRun another(self):
+        """A workspace beside those that are in use."""
         cdef PointRun run
         if self.spare:
             return self.spare.pop()
@@ -106,14 +123,6 @@ cdef class Route:
         for array, a in self.constants:
             run.arrays.put(a, array)
         return run
-
-    cdef object run(self, Reading reading):
-        """The result at what was read; None if a guard did not hold."""
-        cdef PointRun run = self.acquire()
-        result = self.run_with(run, reading)
-        if len(self.spare) < SPARE:
-            self.spare.append(run)
-        return result
 
     cdef object run_with(self, PointRun run, Reading reading):
         cdef Py_ssize_t k, tail = run.tail
@@ -136,19 +145,17 @@ cdef class Route:
 
     cdef int read(self, PointRun run, Reading reading) except -1:
         """Put numbers and arrays where the program reads them."""
-        cdef double* slots = <double*>run.space.base
         cdef Py_ssize_t k, n = self.number_slot.shape[0]
-        if self.plan.draft.payload:
+        if self.has_regions:
             reading.pin()
-        if self.single:
-            for k in range(n):
-                run.put(self.number_slot[k], reading.number[k])
+        if self.first_slot >= 0:
+            memcpy(<double*>run.space.base + self.first_slot, reading.number, <size_t>n * sizeof(double))
         else:
             for k in range(n):
-                slots[self.number_slot[k]] = reading.number[k]
+                run.put(self.number_slot[k], reading.number[k])
         if self.array_slot.shape[0]:
             self.read_arrays(run, reading)
-        if self.units or self.parts or self.wholes:
+        if self.captures:
             self.read_captured(run)
         for k in range(self.seed.shape[0]):
             run.put(self.seed[k], self.pulls[k])
@@ -231,6 +238,15 @@ cdef class Route:
         return 0
 
 
+cdef Py_ssize_t first_of(int32_t[::1] slots):
+    """The first of some slots if each is the next one after that before it; else -1."""
+    cdef Py_ssize_t k
+    for k in range(slots.shape[0]):
+        if slots[k] != slots[0] + k:
+            return -1
+    return slots[0] if slots.shape[0] else -1
+
+
 cdef class Entry:
     """What is known of the calls of one form."""
 
@@ -240,32 +256,43 @@ cdef class Door:
 
     def __cinit__(self, *args, **kwargs):
         self.called = <void*>enter
-        self.readings = []
 
     def open(self, make):
         """Say what makes the form of a call, from its arguments and keyword arguments."""
         self.forms = Forms(make)
 
 
-cdef object enter(object owner, PyObject* const* args, size_t flags, PyObject* names):
+cdef object enter(Door door, PyObject* const* args, size_t flags, PyObject* names):
     """A call: the fast way if all is known."""
-    cdef Door door = owner
-    cdef Py_ssize_t count = PyVectorcall_NARGS(flags) - door.skipped, i
-    cdef Reading reading
-    cdef Route route                # held: another call may put another one in its place meanwhile
+    cdef Py_ssize_t count = PyVectorcall_NARGS(flags) - door.skipped
     if count < 0:
         raise TypeError(f"{door!r} is called without its instance")
     args += door.skipped
     if eager_depth == 0 and (<Tape>current_home()).entries == 0:
-        reading = door.readings.pop() if door.readings else Reading()
-        entry = door.forms.find(args, count, names, reading)
-        route = None if entry is None else (<Entry>entry).route
-        if route is not None:
-            result = guarded(route, reading) if route.plan.draft.payload else route.run(reading)
-            if result is not None:
-                reading.release()
-                door.readings.append(reading)
-                return result
+        result = quickly(door, args, count, names)
+        if result is not None:
+            return result
+    return slowly(door, args, count, names)
+
+
+cdef object quickly(Door door, PyObject* const* args, Py_ssize_t count, PyObject* names):
+    """The result of a call of a known form on the path that was taken last; else None."""
+    cdef Reading reading = door.reading
+    cdef Route route                # held: another call may put another one in its place meanwhile
+    if reading is None:
+        reading = Reading()
+    door.reading = None             # what fails in use is let go of
+    entry = door.forms.find(args, count, names, reading)
+    route = None if entry is None else (<Entry>entry).route
+    if route is None:
+        return None
+    result = guarded(route, reading) if route.has_regions else route.run(reading)
+    reading.release()
+    door.reading = reading
+    return result
+
+
+cdef object slowly(Door door, PyObject* const* args, Py_ssize_t count, PyObject* names):
     given = tuple([<object>args[i] for i in range(count)])
     named = {}
     if names != NULL:

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import inspect
 import pickle
+import re
 import threading
 import weakref
 from typing import Any
@@ -462,12 +463,38 @@ def test_flags_none_and_strings_are_static_wherever_they_stand():
     def f(x, how, options):
         return x * 2.0 if how == "twice" and options["big"] and options["more"] is None else x
 
-    compiled = fp.compile(fp.value_and_grad(f, argnums=(0, 2)))
-    assert compiled(3.0, "twice", {"big": True, "more": None}) == (6.0, (2.0, {"big": None, "more": None}))
+    compiled = fp.compile(fp.value_and_grad(f))
+    assert compiled(3.0, "twice", {"big": True, "more": None}) == (6.0, 2.0)
     assert compiled(3.0, "once", {"big": True, "more": None})[0] == 3.0
     assert compiled(3.0, "twice", {"big": False, "more": None})[0] == 3.0
     assert compiled(5.0, "twice", {"big": True, "more": None})[0] == 10.0
     assert len(compiled.cache_info()) == 3
+
+
+@pytest.mark.parametrize("transform", [fp.grad, fp.value_and_grad, fp.jacobian, fp.hessian])
+@pytest.mark.parametrize(
+    "wrong",
+    [None, True, np.True_, "text", np.array([True, False]), {"a": 1.0, "b": [2.0, None]}, (1.0, np.array([True]))],
+)
+def test_what_has_no_derivative_is_refused_as_eager_refuses_it(transform, wrong):
+    for given, argnums in (((1.0, wrong), 1), ((wrong,), 0), ((2.0, [wrong]), (0, 1))):
+        with pytest.raises(TypeError) as eager:
+            transform(lambda *x: 1.0, argnums)(*given)
+        compiled = fp.compile(transform(lambda *x: 1.0, argnums))
+        for _ in range(2):
+            with pytest.raises(TypeError, match=re.escape(str(eager.value))):
+                compiled(*given)
+        assert compiled.cache_info() == []
+    f = fp.compile(transform(lambda x, y: x * x))
+    assert [f(2.0, wrong) for _ in range(2)] == [transform(lambda x, y: x * x)(2.0, wrong)] * 2
+
+
+def test_each_nan_is_a_key_of_its_own():
+    f = fp.compile(lambda d: sum(d.values()))
+    one, other = float("nan"), float("nan")
+    keys = [one, other, one, (one,), (other,), (one,), 1, 1.0, True, 1]
+    assert [f({key: float(i)}) for i, key in enumerate(keys)] == [float(i) for i in range(len(keys))]
+    assert len(f.cache_info()) == 7
 
 
 def test_the_dtype_is_what_floating_arrays_and_numpy_scalars_promote_to():
@@ -513,6 +540,11 @@ class Scaled:
     def __call__(self, x):
         return self.leaf * x * self.factor
 
+    @property
+    @fp.compile
+    def doubled(self):
+        return fp.add(self.factor, self.factor)
+
 
 def test_methods_are_compiled_for_each_instance_which_is_held_weakly():
     one, other = Scaled(3.0), Scaled(5.0)
@@ -528,10 +560,13 @@ def test_methods_are_compiled_for_each_instance_which_is_held_weakly():
     result = one(10.0)
     result.backward()
     assert (result.value, one.leaf.grad) == (7000.0, 1000.0)
+    assert Scaled.plain(other, 3.0, shift=1.0) == other.plain(3.0, shift=1.0) == 16.0
+    assert (one.doubled, other.doubled, one.doubled) == (200.0, 10.0, 200.0)
+    assert Scaled.__call__(other, 1.0).value == 10.0
     gone = weakref.ref(other)
     del other
     gc.collect()
     assert gone() is None
-    assert len(Scaled.plain._methods) == 1
+    assert len(Scaled.plain.methods) == 1
     with pytest.raises(TypeError, match="can't be referred to weakly"):
         type("Slotted", (), {"__slots__": (), "plain": Scaled.plain})().plain(1.0)

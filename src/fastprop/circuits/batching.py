@@ -209,7 +209,7 @@ class BoundLanes:
         for position, tree in zip(one.positions, given):
             if tree is None and not make:
                 continue
-            nesting = one.nestings[one.positions.index(position)]
+            nesting = one.nesting_of(position)
             numbers = one.leaves_of_argument(position)
             if make:
                 tree = nesting.unflatten([self._fresh(one, axes, k) for k in numbers])

@@ -87,7 +87,7 @@ def paired(
     signature: Any, starts: Sequence[int], position: int, given: Any, name: str
 ) -> list[tuple[int, Any, Any, str]]:
     """Return for an argument's arrays: the first of its inputs (-1: not used), the array, its shape, its name."""
-    nesting = signature.nestings[signature.positions.index(position)]
+    nesting = signature.nesting_of(position)
     leaves = signature.leaves_of_argument(position)
     if is_row(nesting, given) and all(signature.shapes[k] is None for k in leaves):
         return [(starts[leaves[0]] if leaves else -1, given, (nesting.size,), name)]
@@ -171,7 +171,7 @@ def _gradient_trees(recording: Any, arrays: Sequence[Any], grad: Any) -> tuple[l
 
 def _zeros(signature: Any, position: int, given: Any, dtype: np.dtype[Any]) -> Any:
     """Return new arrays for the gradient of an argument."""
-    nesting = signature.nestings[signature.positions.index(position)]
+    nesting = signature.nesting_of(position)
     if is_row(nesting, given):
         return np.zeros(given.shape, dtype)
     return nesting.unflatten(

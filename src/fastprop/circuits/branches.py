@@ -7,6 +7,7 @@ segment and is checked. What ways have in common is stored and run once, and no 
 
 from __future__ import annotations
 
+import bisect
 import copy
 import warnings
 from collections.abc import Iterator, Sequence
@@ -36,13 +37,20 @@ def warn_of_many(name: str, most: int) -> None:
     )
 
 
+def _common(outcomes: bytes, other: bytes) -> int:
+    """Return how many first outcomes are the same."""
+    pairs = enumerate(zip(outcomes, other))
+    return next((i for i, (mine, theirs) in pairs if mine != theirs), min(len(outcomes), len(other)))
+
+
 class Paths:
     """The plans of one function at a point, told apart by how their guards come out."""
 
     def __init__(self, name: str, most: int = MOST_PATHS):
         self.name, self.most = name, most
         self.plans: list[Plan] = []
-        self._outcomes: list[bytes] = []  # of each plan's guards
+        self._numbers: dict[bytes, int] = {}  # how a plan's guards come out -> its number
+        self._ordered: list[bytes] = []  # the same, those that begin alike side by side
         self._warned = False
         self._lock: Any
         give_lock(self)
@@ -51,17 +59,20 @@ class Paths:
         """Take a plan in, unless there is one of its path; returns its number."""
         with self._lock:
             outcomes = bytes(plan.recording.outcomes)
-            if outcomes not in self._outcomes:
-                self._outcomes.append(outcomes)
+            if outcomes not in self._numbers:
+                self._numbers[outcomes] = len(self.plans)
                 self.plans.append(plan)
-            return self._outcomes.index(outcomes)
+                bisect.insort(self._ordered, outcomes)
+            return self._numbers[outcomes]
 
     def replace(self, old: Plan, plan: Plan) -> int:
         """Put a plan in the place of another one, or of one of its own path; returns its number."""
         with self._lock:
             outcomes = bytes(plan.recording.outcomes)
-            if outcomes not in self._outcomes and old in self.plans:
-                self._outcomes[self.plans.index(old)] = outcomes
+            if outcomes not in self._numbers and old in self.plans:
+                before = self._ordered.pop(bisect.bisect_left(self._ordered, bytes(old.recording.outcomes)))
+                self._numbers[outcomes] = self._numbers.pop(before)
+                bisect.insort(self._ordered, outcomes)
             number = self.keep(plan)
             self.plans[number] = plan
             return number
@@ -82,8 +93,15 @@ class Paths:
         Of several it is one of middling length, so that few have to be tried where paths are turns of a loop.
         """
         start = bytes(beginning)
-        found = [(len(key), number) for number, key in enumerate(self._outcomes) if key.startswith(start)]
-        return sorted(found)[len(found) // 2][1] if found else None
+        first, end = bisect.bisect_left(self._ordered, start), bisect.bisect_left(self._ordered, start + b"\2")
+        return self._numbers[self._ordered[(first + end) // 2]] if first < end else None
+
+    def shared(self, plan: Plan) -> int:
+        """Return how many guards a plan has in common with the one of another path that is most like it."""
+        outcomes = bytes(plan.recording.outcomes)
+        at = bisect.bisect_left(self._ordered, outcomes)
+        alike = self._ordered[max(at - 1, 0) : at + 1]
+        return max([_common(outcomes, other) for other in alike], default=0)
 
 
 # ------------------------------------------------------------------------------------------------ the tree of segments

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import sys
-import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
+
+import numpy as np
 
 from fastprop.circuits.branches import MOST_PATHS, Paths
 from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static
@@ -21,7 +22,7 @@ from fastprop.circuits.trace import current_trace, record
 from fastprop.derivatives.call import is_active, name_of
 from fastprop.engine.door import Form
 from fastprop.engine.run import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
-from fastprop.handles.nesting import LEAF, described, plain, static_key
+from fastprop.handles.nesting import LEAF, checked, described, is_container, plain, static_key
 from fastprop.threads import give_lock
 
 __all__ = ["Compiled", "compile", "eager"]
@@ -102,22 +103,17 @@ class _Entry(Entry):
         self._current: Route
         self.signature, self.paths = signature, paths
         self.routes: dict[int, Route] = {}
-        self._has_captured = False
-
-    @property
-    def captures(self) -> bool:
-        """Whether leaves are captured on some path, kept or not."""
-        return self._has_captured or any(plan.recording.captured_handles() for plan in self.paths.plans)
+        self.captures = False  # leaves, on some path, kept or not
 
     @property
     def current(self) -> Route:
         """The route of the path that was taken last."""
-        return self._current
+        return self._current if self.route is None else self.route
 
     @current.setter
     def current(self, route: Route) -> None:
         self._current = route
-        self._has_captured = self._has_captured or bool(route.plan.recording.captured_handles())
+        self.captures = self.captures or bool(route.plan.recording.captured_handles())
         self.route = None if self.is_function and self.captures else route  # the fast way is for plain results
 
 
@@ -144,10 +140,11 @@ class Compiled(Door):
         kind = getattr(f, "__fastprop__", ("", f, 0, False))
         self._kind: str = kind[0] if kind[0] in ("grad", "value_and_grad") else ""
         self._inner: Any = kind[1] if self._kind else f
+        differentiates = kind[0] in ("grad", "value_and_grad", "jacobian")
+        self._variables = (kind[0], kind[2]) if differentiates else ("", ())  # which are checked
         self._argnums: Any = kind[2] if self._kind else 0
         self._has_aux: bool = bool(self._kind and kind[3])
         self._reasons: list[str] = []
-        self._methods: dict[int, tuple[Any, Compiled]] = {}
         self._lock: Any
         give_lock(self)
         self.open(self._form)
@@ -163,13 +160,8 @@ class Compiled(Door):
     def __repr__(self) -> str:
         return f"<compiled {self._name}: {len(self._reasons)} recordings>"
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        """Bind to an instance, as functions do: its method is compiled for it alone, and holds it weakly."""
-        if instance is None:
-            return self
-        known = self._methods.get(id(instance))
-        if known is not None and known[0]() is instance:
-            return types.MethodType(cast(Any, known[1]), instance)
+    def method_for(self, instance: Any) -> Compiled:
+        """Return the method of an instance: it is compiled for it alone, and holds it weakly."""
         try:
             gone = functools.partial(_forget, weakref.ref(self), id(instance))
             method = self._method_of(weakref.ref(instance, gone))
@@ -178,8 +170,16 @@ class Compiled(Door):
                 f"{self._name} is a compiled method of a {type(instance).__name__}, which can't be referred to weakly; "
                 "give its class a __weakref__ slot"
             ) from None
-        self._methods[id(instance)] = weakref.ref(instance, gone), method
-        return types.MethodType(cast(Any, method), instance)
+        self.methods[id(instance)] = weakref.ref(instance, gone), method
+        return method
+
+    def _is_method_of(self, thing: Any) -> bool:
+        """Say whether this was defined in a class of a thing, which is no container of numbers."""
+        kind = type(thing)
+        if self.skipped or "." not in self.__qualname__ or is_container(kind):
+            return False
+        place = self.__module__, self.__qualname__
+        return any((owner.__module__, f"{owner.__qualname__}.{self.__name__}") == place for owner in kind.__mro__)
 
     def _method_of(self, instance: weakref.ref[Any]) -> Compiled:
         """Return the compiled method of an instance."""
@@ -199,9 +199,12 @@ class Compiled(Door):
         """Compute the function where something is new, or not for circuits."""
         if is_eager() or current_trace() is not None or is_active():
             return self.function(*args, **kwargs)
+        if args and self._is_method_of(args[0]):  # it was reached through the class, or a property
+            return self.__get__(args[0])(*args[1:], **kwargs)
         signature = self._signature(args, kwargs)
         if signature.call_form.handles and self._kind:
             return self.function(*args, **kwargs)
+        self._check_variables(signature)
         entry = self._entry(signature)
         given = entry.signature.taken_apart(args, kwargs)
         plain_args, plain_kwargs = args, kwargs
@@ -279,7 +282,7 @@ class Compiled(Door):
             why = self._why(entry)
             plan = self._plan(entry, leaves, forced, known)
             if entry.paths.plans:
-                why = f"{why}: {_branch(plan, entry.paths.plans)}"
+                why = f"{why}: {_branch(plan, entry.paths)}"
             before = len(entry.paths.plans)
             number = entry.paths.keep(plan)
             if len(entry.paths.plans) > before:
@@ -294,12 +297,12 @@ class Compiled(Door):
         retraced = 0
         while True:
             try:
-                plan: Plan = entry.current.plan
-                found = _result_of(entry.current, args, kwargs, leaves)
+                route = entry.current
+                found = _result_of(route, args, kwargs, leaves)
                 if found is not None:
                     return found
-                tried.add(plan)
-                entry.current = self._other(entry, plan, leaves, tried)
+                tried.add(route.plan)
+                entry.current = self._other(entry, route, leaves, tried)
                 if entry.current.plan in tried:  # another thread is at work, or its maps decide otherwise
                     return self._slowly(entry, leaves)
             except Retrace:
@@ -322,12 +325,13 @@ class Compiled(Door):
         tried: set[Plan] = set()
         retraced = 0
         while True:
-            plan: Plan = entry.current.plan
+            route = entry.current
+            plan: Plan = route.plan
             try:
                 if plan.first_broken(leaves) < 0:
                     return plan
                 tried.add(plan)
-                entry.current = self._other(entry, plan, leaves, tried)
+                entry.current = self._other(entry, route, leaves, tried)
                 if entry.current.plan in tried:
                     return None
             except Retrace:
@@ -356,6 +360,19 @@ class Compiled(Door):
         positions, single = positions_of(self._argnums, signature.count, self._name)
         return gradient_route(plan, signature, positions, single, self._kind == "value_and_grad", self._has_aux)
 
+    def _check_variables(self, signature: Signature) -> None:
+        """Raise the derivative's own TypeError if it is to be by something that is no number."""
+        transform, argnums = self._variables
+        for position in positions_of(argnums, signature.count, self._name)[0]:
+            if position in signature.static:
+                continue
+            for i, k in enumerate(signature.leaves_of_argument(position)):
+                own = signature.call_form.dtypes[k]
+                leaf = signature.fixed.get(k, 0.0)
+                if own is not None and own.kind == "b":
+                    leaf = np.zeros(signature.shapes[k] or (), own)
+                checked(leaf, f"{transform}: argument {position}", signature.nesting_of(position), i)
+
     def _check_value(self, plan: Plan) -> None:
         """Raise unless the function that is differentiated returns one number, or a pair with one if it has aux."""
         recording = plan.recording
@@ -374,9 +391,9 @@ class Compiled(Door):
                 f"returned {what}"
             )
 
-    def _other(self, entry: _Entry, plan: Plan, leaves: list[Any], tried: set[Plan]) -> Route:
+    def _other(self, entry: _Entry, route: Route, leaves: list[Any], tried: set[Plan]) -> Route:
         """Return the route of the path that is taken instead; it is recorded if need be."""
-        paths = entry.paths
+        paths, plan = entry.paths, route.plan
         beginning = plan.first_branches(leaves)
         if beginning is None:
             return self._route_of(entry, plan)
@@ -386,7 +403,9 @@ class Compiled(Door):
             if paths.full:
                 return self._route_of(entry, self._plan(entry, leaves, beginning, _known_points(plan)))
             number = self._record(entry, leaves, beginning, _known_points(plan))
-        return self._route(entry, number)
+        other = self._route(entry, number)
+        route.others[len(beginning) - 1] = other
+        return other
 
     def _again(self, entry: _Entry, old: Plan, leaves: list[Any]) -> Route:
         """Record anew, in the place of a circuit whose vmap has to know more of what is outside of it."""
@@ -395,6 +414,8 @@ class Compiled(Door):
             self._reasons.append("a vmap took a path on which it uses more of what is outside of it")
             number = entry.paths.replace(old, plan)
             entry.routes.pop(number, None)
+            for route in entry.routes.values():
+                route.others.clear()
             return self._route(entry, number)
 
 
@@ -402,7 +423,7 @@ def _forget(owner: weakref.ref[Compiled], key: int, _: Any) -> None:
     """Let go of the method of an instance that is gone."""
     compiled = owner()
     if compiled is not None:
-        compiled._methods.pop(key, None)
+        compiled.methods.pop(key, None)
 
 
 def _result_of(route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
@@ -438,17 +459,9 @@ def _static_key(signature: Signature) -> Any:
     return [{key: static_key(value) for key, value in part.items()} for part in (signature.static, signature.fixed)]
 
 
-def _branch(plan: Plan, others: Sequence[Plan]) -> str:
+def _branch(plan: Plan, paths: Paths) -> str:
     """Say where a path leaves those that were known."""
-    outcomes = plan.recording.outcomes
-    shared = 0
-    for other in others:
-        same = 0
-        for mine, theirs in zip(outcomes, other.recording.outcomes):
-            if mine != theirs:
-                break
-            same += 1
-        shared = max(shared, same)
+    outcomes, shared = plan.recording.outcomes, paths.shared(plan)
     if shared >= len(outcomes):
         return "it ends earlier"
     return f"{plan.guard_line(shared)} came out {outcomes[shared]}"

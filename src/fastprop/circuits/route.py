@@ -90,7 +90,7 @@ class _Result:
     def gradient(self, position: int | str) -> Parts:
         """Return the gradient of an argument, in its nesting and in the dtypes of its arrays."""
         leaves = [self._gradient_of(k) for k in self.signature.leaves_of_argument(position)]
-        return self.signature.nestings[self.signature.positions.index(position)], leaves
+        return self.signature.nesting_of(position), leaves
 
     def _gradient_of(self, leaf: int) -> Any:
         signature, recording = self.signature, self.recording

@@ -100,7 +100,9 @@ class Signature:
         self.shapes: list[tuple[int, ...] | None] = [shape or None for shape in self.call_form.shapes]  # None: a number
         self.places: list[tuple[int | str, int]] = []  # of every leaf: its argument, and its number there
         self.fixed: dict[int, Any] = {}  # leaves that are no numbers, and are passed on as they are
+        self._arguments: dict[int | str, tuple[Nesting, range]] = {}
         for i, nesting in zip(self.positions, self.nestings):
+            self._arguments[i] = nesting, range(len(self.places), len(self.places) + nesting.size)
             self.places += [(i, j) for j in range(nesting.size)]
         for k in range(len(self.places)):
             kind, place = self.call_form.place(k)
@@ -120,7 +122,7 @@ class Signature:
     def name(self, leaf: int) -> str:
         """Say which number or array a leaf is."""
         position, index = self.places[leaf]
-        return f"{self.owner}: argument {position}{self.nestings[self.positions.index(position)].path(index)}"
+        return f"{self.owner}: argument {position}{self.nesting_of(position).path(index)}"
 
     def size(self, leaf: int) -> int:
         """Return how many numbers a leaf has."""
@@ -188,15 +190,17 @@ class Signature:
 
     def leaves_of_argument(self, position: int | str) -> range:
         """Return the numbers of the leaves of an argument."""
-        if position not in self.positions:
+        if position not in self._arguments:
             raise ValueError(f"{self.owner}: argument {position} is static and has no gradient")
-        at = self.positions.index(position)
-        start = sum(nesting.size for nesting in self.nestings[:at])
-        return range(start, start + self.nestings[at].size)
+        return self._arguments[position][1]
+
+    def nesting_of(self, position: int | str) -> Nesting:
+        """Return how an argument that is not static is nested."""
+        return self._arguments[position][0]
 
     def gradient_of(self, position: int | str, parts: Any) -> Any:
         """Put gradients (a list or dict with one per leaf) together in the nesting of an argument."""
-        nesting = self.nestings[self.positions.index(position)]
+        nesting = self.nesting_of(position)
         return nesting.unflatten([None if k in self.fixed else parts[k] for k in self.leaves_of_argument(position)])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.engine.parts import Parts
-from fastprop.gates.blocks import broadcast_to, unbroadcast
+from fastprop.gates.blocks import GetItem, Scatter, Stack, broadcast_to, unbroadcast
 from fastprop.handles.nesting import is_handle, shape_of
 from fastprop.handles.operands import gate_tangent, pulls_of
 
@@ -26,13 +26,19 @@ def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
     """Sweep backward with gates: the gradient of each variable, None where no path leads."""
     output_keys, variable_keys, steps = snapshot
     adjoints: dict[int, Any] = {}
+    numbers: dict[int, _Numbers] = {}
     for key, pull in zip(output_keys, pulls):
         _accumulate(adjoints, key, pull)
     variables = set(variable_keys)
     with np.errstate(all="ignore"):  # NaN and infinity propagate silently, in arrays as in numbers
         for key, gate, operands, keys in steps:
+            if key in numbers:
+                _accumulate(adjoints, key, numbers.pop(key).stacked())
             pull = adjoints.get(key) if key in variables else adjoints.pop(key, None)
             if pull is None:
+                continue
+            if _is_number_of_array(gate, pull):
+                numbers.setdefault(keys[0], _Numbers(operands[0])).add(gate.index, pull)
                 continue
             pulled: Any = _row_pulls if isinstance(gate, gates.Row) else _gate_pulls
             if hasattr(gate, "recorded_pulls"):
@@ -41,7 +47,35 @@ def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
                 pulled = _passed_on
             for operand_key, contribution in zip(keys, pulled(gate, pull, operands, keys)):
                 _accumulate(adjoints, operand_key, contribution)
+        for key, those in numbers.items():
+            _accumulate(adjoints, key, those.stacked())
     return [adjoints.get(key) for key in variable_keys]
+
+
+class _Numbers:
+    """What is pulled on single numbers of an array, until all is there: then it is one array, not one for each."""
+
+    def __init__(self, array: Any):
+        self.shape = shape_of(array)
+        self.pulls: dict[int, Any] = {}  # place -> their sum
+
+    def add(self, index: tuple[int, ...], pull: Any) -> None:
+        """Add a pull on the number at an index."""
+        _accumulate(self.pulls, int(np.ravel_multi_index(index, self.shape)), pull)
+
+    def stacked(self) -> Any:
+        """Return the pull on the array."""
+        if not self.pulls:
+            return None
+        index = np.unravel_index(list(self.pulls), self.shape)
+        return Scatter(self.shape, index)(Stack((len(self.pulls),))(*self.pulls.values()))
+
+
+def _is_number_of_array(gate: Any, pull: Any) -> bool:
+    """Say whether a gate takes a single number out of an array, as the tape records it."""
+    if type(gate) is not GetItem or not isinstance(gate.index, tuple) or isinstance(pull, Parts):
+        return False
+    return shape_of(pull) == () and all(type(i) is int and i >= 0 for i in gate.index)
 
 
 def push_forward(snapshot: Any, directions: Sequence[Any]) -> list[Any]:

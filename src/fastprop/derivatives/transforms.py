@@ -294,6 +294,7 @@ def jacobian(
         rows = call.nesting.unflatten([call.split(blocks, single) for blocks in call.jacobian()])
         return (rows, call.plain_aux()) if has_aux else rows
 
+    jacobian_of.__fastprop__ = ("jacobian", f, argnums, has_aux)  # type: ignore[attr-defined]
     return _named(jacobian_of, "jacobian", f)
 
 

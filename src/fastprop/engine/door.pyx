@@ -1,5 +1,6 @@
 """The door: a call's arguments are matched and read, and its result is built, in C."""
 include "door/form.pxi"
+include "door/digest.pxi"
 include "door/matching.pxi"
 include "door/marshal.pxi"
 include "door/recycling.pxi"

@@ -167,6 +167,8 @@ class Stack(Block):
 
     def backward(self, pull: Any, *parts: Any) -> Any:
         rows = reshape(pull, (len(parts), *shape_of(parts[0])))
+        if isinstance(rows, np.ndarray) and rows.ndim == 1:
+            return tuple(rows.tolist())
         return tuple(rows[i] for i in range(len(parts)))
 
     def tangent(self, tangents: tuple[Any, ...], *parts: Any) -> Any:

@@ -1,5 +1,6 @@
 """Form: what a call's arguments look like; Reading: what was read of one call; Forms: the forms known so far."""
 from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport uint64_t
 
 
 cdef enum:                      # what `match` says
@@ -94,9 +95,12 @@ cdef class Form:
 
 cdef class Forms:
     cdef object make
-    cdef dict table
-    cdef tuple recent
+    cdef dict table             # key -> (form, entry)
+    cdef list recent            # of these, the last one first
+    cdef dict quick             # digest of a call -> the one that was found
+    cdef uint64_t fixed         # a bit per argument that is static in some form
 
+    cdef tuple find_by_key(self, PyObject* const* args, Py_ssize_t count, PyObject* names)
     cdef object find(self, PyObject* const* args, Py_ssize_t count, PyObject* names, Reading reading)
 
 

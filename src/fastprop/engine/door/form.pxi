@@ -365,7 +365,9 @@ cdef class Form:
 # Forms ----------------------------------------------------------------------------------------------------------------
 
 cdef class Forms:
-    """The forms of a function's calls that are known, each with an entry: the last ones first, then by their keys.
+    """The forms of a function's calls that are known, each with an entry.
+
+    A call is matched with the last ones, then with the one of its digest; then its form is made, and looked up.
 
     Parameters
     ----------
@@ -390,7 +392,7 @@ cdef class Forms:
 
     def clear(self):
         """Forget all forms."""
-        self.table, self.recent = {}, ()
+        self.table, self.recent, self.quick, self.fixed = {}, [], {}, 0
 
     def entries(self):
         """Return the entries, in the order in which they were kept."""
@@ -399,6 +401,9 @@ cdef class Forms:
     def keep(self, Form form, entry):
         """Keep a form with its entry, unless one of its kind is there already; returns the entry that is kept."""
         cdef tuple pair = self.table.setdefault(form.key, (form, entry))
+        for position in form.static:
+            if position < 64:
+                self.fixed |= <uint64_t>1 << <uint64_t>position
         self._put_first(pair)
         return pair[1]
 
@@ -409,32 +414,50 @@ cdef class Forms:
         return self.find(items_of(<PyObject*>flat), len(args), <PyObject*>names, Reading())
 
     def _put_first(self, tuple pair):
-        others = [other for other in self.recent if other is not pair]
-        self.recent = (pair, *others[:RECENT - 1])
+        cdef list recent = self.recent
+        cdef Py_ssize_t i = 0
+        while i < len(recent) and recent[i] is not pair:
+            i += 1
+        if i == len(recent) < RECENT:
+            recent.append(pair)
+        for i in range(min(i, RECENT - 1), 0, -1):
+            recent[i] = recent[i - 1]
+        recent[0] = pair
 
     cdef object find(self, PyObject* const* args, Py_ssize_t count, PyObject* names, Reading reading):
         """Read a call and return the entry of its form; None if nothing was read."""
-        cdef tuple recent = self.recent
-        cdef Py_ssize_t i
+        cdef list recent = self.recent
+        cdef tuple pair
+        cdef Py_ssize_t i = 0
+        cdef uint64_t digest
         cdef int found
-        for i in range(len(recent)):
+        while i < len(recent):                  # matching may run Python code, which may call the function as well
             pair = recent[i]
-            found = (<Form>(<tuple>pair)[0]).match(args, count, names, reading)
+            found = (<Form>pair[0]).match(args, count, names, reading)
             if found == MATCHED:
                 if i > 0:
                     self._put_first(pair)
-                return (<tuple>pair)[1]
+                return pair[1]
             if found == HANDLES:
                 return None
-        if len(self.table) == len(recent):
+            i += 1
+        if len(self.table) <= len(recent):
             return None
+        digest = digest_of_call(args, count, names, self.fixed)
+        pair = self.quick.get(digest)
+        if pair is None or (<Form>pair[0]).match(args, count, names, reading) != MATCHED:
+            pair = self.find_by_key(args, count, names)
+            if pair is None or (<Form>pair[0]).match(args, count, names, reading) != MATCHED:
+                return None
+            self.quick[digest] = pair
+        self._put_first(pair)
+        return pair[1]
+
+    cdef tuple find_by_key(self, PyObject* const* args, Py_ssize_t count, PyObject* names):
+        """Return the form of a call with its entry; None if it isn't known."""
         given = tuple([<object>args[i] for i in range(count)])
         named = () if names == NULL else <tuple>names
-        pair = self.table.get(self.make(given, {name: <object>args[count + i] for i, name in enumerate(named)}).key)
-        if pair is None or (<Form>(<tuple>pair)[0]).match(args, count, names, reading) != MATCHED:
-            return None
-        self._put_first(pair)
-        return (<tuple>pair)[1]
+        return self.table.get(self.make(given, {name: <object>args[count + i] for i, name in enumerate(named)}).key)
 
 
 # What is read once per form -------------------------------------------------------------------------------------------
@@ -467,7 +490,8 @@ cdef bint is_copied(object nesting) except -1:
 cdef object key_of(object nesting, object parts):
     """Return what nestings of the same form have in common, with what their leaves have (`parts`); hashable.
 
-    A dict's keys may stand in any order.
+    A dict's keys may stand in any order; they are told apart as it tells them apart (each NaN from any other), and 1
+    from 1.0 and True.
     """
     if nesting is LEAF:
         return next(parts)
@@ -476,7 +500,7 @@ cdef object key_of(object nesting, object parts):
     else:
         children = tuple(itertools.islice(parts, nesting.size))
     if issubclass(nesting.kind, dict):
-        return nesting.kind, frozenset(zip(map(static_key, nesting.keys), children))
+        return nesting.kind, frozenset(zip(nesting.keys, map(static_key, nesting.keys), children))
     return nesting.kind, nesting.keys, children if any(children) else None
 
 

@@ -115,9 +115,24 @@ cdef int take_number(PyObject* thing, double* to, Reading reading) except -1:
         reading.scalars |= SINGLE
     elif kind == &PyLongArrType_Type:
         to[0] = long_of_scalar(thing)
+    elif PyArray_CheckExact(thing) and array_ndim(thing) == 0 and is_plain_number(thing):
+        to[0] = PyFloat_AsDouble(thing)
+        if array_type(thing) == NPY_FLOAT:
+            reading.scalars |= SINGLE
+        elif array_type(thing) == NPY_DOUBLE:
+            reading.scalars |= DOUBLE
+    elif is_integer_scalar(thing):
+        reading.pin()                           # its class may have ways of its own
+        to[0] = PyFloat_AsDouble(thing)
     else:
         return take_unusual(<object>thing, to, reading)
     return MATCHED
+
+
+cdef bint is_plain_number(PyObject* array) noexcept:
+    """Say whether an array holds integers, or floats of float32 or float64."""
+    cdef int type = array_type(array)
+    return 0 < type < TYPE_NUMBERS and same_type[type] > NPY_BOOL
 
 
 cdef int take_unusual(object thing, double* to, Reading reading) except -1:

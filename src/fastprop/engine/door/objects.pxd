@@ -51,6 +51,7 @@ cdef extern from *:
     static inline double double_of_scalar(PyObject* scalar) { return PyArrayScalar_VAL(scalar, Double); }
     static inline double single_of_scalar(PyObject* scalar) { return PyArrayScalar_VAL(scalar, Float); }
     static inline double long_of_scalar(PyObject* scalar) { return (double)PyArrayScalar_VAL(scalar, Long); }
+    static inline int is_integer_scalar(PyObject* thing) { return PyArray_IsScalar(thing, Integer); }
 
     /* Instances are called without a tuple of their arguments, by the function at `offset` in them. The class must not
        have a __call__ of its own; classes that inherit from it elsewhere may not either. */
@@ -99,6 +100,7 @@ cdef extern from *:
     double double_of_scalar(PyObject* scalar) noexcept nogil
     double single_of_scalar(PyObject* scalar) noexcept nogil
     double long_of_scalar(PyObject* scalar) noexcept nogil
+    bint is_integer_scalar(PyObject* thing) noexcept nogil
     int array_ndim(PyObject* array) noexcept nogil
     int array_type(PyObject* array) noexcept nogil
     PyObject* array_dtype(PyObject* array) noexcept nogil
@@ -128,11 +130,13 @@ cdef extern from "Python.h":
     void xdecref "Py_XDECREF"(PyObject* thing) noexcept
 
     Py_ssize_t PyVectorcall_NARGS(size_t count) noexcept nogil
-    PyTypeObject PyLong_Type, PyTuple_Type, PyList_Type
+    PyTypeObject PyLong_Type, PyBool_Type, PyTuple_Type, PyList_Type
     PyObject* Py_None
     bint PyFloat_CheckExact(PyObject* thing) noexcept nogil
     double PyFloat_AS_DOUBLE(PyObject* thing) noexcept nogil
     PyObject* new_float "PyFloat_FromDouble"(double value) except NULL
+    double PyFloat_AsDouble(PyObject* thing) except? -1.0
+    Py_hash_t PyObject_Hash(PyObject* thing) noexcept
     double PyLong_AsDouble(PyObject* thing) except? -1.0
     bint PyUnicode_CheckExact(PyObject* thing) noexcept nogil
     int PyUnicode_Compare(PyObject* thing, PyObject* other) except? -1

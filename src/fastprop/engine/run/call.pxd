@@ -10,6 +10,7 @@ cdef class Route:
     cdef readonly object program
     cdef readonly Marshal marshal
     cdef readonly Py_ssize_t broken     # the guard that did not hold at the last call, or -1
+    cdef readonly dict others           # guard -> the route that was taken last where it did not hold
     cdef bint single
     cdef bint gradient
     cdef bint has_regions               # maps, or gates of the user's own
@@ -52,5 +53,6 @@ cdef class Door:
     cdef void* called
     cdef readonly Forms forms
     cdef public Py_ssize_t skipped      # so many first arguments are left out
+    cdef readonly dict methods          # identity of an instance -> (a weak reference to it, the Door for it alone)
     cdef Reading reading                # that nobody uses, if there is one
     cdef object __weakref__

@@ -19,6 +19,7 @@ cdef extern from *:
     static __thread int eager_depth = 0;
     """
     int eager_depth
+    object new_method "PyMethod_New"(object function, object instance)
 
 cdef enum:
     SPARE = 16              # workspaces that are kept per route
@@ -70,12 +71,11 @@ cdef class Route:
         self.first_slot = first_of(self.number_slot) if not self.single else -1
         self.has_regions = bool(plan.draft.payload)
         self.captures = bool(self.units or self.parts or self.wholes)
-        self.spare = []
+        self.others, self.spare = {}, []
 
     def call(self, tuple args, dict kwargs):
         """Return the result of a call; None if it has another form or takes another path (`broken`)."""
         cdef Reading reading = Reading()
-        self.broken = -1
         if self.form._match(args, kwargs, reading) != 1:
             return None
         return self.run(reading)
@@ -126,6 +126,7 @@ cdef class Route:
 
     cdef object run_with(self, PointRun run, Reading reading):
         cdef Py_ssize_t k, tail = run.tail
+        self.broken = -1
         self.read(run, reading)
         run.sweep(True, 0)
         if run.program.guards_count:
@@ -256,10 +257,20 @@ cdef class Door:
 
     def __cinit__(self, *args, **kwargs):
         self.called = <void*>enter
+        self.methods = {}
 
     def open(self, make):
         """Say what makes the form of a call, from its arguments and keyword arguments."""
         self.forms = Forms(make)
+
+    def __get__(self, instance, owner):
+        """Bind to an instance, as functions do; `method_for` makes what is called with it."""
+        if instance is None:
+            return self
+        known = self.methods.get(<size_t><PyObject*>instance)
+        if known is None or (<tuple>known)[0]() is not instance:
+            return new_method(self.method_for(instance), instance)
+        return new_method((<tuple>known)[1], instance)
 
 
 cdef object enter(Door door, PyObject* const* args, size_t flags, PyObject* names):
@@ -286,10 +297,30 @@ cdef object quickly(Door door, PyObject* const* args, Py_ssize_t count, PyObject
     route = None if entry is None else (<Entry>entry).route
     if route is None:
         return None
-    result = guarded(route, reading) if route.has_regions else route.run(reading)
+    result = guarded(route, reading)
+    if result is None and route.broken >= 0:
+        result = elsewhere(entry, route, reading)
     reading.release()
     door.reading = reading
     return result
+
+
+cdef object elsewhere(Entry entry, Route first, Reading reading):
+    """The result on another known path, to which the guards lead that do not hold; None if there is none."""
+    cdef Route route = first
+    cdef Py_ssize_t guard = -1, decided = first.broken
+    while route.broken > guard:             # each path has one guard more in common with the one that is taken
+        guard = route.broken
+        route = route.others.get(guard)
+        if route is None:
+            return None
+        result = guarded(route, reading)
+        if result is not None:
+            first.others[decided] = route
+            if entry.route is first:
+                entry.route = route
+            return result
+    return None
 
 
 cdef object slowly(Door door, PyObject* const* args, Py_ssize_t count, PyObject* names):
@@ -302,10 +333,13 @@ cdef object slowly(Door door, PyObject* const* args, Py_ssize_t count, PyObject*
 
 
 cdef object guarded(Route route, Reading reading):
-    """The same where a gate of the user's own may raise: perhaps on a path that would not have been taken."""
+    """The result of a route; None if a guard does not hold, or a gate raises, perhaps where it would not be reached."""
+    if not route.has_regions:
+        return route.run(reading)
     try:
         return route.run(reading)
     except Exception:
+        route.broken = -1
         return None
 
 

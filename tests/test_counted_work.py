@@ -1,0 +1,300 @@
+"""Costs that grow with what is given: twice as much may cost twice as much, and never four times as much.
+
+Work is counted, not timed: calls of functions (Python's and C's) from Python, bytes at the peak, blocks that are kept,
+gates in the circuits. Each row is measured at a size and at four times as much, without what a tiny one costs: that may
+be four times the work, with arrays that grow by doubling eight times the memory; a square would be sixteen times it.
+"""
+
+import gc
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import fastprop as fp
+
+TINY = 4
+
+
+def counted(work):
+    """Count what a call does: functions called, bytes at the peak, blocks that are left."""
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    gc.collect()
+    gc.disable()
+    blocks = sys.getallocatedblocks()
+    sys.setprofile(count)
+    try:
+        kept = work()
+    finally:
+        sys.setprofile(None)
+    blocks = sys.getallocatedblocks() - blocks
+    gc.enable()
+    return calls, blocks, kept
+
+
+def peak_of(work):
+    """How many bytes a call takes at its peak."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept = work()
+        return tracemalloc.get_traced_memory()[1], kept
+    finally:
+        tracemalloc.stop()
+
+
+def gates_of(function):
+    """How many gates the circuits of a compiled function have."""
+    return sum(len(circuit) for circuit in function.circuits())
+
+
+# Rows: of a size, a function, and the arguments of its calls one after the other.
+
+
+def columns(n):
+    weights, batch = np.ones(n), np.ones((4, n))
+    step = fp.vmap(lambda w, x: sum(a * b for a, b in zip(w, x)), in_axes=(None, 0), reduce="sum")
+    return fp.compile(fp.value_and_grad(step)), [(weights, batch)] * 3
+
+
+def uncompiled(function):
+    """A function that is called anew each time."""
+    return lambda *args: function(*args)
+
+
+def leaves(kind, compiled):
+    def make(n):
+        function = fp.value_and_grad(lambda p: fp.sum([x * x for x in p]))
+        return fp.compile(function) if compiled else uncompiled(function), [([kind(i + 1) for i in range(n)],)] * 3
+
+    return make
+
+
+def guards(n):
+    def decide(x):
+        y = x
+        for i in range(n):
+            if y > -1.0 - i:
+                y = y + 1.0
+        return y
+
+    return fp.compile(decide), [(1.0,)] * 3
+
+
+def paths(n):
+    """A search by halves: as many paths as there are points, of which each decides few times."""
+
+    def find(x):
+        low, high = 0, n
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if x < middle else (middle, high)
+        return x * low
+
+    return fp.compile(find), [(i + 0.5,) for i in range(n)] * 3
+
+
+def lanes_of_paths(n):
+    def find(x):
+        low, high = 0, n
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if x < middle else (middle, high)
+        return x * low
+
+    return fp.compile(fp.vmap(find)), [(np.arange(n) + 0.5,)] * 3
+
+
+def positional(n):
+    return fp.compile(lambda *x: fp.sum(list(x))), [tuple(map(float, range(n)))] * 3
+
+
+def positional_gradient(n):
+    function = fp.value_and_grad(lambda *x: fp.sum(list(x)), argnums=tuple(range(n)))
+    return fp.compile(function), [tuple(map(float, range(n)))] * 3
+
+
+def captured_array(n):
+    weights = fp.Array(np.ones(n))
+    return fp.compile(fp.value_and_grad(lambda x: x * sum(w * w for w in weights))), [(2.0,)] * 3
+
+
+def captured_arrays(n):
+    weights = [fp.Array(np.ones(3)) for _ in range(n)]
+    return fp.compile(fp.value_and_grad(lambda x: x * sum(w[1] for w in weights))), [(2.0,)] * 3
+
+
+def captured_units(n):
+    units = [fp.Unit(float(i)) for i in range(n)]
+    return fp.compile(fp.value_and_grad(lambda x: x * fp.sum(units))), [(2.0,)] * 3
+
+
+def captured_by_a_gate(n):
+    units = [fp.Unit(float(i)) for i in range(n)]
+    f = fp.compile(lambda x: x * fp.sum(units))
+    return lambda x: f(x).backward(), [(2.0,)] * 3
+
+
+def dict_of_arrays(n):
+    weights = {f"w{i}": np.ones(3) for i in range(n)}
+    return fp.compile(fp.value_and_grad(lambda p: sum(fp.dot(w, w) for w in p.values()))), [(weights,)] * 3
+
+
+def dict_turned(n):
+    weights = {f"w{i}": float(i) for i in range(n)}
+    turned = dict(reversed(weights.items()))
+    return fp.compile(fp.value_and_grad(lambda p: fp.sum(list(p.values())))), [(weights,), (turned,), (turned,)]
+
+
+def containers(n):
+    nested = [[1.0, (2.0, {"a": 3.0})] for _ in range(n)]
+    return fp.compile(fp.value_and_grad(lambda p: sum(x * y * d["a"] for x, (y, d) in p))), [(nested,)] * 3
+
+
+def containers_uncompiled(n):
+    return uncompiled(fp.grad(lambda p: sum(x * y for x, (y,) in p))), [([[1.0, (2.0,)] for _ in range(n)],)] * 3
+
+
+def statics(n):
+    return fp.compile(lambda x, k: x * k, static_argnums=1), [(1.0, i) for i in range(n)] * 3
+
+
+def texts(n):
+    return fp.compile(lambda x, k: x * len(k)), [(1.0, f"{i:08}") for i in range(n)] * 3
+
+
+def shapes(n):
+    """As many forms, of arrays that are wide rather than long: their numbers do not count."""
+    return fp.compile(lambda x: x[0, 0] * 2.0), [(np.ones((1, i + 1)),) for i in range(n)] * 3
+
+
+def auxiliary(n):
+    def loss(p):
+        parts = [x * x for x in p]
+        return fp.sum(parts), {"parts": parts}
+
+    return fp.compile(fp.value_and_grad(loss, has_aux=True)), [([float(i) for i in range(n)],)] * 3
+
+
+def keywords(n):
+    names = [f"k{i}" for i in range(n)]
+    f = fp.compile(lambda **given: fp.sum(list(given.values())))
+    return lambda *values: f(**dict(zip(names, values))), [tuple(map(float, range(n)))] * 3
+
+
+ROWS = {
+    "C1 columns of a batch": (columns, 50),
+    "C2 leaves that are np.float64": (leaves(np.float64, True), 60),
+    "C2 leaves that are int": (leaves(int, True), 60),
+    "C2 leaves that are np.float64, uncompiled": (leaves(np.float64, False), 500),
+    "C2 leaves that are int, uncompiled": (leaves(int, False), 500),
+    "C3 ifs": (guards, 100),
+    "C4 paths": (paths, 20),
+    "C4 paths of lanes": (lanes_of_paths, 30),
+    "C6 positional arguments": (positional, 80),
+    "C6 positional arguments that are differentiated": (positional_gradient, 80),
+    "C6 numbers of a captured Array": (captured_array, 60),
+    "C6 captured Arrays": (captured_arrays, 40),
+    "C6 a dict of arrays": (dict_of_arrays, 40),
+    "C7 auxiliary results": (auxiliary, 60),
+    "C7 captured leaves": (captured_units, 80),
+    "C7 captured leaves of a gate": (captured_by_a_gate, 80),
+    "a dict whose keys come in another order": (dict_turned, 80),
+    "keyword arguments": (keywords, 60),
+    "containers": (containers, 40),
+    "containers, uncompiled": (containers_uncompiled, 60),
+    "static integers": (statics, 20),
+    "static texts": (texts, 20),
+    "forms": (shapes, 20),
+}
+
+
+def costs_of(make, n):
+    """What the first round of calls costs, and a later one."""
+    function, calls = make(n)
+    size = len(calls) // 3
+    rounds = [calls[:size], calls[size : 2 * size], calls[2 * size :]]
+
+    def work(given):
+        return [function(*args) for args in given]
+
+    first_calls, _, _ = counted(lambda: work(rounds[0]))
+    second_calls, _, _ = counted(lambda: work(rounds[1]))
+    later_calls, later_blocks, _ = counted(lambda: work(rounds[2]))
+    costs = {
+        "functions called at first": first_calls,
+        "functions called again": second_calls,
+        "functions called in a later round": later_calls,
+        "blocks of a later round": later_blocks,
+    }
+    if not hasattr(function, "circuits"):
+        return costs
+    gates = gates_of(function)
+    function, calls = make(n)
+    blocks = sys.getallocatedblocks()
+    peak, kept = peak_of(lambda: work(rounds[0]))
+    del kept
+    gc.collect()
+    return {**costs, "gates": gates, "KiB at the peak": peak >> 10, "blocks": sys.getallocatedblocks() - blocks}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_twice_as_much_costs_twice_as_much(row):
+    make, n = ROWS[row]
+    costs_of(make, TINY)  # what is done once, in the whole process
+    tiny, once, fourfold = (costs_of(make, size) for size in (TINY, n, 4 * n))
+    for what in once:
+        less, more = once[what] - tiny[what], fourfold[what] - tiny[what]
+        assert more <= 8 * max(less, 0) + 100, (what, tiny[what], once[what], fourfold[what])
+
+
+@pytest.mark.parametrize("n", [8, 32])
+def test_a_hessian_at_an_array_costs_what_it_does_at_a_list(n):
+    """C5."""
+
+    def energy(p):
+        return sum(p[i] * p[i + 1] * p[i + 1] for i in range(n - 1))
+
+    x, costs = np.linspace(0.5, 1.5, n), []
+    for point in (x, x.tolist()):
+        hessian = fp.hessian(energy)
+        hessian(point)
+        calls, _, _ = counted(lambda hessian=hessian, point=point: hessian(point))
+        costs.append((calls, len(fp.trace(fp.hessian(energy), point))))
+    of_array, of_list = costs
+    assert of_array[0] <= 5 * of_list[0] and of_array[1] <= of_list[1], costs
+
+
+def test_auxiliary_results_cost_their_own_gates():
+    def loss(p):
+        parts = [x * x for x in p]
+        return fp.sum(parts), parts
+
+    x = [float(i) for i in range(100)]
+    plain = fp.compile(fp.value_and_grad(lambda p: loss(p)[0]))
+    aux = fp.compile(fp.value_and_grad(loss, has_aux=True))
+    assert (aux(x)[0][0], aux(x)[1]) == plain(x)
+    assert gates_of(aux) <= gates_of(plain) + 100
+
+
+def test_known_calls_call_no_function():
+    """Whatever the form, the path, and the order in which they come: all of it is C."""
+    for row in ("C4 paths", "static texts", "forms", "C6 a dict of arrays", "C7 captured leaves", "C3 ifs"):
+        make, n = ROWS[row]
+        function, calls = make(min(n, 20))
+        rounds = len(calls) // 3
+        for args in calls[: 2 * rounds]:
+            function(*args)
+
+        def work(function=function, given=calls[2 * rounds :]):
+            for args in given:
+                function(*args)
+
+        found, _, _ = counted(work)
+        assert found <= 2, (row, found)  # the work itself, and what ends the count

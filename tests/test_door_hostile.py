@@ -1,5 +1,6 @@
 """Calls of compiled functions that are disturbed while they run: by other calls, by hooks, by their users."""
 
+import gc
 from fractions import Fraction
 
 import numpy as np
@@ -116,3 +117,55 @@ def test_a_leaf_on_a_path_that_is_not_kept_is_reached():
         total = sum(f(x) for x in (1.0, 2.0, 3.0))
     total.backward()
     assert w.grad == 6.0
+
+
+def test_paths_are_found_from_each_other_whatever_comes():
+    """From any path to any other, with a gate that raises where it is not meant to be."""
+
+    class Root(fp.Gate):
+        def forward(self, x):
+            if x < 0.0:
+                raise ValueError("a negative number")
+            return x**0.5
+
+        def backward(self, pull, x):
+            return 0.5 * pull / x**0.5
+
+    root = Root()
+
+    def f(x, xs):
+        total = xs[0] * 2.0 if x < 1.0 else xs[1] * 3.0
+        if x < 2.0:
+            return total * x
+        if x < 3.0:
+            total = total + root(x)
+        return total * xs[0] if x < 4.0 else total - x
+
+    points = [0.5, 1.5, 2.5, 3.5, 4.5, -0.5]
+    order = np.random.default_rng(3).integers(len(points), size=300)
+    for shaped in (list, tuple, np.array):
+        for transform in (lambda f: f, fp.grad, fp.value_and_grad):
+            compiled = fp.compile(transform(f))
+            for i in order:
+                args = points[i], shaped([float(i), 2.0])
+                assert compiled(*args) == pytest.approx(transform(f)(*args), rel=1e-15)
+            assert len(compiled.cache_info()) == 5
+
+
+def test_a_path_that_is_forgotten_while_another_one_is_looked_for():
+    compiled = None
+
+    class Forgets(fp.Gate):
+        def forward(self, x):
+            if compiled is not None and x > 5.0:
+                compiled.cache_clear()
+                gc.collect()
+            return x
+
+        def backward(self, pull, x):
+            return pull
+
+    forgets = Forgets()
+    compiled = fp.compile(lambda x: forgets(x) * 2.0 if x > 0.0 else forgets(x) * 3.0)
+    for x in (1.0, -1.0, 1.0, 6.0, -6.0, 1.0, -1.0, 7.0, -1.0, 6.0, 1.0) * 3:
+        assert compiled(x) == x * (2.0 if x > 0.0 else 3.0)

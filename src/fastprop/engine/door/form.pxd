@@ -71,6 +71,7 @@ cdef class Form:
     cdef readonly list handles          # which leaves are Units or Arrays
     cdef readonly object dtype          # what the circuit computes in
     cdef readonly object key
+    cdef Py_ssize_t named               # how many keyword arguments
     cdef Py_ssize_t size                # how many leaves
     cdef Py_ssize_t numbers
     cdef Py_ssize_t arrays

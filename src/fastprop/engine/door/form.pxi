@@ -72,6 +72,7 @@ cdef class Form:
             raise RuntimeError("a form is made once")
         self.owner, self.strided, self.kept = owner, strided, []
         self.count, self.names = len(args), tuple(kwargs or ())
+        self.named = len(self.names)
         self.static = {position: args[position] for position in sorted(static)}
         self.positions = [i for i in range(len(args)) if i not in self.static] + list(self.names)
         self.nestings, self.shapes, self.dtypes, self.constants, self.handles = [], [], [], [], []
@@ -242,7 +243,7 @@ cdef class Form:
         """Read a call's arguments (those by keyword come last; `names` is a tuple, or NULL) if they have this form."""
         cdef Py_ssize_t named = 0 if names == NULL else size_of(names)
         cdef int found = ANOTHER
-        if count != self.count or named != len(self.names):
+        if count != self.count or named != self.named:
             return ANOTHER
         if reading.busy:
             raise RuntimeError("a reading is in use already; two threads, or a call within a call, need two")
@@ -259,7 +260,7 @@ cdef class Form:
     cdef int read_all(self, PyObject* const* args, PyObject* names, Reading reading) except -1:
         cdef Py_ssize_t i, root
         cdef int found
-        for i in range(self.count + len(self.names)):
+        for i in range(self.count + self.named):
             root = i if i < self.count else self.root_of(i, items_of(names)[i - self.count])
             if root < 0:
                 return ANOTHER

@@ -22,10 +22,13 @@ cdef bint renew(const Part* part, PyObject* things, const void* store, bint sing
     if type_of(things) != part.kind:
         return False
     for i in range(part.count):
+        if child.op == NUMBER or child.op == STATIC:
+            child += 1
+            continue
         item = child_of(part, things, i)
         if item == NULL:
             return False
-        if child.op == BLOCK or ((child.op != NUMBER and child.op != STATIC) and not is_sole(item)):
+        if child.op == BLOCK or not is_sole(item):
             if not replace(part, things, i, make(child, store, single, blocks)):
                 return False
         elif child.op == ROW or child.op == DICT:

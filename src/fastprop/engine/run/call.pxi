@@ -134,8 +134,12 @@ cdef class Route:
             if self.broken >= 0:
                 self.let_go(run)
                 return None
-        for k in range(self.output.shape[0]):
-            run.put(tail + k, run.get(self.output[k]))
+        if not self.single:
+            for k in range(self.output.shape[0]):
+                (<double*>run.space.base)[tail + k] = (<double*>run.space.base)[self.output[k]]
+        else:
+            for k in range(self.output.shape[0]):
+                run.put(tail + k, run.get(self.output[k]))
         if self.gradient:
             self.pull_back(run)
         blocks = self.given_blocks(run) if self.blocks else None
@@ -297,7 +301,7 @@ cdef object quickly(Door door, PyObject* const* args, Py_ssize_t count, PyObject
     route = None if entry is None else (<Entry>entry).route
     if route is None:
         return None
-    result = guarded(route, reading)
+    result = guarded(route, reading) if route.has_regions else route.run(reading)
     if result is None and route.broken >= 0:
         result = elsewhere(entry, route, reading)
     reading.release()

@@ -1,8 +1,9 @@
 """Costs that grow with what is given: twice as much may cost twice as much, and never four times as much.
 
-Work is counted, not timed: calls of functions (Python's and C's) from Python, bytes at the peak, blocks that are kept,
-gates in the circuits. Each row is measured at a size and at four times as much, without what a tiny one costs: that may
-be four times the work, with arrays that grow by doubling eight times the memory; a square would be sixteen times it.
+Work is counted, not timed: calls of functions (Python's and C's) and lines of Python, bytes at the peak, blocks that
+are kept, gates in the circuits. Each row is measured at a size and at four times as much, without what a tiny one
+costs: that may be four times the work, and with arrays that grow by doubling eight times the memory; a square would be
+sixteen times it.
 """
 
 import gc
@@ -14,33 +15,39 @@ import pytest
 
 import fastprop as fp
 
-TINY = 4
+TINY = 2
 
 
 def counted(work):
-    """Count what a call does: functions called, bytes at the peak, blocks that are left."""
-    calls = 0
+    """Count what a call does: functions called, lines run, blocks that are left."""
+    calls = lines = 0
 
-    def count(frame, event, argument):
+    def count_call(frame, event, argument):
         nonlocal calls
         calls += event in ("call", "c_call")
 
-    gc.collect()
+    def count_line(frame, event, argument):
+        nonlocal lines
+        lines += event == "line"
+        return count_line
+
     gc.disable()
-    blocks = sys.getallocatedblocks()
-    sys.setprofile(count)
+    blocks, tracer = sys.getallocatedblocks(), sys.gettrace()
+    sys.settrace(count_line)
+    sys.setprofile(count_call)
     try:
         kept = work()
     finally:
         sys.setprofile(None)
+        sys.settrace(tracer)
+        gc.enable()
     blocks = sys.getallocatedblocks() - blocks
-    gc.enable()
-    return calls, blocks, kept
+    del kept
+    return calls, lines, blocks
 
 
 def peak_of(work):
     """How many bytes a call takes at its peak."""
-    gc.collect()
     tracemalloc.start()
     try:
         kept = work()
@@ -189,29 +196,29 @@ def keywords(n):
 
 
 ROWS = {
-    "C1 columns of a batch": (columns, 50),
-    "C2 leaves that are np.float64": (leaves(np.float64, True), 60),
-    "C2 leaves that are int": (leaves(int, True), 60),
-    "C2 leaves that are np.float64, uncompiled": (leaves(np.float64, False), 500),
-    "C2 leaves that are int, uncompiled": (leaves(int, False), 500),
-    "C3 ifs": (guards, 100),
-    "C4 paths": (paths, 20),
-    "C4 paths of lanes": (lanes_of_paths, 30),
-    "C6 positional arguments": (positional, 80),
-    "C6 positional arguments that are differentiated": (positional_gradient, 80),
-    "C6 numbers of a captured Array": (captured_array, 60),
-    "C6 captured Arrays": (captured_arrays, 40),
-    "C6 a dict of arrays": (dict_of_arrays, 40),
-    "C7 auxiliary results": (auxiliary, 60),
-    "C7 captured leaves": (captured_units, 80),
-    "C7 captured leaves of a gate": (captured_by_a_gate, 80),
-    "a dict whose keys come in another order": (dict_turned, 80),
-    "keyword arguments": (keywords, 60),
-    "containers": (containers, 40),
-    "containers, uncompiled": (containers_uncompiled, 60),
-    "static integers": (statics, 20),
-    "static texts": (texts, 20),
-    "forms": (shapes, 20),
+    "C1 columns of a batch": (columns, 25),
+    "C2 leaves that are np.float64": (leaves(np.float64, True), 30),
+    "C2 leaves that are int": (leaves(int, True), 30),
+    "C2 leaves that are np.float64, uncompiled": (leaves(np.float64, False), 100),
+    "C2 leaves that are int, uncompiled": (leaves(int, False), 100),
+    "C3 ifs": (guards, 60),
+    "C4 paths": (paths, 12),
+    "C4 paths of lanes": (lanes_of_paths, 16),
+    "C6 positional arguments": (positional, 40),
+    "C6 positional arguments that are differentiated": (positional_gradient, 40),
+    "C6 numbers of a captured Array": (captured_array, 30),
+    "C6 captured Arrays": (captured_arrays, 20),
+    "C6 a dict of arrays": (dict_of_arrays, 20),
+    "C7 auxiliary results": (auxiliary, 30),
+    "C7 captured leaves": (captured_units, 40),
+    "C7 captured leaves of a gate": (captured_by_a_gate, 40),
+    "a dict whose keys come in another order": (dict_turned, 40),
+    "keyword arguments": (keywords, 30),
+    "containers": (containers, 15),
+    "containers, uncompiled": (containers_uncompiled, 20),
+    "static integers": (statics, 10),
+    "static texts": (texts, 10),
+    "forms": (shapes, 10),
 }
 
 
@@ -224,15 +231,10 @@ def costs_of(make, n):
     def work(given):
         return [function(*args) for args in given]
 
-    first_calls, _, _ = counted(lambda: work(rounds[0]))
-    second_calls, _, _ = counted(lambda: work(rounds[1]))
-    later_calls, later_blocks, _ = counted(lambda: work(rounds[2]))
-    costs = {
-        "functions called at first": first_calls,
-        "functions called again": second_calls,
-        "functions called in a later round": later_calls,
-        "blocks of a later round": later_blocks,
-    }
+    costs = {}
+    for given, name in zip(rounds, ("at first", "again", "later")):
+        calls, lines, blocks = counted(lambda given=given: work(given))
+        costs |= {f"functions called {name}": calls, f"lines run {name}": lines, f"blocks left {name}": blocks}
     if not hasattr(function, "circuits"):
         return costs
     gates = gates_of(function)
@@ -251,7 +253,8 @@ def test_twice_as_much_costs_twice_as_much(row):
     tiny, once, fourfold = (costs_of(make, size) for size in (TINY, n, 4 * n))
     for what in once:
         less, more = once[what] - tiny[what], fourfold[what] - tiny[what]
-        assert more <= 8 * max(less, 0) + 100, (what, tiny[what], once[what], fourfold[what])
+        slack = 400 if what.startswith("blocks") else 100  # Python keeps some freed numbers and lists
+        assert more <= 8 * max(less, 0) + slack, (what, tiny[what], once[what], fourfold[what])
 
 
 @pytest.mark.parametrize("n", [8, 32])

@@ -10,7 +10,15 @@ import numpy as np
 
 from fastprop.circuits.bind import checked_output, per_argument, refuse_overlap
 from fastprop.circuits.pipeline import Plan
-from fastprop.circuits.signature import Signature, as_leaf, checked_reduce, lane_signature, nesting_key, scale_of
+from fastprop.circuits.signature import (
+    LeafName,
+    Signature,
+    as_leaf,
+    checked_reduce,
+    lane_signature,
+    nesting_key,
+    scale_of,
+)
 from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, Wires
 from fastprop.handles.nesting import LEAF
 
@@ -143,7 +151,7 @@ def checked_single(recording: Any) -> tuple[int, ...]:
 
 
 def _leaves(signature: Signature, args: Sequence[Any], dtype: np.dtype[Any]) -> list[Any]:
-    return [as_leaf(leaf, dtype, signature.name(k)) for k, leaf in enumerate(signature.taken_apart(args))]
+    return [as_leaf(leaf, dtype, LeafName(signature, k)) for k, leaf in enumerate(signature.taken_apart(args))]
 
 
 def _summed_values(recording: Any, sums: Sequence[float]) -> Any:

@@ -13,6 +13,7 @@ from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
 
 __all__ = [
+    "LeafName",
     "Signature",
     "as_leaf",
     "checked_reduce",
@@ -44,7 +45,7 @@ def nesting_key(nesting: Nesting) -> Any:
     return nesting.kind, nesting.keys, children
 
 
-def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
+def as_leaf(leaf: Any, dtype: np.dtype[Any], name: object, own: Any = None) -> Any:
     """Return a leaf of the arguments as a float or an array of the circuit's dtype, or raise.
 
     Its own dtype may be another one if it was that where the circuit was recorded.
@@ -75,6 +76,16 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: str, own: Any = None) -> Any:
             "(static_argnums names arguments that are no numbers)"
         )
     return real
+
+
+class LeafName:
+    """The name of a leaf, which is put together when an error shows it: there may be many leaves."""
+
+    def __init__(self, signature: Signature, leaf: int):
+        self.signature, self.leaf = signature, leaf
+
+    def __str__(self) -> str:
+        return self.signature.name(self.leaf)
 
 
 class Signature:
@@ -152,7 +163,7 @@ class Signature:
                         f"{self.name(k)} is {leaf!r:.60}, but was {self.fixed[k]!r:.60} where it was recorded"
                     )
                 continue
-            found[k] = as_leaf(leaf, dtype, self.name(k), self.call_form.dtypes[k])
+            found[k] = as_leaf(leaf, dtype, LeafName(self, k), self.call_form.dtypes[k])
             if shape_of(found[k]) != self.shapes[k]:
                 raise ValueError(
                     f"{self.name(k)} has shape {np.shape(found[k])}, but the circuit was recorded with "
@@ -339,11 +350,11 @@ def lane_signature(
 
 def lane_count(signature: Signature, axes: Sequence[int | None]) -> int:
     """Return how many lanes there are, if all leaves agree."""
-    found: dict[int, str] = {}
+    found: dict[int, LeafName] = {}
     for k, axis in enumerate(axes):
         shape = signature.shapes[k]
         if axis is not None and shape is not None:
-            found.setdefault(shape[axis], signature.name(k))
+            found.setdefault(shape[axis], LeafName(signature, k))
     if not found:
         raise ValueError(f"{signature.owner}: no argument has a lane axis; give at least one in in_axes")
     if len(found) > 1:

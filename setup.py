@@ -37,12 +37,12 @@ SETS = {
     "avx2": f"{COMMON} -mavx2 -mfma {WIDE}",
     "avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
 }
+LINK = [flag for flag in FLAGS[KIND] if flag.startswith("-fsanitize")]
 CHECK, COVERAGE = KIND == "check", KIND == "coverage"
 MACROS = [("FASTPROP_BUILD_KIND", f'"{KIND}"'), ("FASTPROP_CHECK", str(int(CHECK)))]
 MACROS += [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + [("CYTHON_TRACE_NOGIL", "1")] * COVERAGE
 DIRECTIVES = {"boundscheck": CHECK, "initializedcheck": CHECK, "linetrace": COVERAGE, "wraparound": False}
-DIRECTIVES |= {"cdivision": True, "c_api_binop_methods": True}
-DIRECTIVES |= {"autotestdict": False}  # doctest finds the examples by itself
+DIRECTIVES |= {"cdivision": True, "c_api_binop_methods": True, "autotestdict": False}  # doctest finds examples itself
 (STAMP := Path("build", "kind")).parent.mkdir(exist_ok=True)  # changes, lest an object of another kind stays
 if not STAMP.exists() or STAMP.read_text() != KIND:
     STAMP.write_text(KIND)
@@ -60,14 +60,14 @@ EXTENSIONS = [
         libraries=["m"],  # else old forms of exp and log are found
         depends=[str(STAMP), *map(str, [*ENGINE.glob("*/*.h"), *MADE.glob("*.h")])],
         extra_compile_args=[*FLAGS[KIND], "-ffp-contract=off", *SETS.get(source.stem, "").split()],
-        extra_link_args=[flag for flag in FLAGS[KIND] if flag.startswith("-fsanitize")],
+        extra_link_args=LINK,
     )
     for source in sorted(ENGINE.rglob("*.pyx"))
     if os.uname().machine == "x86_64" or "avx" not in source.stem
 ]
 setup(
     ext_modules=cythonize(
-        [*EXTENSIONS, Extension(SHARED, [str(ENGINE / "shared.c")], extra_compile_args=FLAGS[KIND])],
+        [*EXTENSIONS, Extension(SHARED, [f"{ENGINE}/shared.c"], extra_compile_args=FLAGS[KIND], extra_link_args=LINK)],
         build_dir=None if COVERAGE else f"build/cython-{KIND}",
         include_path=["src", "build"],
         nthreads=os.cpu_count(),

@@ -46,14 +46,14 @@ at = np.linspace(-9.0, 9.0, 301)
 for dtype, error in ((np.float64, 2e-15), (np.float32, 1e-6)):
     for function in (fp.versine, lambda x: fp.versine(x) if x > 1.0 else fp.versine(x) * 1.0):
         step = fp.compile(fp.value_and_grad(fp.vmap(function, reduce="sum")), dtype=dtype)
-        value, gradient = step(at)
+        value, gradient = step(at.astype(dtype))
         assert np.allclose(value, np.sum(1.0 - np.cos(at)), rtol=100.0 * error)
         assert np.allclose(gradient, np.sin(at), rtol=0.0, atol=error)
 assert np.allclose(fp.compile(fp.grad(fp.versine))(0.5), sin(0.5), rtol=1e-15)
 assert fp.trace(fp.versine, 0.5)(2.0) == fp.versine(2.0) and np.allclose(fp.versine(at), 1.0 - np.cos(at))
 assert fp.versine.__doc__.startswith("``1 - cos(x)``.")
 for stub in ("engine/functions.pyi", "handles/methods.pyi"):
-    tree = ast.parse(Path(fp.__file__).with_name(stub).read_text())
+    tree = ast.parse((Path(fp.__file__).parent / stub).read_text())
     assert "versine" in [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 print("one gate more")
 """

@@ -43,6 +43,7 @@ FLOORS = (
     ("circuits.pipeline",),
     ("circuits.bind", "circuits.route", "circuits.diagnosis"),
     ("circuits.batching",),
+    ("circuits.paths",),
     ("circuits.branches", "circuits.unrolling"),
     ("circuits.derived",),
     ("circuits.recorded_map",),

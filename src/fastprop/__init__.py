@@ -9,6 +9,7 @@ from fastprop.derivatives.checking import check_grads, numerical_grad, random_se
 from fastprop.derivatives.transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from fastprop.engine import functions
 from fastprop.engine.functions import *  # noqa: F403 (one per row of the gate table)
+from fastprop.engine.take import take
 from fastprop.engine.tape import Array, Tape, Unit, current_tape, stop_gradient, zero_grad
 from fastprop.errors import DivergenceError, StaleUnitError
 from fastprop.gates import Gate
@@ -42,6 +43,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "stop_gradient",
+    "take",
     "trace",
     "value_and_grad",
     "vjp",

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastprop.circuits.branches import MOST_PATHS, Paths
 from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static
 from fastprop.circuits.function_gate import apply_function
 from fastprop.circuits.mapping import Retrace
+from fastprop.circuits.paths import MOST_PATHS, Paths
 from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.route import gradient_route, value_route
 from fastprop.circuits.signature import Signature, positions_of

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.circuits.branches import MOST_PATHS
 from fastprop.circuits.circuit import Circuit, Run
+from fastprop.circuits.paths import MOST_PATHS
 from fastprop.circuits.pipeline import PASSES, Plan
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import record

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from fastprop import engine
-from fastprop.circuits.branches import MOST_PATHS
 from fastprop.circuits.function_gate import call_as_gate
 from fastprop.circuits.mapping import record_map
+from fastprop.circuits.paths import MOST_PATHS
 from fastprop.circuits.signature import Signature, checked_reduce
 from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
 from fastprop.circuits.unrolling import lane_by_lane

@@ -129,6 +129,11 @@ cdef int take_integer(PyObject* thing, double* to, Reading reading) except -1:
     """Read one of NumPy's integers."""
     if type_of(thing) == &PyLongArrType_Type:
         to[0] = long_of_scalar(thing)
+    elif is_integer_scalar(thing):
+        reading.pin()                           # its class may have ways of its own
+        to[0] = PyFloat_AsDouble(thing)
+    elif PyArray_CheckExact(thing) and array_ndim(thing) == 0 and NPY_BYTE <= array_type(thing) <= NPY_ULONGLONG:
+        to[0] = PyFloat_AsDouble(thing)
     elif is_handle(<object>thing):
         return HANDLES if shape_of(<object>thing) == () else ANOTHER
     elif not is_integer(<object>thing) or np.ndim(<object>thing):

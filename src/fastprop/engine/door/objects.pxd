@@ -115,7 +115,7 @@ cdef extern from *:
     object new_array_of(int ndim, Py_ssize_t* shape, int type, void* memory)
     int set_base(PyObject* array, PyObject* owner) except -1
 
-    int NPY_BOOL, NPY_LONG, NPY_FLOAT, NPY_DOUBLE, NPY_NTYPES_LEGACY
+    int NPY_BOOL, NPY_BYTE, NPY_LONG, NPY_ULONGLONG, NPY_FLOAT, NPY_DOUBLE, NPY_NTYPES_LEGACY
     int NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_ALIGNED, NPY_ARRAY_WRITEABLE, NPY_ARRAY_OWNDATA
     int NPY_MAXDIMS
     PyTypeObject PyDoubleArrType_Type, PyFloatArrType_Type, PyLongArrType_Type

@@ -246,6 +246,7 @@ cdef class Assembler(Layout):
             for j in range(self.first[i], self.first[i + 1]):
                 x = self.operand[j]
                 if j == self.first[i]:
+                    x = self.number_of(x)
                     self.push_place(self.slot_of(x), x < 0 or (x < self.inputs and self.uniform[x]))
                 elif self.is_active(x):
                     self.push_place(self.adjoint_of(x), x < self.inputs and self.uniform[x])
@@ -253,7 +254,7 @@ cdef class Assembler(Layout):
                     self.push_place(self.trash, False)
         if not self.lanes:
             at = self.program.push_operand(<int32_t>at, GATHER, ADD_TO)
-        step = self.program.write(&self.program.back)
+        step = self.program.write(self.pulls)
         step.opcode, step.count, step.arity = ITEM_PULL, end - begin, self.kept_arity(r)
         step.operand = <int32_t>at
         step.result, step.saved = self.adjoint[self.base + r], -1

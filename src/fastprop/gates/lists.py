@@ -99,7 +99,7 @@ def functions_stub() -> str:
 
 def methods_stub() -> str:
     """Return the stub of ``fastprop.handles.methods``."""
-    parameters = {name: ["self", *table[name].parameters[1:]] for name in methods}
+    parameters = {name: _of_method(table[name].parameters) for name in methods}
     return _lines(
         [
             *[f'"""The gates as methods of handles, {_MADE}."""', "", "from typing import Any", ""],
@@ -107,6 +107,12 @@ def methods_stub() -> str:
             *[f"    def {name}({_typed(given)}) -> Any: ..." for name, given in parameters.items()],
         ]
     )
+
+
+def _of_method(parameters: Iterable[str]) -> list[str]:
+    """Return a method's parameters; the handle's own has no type, and keeps a name that can be given."""
+    first, *others = parameters
+    return ["self" if "/" in others else first, *others]
 
 
 def _typed(parameters: Iterable[str]) -> str:

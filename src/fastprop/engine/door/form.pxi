@@ -15,15 +15,16 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdlib cimport free
 
-from fastprop.handles.indexing import LARGEST_SINGLE, check_exact, is_integer
+from fastprop.handles import indexing
+from fastprop.handles.indexing import check_exact, is_integer
 from fastprop.handles.nesting import (
     LEAF, as_input, children_of, described, dtype_of, flatten, is_handle, is_static, shape_of, static_key,
 )
 
 cnp.import_array()
 
-INT64 = np.dtype(np.int64)       # of integers among the numbers
-cdef double largest_single = LARGEST_SINGLE
+cdef object integers_dtype = np.dtype(np.int64)      # of integers among the numbers
+cdef double largest_single = indexing.LARGEST_SINGLE
 
 cdef extern from "stdlib.h":
     void* aligned_alloc(size_t alignment, size_t size) noexcept nogil
@@ -169,7 +170,7 @@ cdef class Form:
                 self.handles.append(i)
                 op = ARRAY if shape_of(leaf) else NUMBER
                 if op == ARRAY:
-                    shape, own = shape_of(leaf), INT64 if whole else dtype_of(leaf)
+                    shape, own = shape_of(leaf), integers_dtype if whole else dtype_of(leaf)
             elif is_static(leaf):
                 op = STATIC
             else:
@@ -182,7 +183,7 @@ cdef class Form:
                 else:
                     by_numbers |= floating(leaf)
             if op == NUMBER and whole:
-                own = INT64
+                own = integers_dtype
             if op == ARRAY:
                 by_arrays |= {"f4": SINGLE, "f8": DOUBLE}.get(own.str[1:], 0)
                 if dtype is not None and own.kind == "f" and own != dtype:

@@ -99,20 +99,21 @@ def functions_stub() -> str:
 
 def methods_stub() -> str:
     """Return the stub of ``fastprop.handles.methods``."""
-    parameters = {name: _of_method(table[name].parameters) for name in methods}
     return _lines(
         [
             *[f'"""The gates as methods of handles, {_MADE}."""', "", "from typing import Any", ""],
             *['__all__ = ["GateMethods"]', "", "class GateMethods:"],
-            *[f"    def {name}({_typed(given)}) -> Any: ..." for name, given in parameters.items()],
+            *[_method(table[name]) for name in methods],
         ]
     )
 
 
-def _of_method(parameters: Iterable[str]) -> list[str]:
-    """Return a method's parameters; the handle's own has no type, and keeps a name that can be given."""
-    first, *others = parameters
-    return ["self" if "/" in others else first, *others]
+def _method(row: Row) -> str:
+    """Return a method; where the gate's operands have names, the handle has the first one's, as inspect shows it."""
+    rest = _typed(row.parameters[1:])
+    if row.names:
+        return f"    def {row.name}({row.names[0]}, {rest}) -> Any: ...  # noqa: N805"
+    return f"    def {row.name}(self, {rest}) -> Any: ..."
 
 
 def _typed(parameters: Iterable[str]) -> str:
@@ -120,8 +121,7 @@ def _typed(parameters: Iterable[str]) -> str:
     for parameter in parameters:
         name, _, default = parameter.partition("=")
         kind = "bool" if default in ("False", "True") else "Any"
-        bare = name in ("self", "/")
-        typed.append(name if bare else f"{name}: {kind} = {default}" if default else f"{name}: {kind}")
+        typed.append(name if name == "/" else f"{name}: {kind} = {default}" if default else f"{name}: {kind}")
     return ", ".join(typed)
 
 

@@ -261,6 +261,8 @@ cdef class LanesRun:
     cdef int fetch_repeated(self, Bench bench) noexcept nogil:
         """Fill the rows of varying inputs that are one number all the same: once for many blocks."""
         cdef Py_ssize_t i
+        if self.lanes == 0:     # an array of no lanes holds not even that one
+            return 0
         for i in range(self.program.inputs):
             if not self.uniform[i] and self.input[i].data != NULL and self.input[i].stride == 0:
                 bench.space.row[i] = <char*>bench.space.base + i * self.width * self.size

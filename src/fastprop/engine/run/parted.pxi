@@ -217,7 +217,8 @@ cdef class Parted:
                 worker.run[at], worker.bench[at] = <void*>own, <void*>bench
                 own.follow(run)
                 own.lane, own.stray, own.narrows = worker.index, worker.stray, True
-                own.fetch_repeated(bench)
+                if self.lanes > 0:
+                    own.fetch_repeated(bench)
                 list_streams(own, bench)
         return 0
 

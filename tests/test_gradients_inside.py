@@ -500,3 +500,40 @@ def test_programs_by_hand():
         assemble(by_hand([3, 2]), gradient=False)
     with pytest.raises(ValueError, match="gate 0 is a part of a gradient, which no program that runs backward"):
         assemble(by_hand([2, 3]))
+
+
+def test_gradients_in_a_body_are_differentiated_where_the_function_is_a_gate():
+    x = np.linspace(0.5, 2.0, 7)
+
+    def f(w, x):
+        return fp.vmap(lambda x: fp.grad(lambda y: w * y**3)(x) * 1.0, reduce="sum")(x)
+
+    known, leaf = fp.compile(f), fp.Unit(2.0)
+    known(2.0, x)
+    known(leaf, x).backward()
+    assert leaf.grad == pytest.approx(3.0 * np.sum(x**2))
+    captured = fp.Unit(2.0)
+    fp.compile(lambda x: f(captured, x))(x).backward()
+    assert captured.grad == pytest.approx(3.0 * np.sum(x**2))
+    nested, leaf = fp.compile(lambda w, x: fp.vmap(lambda v: f(w, x) * v, reduce="sum")(x)), fp.Unit(2.0)
+    nested(2.0, x)
+    nested(leaf, x).backward()
+    assert leaf.grad == pytest.approx(3.0 * np.sum(x**2) * np.sum(x))
+
+
+def test_a_function_that_raises_while_it_is_recorded_anew_works_afterwards():
+    ill = [False]
+
+    def f(x):
+        if ill[0]:
+            raise ArithmeticError("not now")
+        return x * fp.grad(lambda y: y**3)(x)
+
+    compiled, leaf = fp.compile(f), fp.Unit(2.0)
+    assert compiled(2.0) == 24.0
+    ill[0] = True
+    with pytest.raises(ArithmeticError):
+        compiled(leaf)
+    ill[0] = False
+    compiled(leaf).backward()
+    assert leaf.grad == 36.0

@@ -366,3 +366,23 @@ def test_an_index_of_outer_and_inner_integers():
     unharmed(lambda: g(TABLE, np.int64(2), 3 * i, x), IndexError, r"bounds for an axis with size 5, in lane [13]$")
     unharmed(lambda: g(TABLE, np.int64(2), 3 * i, other), IndexError, r"bounds for an axis with size 5, in lane [13]$")
     np.testing.assert_allclose(g(TABLE, np.int64(3), i, other), expected(3, i, other), rtol=1e-14)
+
+
+MAPS_IN_BODIES = {
+    "of the row": lambda y, T, i: fp.vmap(lambda q: y * q, reduce="sum")(T[i]),
+    "of the table": lambda y, T, i: T[i].sum() + fp.vmap(lambda q: q[1] * y, reduce="sum")(T),
+    "that indexes": lambda y, T, i: fp.vmap(lambda q: q[i] * y, reduce="sum")(T),
+    "not reduced": lambda y, T, i: T[i, 0] * fp.vmap(lambda q: q[1] * y)(T).sum(),
+}
+
+
+@pytest.mark.parametrize("name", MAPS_IN_BODIES)
+def test_an_index_beside_a_map_in_a_body(name):
+    body, table = MAPS_IN_BODIES[name], np.arange(12.0).reshape(4, 3)
+    y, i = np.array([0.5, 0.6, 0.7]), np.array([0, 1, 2])
+    expected = [float(body(a, table, b)) for a, b in zip(y.tolist(), i.tolist())]
+    mapped = fp.vmap(body, (0, None, 0))
+    np.testing.assert_allclose(mapped(y, table, i), expected, rtol=1e-14)
+    np.testing.assert_allclose(fp.compile(mapped)(y, table, i), expected, rtol=1e-14)
+    with pytest.raises(IndexError, match="lane 1"):
+        fp.compile(mapped)(y, table, np.array([0, 9, 2]))

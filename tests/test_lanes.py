@@ -385,3 +385,31 @@ def test_lanes_that_are_picked():
         x = np.random.default_rng(lanes).uniform(0.1, 1.0, (lanes, size))
         found = fp.vmap(lambda row: fp.sum(row * row))(x)
         np.testing.assert_allclose(found, (x * x).sum(1), rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_quotients_of_a_sum_pull_by_their_own_divisors(dtype):
+    """Their pulls are one row, and follow each other: the quotient's of one, the divisor's of the other."""
+    a, b, c, y = np.random.default_rng(0).uniform(1.0, 3.0, (4, 200)).astype(dtype)
+
+    def f(a, b, c, y):
+        first = c / y
+        return a / b + first
+
+    for order in ((0, 3), (0, 1), (2, 3), (1, 2)):
+        found = fp.compile(fp.vmap(fp.grad(f, argnums=order)))(a, b, c, y)
+        expected = [1.0 / b, -a / b**2, 1.0 / y, -c / y**2]
+        for k, slopes in zip(order, found):
+            np.testing.assert_allclose(slopes, expected[k], rtol=1e-5 if dtype == np.float32 else 1e-14)
+
+
+def test_sums_are_the_same_bits_where_ways_were_found_and_anew():
+    x = np.random.default_rng(1).uniform(-1.0, 1.0, 40_000)
+    f = fp.compile(fp.vmap(lambda x: fp.exp(x) * x if x > 0.3 else fp.sin(x), reduce="sum"))
+    grown = [f(x) for _ in range(3)]
+    circuit_of = fp.compile(fp.vmap(lambda x: fp.exp(x) * x if x > 0.3 else fp.sin(x), reduce="sum"))
+    circuit_of(x)
+    for entry in circuit_of.forms.entries():
+        for route in entry.routes.values():
+            route.clear()
+    assert circuit_of(x) == grown[-1]

@@ -273,3 +273,18 @@ def test_derivatives_that_are_recorded_and_those_that_are_not():
 def test_a_circuit_that_holds_one_is_not_pickled():
     with pytest.raises(TypeError, match="a gate of your own"):
         pickle.dumps(fp.trace(Cube(), 1.0))
+
+
+def test_tangents_of_ones_own_gates_in_traced_code():
+    class Twice(fp.Gate):
+        def forward(self, x):
+            return x * 2.0
+
+        def backward(self, pull, x):
+            return 2.0 * pull
+
+    def f(x):
+        return fp.jvp(lambda q: Twice()(q) * q, (x,), (0.5,))[1]
+
+    assert f(2.0) == fp.compile(f)(2.0) == 4.0
+    np.testing.assert_array_equal(fp.vmap(f)(np.array([2.0, 3.0])), [4.0, 6.0])

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastprop.circuits.paths import warn_of_many
 from fastprop.circuits.pipeline import Plan
-from fastprop.circuits.trace import Recording
+from fastprop.circuits.trace import Recording, decides
 from fastprop.engine.trace import NAMES, Draft, Segment, chosen, drop, only_used, varying_gates, whole
 from fastprop.threads import give_lock
 
@@ -209,7 +209,12 @@ class Tree:
         return self._cut_before_regions(leaf) if self.most else leaf
 
     def _cut_before_regions(self, leaf: Node) -> Node:
-        """Let no guard stand before a gate of the user's own in a segment, which other lanes must not reach."""
+        """Let no guard stand before a gate of the user's own in a segment, which other lanes must not reach.
+
+        Where nothing decides but indices are checked, all lanes do.
+        """
+        if not decides(leaf.segment.draft):
+            return leaf
         for gate in sorted(leaf.segment.draft.payload):
             place = gate + leaf.segment.begin
             guards = int(np.searchsorted(leaf.cuts, place, "right"))

@@ -328,8 +328,12 @@ class Compiled(Door):
             if entry.differentiable:
                 return
             entry.differentiable = True
-            if any(plan.has_gradients for plan in entry.paths.plans):
-                plan = self._plan(entry, leaves)
+            if any(plan.draft.payload and not plan.recording.differentiable for plan in entry.paths.plans):
+                try:
+                    plan = self._plan(entry, leaves)
+                except BaseException:
+                    entry.differentiable = False
+                    raise
                 entry.paths, entry.routes = Paths(self._name, self._max_paths), {}
                 self._reasons.append("its gradients are to be differentiated")
                 entry.current = self._route(entry, entry.paths.keep(plan))
@@ -407,17 +411,19 @@ class Compiled(Door):
 
     def _other(self, entry: _Entry, route: Route, leaves: list[Any], tried: set[Plan]) -> Route:
         """Return the route of the path that is taken instead; it is recorded if need be."""
-        paths, plan = entry.paths, route.plan
+        plan = route.plan
         beginning = plan.first_branches(leaves)
         if beginning is None:
             return self._route_of(entry, plan)
-        number = paths.begins(beginning)
-        if number is None or paths.plans[number] in tried:
-            # a circuit rounds otherwise than Python now and then: the path begins as the circuit says
-            if paths.full:
-                return self._route_of(entry, self._plan(entry, leaves, beginning, _known_points(plan)))
-            number = self._record(entry, leaves, beginning, _known_points(plan))
-        other = self._route(entry, number)
+        with self._lock:
+            paths = entry.paths
+            number = paths.begins(beginning)
+            if number is None or paths.plans[number] in tried:
+                # a circuit rounds otherwise than Python now and then: the path begins as the circuit says
+                if paths.full:
+                    return self._route_of(entry, self._plan(entry, leaves, beginning, _known_points(plan)))
+                number = self._record(entry, leaves, beginning, _known_points(plan))
+            other = self._route(entry, number)
         route.others[len(beginning) - 1] = other
         return other
 
@@ -428,7 +434,7 @@ class Compiled(Door):
             self._reasons.append("a vmap took a path on which it uses more of what is outside of it")
             number = entry.paths.replace(old, plan)
             entry.routes.pop(number, None)
-            for route in entry.routes.values():
+            for route in list(entry.routes.values()):
                 route.others.clear()
             return self._route(entry, number)
 

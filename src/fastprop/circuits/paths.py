@@ -81,12 +81,14 @@ class Paths:
         Of several it is one of middling length, so that few have to be tried where paths are turns of a loop.
         """
         start = bytes(beginning)
-        first, end = bisect.bisect_left(self._ordered, start), bisect.bisect_left(self._ordered, start + b"\2")
-        return self._numbers[self._ordered[(first + end) // 2]] if first < end else None
+        with self._lock:
+            first, end = bisect.bisect_left(self._ordered, start), bisect.bisect_left(self._ordered, start + b"\2")
+            return self._numbers[self._ordered[(first + end) // 2]] if first < end else None
 
     def shared(self, plan: Plan) -> int:
         """Return how many guards a plan has in common with the one of another path that is most like it."""
         outcomes = bytes(plan.recording.outcomes)
-        at = bisect.bisect_left(self._ordered, outcomes)
-        alike = self._ordered[max(at - 1, 0) : at + 1]
+        with self._lock:
+            at = bisect.bisect_left(self._ordered, outcomes)
+            alike = self._ordered[max(at - 1, 0) : at + 1]
         return max([_common(outcomes, other) for other in alike], default=0)

@@ -185,7 +185,7 @@ def gate_tangent(gate: Any, tangents: tuple[Any, ...], values: tuple[Any, ...]) 
     """
     if hasattr(gate, "tangent"):
         return gate.tangent(tangents, *values)
-    shape = np.shape(gate.forward(*map(value_of, values)))
+    shape = np.shape(gate.forward(*[x._recorded if hasattr(x, "_recorded") else value_of(x) for x in values]))
     along = []
     for place in np.ndindex(shape):
         pull: Any = 1.0

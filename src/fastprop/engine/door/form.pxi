@@ -440,6 +440,7 @@ cdef class Forms:
         cdef list recent = self.recent
         cdef tuple pair
         cdef Py_ssize_t i = 0
+        cdef dict table
         cdef uint64_t digest
         cdef int found
         while i < len(recent):                  # matching may run Python code, which may call the function as well
@@ -456,10 +457,16 @@ cdef class Forms:
             return None
         digest = digest_of_call(args, count, names, self.fixed)
         pair = self.quick.get(digest)
-        if pair is None or (<Form>pair[0]).match(args, count, names, reading) != MATCHED:
+        found = ANOTHER if pair is None else (<Form>pair[0]).match(args, count, names, reading)
+        if found == HANDLES:
+            return None
+        if found != MATCHED:
+            table = self.table
             pair = self.find_by_key(args, count, names)
             if pair is None or (<Form>pair[0]).match(args, count, names, reading) != MATCHED:
                 return None
+            if table is not self.table:         # all were forgotten meanwhile
+                return pair[1]
             self.quick[digest] = pair
         self._put_first(pair)
         return pair[1]

@@ -16,7 +16,7 @@ static __attribute__((noreturn, noinline, cold)) void fail(const char *fact, con
 #endif
 
 /* An index, of so many; and that numbers side by side, from `start` on, lie within so many. */
-#define WITHIN(index, count) (ASSERT(0 <= (index) && (index) < (count)), (index))
+#define CHECKED(index, count) (ASSERT(0 <= (index) && (index) < (count)), (index))
 #define ASSERT_RANGE(start, length, count) ASSERT(0 <= (start) && 0 <= (length) && (start) + (length) <= (count))
 
 #endif

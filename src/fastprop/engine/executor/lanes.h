@@ -8,7 +8,7 @@ typedef struct {
     ptrdiff_t slots;
 } NAME(Lanes);
 
-INLINE REAL *NAME(row_of)(const NAME(Lanes) *m, int32_t slot) { return m->row[WITHIN(slot, m->slots)]; }
+INLINE REAL *NAME(row_of)(const NAME(Lanes) *m, int32_t slot) { return m->row[CHECKED(slot, m->slots)]; }
 
 /* An operand as a row: one number is repeated, in `space`. */
 static const REAL *NAME(whole_row)(const NAME(Lanes) *m, const Operand *operand, REAL *space) {
@@ -95,7 +95,7 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
     const ptrdiff_t n = m.width;
     REAL *first = m.scratch, *second = first + n, *third = second + n;
     for (ptrdiff_t at = begin; at < end; at++) {
-        const Instruction *step = stream->instruction + WITHIN(at, stream->length);
+        const Instruction *step = stream->instruction + CHECKED(at, stream->length);
         const Operand *operand = stream->operand + step->operand;
         const int opcode = step->opcode;
         REAL *value = NAME(row_of)(&m, step->result), *saved = step->saved >= 0 ? NAME(row_of)(&m, step->saved) : NULL;
@@ -164,11 +164,14 @@ static int NAME(may_stream)(const NAME(Lanes) *m, const Space *space, const Inst
     return space->past_cache && step->saved == 0 && ((uintptr_t)NAME(row_of)(m, target->start) & (LINE - 1)) == 0;
 }
 
+INLINE int NAME(is_same)(const Operand *x, const Operand *y) { return x->start == y->start && x->place == y->place; }
+
 /* Run this pull and the next one together, if they are one pull that goes to two rows; otherwise 0. */
 static int NAME(pull_pair)(const NAME(Lanes) *m, const Stream *stream, const Space *space, const Instruction *step) {
     const Instruction *next = step + 1;
     const Operand *x = stream->operand + step->operand, *y = stream->operand + next->operand;
-    const int division = step->opcode == QUOTIENT && next->opcode == DIVISOR;
+    const int division = step->opcode == QUOTIENT && next->opcode == DIVISOR && NAME(is_same)(x + 1, y + 1) &&
+                         NAME(is_same)(x + 2, y + 2); /* else they are two gates', whose pulls are one row */
     if (next->result != step->result || (next->opcode != PRODUCT && !division))
         return 0;
     if (x->place == BROADCAST || y->place == BROADCAST || y[1].place == BROADCAST)
@@ -197,7 +200,7 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
     const ptrdiff_t n = m.width;
     REAL *first = m.scratch, *second = first + n, *third = second + n;
     for (ptrdiff_t at = begin; at < end; at++) {
-        const Instruction *step = stream->instruction + WITHIN(at, stream->length);
+        const Instruction *step = stream->instruction + CHECKED(at, stream->length);
         const Operand *operand = stream->operand + step->operand;
         REAL *pull = NAME(row_of)(&m, step->result);
         if (space->coming != NULL)

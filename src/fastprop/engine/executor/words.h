@@ -2,13 +2,13 @@
    What the last step left, and the pull in hand, stay in registers: a number that was just stored is long in coming back
    from memory. Runs are left to point.h. Included once for double and once for float. */
 
-#define SLOT(word) base[WITHIN(at[word], stream->slots)]
+#define SLOT(word) base[CHECKED(at[word], stream->slots)]
 #define A SLOT(2)
 #define B SLOT(3)
 
 #define NEXT(size)                                                                                                      \
     at += size;                                                                                                        \
-    goto *label[WITHIN(*at, ACTIONS)]
+    goto *label[CHECKED(*at, ACTIONS)]
 
 /* After a call nothing is left in registers: said, so that it need not be saved. */
 #define NEXT_AFTER_CALL(size)                                                                                           \
@@ -154,7 +154,7 @@ __attribute__((optimize("no-gcse", "no-crossjumping"))) static const int32_t *NA
     };
     REAL *const base = space->base;
     REAL last = 0, pull = 0, next;
-    goto *label[WITHIN(*at, ACTIONS)];
+    goto *label[CHECKED(*at, ACTIONS)];
 
     COMMUTING(sum, +)
     COMMUTING(product, *)
@@ -184,28 +184,28 @@ __attribute__((optimize("no-gcse", "no-crossjumping"))) static const int32_t *NA
     PULLS(pull_division, 6, NAME(quotient_brought)(pull, B, SLOT(4)), NAME(weighed)(pull, -(SLOT(4) / B)), 5)
 unary: {
     double dx;
-    SLOT(2) = (REAL)stream->point[WITHIN(at[1], OPCODES)].one((double)B, &dx);
+    SLOT(2) = (REAL)stream->point[CHECKED(at[1], OPCODES)].one((double)B, &dx);
     if (at[4] >= 0)
         SLOT(4) = (REAL)dx;
     NEXT_AFTER_CALL(5);
 }
 binary: {
     double dx, dy;
-    SLOT(2) = (REAL)stream->point[WITHIN(at[1], OPCODES)].two((double)B, (double)SLOT(4), &dx, &dy);
+    SLOT(2) = (REAL)stream->point[CHECKED(at[1], OPCODES)].two((double)B, (double)SLOT(4), &dx, &dy);
     if (at[5] >= 0) {
         SLOT(5) = (REAL)dx;
-        base[WITHIN(at[5] + 1, stream->slots)] = (REAL)dy;
+        base[CHECKED(at[5] + 1, stream->slots)] = (REAL)dy;
     }
     NEXT_AFTER_CALL(6);
 }
 ternary: {
     double dx, dy, dz;
-    const ternary_point f = stream->point[WITHIN(at[1], OPCODES)].three;
+    const ternary_point f = stream->point[CHECKED(at[1], OPCODES)].three;
     SLOT(2) = (REAL)f((double)B, (double)SLOT(4), (double)SLOT(5), &dx, &dy, &dz);
     if (at[6] >= 0) {
         SLOT(6) = (REAL)dx;
-        base[WITHIN(at[6] + 1, stream->slots)] = (REAL)dy;
-        base[WITHIN(at[6] + 2, stream->slots)] = (REAL)dz;
+        base[CHECKED(at[6] + 1, stream->slots)] = (REAL)dy;
+        base[CHECKED(at[6] + 2, stream->slots)] = (REAL)dz;
     }
     NEXT_AFTER_CALL(7);
 }

@@ -212,7 +212,7 @@ cdef class Assembler(Layout):
         cdef Instruction* step
         for j in range(self.first[begin], self.first[self.run[r + 1]]):
             if self.is_active(self.operand[j]):
-                self.clear(self.range_of(self.operand[j]))
+                self.make_ready(self.operand[j])
         at = self.program.indices
         for j in range(arity):
             self.here[j] = self.any_wanted(r, j)
@@ -240,7 +240,7 @@ cdef class Assembler(Layout):
         cdef Instruction* step
         for j in range(self.first[begin], self.first[end]):
             if self.is_active(self.operand[j]):
-                self.clear(self.range_of(self.operand[j]))
+                self.make_ready(self.operand[j])
         at = self.program.operands if self.lanes else self.program.indices
         for i in range(begin, end):
             for j in range(self.first[i], self.first[i + 1]):

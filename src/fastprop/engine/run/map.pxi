@@ -32,6 +32,7 @@ cdef class MapRun:
     cdef list aside                     # leaf: an array of its own for its gradient, or None
     cdef dict paths
     cdef dict places
+    cdef object only                    # the plan that all lanes take in this sweep; None: they go down the tree
     cdef Parted tree                    # of the body's paths, if it has several
     cdef list parts                     # of it: Paths
     cdef object nodes
@@ -82,8 +83,9 @@ cdef class MapRun:
                 self.arrays.make(a, (region.lanes, *shape), region.single)
         for leaf, a in region.gradient_arrays:
             self.arrays.make(a, (region.lanes, *(region.leaf_shapes[leaf] or ())), region.single)
-        if region.sole is None and region.only_path() is None:
-            self.take_tree()
+        self.only = region.sole if region.sole is not None else region.only_path()
+        if self.only is None:
+            self.take_tree()                    # once, lest another thread lets it grow meanwhile
         if both and region.gradients:
             for leaf, a in region.gradient_arrays:
                 if region.is_whole(leaf) or not self.is_covered(leaf):
@@ -100,15 +102,13 @@ cdef class MapRun:
     cdef int sweep_paths(self, bint both) except -1:
         """Let every lane take its path."""
         cdef MapRegion region = self.region
-        plan = region.sole if region.sole is not None else region.only_path()
-        if plan is not None:
-            return self.path(plan).sweep(both, None)
+        if self.only is not None:
+            return self.path(self.only).sweep(both, None)
         if both and region.gradients and len(self.parts) > 1:
             for _, a in region.gradient_arrays:
                 self.arrays.values[a][...] = 0.0    # to which all parts of a path add
         waiting = None
         while True:
-            self.take_tree()
             if waiting is None and len(self.parts) == 1:
                 strays = self.sweep_whole(both)
             else:
@@ -118,6 +118,7 @@ cdef class MapRun:
             waiting = region.settle_strays(self, both, self.nodes, *strays)
             if waiting is None:
                 return 0
+            self.take_tree()
 
     cdef object sweep_tree(self, bint both, waiting):
         """Run the lanes (those that wait) down the tree of the body's paths; return those that left it."""
@@ -141,6 +142,7 @@ cdef class MapRun:
         strays = np.full(lanes, -1, np.int32) if self.strays is None else self.strays
         cdef int32_t[::1] stray = strays
         self.strays = None
+        batch.run.lanes = -1                    # its strands may be those of parted lanes
         batch.run.take_lanes(lanes, NULL)
         path.opened(both, False)
         batch.run.stray = &stray[0] if lanes else NULL
@@ -211,10 +213,9 @@ cdef class MapRun:
     cdef bint is_covered(self, Py_ssize_t leaf):
         """Whether all numbers of a leaf are inputs of the only path, which writes their gradients."""
         cdef Path path
-        plan = self.region.sole if self.region.sole is not None else self.region.only_path()
-        if plan is None and len(self.parts) != 1:
+        if self.only is None and len(self.parts) != 1:
             return False
-        path = self.path(plan) if plan is not None else self.parts[0]
+        path = self.path(self.only) if self.only is not None else self.parts[0]
         return path.wires.covers[leaf] != 0
 
     cdef int close_adjoints(self) except -1:

@@ -324,6 +324,7 @@ def many_points():
     return np.random.default_rng(11).normal(size=100_000) * 3.0
 
 
+@pytest.mark.slow
 def test_parted_lanes_agree_on_many_random_paths(many_points):
     w = 0.7
     s, by_x, by_w = steps_numpy(many_points, w)

@@ -162,6 +162,7 @@ def test_every_pass_alone_and_all_without_it(name, some_steps, point):
     check(draft, point, tuple(other for other in PASSES if other != name), 16)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(some_steps=steps, point=points)
 def test_all_combinations_on_one_draft(some_steps, point):

@@ -279,6 +279,7 @@ def test_lanes_get_what_they_get_one_by_one(dtype, way):
         assert (parts == 1) == (way == "chosen")
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_any_number_of_threads(way):
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(2, 40_000))
@@ -575,36 +576,3 @@ def test_few_paths_are_tried_at_a_point(monkeypatch):
         assert value(float(x[k])) == pytest.approx(x[k] * 0.99 ** (k + 1), rel=1e-12)
     assert 0 < len(tried) < 100 * 10
     assert len(value.circuits()) == 100
-
-
-@pytest.mark.parametrize("at", [1, 2, 3])
-@pytest.mark.parametrize("summed", [False, True])
-def test_a_way_that_another_thread_finds_in_the_midst_of_a_sweep(summed, at, monkeypatch):
-    """Whether lanes write or add, and where they go, is decided by one and the same tree."""
-
-    def f(x, y):
-        for _ in range(40):
-            x = fp.tanh(x) * 2.0 if y > 0.5 else fp.sin(x) * 2.0
-        return x
-
-    def compiled():
-        if summed:
-            return fp.compile(fp.value_and_grad(fp.vmap(f, reduce="sum")))
-        return fp.compile(fp.vmap(fp.value_and_grad(f)))
-
-    x, zeros, ones = np.linspace(0.1, 1.0, 7), np.zeros(7), np.ones(7)
-    expected = compiled()(x, zeros)[1]
-    tree, asked = RecordedMap.tree, []
-
-    def find_more(region):
-        asked.append(None)
-        if len(asked) == at:
-            other = threading.Thread(target=lambda: [known(x, ones) for _ in range(60)])
-            other.start()
-            other.join()
-        return tree(region)
-
-    known = compiled()
-    known(x, zeros)
-    monkeypatch.setattr(RecordedMap, "tree", find_more)
-    assert_allclose(known(x, zeros)[1], expected, rtol=1e-12)

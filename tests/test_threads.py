@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastprop as fp
+from fastprop.circuits.recorded_map import RecordedMap
 from fastprop.threads import run_on_threads
 from programs import LANES_W as W
 from programs import in_threads
@@ -284,3 +285,36 @@ def test_the_interpreter_ends_with_a_live_pool():
         print(len(first))
     """
     assert run_program(program) == ["10000", "True"]
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+@pytest.mark.parametrize("summed", [False, True])
+def test_a_way_that_another_thread_finds_in_the_midst_of_a_sweep(summed, at, monkeypatch):
+    """Whether lanes write or add, and where they go, is decided by one and the same tree."""
+
+    def f(x, y):
+        for _ in range(40):
+            x = fp.tanh(x) * 2.0 if y > 0.5 else fp.sin(x) * 2.0
+        return x
+
+    def compiled():
+        if summed:
+            return fp.compile(fp.value_and_grad(fp.vmap(f, reduce="sum")))
+        return fp.compile(fp.vmap(fp.value_and_grad(f)))
+
+    x, zeros, ones = np.linspace(0.1, 1.0, 7), np.zeros(7), np.ones(7)
+    expected = compiled()(x, zeros)[1]
+    tree, asked = RecordedMap.tree, []
+
+    def find_more(region):
+        asked.append(None)
+        if len(asked) == at:
+            other = threading.Thread(target=lambda: [known(x, ones) for _ in range(60)])
+            other.start()
+            other.join()
+        return tree(region)
+
+    known = compiled()
+    known(x, zeros)
+    monkeypatch.setattr(RecordedMap, "tree", find_more)
+    np.testing.assert_allclose(known(x, zeros)[1], expected, rtol=1e-12)

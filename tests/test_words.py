@@ -86,6 +86,7 @@ def test_division_pulls_on_both_operands_as_eagerly():
             assert_array_equal(circuit.value_and_grad(x, y, argnums=(0, 1))[1], expected)
 
 
+@pytest.mark.slow
 def test_many_gates_in_few_instructions():
     """The steps pause now and then; a bound circuit goes on."""
     n = 250_000

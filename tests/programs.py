@@ -127,10 +127,9 @@ def in_lanes(
         run.set_pull(k, np.ascontiguousarray(pull, dtype) if np.ndim(pull) else float(pull))
     run.begin()
     run.work(gradient)
-    sums = iter(range(len(columns)))
     for i in range(len(columns)):
         if uniform[i] and gradient:
-            gradients[i] = run.total(next(sums))
+            gradients[i] = run.total(i)
     return values, gradients, run.broken if run.diverged >= 0 else -1
 
 

@@ -12,15 +12,28 @@ import numpy as np
 from fastprop.circuits.trace import Recording
 from fastprop.engine.program import Program, assemble
 from fastprop.engine.run import PointRun
-from fastprop.engine.trace import Draft, combine, drop, expand, fold, fuse, fuse_inside, hoist, merge, number, schedule
+from fastprop.engine.trace import (
+    Draft,
+    combine,
+    drop,
+    expand,
+    fold,
+    fuse,
+    fuse_inside,
+    hoist,
+    merge,
+    number,
+    reroll,
+    schedule,
+)
 from fastprop.errors import DivergenceError
 from fastprop.handles.indexing import OutOfRangeError, out_of_range
 from fastprop.threads import give_lock
 
 __all__ = ["PASSES", "Plan", "checked_passes"]
 
-# In the order in which they run; between "combine" and "schedule" there is room for what finds matrix products.
-PASSES = ("fold", "merge", "drop", "hoist", "combine", "schedule", "number", "recycle")
+# In the order in which they run.
+PASSES = ("fold", "merge", "drop", "hoist", "combine", "reroll", "schedule", "number", "recycle")
 _BY_NAME = {"fold": fold, "merge": merge, "drop": drop}
 
 
@@ -45,6 +58,7 @@ class Plan:
         self.single = recording.dtype == np.float32
         self.report: list[tuple[str, int, int, int, int, float]] = []  # pass, gates, runs, slots, bytes, seconds
         self._hoisted: list[tuple[int, int, float]] = []  # gates that run once, those of every lane, seconds
+        self._rolled: list[dict[str, Any]] = []  # products by (rows, columns), and sums that are nobody's row
         self._lock: Any
         give_lock(self)
         self._programs: dict[Any, Program] = {}
@@ -160,7 +174,7 @@ class Plan:
                     self._hoisted.append((len(once), len(draft), time.perf_counter() - began))
                     more = np.ones(draft.inputs - self.draft.inputs, np.uint8)
                     uniform, wanted = np.concatenate([uniform, more]), np.concatenate([wanted, more])
-                program = self._in_lanes(draft, gradient, uniform, wanted, arrays)
+                program = self._in_lanes(draft, gradient, uniform, wanted, arrays, True)
                 before = None
                 if once is not None and len(once.outputs):
                     before = assemble(once, gradient=gradient, wanted=whole, recycling=recycling)
@@ -226,9 +240,15 @@ class Plan:
         outcomes = self.recording.outcomes
         return None if broken < 0 else (*outcomes[:broken], not outcomes[broken])
 
-    def _in_lanes(self, draft: Draft, gradient: bool, uniform: Any, wanted: Any, arrays: frozenset[int]) -> Program:
+    def _in_lanes(
+        self, draft: Draft, gradient: bool, uniform: Any, wanted: Any, arrays: frozenset[int], rolls: bool
+    ) -> Program:
         if "combine" in self.passes:
             draft = combine(draft)
+        if rolls and "reroll" in self.passes:
+            report: dict[str, Any] = {}
+            draft = reroll(draft, uniform, report)
+            self._rolled.append(report)
         return assemble(
             draft,
             lanes=True,
@@ -248,7 +268,7 @@ class Plan:
     ) -> Program:
         """Return the program for one step of a map in the lanes of another one; `lanes` says what it is given."""
         key = "along", gradient, uniform.tobytes(), wanted.tobytes(), arrays
-        return self._program(key, lambda: self._in_lanes(self.draft, gradient, uniform, wanted, arrays))
+        return self._program(key, lambda: self._in_lanes(self.draft, gradient, uniform, wanted, arrays, False))
 
     @property
     def work(self) -> int:
@@ -338,6 +358,7 @@ class Plan:
         lines = [f"{'pass':<12} {'gates':>10} {'runs':>10} {'slots':>10} {'bytes':>12} {'ms':>9}"]
         lines += [_row(*figures) for figures in [*self.report, *self._assembled()]]
         lines += [f"hoist: {once} gates once, {n} per lane, {s * 1e3:.3f} ms" for once, n, s in self._hoisted]
+        lines += dict.fromkeys(_rolled_text(report) for report in self._rolled)
         return "\n".join(lines)
 
     def _assembled(self) -> Iterator[tuple[str, int, int, int, int, float]]:
@@ -350,6 +371,18 @@ class Plan:
             program = assemble(draft, gradient=not self.has_gradients, recycling=recycling)
             seconds = time.perf_counter() - began
             yield name, len(draft), program.instructions[0], program.slots, program.nbytes, seconds
+
+
+def _rolled_text(report: dict[str, Any]) -> str:
+    """Say which sums became products of matrices, and why others did not."""
+    products = [
+        f"{n} product{'s' * (n > 1)} of {rows} x {columns}" for (rows, columns), n in sorted(report["products"].items())
+    ]
+    said = ", ".join(products) or "no products"
+    if report["alone"]:
+        sums = "1 sum shares its" if report["alone"] == 1 else f"{report['alone']} sums share their"
+        said += f"; {sums} varying numbers with no other"
+    return f"reroll: {said}"
 
 
 def _calls(draft: Draft) -> bool:

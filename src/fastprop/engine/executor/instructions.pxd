@@ -32,6 +32,7 @@ cdef extern from * nogil:
         REGION
         RESULT
         ITEM
+        MATMUL
         EXTRA_END
     enum Pull:
         CLEAR
@@ -55,6 +56,7 @@ cdef extern from * nogil:
         CHAIN_PRODUCT
         REGION_PULL
         ITEM_PULL
+        MATMUL_PULL
         PULL_END
     enum Action:
         HALT
@@ -137,6 +139,7 @@ cdef extern from * nogil:
         void** row
         void* scratch
         Py_ssize_t width
+        double* sums
         Coming* coming
         int past_cache
     ctypedef struct Executor:

@@ -10,6 +10,8 @@ typedef struct {
 
 INLINE REAL *NAME(row_of)(const NAME(Lanes) *m, int32_t slot) { return m->row[CHECKED(slot, m->slots)]; }
 
+#include "executor/matmul.h"
+
 /* An operand as a row: one number is repeated, in `space`. */
 static const REAL *NAME(whole_row)(const NAME(Lanes) *m, const Operand *operand, REAL *space) {
     const REAL *found = NAME(row_of)(m, operand->start);
@@ -126,6 +128,9 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
         case ITEM:
             NAME(items)(&m, step, operand, value);
             break;
+        case MATMUL:
+            NAME(matmul)(&m, stream, step);
+            break;
         case REGION:
             return at;
         default:
@@ -212,6 +217,10 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
         }
         if (step->opcode == REGION_PULL)
             return at;
+        if (step->opcode == MATMUL_PULL) {
+            NAME(pull_matmul)(&m, stream, step, space->sums);
+            continue;
+        }
         if (step->opcode == ITEM_PULL) {
             NAME(pull_items)(&m, step, operand, pull);
             continue;

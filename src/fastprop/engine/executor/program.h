@@ -58,6 +58,7 @@ enum Extra {
     REGION,        /* what the interpreter leaves to its caller: maps, gates of one's own */
     RESULT,        /* in drafts alone: a further number of the region before it */
     ITEM,          /* the number at an index (negative: from the end): operands the index, then the numbers */
+    MATMUL,        /* in lanes: a matrix that is the same in all of them, times rows (see matmul.h) */
     EXTRA_END,
 };
 
@@ -84,6 +85,7 @@ enum Pull {
     CHAIN_PRODUCT,
     REGION_PULL,
     ITEM_PULL, /* the pull to one of the targets: operands the index, then a target for every number */
+    MATMUL_PULL, /* the pulls on the rows, and the sums of those on the matrix */
     PULL_END,
 };
 
@@ -170,6 +172,7 @@ typedef struct { /* one use of a program by one thread */
     void **row;     /* lanes: where each row is; NULL: one point */
     void *scratch;
     ptrdiff_t width;
+    double *sums;   /* lanes: of the gradients of inputs that are numbers of matrices, by the input */
     Coming *coming; /* lanes: or NULL */
     int past_cache; /* lanes: callers' arrays are so large that what is written there should not go through the cache */
 } Space;

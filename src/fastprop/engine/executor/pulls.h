@@ -141,13 +141,16 @@ INLINE void NAME(stream)(REAL *target, VEC whole) {
     FOR_PARTS(p) stream_part((char *)target + p * PART_BYTES, x.parts[p]);
 }
 
-/* ---- pulls on what is one number for all lanes: added up, lane i to total[i % COUNT]; n is a multiple of 4 COUNT ---- */
+/* ---- pulls on what is one number for all lanes: added up, lane i to total[i % COUNT]; n is a multiple of COUNT ---- */
 
 #define ADD_UP(brought)                                                                                                 \
     do {                                                                                                               \
         VEC strand[4] = {NAME(load)(total)};                                                                           \
-        for (ptrdiff_t i = 0; i < n;)                                                                                  \
+        ptrdiff_t i = 0;                                                                                               \
+        while (i + 4 * COUNT <= n)                                                                                     \
             _Pragma("GCC unroll 4") for (int s = 0; s < 4; s++, i += COUNT) strand[s] += (brought);                    \
+        for (int s = 0; i < n; s++, i += COUNT)                                                                        \
+            strand[s] += (brought);                                                                                    \
         NAME(store)(total, (strand[0] + strand[1]) + (strand[2] + strand[3]));                                         \
     } while (0)
 #define G NAME(load)(pull + i)

@@ -23,6 +23,7 @@ from fastprop.engine.kernels cimport (
 
 cdef enum:
     NEAR = 16           # places near its newest operand that a gate is looked for at
+    LONG_DOT = 8        # terms from which on a dot is left whole
     LONGEST = 64        # terms of a sum: longer ones are cut, so that what they add up need not wait for the last
 
 ctypedef int32_t (*rewriting)(
@@ -59,7 +60,7 @@ cdef Draft rewrite(Draft draft, rewriting rule):
 # ------------------------------------------------------------------------------------------------------- expand
 
 def expand(Draft draft):
-    """Write n-ary sums and products, dots, means, fused multiplications and small powers with + and *."""
+    """Write n-ary sums and products, short dots, means, fused multiplications and small powers with + and *."""
     return rewrite(draft, expand_gate)
 
 
@@ -97,6 +98,8 @@ cdef int32_t expand_gate(Writer writer, int opcode, int32_t* operand, Py_ssize_t
         return two(writer, DIVIDE, result, writer.constant(n), origin) if opcode == MEAN else result
     if opcode in (SUM, PROD, DOT) and n == 0:
         return writer.constant(1.0 if opcode == PROD else 0.0)
+    if opcode == DOT and n >= 2 * LONG_DOT:
+        return expand_dot(writer, operand, n // 2, origin)
     if opcode == DOT:
         n = n // 2
         result = two(writer, MULTIPLY, operand[0], operand[n], origin)
@@ -104,6 +107,15 @@ cdef int32_t expand_gate(Writer writer, int opcode, int32_t* operand, Py_ssize_t
             result = two(writer, ADD, result, two(writer, MULTIPLY, operand[i], operand[n + i], origin), origin)
         return result
     return writer.gate(opcode, operand, n, origin)
+
+
+cdef int32_t expand_dot(Writer writer, const int32_t* operand, Py_ssize_t n, int32_t origin) except? -2147483647:
+    """A dot as the gate of pairs that its products and sums would become."""
+    cdef int32_t[::1] here = np.empty(2 * n, np.int32)
+    cdef Py_ssize_t i
+    for i in range(n):
+        here[2 * i], here[2 * i + 1] = operand[i], operand[n + i]
+    return writer.gate(PRODUCTS, &here[0], 2 * n, origin)
 
 
 cdef int32_t expand_power(Writer writer, int32_t x, int32_t exponent, int32_t origin) except? -2147483647:
@@ -155,6 +167,8 @@ cdef double value_of(Writer writer, int opcode, int32_t* operand, Py_ssize_t n) 
         for i in range(n):
             x[i] = writer.constants[~operand[i]]
         if opcode >= FIRST_EXTRA:
+            if opcode == PRODUCTS:
+                return products_of(n, x, &x[n])
             return x[1 + item_at(x[0], n - 1)] if opcode == ITEM else truth_of(opcode, x)
         if gate.arity == 1:
             return gate.one(x[0], &x[n])
@@ -171,6 +185,16 @@ cdef Py_ssize_t item_at(double index, Py_ssize_t n) noexcept:
     """Which of n numbers an index means; the first, if it is none of theirs."""
     cdef Py_ssize_t place = <Py_ssize_t>index if -n <= index < n else 0
     return place + n if place < 0 else place
+
+
+cdef double products_of(Py_ssize_t n, const double* x, double* partial) noexcept:
+    """A sum of products of pairs, and its partials."""
+    cdef double total = 0.0
+    cdef Py_ssize_t i
+    for i in range(0, n, 2):
+        total = x[0] * x[1] if i == 0 else total + x[i] * x[i + 1]
+        partial[i], partial[i + 1] = x[i + 1], x[i]
+    return total
 
 
 cdef double truth_of(int opcode, const double* x) noexcept:

@@ -8,7 +8,7 @@ import numpy as np
 from libc.stdint cimport int8_t, int32_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport (
-    FIRST_EXTRA, NEITHER, HELD, PRODUCTS, TOTAL, REGION, RESULT, ITEM,
+    FIRST_EXTRA, NEITHER, HELD, PRODUCTS, TOTAL, REGION, RESULT, ITEM, MATMUL,
 )
 from fastprop.engine.kernels cimport ADD, DOT, MULTIPLY, PROD, SUM, kernel
 
@@ -42,7 +42,7 @@ cdef int8_t arity_of(int opcode) noexcept:
         if kernel(opcode).arity >= 0:
             return <int8_t>kernel(opcode).arity
         return ANY if opcode == SUM or opcode == PROD else HALVES if opcode == DOT else SOME
-    if opcode == REGION:
+    if opcode == REGION or opcode == MATMUL:
         return ANY
     if opcode == PRODUCTS:
         return PAIRS
@@ -87,6 +87,7 @@ def verify(Draft draft):
     for name, ends in (("output", draft.outputs), ("guard", draft.guards)):
         verify_ends(draft, name, ends)
     verify_payload(draft, opcode)
+    verify_products(draft)
     if draft.run is not None:
         verify_runs(draft)
 
@@ -151,7 +152,7 @@ cdef Py_ssize_t first_wrong(
             if region < 0 or operand[begin] != inputs + region:
                 return i
         else:
-            region = i if opcode[i] == REGION else -1
+            region = i if opcode[i] == REGION or opcode[i] == MATMUL else -1
         begin = end
     return n
 
@@ -219,6 +220,19 @@ cdef int verify_payload(Draft draft, const uint8_t[::1] opcode) except -1:
     for gate in regions:
         if int(gate) not in draft.payload:
             raise ValueError(f"gate {gate} (region) has no payload; expected a Region")
+    return 0
+
+
+cdef int verify_products(Draft draft) except -1:
+    """Check that products have a number for every row and column, a row for every column, and what is added, or not."""
+    if MATMUL not in draft.opcode:
+        return 0
+    begins = np.flatnonzero(draft.opcode != RESULT)
+    rows = np.diff(np.append(begins, len(draft)))
+    for gate, m in zip(begins.tolist(), rows.tolist()):
+        operands = int(draft.first[gate + 1] - draft.first[gate])
+        if draft.opcode[gate] == MATMUL and (operands < m + 1 or operands % (m + 1) not in (0, m)):
+            raise ValueError(f"gate {gate} (matmul) has {m} rows and {operands} operands, which is no matrix and rows")
     return 0
 
 

@@ -56,6 +56,8 @@ cdef class Assembler(Layout):
     cdef int make_ready(self, int32_t x) except -1:
         """Let a number have an adjoint that can be added to."""
         cdef Instruction* step
+        if self.lanes and x < self.inputs and self.uniform[x]:
+            self.summed[x] = 1
         if not self.is_aimed_row(x):
             return self.clear(self.range_of(x))
         if not self.arrived[x - self.inputs]:
@@ -103,6 +105,7 @@ cdef class Assembler(Layout):
             same, self.arrived[k] = self.arrived[k], 1
             return self.program.push_operand(self.adjoint_of(self.here[0]), CONTIGUOUS, ADD_TO if same else ASSIGN)
         if self.lanes and place < self.base and self.uniform[place]:
+            self.summed[place] = 1
             return self.program.push_operand(self.adjoint[place], BROADCAST, ADD_TO)
         if place >= 0 and self.adjoint[place] < 0 and (self.covers(n) or (same and self.pulled_size(place) == 1)):
             self.arrive(place)
@@ -111,7 +114,7 @@ cdef class Assembler(Layout):
             )
         for k in range(n):
             if self.is_active(self.here[k]):
-                self.clear(self.range_of(self.here[k]))
+                self.make_ready(self.here[k])
                 self.slots[k] = self.adjoint_of(self.here[k])
             else:
                 self.slots[k] = self.trash
@@ -291,6 +294,53 @@ cdef class Assembler(Layout):
         step.result, step.saved = self.adjoint[self.base + r], self.value[self.base + r]
         return 0
 
+    cdef int pull_matmul(self, int32_t r) except -1:
+        """Write the pulls on the rows that a product multiplies, and on its matrix, which are summed over lanes."""
+        cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r)
+        cdef int32_t first = self.first[self.run[r]], k, x, place
+        cdef Instruction* step
+        cdef bint wanted = False
+        for k in range(rows * columns):
+            wanted = wanted or self.is_active(self.operand[first + k])
+        for k in range((rows + 1) * columns, self.kept_arity(r)):
+            wanted = wanted or self.is_active(self.operand[first + k])
+        if wanted:
+            self.note_sums(first, rows * columns)
+            self.note_sums(first + (rows + 1) * columns, self.kept_arity(r) - (rows + 1) * columns)
+        cdef int32_t[::1] target = np.full(2 * columns, -1, np.int32)
+        for k in range(columns):
+            x = self.operand[first + rows * columns + k]
+            if not self.is_active(x):
+                continue
+            place = self.range_of(x)
+            if self.adjoint[place] < 0 and self.pulled_size(place) == 1 and not self.is_aimed_row(x):
+                self.arrive(place)
+                target[columns + k] = ASSIGN
+            else:
+                self.make_ready(x)
+                target[columns + k] = ADD_TO
+            target[k] = self.adjoint_of(x)
+        at = self.program.indices
+        self.program.push_index(<int32_t>self.matrix_at[r])
+        self.program.push_index(self.inputs if wanted else 0)
+        for k in range(2 * columns):
+            self.program.push_index(target[k])
+        step = self.program.write(self.pulls)
+        step.opcode, step.count, step.arity, step.operand = MATMUL_PULL, rows, columns, <int32_t>at
+        step.result, step.saved = self.adjoint[self.base + r], -1
+        return 0
+
+    cdef int note_sums(self, int32_t first, int32_t n) except -1:
+        """Say that the gradients of some operands, where they are inputs, are summed up by the input."""
+        cdef int32_t k, x
+        for k in range(first, first + n):
+            x = self.operand[k]
+            if x >= 0:
+                if self.program.sums_end == 0 or x < self.program.sums_begin:
+                    self.program.sums_begin = x
+                self.program.sums_end = max(self.program.sums_end, <Py_ssize_t>x + 1)
+        return 0
+
     cdef int pull_region(self, int32_t r) except -1:
         """Let a region pull; every operand that is active has adjoints to which it can add."""
         cdef int32_t begin = self.run[r], j, x
@@ -344,7 +394,7 @@ cdef class Assembler(Layout):
                 if self.adjoint[place] < 0 and self.pulled_size(place) == 1:
                     self.arrive(place)
                     assigned[k] = 1
-                self.clear(place)
+                self.make_ready(self.here[0])
                 seeds[k] = self.adjoint_of(self.here[0])
         self.program.prologue = self.program.back.length
         self.program.seeds, self.program.assigned = seeds, assigned
@@ -370,6 +420,8 @@ cdef class Assembler(Layout):
             self.pull_chain(r)
         elif self.opcode[self.run[r]] == ITEM:
             self.pull_item(r)
+        elif self.opcode[self.run[r]] == MATMUL:
+            self.pull_matmul(r)
         elif self.in_lists(r):
             self.pull_list(r)
         else:
@@ -499,9 +551,6 @@ cdef class Assembler(Layout):
             step.result, step.saved = slot, -1
         return 0
 
-    cdef int32_t kept_arity(self, int32_t r) noexcept:
-        return self.first[self.run[r] + 1] - self.first[self.run[r]]
-
     cdef Program finish(self):
         """The program, with what its caller needs to know."""
         cdef Program program = self.program
@@ -516,7 +565,7 @@ cdef class Assembler(Layout):
             found.append(self.slot_of(x))
         program.guards = np.array(found, np.int32)
         program.expected = draft.expected
-        program.uniform = np.asarray(self.uniform)
+        program.uniform, program.summed = np.asarray(self.uniform), np.asarray(self.summed)
         return program
 
 

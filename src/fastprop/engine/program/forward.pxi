@@ -75,6 +75,7 @@ cdef class Layout:
     cdef uint8_t[::1] open          # run -> whether numbers of it but the last are used by others
     cdef uint8_t[::1] wanted        # input
     cdef uint8_t[::1] uniform       # input
+    cdef uint8_t[::1] summed        # input: whether what is pulled on it is added to partial sums
     cdef int32_t[::1] uses          # range -> how often its numbers are operands or outputs
     cdef int32_t[::1] death         # range -> when its values are not needed any more
     cdef int32_t[::1] dying         # time -> a range that dies then
@@ -95,6 +96,7 @@ cdef class Layout:
     cdef int32_t[::1] slots
     cdef int32_t inputs, constants, runs, base, trash
     cdef dict region_number         # run -> the number of its region
+    cdef dict matrix_at             # run -> where the index says what its matrix is
     cdef set active_arrays          # those that wanted inputs reach
     cdef bint lanes, gradient, recycling
 
@@ -116,6 +118,7 @@ cdef class Layout:
         wanted = np.ones(self.inputs, np.uint8) if wanted is None else np.array(wanted, np.uint8)
         self.wanted = wanted if gradient else np.zeros(self.inputs, np.uint8)
         self.uniform = np.zeros(self.inputs, np.uint8) if uniform is None else np.array(uniform, np.uint8)
+        self.summed = np.zeros(self.inputs, np.uint8)
         # ranges: the inputs (in lanes each is one of its own), then the runs
         self.base = self.inputs if lanes else 1
         ranges = self.base + self.runs
@@ -137,7 +140,7 @@ cdef class Layout:
         self.here = np.empty(max(longest, widest, room, 1), np.int32)
         self.slots = np.empty(max(longest, widest, room, 1), np.int32)
         self.next_spare = np.empty(1024, np.int32)
-        self.region_number = {}
+        self.region_number, self.matrix_at = {}, {}
         self.program = Program()
         self.program.lanes, self.program.gradient, self.program.wanted = lanes, gradient, wanted
         self.pulls = &self.program.back
@@ -420,6 +423,9 @@ cdef class Layout:
                     self.index_list(r)
                     arity = arity // 2 if opcode == PRODUCTS else arity
                     opcode = LIST_PRODUCTS if opcode == PRODUCTS else LIST_TOTAL
+            elif opcode == MATMUL:
+                at = self.write_matrix(r)
+                arity = self.columns_of(r)
             elif opcode != REGION:
                 for j in range(arity):
                     self.take(r, j)
@@ -436,6 +442,52 @@ cdef class Layout:
                 self.program.regions.append(self.wiring(r))
             self.bury(r)
         return 0
+
+    cdef int32_t kept_arity(self, int32_t r) noexcept:
+        return self.first[self.run[r] + 1] - self.first[self.run[r]]
+
+    # products: their operands are a matrix, a row for every column, and what is added to every row, or nothing
+
+    cdef inline int32_t columns_of(self, int32_t r) noexcept:
+        return self.kept_arity(r) // (self.run[r + 1] - self.run[r] + 1)
+
+    cdef Py_ssize_t write_matrix(self, int32_t r) except -1:
+        """Write to the index what a product multiplies and adds; returns where."""
+        cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r), first, k
+        cdef int32_t added = self.kept_arity(r) - (rows + 1) * columns
+        cdef Py_ssize_t at = self.program.indices
+        first = self.first[self.run[r]]
+        self.matrix_at[r] = at
+        for k in range(5):
+            self.program.push_index(-1)
+        for k in range(columns):
+            self.program.push_index(self.slot_of(self.operand[first + rows * columns + k]))
+        self.program.index[at + 2] = self.operand[first + 1] - self.operand[first] if columns > 1 else 1
+        if not self.is_even(at, first, rows, columns):
+            for k in range(rows * columns):
+                self.program.push_index(self.slot_of(self.operand[first + k]))
+            self.need(24 + rows * columns // 8 + 2 * rows + 2 * columns)    # a copy of it, and of its sums
+        if added and not self.is_even(at + 3, first + (rows + 1) * columns, rows, 1):
+            self.program.index[at + 3] = -2
+            for k in range(rows):
+                self.program.push_index(self.slot_of(self.operand[first + (rows + 1) * columns + k]))
+        return at
+
+    cdef bint is_even(self, Py_ssize_t at, int32_t first, int32_t rows, int32_t columns) except -1:
+        """Whether operands are inputs that lie evenly in rows and columns; if so, write how."""
+        cdef int32_t start = self.operand[first], i, k
+        cdef int32_t down = self.operand[first + columns] - start if rows > 1 else columns
+        cdef int32_t across = self.operand[first + 1] - start if columns > 1 else 1
+        for i in range(rows):
+            for k in range(columns):
+                if self.operand[first + i * columns + k] != start + i * down + k * across:
+                    return False
+        for i in (0, rows - 1):
+            for k in (0, columns - 1):
+                if not 0 <= start + i * down + k * across < self.inputs:
+                    return False
+        self.program.index[at], self.program.index[at + 1] = start, down
+        return True
 
     cdef Wiring wiring(self, int32_t r):
         """Where a region finds its operands and puts its results."""
@@ -459,9 +511,14 @@ cdef class Layout:
         cdef Py_ssize_t wanted = 3 * count
         if self.lanes:
             wanted = 4 if opcode == ITEM else 4 + arity // 8    # the pointers of a row's operands
+            if opcode == MATMUL:    # those of rows and columns, and what is turned
+                wanted = 24 + (count + arity) // 2 + max(count, arity)
         elif opcode in (PRODUCTS, TOTAL, LIST_PRODUCTS, LIST_TOTAL) or is_list(opcode):
             wanted = 4 * arity + 3 * arity * max(count, <Py_ssize_t>1) + 16
-        self.program.scratch = max(self.program.scratch, wanted)
+        return self.need(wanted)
+
+    cdef inline int need(self, Py_ssize_t scratch) except -1:
+        self.program.scratch = max(self.program.scratch, scratch)
         return 0
 
     cdef int bury(self, int32_t time) except -1:
@@ -480,7 +537,7 @@ cdef inline bint is_read_backward(int opcode, int32_t j) noexcept:
         return True
     if opcode == MAXIMUM or opcode == MINIMUM:
         return True
-    if opcode == REGION:
+    if opcode == REGION or opcode == MATMUL:
         return True
     if opcode == ITEM:
         return j == 0

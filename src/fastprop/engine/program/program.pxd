@@ -80,6 +80,9 @@ cdef class Program:
     cdef readonly object expected       # uint8
     cdef readonly object uniform        # uint8, per input
     cdef readonly object wanted         # uint8, per input
+    cdef readonly object summed         # uint8, per input: uniform, and what is pulled on it is added to partial sums
+    cdef readonly Py_ssize_t sums_begin # the inputs whose gradients products add up, number by number
+    cdef readonly Py_ssize_t sums_end
     cdef int32_t* output        # the same numbers, for loops without the GIL
     cdef Py_ssize_t outputs_count
     cdef int32_t* seed

@@ -106,6 +106,59 @@ cdef int verify_region(Program program, str what, Py_ssize_t number) except -1:
     return 0
 
 
+cdef int verify_matrix(Program program, str what, Py_ssize_t at, Py_ssize_t rows, Py_ssize_t columns) except -1:
+    """Check what the index says of a product's matrix, of the rows that it multiplies, and of what it adds."""
+    cdef Py_ssize_t listed = columns
+    cdef int32_t* index = program.index + at
+    if not program.lanes or at < 0 or at + 5 > program.indices:
+        raise ValueError(f"{what} has its matrix at {at} of the index, which has {program.indices} numbers")
+    if index[0] >= 0:
+        verify_evenly(program, what, index[0], index[1], rows, index[2], columns)
+    else:
+        listed += rows * columns
+    if index[3] >= 0:
+        verify_evenly(program, what, index[3], index[4], rows, 1, 1)
+    elif index[3] == -2:
+        listed += rows
+    return verify_listed(program, what, at + 5, listed, 0)
+
+
+cdef int verify_evenly(
+    Program program, str what, Py_ssize_t start, Py_ssize_t down, Py_ssize_t rows, Py_ssize_t across, Py_ssize_t columns
+) except -1:
+    """Check that numbers in rows and columns, so far apart, are inputs."""
+    cdef Py_ssize_t i, k
+    for i in (0, rows - 1):
+        for k in (0, columns - 1):
+            if not 0 <= start + i * down + k * across < program.inputs:
+                raise ValueError(f"{what} reads input {start + i * down + k * across}, there are {program.inputs}")
+    return 0
+
+
+cdef int verify_listed(Program program, str what, Py_ssize_t begin, Py_ssize_t count, Py_ssize_t least) except -1:
+    """Check that numbers of the index are slots."""
+    cdef Py_ssize_t k
+    if begin < 0 or begin + count > program.indices:
+        raise ValueError(f"{what} lists {begin} to {begin + count - 1} of {program.indices}")
+    for k in range(begin, begin + count):
+        if not least <= program.index[k] < program.slots:
+            raise ValueError(f"{what} lists slot {program.index[k]}, there are {program.slots}")
+    return 0
+
+
+cdef int verify_matrix_pull(Program program, str what, Instruction step) except -1:
+    """Check where the index says that a product's pulls go."""
+    cdef Py_ssize_t at = step.operand, k
+    verify_listed(program, what, at + 2, step.arity, -1)
+    verify_matrix(program, what, program.index[at], step.count, step.arity)
+    if program.index[at + 1] not in (0, program.inputs) or at + 2 + 2 * step.arity > program.indices:
+        raise ValueError(f"{what} sums up the gradients of {program.index[at + 1]} inputs, there are {program.inputs}")
+    for k in range(at + 2, at + 2 + step.arity):
+        if program.index[k] >= 0 and program.index[k + step.arity] not in (ASSIGN, ADD_TO):
+            raise ValueError(f"{what} has a target of the kind {program.index[k + step.arity]}, which there is not")
+    return 0
+
+
 cdef int verify_ahead(Program program) except -1:
     """Check the instructions forward, and those backward of gradients among them."""
     cdef Py_ssize_t i, end = 0
@@ -138,6 +191,9 @@ cdef int verify_forward(Program program, Py_ssize_t i) except -1:
         raise ValueError(f"{what} has {count} gates of {arity} operands; expected one or more")
     if opcode == ITEM and arity < 2:
         raise ValueError(f"{what} has {arity} operands; expected an index and a number or more")
+    if opcode == MATMUL:
+        verify_range(program, what, step.result, count)
+        return verify_matrix(program, what, step.operand, count, arity)
     verify_range(program, what, step.result, count)
     if step.saved >= 0:
         verify_range(program, what, step.saved, count * arity)
@@ -168,6 +224,8 @@ cdef int verify_backward(Program program, Instruction step, str what) except -1:
         if arity == 0:
             return 0
         return verify_operand(program, what, step.operand, count * arity * (1 + (opcode == LIST_PRODUCT)), True)
+    if opcode == MATMUL_PULL:
+        return verify_matrix_pull(program, what, step)
     if opcode == ITEM_PULL and arity < 2:
         raise ValueError(f"{what} has {arity} operands; expected an index and a target or more")
     if opcode == ITEM_PULL and not program.lanes:

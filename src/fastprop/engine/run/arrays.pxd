@@ -31,7 +31,14 @@ cdef class Arrays:
     cdef int check(self, Py_ssize_t a) except -1
 
 
+cdef enum:
+    UNEVEN = 1              # as numbers never are, or else are taken one by one
+
 cdef Py_ssize_t offset_of(const ArrayRef* array, int axis, Py_ssize_t element) noexcept nogil
+cdef Py_ssize_t spacing_of(const ArrayRef* array, int axis) noexcept nogil
+cdef void add_numbers(
+    const ArrayRef* array, Py_ssize_t element, const double* more, Py_ssize_t n, bint single
+) noexcept nogil
 
 
 cdef inline double number_at(const char* at, bint single) noexcept nogil:

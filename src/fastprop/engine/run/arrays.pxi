@@ -189,3 +189,41 @@ cdef Py_ssize_t offset_of(const ArrayRef* array, int axis, Py_ssize_t element) n
             offset += element % array.shape[i] * array.stride[i]
             element //= array.shape[i]
     return offset
+
+
+cdef Py_ssize_t spacing_of(const ArrayRef* array, int axis) noexcept nogil:
+    """How far apart the numbers of a lane are, in bytes, if that is the same for all of them; else UNEVEN."""
+    cdef Py_ssize_t step = UNEVEN, next_one = 0
+    cdef int i
+    for i in range(array.ndim - 1, -1, -1):
+        if i == axis or array.shape[i] == 1:
+            continue
+        if step == UNEVEN:
+            step = array.stride[i]
+        elif array.stride[i] != next_one:
+            return UNEVEN
+        next_one = array.shape[i] * array.stride[i]
+    return step
+
+
+cdef void add_numbers(
+    const ArrayRef* array, Py_ssize_t element, const double* more, Py_ssize_t n, bint single
+) noexcept nogil:
+    """Add to so many numbers of an array, from one on."""
+    cdef Py_ssize_t step = spacing_of(array, -1), k
+    cdef char* at = array.data + offset_of(array, -1, element)
+    cdef Py_ssize_t size = sizeof(float) if single else sizeof(double)
+    if step == size and <size_t>at % <size_t>size == 0:
+        if single:
+            for k in range(n):
+                (<float*>at)[k] += <float>more[k]
+        else:
+            for k in range(n):
+                (<double*>at)[k] += more[k]
+        return
+    for k in range(n):
+        if step == UNEVEN:
+            at = array.data + offset_of(array, -1, element + k)
+        elif k:
+            at += step
+        add_number_at(at, more[k], single)

@@ -76,18 +76,22 @@ cdef class Batch:
         return self.run.sum_of((self.run.summed_inputs if self.gradient else 0) + k)
 
     cdef int gradient_sums(self, double* sums) except -1:
-        """Write the summed gradient of every uniform input that is wanted."""
-        cdef Py_ssize_t i, k, row = 0
+        """Write the summed gradient of every uniform input that is wanted, and 0 or anything for the others."""
+        cdef Py_ssize_t i, k
+        cdef bint any_wanted = False
         cdef PointRun before = self.before
         cdef double* pulls = <double*>self.pulls.start
+        if before is None:
+            self.run.gradient_sums(sums)
+            return 0
         for i in range(self.inputs):
             if self.uniform[i] and self.wanted[i]:
-                sums[i] = self.run.sum_of(row)
-                row += 1
-        if before is None or row == 0:
+                sums[i] = self.run.gradient_sum(i)
+                any_wanted = True
+        if not any_wanted:
             return 0
         for k in range(before.program.outputs_count):
-            pulls[k] = self.run.sum_of(row + k)
+            pulls[k] = self.run.gradient_sum(self.inputs + k)
         before.pull(pulls)
         for i in range(self.inputs):
             if self.uniform[i] and self.wanted[i]:
@@ -116,4 +120,4 @@ cdef class Batch:
         """Return the summed gradients of the uniform inputs that are wanted; 0.0 for the others."""
         cdef double[::1] sums = np.zeros(max(self.inputs, 1))
         self.gradient_sums(&sums[0])
-        return np.asarray(sums)[: self.inputs]
+        return np.where(np.asarray(self.uniform) & np.asarray(self.wanted), np.asarray(sums)[: self.inputs], 0.0)

@@ -72,6 +72,9 @@ cdef class LanesRun:
     cdef bint sums_values
     cdef Py_ssize_t lead                # lanes of a short first block, which lets the others begin on a cache line
     cdef Py_ssize_t summed_inputs
+    cdef int32_t[::1] summed            # the inputs that have partial sums
+    cdef int32_t[::1] sum_row           # input -> its row of these, or -1
+    cdef int32_t[::1] varying           # the inputs that are no numbers
     cdef const Executor* executor
     cdef bint stopped
     cdef LanesRun outermost             # the run of which this is a part, or None
@@ -95,9 +98,13 @@ cdef class LanesRun:
     cdef Py_ssize_t sums_per_strand(self) noexcept nogil
     cdef Py_ssize_t sum_bytes(self) noexcept nogil
     cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil
+    cdef Py_ssize_t sums_nbytes(self) noexcept nogil
     cdef double sum_of(self, Py_ssize_t row) noexcept nogil
+    cdef double gradient_sum(self, Py_ssize_t i) noexcept nogil
+    cdef void gradient_sums(self, double* sums) noexcept nogil
     cdef Bench new_bench(self)
     cdef Py_ssize_t fetch(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef Py_ssize_t last_beside(self, Py_ssize_t i) noexcept nogil
     cdef int fetch_repeated(self, Bench bench) noexcept nogil
     cdef void gather(self, char* row, const Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil

@@ -25,6 +25,9 @@ cdef extern from *:
     void scatter_list(
         char* data, const char* row, const int64_t* lane, Py_ssize_t n, int add, int single
     ) noexcept nogil
+    void turn_columns(
+        char* row, Py_ssize_t apart, const char* data, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t columns, int single
+    ) noexcept nogil
     bint all_are(const char* row, Py_ssize_t n, int truth, int single) noexcept nogil
     Py_ssize_t following(Py_ssize_t* number) noexcept nogil
     enum:
@@ -48,7 +51,7 @@ cdef enum:
     PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C
     FORESEEN = 1 << 16      # bytes of the next block's inputs that are fetched into the cache beforehand
     PAST_CACHE = 1 << 25    # bytes of gradients from which on no cache keeps them
-    NARROWEST = 64
+    NARROWEST = 32          # lanes of a block, which is a multiple of so many
 
 
 cdef inline void move(char* to, const char* at, bint single) noexcept nogil:
@@ -86,9 +89,12 @@ cdef class LanesRun:
         for i, value in enumerate(program.constants.tolist()):
             self.set_number(program.inputs + i, value)
         self.uniform, self.wanted = program.uniform, program.wanted
-        self.summed_inputs = 0
-        for i in range(program.inputs):
-            self.summed_inputs += self.uniform[i] and self.wanted[i]
+        self.sum_row = np.full(program.inputs + 1, -1, np.int32)
+        self.summed = np.flatnonzero(program.summed if program.gradient else np.zeros(0)).astype(np.int32)
+        self.summed_inputs = self.summed.shape[0]
+        for i in range(self.summed_inputs):
+            self.sum_row[self.summed[i]] = <int32_t>i
+        self.varying = np.flatnonzero(np.asarray(program.uniform) == 0).astype(np.int32)
         self.inputs_kept = []
         self.benches = []
         self.sums = Memory(0)
@@ -112,14 +118,14 @@ cdef class LanesRun:
             self.benches.clear()
         blocks = (lanes + width - 1) // width
         self.lanes, self.width = lanes, width
-        if self.sums_per_strand():
-            fine = self.sums_per_strand() * self.sum_bytes() * FINER <= STRAND_BYTES
+        if self.sums_nbytes():
+            fine = self.sums_nbytes() * FINER <= STRAND_BYTES
             return self.take_strands(min(blocks, FINER if fine and not self.program.active_arrays else STRANDS))
         return self.take_strands(min(blocks, FINEST))
 
     cdef int take_strands(self, Py_ssize_t strands) except -1:
         """Say how many strands there are, whose sums are 0."""
-        cdef Py_ssize_t nbytes = strands * self.sums_per_strand() * self.sum_bytes()
+        cdef Py_ssize_t nbytes = strands * self.sums_nbytes()
         self.strands = strands
         if nbytes != self.sums.nbytes:
             self.sums = Memory(nbytes)
@@ -198,17 +204,41 @@ cdef class LanesRun:
     cdef inline Py_ssize_t sum_bytes(self) noexcept nogil:
         return SINGLE_SUM_BYTES if self.single else SUM_BYTES
 
-    cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil:
-        return self.sums.start + (strand * self.sums_per_strand() + row) * self.sum_bytes()
-
-    cdef double sum_of(self, Py_ssize_t row) noexcept nogil:
-        return total_of_strands(
-            self.partial_sums(0, row), self.strands, self.sums_per_strand() * self.sum_bytes(), self.single
+    cdef Py_ssize_t sums_nbytes(self) noexcept nogil:
+        """Bytes of a strand's sums: those in parts, then those of products' numbers."""
+        return (
+            self.sums_per_strand() * self.sum_bytes()
+            + (self.program.sums_end - self.program.sums_begin) * <Py_ssize_t>sizeof(double)
         )
 
-    def total(self, Py_ssize_t row):
-        """Return a sum over all lanes: of the gradients of the uniform inputs that are wanted, then of the outputs."""
-        return self.sum_of(row)
+    cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil:
+        return self.sums.start + strand * self.sums_nbytes() + row * self.sum_bytes()
+
+    cdef double sum_of(self, Py_ssize_t row) noexcept nogil:
+        return total_of_strands(self.partial_sums(0, row), self.strands, self.sums_nbytes(), self.single)
+
+    cdef double gradient_sum(self, Py_ssize_t i) noexcept nogil:
+        """The gradient of a uniform input, summed over all lanes."""
+        cdef double total = self.sum_of(self.sum_row[i]) if self.sum_row[i] >= 0 else 0.0
+        cdef Py_ssize_t strand
+        for strand in range(self.strands if self.program.sums_begin <= i < self.program.sums_end else 0):
+            total += (<double*>self.partial_sums(strand, self.sums_per_strand()))[i - self.program.sums_begin]
+        return total
+
+    cdef void gradient_sums(self, double* sums) noexcept nogil:
+        """Write the gradients of uniform inputs, summed over all lanes."""
+        cdef Py_ssize_t i, strand, begin = self.program.sums_begin, count = self.program.sums_end - begin
+        cdef const double* part
+        for strand in range(self.strands if count else 0):
+            part = <const double*>self.partial_sums(strand, self.sums_per_strand())
+            for i in range(count):
+                sums[begin + i] = part[i] if strand == 0 else sums[begin + i] + part[i]
+        for i in self.summed:
+            sums[i] = self.sum_of(self.sum_row[i]) + (sums[i] if begin <= i < begin + count else 0.0)
+
+    def total(self, Py_ssize_t i):
+        """Return the gradient of a uniform input, summed over all lanes."""
+        return self.gradient_sum(i)
 
     # one thread's work
 
@@ -244,27 +274,47 @@ cdef class LanesRun:
 
     cdef Py_ssize_t fetch(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Point the rows of varying inputs to the caller's arrays, or copy and fill up."""
-        cdef Py_ssize_t i, row = self.width * self.size
+        cdef Py_ssize_t i, k, row = self.width * self.size, last = -1
         cdef char* own
-        for i in range(self.program.inputs):
-            if self.uniform[i] or self.input[i].data == NULL or self.input[i].stride == 0:
+        for i in self.varying:
+            if i <= last or self.input[i].data == NULL or self.input[i].stride == 0:
                 continue
             if self.lane == NULL and self.input[i].stride == self.size and count == self.width:
                 bench.space.row[i] = self.input[i].data + begin * self.size
                 continue
             own = <char*>bench.space.base + i * row
-            bench.space.row[i] = own
-            self.gather(own, &self.input[i], begin, count)
-            self.repeat_last(own, count)
+            last = self.last_beside(i)
+            if last > i:
+                turn_columns(
+                    own, self.width, self.input[i].data + begin * self.input[i].stride, self.input[i].stride, count,
+                    last - i + 1, self.single
+                )
+            else:
+                self.gather(own, &self.input[i], begin, count)
+            for k in range(i, last + 1):
+                bench.space.row[k] = <char*>bench.space.base + k * row
+                self.repeat_last(<char*>bench.space.row[k], count)
         return 0
+
+    cdef Py_ssize_t last_beside(self, Py_ssize_t i) noexcept nogil:
+        """The last of the inputs whose numbers lie side by side in every lane, from one on."""
+        cdef Column* column = &self.input[i]
+        if self.lane != NULL or not lies_well(column.data, self.size) or column.stride % self.size:
+            return i
+        while (
+            i + 1 < self.program.inputs and not self.uniform[i + 1] and column[1].stride == column.stride
+            and column[1].data == column.data + self.size
+        ):
+            i, column = i + 1, column + 1
+        return i
 
     cdef int fetch_repeated(self, Bench bench) noexcept nogil:
         """Fill the rows of varying inputs that are one number all the same: once for many blocks."""
         cdef Py_ssize_t i
         if self.lanes == 0:     # an array of no lanes holds not even that one
             return 0
-        for i in range(self.program.inputs):
-            if not self.uniform[i] and self.input[i].data != NULL and self.input[i].stride == 0:
+        for i in self.varying:
+            if self.input[i].data != NULL and self.input[i].stride == 0:
                 bench.space.row[i] = <char*>bench.space.base + i * self.width * self.size
                 fill_row(bench.space.row[i], self.width, self.number(self.input[i].data), self.single)
         return 0
@@ -366,8 +416,8 @@ cdef class LanesRun:
         """Before the sweep backward, let gradients be written in place where they can; after it, copy the others."""
         cdef Py_ssize_t i, slot
         cdef bint direct
-        for i in range(self.program.inputs):
-            if self.uniform[i] or not self.wanted[i]:
+        for i in self.varying:
+            if not self.wanted[i]:
                 continue
             slot = self.program.adjoints + i
             direct = self.is_whole(&self.gradient[i], count)
@@ -505,7 +555,7 @@ cdef class LanesRun:
             PATIENCE // (self.width * (bench.ahead.length + bench.back.length + 1)), <Py_ssize_t>1
         )
         cdef Py_ssize_t stop
-        memset(self.partial_sums(strand, 0), 0, <size_t>(self.sums_per_strand() * self.sum_bytes()))
+        memset(self.partial_sums(strand, 0), 0, <size_t>self.sums_nbytes())
         self.aim_sums(bench, strand)
         if bench.arrays is not None:
             bench.arrays.use_pool(self.arrays, strand)
@@ -531,11 +581,10 @@ cdef class LanesRun:
 
     cdef void aim_sums(self, Bench bench, Py_ssize_t strand) noexcept nogil:
         """Let the gradients of uniform inputs be added up in a strand's sums."""
-        cdef Py_ssize_t i, k = 0
-        for i in range(self.program.inputs):
-            if self.program.gradient and self.uniform[i] and self.wanted[i]:
-                bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, k)
-                k += 1
+        cdef Py_ssize_t i
+        for i in self.summed:
+            bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, self.sum_row[i])
+        bench.space.sums = <double*>self.partial_sums(strand, self.sums_per_strand()) - self.program.sums_begin
 
     cdef int run_list(
         self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward

@@ -3,11 +3,12 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from fastprop.engine.executor.instructions cimport (
-    BOTH, EITHER, EQUAL, FIRST_EXTRA, HELD, ITEM, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL, REGION, RESULT, WITHIN,
+    BOTH, EITHER, EQUAL, FIRST_EXTRA, HELD, ITEM, LESS, LESS_EQUAL, NEITHER, NOT_EQUAL, PRODUCTS, REGION, RESULT,
+    WITHIN,
 )
 from fastprop.engine.kernels cimport Kernel, kernel
 from fastprop.engine.program cimport Gradient
-from fastprop.engine.trace cimport Draft, item_at
+from fastprop.engine.trace cimport Draft, item_at, products_of
 
 
 cdef class Once:
@@ -61,6 +62,8 @@ cdef class Once:
             if opcode == ITEM:
                 partial[1 + item_at(x[0], n - 1)] = 1.0
                 return x[1 + item_at(x[0], n - 1)]
+            if opcode == PRODUCTS:
+                return products_of(n, x, partial)
             if opcode == LESS:
                 return x[0] < x[1]
             if opcode == LESS_EQUAL:

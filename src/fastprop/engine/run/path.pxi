@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastprop.engine.program cimport Region, Wiring
 
@@ -14,6 +14,11 @@ cdef struct Source:         # where an input of a body comes from
     int32_t which           # operand of the region, or leaf of the body's arguments
     Py_ssize_t element      # of a leaf
     double number
+
+
+cdef struct Stretch:        # inputs side by side that are numbers side by side, of one leaf or of the operands
+    Py_ssize_t first
+    Py_ssize_t count
 
 
 cpdef enum Kind:
@@ -40,6 +45,9 @@ cdef class Wires:
     cdef readonly Py_ssize_t outputs
     cdef Memory sources
     cdef Source* source
+    cdef Memory stretched
+    cdef Stretch* stretch
+    cdef Py_ssize_t stretches
     cdef readonly object uniform        # uint8, per input
     cdef int32_t[::1] leaf              # input -> the leaf of the body's arguments to which it belongs, or -1
     cdef int64_t[::1] element           # and which number of that it is
@@ -65,6 +73,21 @@ cdef class Wires:
         self.uniform = uniform
         self.covers = np.array(covers, np.uint8)
         self.stacks = []
+        self.stretched = Memory(self.inputs * <Py_ssize_t>sizeof(Stretch))
+        self.stretch = <Stretch*>self.stretched.start
+        for i in range(self.inputs):
+            if i == 0 or not self.goes_on(&self.source[i - 1], &self.source[i]):
+                self.stretch[self.stretches] = Stretch(i, 0)
+                self.stretches += 1
+            self.stretch[self.stretches - 1].count += 1
+
+    cdef bint goes_on(self, const Source* before, const Source* source) noexcept:
+        """Whether an input is the next one of a stretch."""
+        if source.kind != before.kind or source.kind == NUMBER or source.kind == COLUMN:
+            return source.kind == before.kind
+        if source.kind == OPERAND:
+            return source.which == before.which + 1
+        return source.which == before.which and source.element == before.element + 1
 
     def stack(self, list value_arrays):
         """Say which outputs go to arrays, lane by lane: those of leaves that are neither summed nor made as arrays."""
@@ -278,35 +301,47 @@ cdef class Path:
     cdef int read(self, Batch batch) except -1:
         """Let the inputs be what they are now."""
         cdef LanesRun run = batch.run
+        cdef Stretch* stretch
         cdef Source* source
-        cdef const ArrayRef* array
-        cdef double number
-        cdef char* at
-        cdef Py_ssize_t i
-        cdef int axis
-        for i in range(self.wires.inputs):
-            source = &self.wires.source[i]
-            if source.kind == COLUMN:
-                continue
-            if source.kind == NUMBER:
-                if not run.uniform[i]:
-                    self.repeat(batch, i, source.number)
-            elif source.kind == OPERAND:
-                number = self.owner.operand[source.which]
-                if run.uniform[i]:
-                    batch.put(i, number)
-                else:
-                    self.repeat(batch, i, number)
+        cdef Py_ssize_t s, i
+        for s in range(self.wires.stretches):
+            stretch = &self.wires.stretch[s]
+            source = &self.wires.source[stretch.first]
+            if source.kind == OPERAND:
+                for i in range(stretch.first, stretch.first + stretch.count):
+                    if run.uniform[i]:
+                        batch.put(i, self.owner.operand[self.wires.source[i].which])
+                    else:
+                        self.repeat(batch, i, self.owner.operand[self.wires.source[i].which])
+            elif source.kind == NUMBER:
+                for i in range(stretch.first, stretch.first + stretch.count):
+                    if not run.uniform[i]:
+                        self.repeat(batch, i, self.wires.source[i].number)
+            elif source.kind != COLUMN:
+                self.read_array(batch, stretch, source)
+        return 0
+
+    cdef int read_array(self, Batch batch, const Stretch* stretch, const Source* source) except -1:
+        """Let inputs be numbers of an array."""
+        cdef LanesRun run = batch.run
+        cdef const ArrayRef* array = &self.owner.arrays.value[self.owner.region.array_of[source.which]]
+        cdef int axis = self.owner.region.axis_of[source.which]
+        cdef Py_ssize_t step = spacing_of(array, axis), k, i = stretch.first
+        cdef char* at = array.data + offset_of(array, axis, source.element)
+        if axis < 0 and step == run.size and run.uniform[i] and batch.before is None:
+            memcpy(run.numbers.start + i * run.size, at, <size_t>(stretch.count * run.size))
+            return 0
+        for k in range(stretch.count):
+            if step == UNEVEN:
+                at = array.data + offset_of(array, axis, source.element + k)
+            elif k:
+                at += step
+            if axis >= 0:
+                run.aim(&run.input[i + k], at, array.stride[axis], False)
+            elif run.uniform[i + k]:
+                batch.put(i + k, number_at(at, run.single))
             else:
-                array = &self.owner.arrays.value[self.owner.region.array_of[source.which]]
-                axis = self.owner.region.axis_of[source.which]
-                at = array.data + offset_of(array, axis, source.element)
-                if axis >= 0:
-                    run.aim(&run.input[i], at, array.stride[axis], False)
-                elif run.uniform[i]:
-                    batch.put(i, number_at(at, run.single))
-                else:
-                    run.aim(&run.input[i], at, 0, False)
+                run.aim(&run.input[i + k], at, 0, False)
         return 0
 
     cdef void repeat(self, Batch batch, Py_ssize_t i, double number) noexcept:
@@ -352,7 +387,9 @@ cdef class Path:
             return 0
         if not self.wires.is_part:
             self.aim_pulls(batch)
-        for i in range(self.wires.inputs):
+        for i in run.varying:
+            if i >= self.wires.inputs:
+                break
             source = &self.wires.source[i]
             if source.kind == LANE and run.wanted[i]:
                 axis = region.axis_of[source.which]
@@ -396,11 +433,13 @@ cdef class Path:
         if batch.run.arrays is not None:
             self.collect_pools(batch.run)
         batch.gradient_sums(total)
-        for i in range(self.wires.inputs):
+        for k in range(self.wires.stretches):
+            i = self.wires.stretch[k].first
             source = &self.wires.source[i]
-            if source.kind == OPERAND and batch.wanted[i]:
-                self.owner.pulled[source.which] += total[i]
-            elif source.kind == SAME and batch.wanted[i]:
+            if source.kind == SAME and batch.wanted[i]:
                 array = &self.owner.arrays.adjoint[region.array_of[source.which]]
-                add_number_at(array.data + offset_of(array, -1, source.element), total[i], region.single)
+                add_numbers(array, source.element, total + i, self.wires.stretch[k].count, region.single)
+            for i in range(i, i + self.wires.stretch[k].count if source.kind == OPERAND else i):
+                if batch.wanted[i]:
+                    self.owner.pulled[self.wires.source[i].which] += total[i]
         return 0

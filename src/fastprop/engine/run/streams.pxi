@@ -15,7 +15,7 @@ cdef enum:
 
 cdef Py_ssize_t best_width(LanesRun run, Py_ssize_t lanes) except -1:
     """How many lanes are run together."""
-    cdef Py_ssize_t lane_bytes = run.program.slots * run.size, width = WIDEST
+    cdef Py_ssize_t lane_bytes = rows_of(run) * run.size, width = WIDEST
     if np.any(run.once):
         width = WIDEST_STREAMED
     if lane_bytes * NEAR_WIDTH <= NEAR_CACHE:
@@ -26,13 +26,19 @@ cdef Py_ssize_t best_width(LanesRun run, Py_ssize_t lanes) except -1:
     return width
 
 
+cdef Py_ssize_t rows_of(LanesRun run) noexcept:
+    """How many slots are rows: not those that are one number for all lanes, nor what stands for their gradients."""
+    cdef Py_ssize_t numbers = run.program.inputs - run.varying.shape[0]
+    return run.program.slots - run.program.constants_count - numbers * (2 if run.program.gradient else 1)
+
+
 cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:
     """List the callers' arrays that are read and written block after block: the inputs, then the others."""
     cdef char** row = <char**>bench.addresses.start
     cdef Py_ssize_t i, n = 0, pieces = run.width * run.size // 512, chances = bench.ahead.length
     cdef Instruction step
-    for i in range(run.program.inputs):
-        if not run.uniform[i] and run.is_whole(&run.input[i], run.width):
+    for i in run.varying:
+        if run.is_whole(&run.input[i], run.width):
             row[n] = run.input[i].data
             n += 1
     bench.reads = n
@@ -45,7 +51,7 @@ cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:
         if run.is_whole(&run.value[i], run.width):
             row[n] = run.value[i].data
             n += 1
-    for i in range(run.program.inputs):
+    for i in run.varying:
         if run.program.gradient and run.wanted[i] and run.is_whole(&run.gradient[i], run.width):
             if not (bench.space.past_cache and bypasses(run, &run.gradient[i], i)):
                 row[n] = run.gradient[i].data
@@ -60,7 +66,7 @@ cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:
 cdef Py_ssize_t streamed_bytes(LanesRun run) noexcept nogil:
     """Bytes of the gradients that are written in place."""
     cdef Py_ssize_t i, total = 0
-    for i in range(run.program.inputs):
+    for i in run.varying:
         if run.program.gradient and run.wanted[i] and run.is_whole(&run.gradient[i], run.width):
             total += run.lanes * run.size
     return total
@@ -104,9 +110,9 @@ cdef Py_ssize_t best_lead(LanesRun run) noexcept:
     """The first lane from which on what is written lies on cache lines; 0 if lanes are few or summed up."""
     cdef Py_ssize_t i
     cdef size_t beyond = 0
-    if run.lane != NULL or run.sums_values or run.summed_inputs or run.lanes < 16 * run.width:
+    if run.lane != NULL or run.sums_values or run.sums_nbytes() or run.lanes < 16 * run.width:
         return 0
-    for i in range(run.program.inputs):
+    for i in run.varying:
         if run.wanted[i] and run.is_whole(&run.gradient[i], run.width):
             beyond = <size_t>run.gradient[i].data & 63
             return <Py_ssize_t>(64 - beyond) // run.size if beyond and beyond % <size_t>run.size == 0 else 0

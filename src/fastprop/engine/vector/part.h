@@ -52,6 +52,8 @@ typedef ipart mask;
 
 INLINE part spread(double x) { return (part)REGISTER(set1_pd)(x); }
 
+INLINE partf spreadf(float x) { return (partf)REGISTER(set1_ps)(x); }
+
 INLINE part load_part(const double *from) { return (part)REGISTER(loadu_pd)(from); }
 
 INLINE partf load_partf(const float *from) { return (partf)REGISTER(loadu_ps)(from); }
@@ -82,6 +84,17 @@ INLINE partf narrowed(part lower, part upper) {
 INLINE part widened(partf x, int upper) { return (part)_mm_cvtps_pd(upper ? _mm_movehl_ps(x, x) : (__m128)x); }
 
 INLINE partf narrowed(part lower, part upper) { return (partf)_mm_movelh_ps(_mm_cvtpd_ps(lower), _mm_cvtpd_ps(upper)); }
+#endif
+
+/* x * y + z, rounded once where the processor can. */
+#if defined(__FMA__)
+INLINE part fused(part x, part y, part z) { return (part)REGISTER(fmadd_pd)(x, y, z); }
+
+INLINE partf fusedf(partf x, partf y, partf z) { return (partf)REGISTER(fmadd_ps)(x, y, z); }
+#else
+INLINE part fused(part x, part y, part z) { return x * y + z; }
+
+INLINE partf fusedf(partf x, partf y, partf z) { return x * y + z; }
 #endif
 
 INLINE part smaller(part bound, part x) { return (part)REGISTER(min_pd)(bound, x); } /* x where x is NaN */

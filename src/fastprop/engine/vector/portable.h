@@ -2,6 +2,12 @@
 
 INLINE part spread(double x) { return (part){x, x}; }
 
+INLINE partf spreadf(float x) { return (partf){x, x, x, x}; }
+
+INLINE part fused(part x, part y, part z) { return x * y + z; }
+
+INLINE partf fusedf(partf x, partf y, partf z) { return x * y + z; }
+
 INLINE part load_part(const double *from) {
     part x;
     memcpy(&x, from, sizeof x);

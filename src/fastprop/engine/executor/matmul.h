@@ -1,0 +1,319 @@
+/* Products of a matrix that is the same in all lanes with rows: tile by tile, each kept in registers while what it adds
+   up comes and goes. Included once for double and once for float.
+
+   A program's index holds, for every product: where the matrix begins (-1: its slots are listed), from row to row and
+   from column to column of it; the same of the numbers added to every row (-1: none, -2: listed); then the slots of
+   the columns' rows, of the matrix, of the added numbers. Backward: where all that is; how many inputs there are whose
+   gradients are summed up (0: none is wanted); then for every column the row that is pulled (-1: none), and how. */
+
+#define REALS (PART_BYTES / (int)sizeof(REAL)) /* in a register */
+#define MOST_PARTS (PART_BYTES == 64 ? 4 : 2)  /* of a tile: with its rows, they fill three quarters of the registers */
+#define MOST_ROWS 6
+
+typedef struct {
+    ptrdiff_t rows, columns;
+    const REAL **left; /* where each row of the matrix begins, */
+    ptrdiff_t step;    /* from one number of it to the next, */
+    const REAL **right; /* and the row of each of its columns */
+} NAME(Product);
+
+typedef NAME(part) NAME(Tile)[MOST_ROWS][MOST_PARTS];
+
+#define EACH_ROW _Pragma("GCC unroll 6") for (int i = 0; i < rows; i++)
+#define EACH_PART _Pragma("GCC unroll 4") for (int p = 0; p < parts; p++)
+
+INLINE void NAME(add_products)(
+    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts, NAME(Tile) sum
+) {
+    const REAL *const *left = product->left + row;
+    for (ptrdiff_t k = 0; k < product->columns; k++) {
+        const REAL *x = product->right[k] + at;
+        NAME(part) right[MOST_PARTS];
+        EACH_PART right[p] = NAME(load_part)(x + p * REALS);
+        EACH_ROW {
+            const NAME(part) number = NAME(spread)(left[i][k * product->step]);
+            EACH_PART sum[i][p] = NAME(fused)(number, right[p], sum[i][p]);
+        }
+    }
+}
+
+/* Whether some number of a tile is infinite or NaN. */
+INLINE int NAME(is_endless)(const int rows, const int parts, NAME(Tile) sum) {
+    NAME(part) rest = NAME(spread)(0);
+    EACH_ROW EACH_PART rest += sum[i][p] - sum[i][p];
+    REAL number[REALS];
+    int found = 0;
+    NAME(store_part)(number, rest);
+    for (int r = 0; r < REALS; r++)
+        found |= number[r] != 0;
+    return found;
+}
+
+/* What came out infinite or NaN, again: term by term, and a factor of 0 makes a term 0. */
+static __attribute__((noinline, cold)) void NAME(mend)(
+    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, int rows, int numbers, REAL *sum
+) {
+    for (int i = 0; i < rows; i++)
+        for (int r = 0; r < numbers; r++)
+            if (sum[i * MOST_PARTS * REALS + r] - sum[i * MOST_PARTS * REALS + r] != 0) {
+                REAL total = 0;
+                for (ptrdiff_t k = 0; k < product->columns; k++)
+                    total += NAME(weighed)(product->left[row + i][k * product->step], product->right[k][at + r]);
+                sum[i * MOST_PARTS * REALS + r] = total;
+            }
+}
+
+/* One tile: rows of results from what each begins with (NULL: 0), or added to what is there. */
+INLINE void NAME(one_tile)(
+    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts, const REAL *begins,
+    ptrdiff_t apart, REAL **result, const uint8_t *adds, const int strong
+) {
+    NAME(Tile) sum;
+    EACH_ROW {
+        const NAME(part) first = NAME(spread)(begins == NULL ? 0 : begins[(row + i) * apart]);
+        EACH_PART sum[i][p] = first;
+    }
+    NAME(add_products)(product, row, at, rows, parts, sum);
+    if (strong && __builtin_expect(NAME(is_endless)(rows, parts, sum), 0)) {
+        REAL number[MOST_ROWS * MOST_PARTS * REALS];
+        EACH_ROW EACH_PART NAME(store_part)(number + (i * MOST_PARTS + p) * REALS, sum[i][p]);
+        NAME(mend)(product, row, at, rows, parts * REALS, number);
+        EACH_ROW EACH_PART sum[i][p] = NAME(load_part)(number + (i * MOST_PARTS + p) * REALS);
+    }
+    EACH_ROW {
+        REAL *to = result[row + i];
+        if (to == NULL)
+            continue;
+        to += at;
+        if (adds != NULL && adds[row + i])
+            EACH_PART NAME(store_part)(to + p * REALS, NAME(load_part)(to + p * REALS) + sum[i][p]);
+        else
+            EACH_PART NAME(store_part)(to + p * REALS, sum[i][p]);
+    }
+}
+
+#define ALL_TILES(n, tile)                                                                                              \
+    do {                                                                                                               \
+        ptrdiff_t at = 0;                                                                                              \
+        for (; at + MOST_PARTS * REALS <= (n); at += MOST_PARTS * REALS)                                               \
+            ALL_ROWS(MOST_PARTS, tile);                                                                                \
+        for (; at < (n); at += REALS)                                                                                  \
+            ALL_ROWS(1, tile);                                                                                         \
+    } while (0)
+#define ALL_ROWS(parts, tile)                                                                                           \
+    do {                                                                                                               \
+        ptrdiff_t row = 0;                                                                                             \
+        for (; row + MOST_ROWS <= product->rows; row += MOST_ROWS)                                                     \
+            tile(MOST_ROWS, parts);                                                                                    \
+        for (; row + 2 <= product->rows; row += 2)                                                                     \
+            tile(2, parts);                                                                                            \
+        if (row < product->rows)                                                                                       \
+            tile(1, parts);                                                                                            \
+    } while (0)
+
+#define PLAIN_TILE(rows, parts) NAME(one_tile)(product, row, at, rows, parts, begins, apart, result, NULL, 0)
+#define PULLED_TILE(rows, parts) NAME(one_tile)(product, row, at, rows, parts, NULL, 0, result, adds, 1)
+#define SUMMED_TILE(rows, parts) NAME(sums_of_tile)(product, row, at, rows, parts, sums, down, across, columns)
+
+static void NAME(multiply_rows)(
+    const NAME(Product) *product, ptrdiff_t n, const REAL *begins, ptrdiff_t apart, REAL **result
+) {
+    ALL_TILES(n, PLAIN_TILE);
+}
+
+static void NAME(pull_rows)(const NAME(Product) *product, ptrdiff_t n, REAL **result, const uint8_t *adds) {
+    ALL_TILES(n, PULLED_TILE);
+}
+
+/* One tile of a matrix, added to sums, `down` numbers apart from row to row and `across` from column to column. */
+INLINE void NAME(sums_of_tile)(
+    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts, double *sums,
+    ptrdiff_t down, ptrdiff_t across, ptrdiff_t columns
+) {
+    NAME(Tile) sum;
+    REAL number[MOST_ROWS * MOST_PARTS * REALS];
+    EACH_ROW EACH_PART sum[i][p] = NAME(spread)(0);
+    NAME(add_products)(product, row, at, rows, parts, sum);
+    EACH_ROW EACH_PART NAME(store_part)(number + (i * MOST_PARTS + p) * REALS, sum[i][p]);
+    if (__builtin_expect(NAME(is_endless)(rows, parts, sum), 0))
+        NAME(mend)(product, row, at, rows, parts * REALS, number);
+    const int count = columns - at < parts * REALS ? (int)(columns - at) : parts * REALS;
+    EACH_ROW {
+        double *to = sums + (row + i) * down + at * across;
+        const REAL *from = number + i * MOST_PARTS * REALS;
+        if (across == 1)
+            for (int c = 0; c < count; c++)
+                to[c] += (double)from[c];
+        else
+            for (int c = 0; c < count; c++)
+                to[c * across] += (double)from[c];
+    }
+}
+
+static void NAME(add_matrix)(
+    const NAME(Product) *product, ptrdiff_t columns, double *sums, ptrdiff_t down, ptrdiff_t across
+) {
+    const ptrdiff_t whole = (columns + REALS - 1) / REALS * REALS;
+    ALL_TILES(whole, SUMMED_TILE);
+}
+
+#undef ALL_TILES
+#undef ALL_ROWS
+#undef PLAIN_TILE
+#undef PULLED_TILE
+#undef SUMMED_TILE
+#undef EACH_ROW
+#undef EACH_PART
+
+/* ---- what an instruction's index says ---- */
+
+typedef struct {
+    ptrdiff_t rows, columns;
+    const REAL *matrix;       /* the number at (i, j) is matrix[i * down + j * across] */
+    ptrdiff_t down, across;
+    const REAL *begins;       /* NULL, or what row i begins with: begins[i * apart] */
+    ptrdiff_t apart;
+    const int32_t *column;    /* slots of the columns' rows */
+    const int32_t *listed;    /* the matrix's slots, or NULL */
+    const int32_t *added;     /* the added numbers' slots, or NULL */
+    char *room;               /* what is left of the scratch */
+} NAME(Matrix);
+
+static void *NAME(taken)(NAME(Matrix) *x, ptrdiff_t bytes) {
+    void *found = x->room;
+    x->room += (bytes + 63) / 64 * 64;
+    return found;
+}
+
+/* Read it; numbers that do not lie evenly are copied side by side. */
+static NAME(Matrix) NAME(matrix_of)(const NAME(Lanes) *m, const int32_t *index, ptrdiff_t rows, ptrdiff_t columns) {
+    NAME(Matrix) x = {.rows = rows, .columns = columns, .column = index + 5, .room = (char *)m->scratch};
+    const int32_t *list = x.column + columns;
+    if (index[0] >= 0) {
+        x.matrix = NAME(row_of)(m, index[0]), x.down = index[1], x.across = index[2];
+    } else {
+        REAL *copy = NAME(taken)(&x, rows * columns * (ptrdiff_t)sizeof(REAL));
+        for (ptrdiff_t k = 0; k < rows * columns; k++)
+            copy[k] = *NAME(row_of)(m, list[k]);
+        x.matrix = copy, x.down = columns, x.across = 1, x.listed = list;
+        list += rows * columns;
+    }
+    if (index[3] >= 0) {
+        x.begins = NAME(row_of)(m, index[3]), x.apart = index[4];
+    } else if (index[3] == -2) {
+        REAL *copy = NAME(taken)(&x, rows * (ptrdiff_t)sizeof(REAL));
+        for (ptrdiff_t i = 0; i < rows; i++)
+            copy[i] = *NAME(row_of)(m, list[i]);
+        x.begins = copy, x.apart = 1, x.added = list;
+    }
+    return x;
+}
+
+/* Rows of the program, by slots (NULL: of as many from `start` on). */
+static REAL **NAME(rows_at)(const NAME(Lanes) *m, NAME(Matrix) *x, const int32_t *slot, int32_t start, ptrdiff_t n) {
+    REAL **row = NAME(taken)(x, n * (ptrdiff_t)sizeof(REAL *));
+    for (ptrdiff_t i = 0; i < n; i++)
+        row[i] = slot == NULL ? NAME(row_of)(m, start + (int32_t)i) : slot[i] < 0 ? NULL : NAME(row_of)(m, slot[i]);
+    return row;
+}
+
+static const REAL **NAME(lines_of)(NAME(Matrix) *x, const REAL *numbers, ptrdiff_t apart, ptrdiff_t n) {
+    const REAL **line = NAME(taken)(x, n * (ptrdiff_t)sizeof(REAL *));
+    for (ptrdiff_t i = 0; i < n; i++)
+        line[i] = numbers + i * apart;
+    return line;
+}
+
+static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instruction *step) {
+    NAME(Matrix) x = NAME(matrix_of)(m, stream->index + step->operand, step->count, step->arity);
+    const NAME(Product) product = {
+        x.rows, x.columns, NAME(lines_of)(&x, x.matrix, x.down, x.rows), x.across,
+        (const REAL **)NAME(rows_at)(m, &x, x.column, 0, x.columns),
+    };
+    NAME(multiply_rows)(&product, m->width, x.begins, x.apart, NAME(rows_at)(m, &x, NULL, step->result, x.rows));
+}
+
+/* Rows as columns: lane after lane, `whole` numbers apart, those behind the last row 0. */
+static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_t rows, ptrdiff_t n) {
+    const ptrdiff_t whole = (rows + REALS - 1) / REALS * REALS;
+    REAL *to = NAME(taken)(x, whole * n * (ptrdiff_t)sizeof(REAL));
+    for (ptrdiff_t i = 0; i < whole; i += 8) {
+        const int count = rows - i < 8 ? (int)(rows - i < 0 ? 0 : rows - i) : 8;
+        if (count == 8) {
+            const REAL *r[8];
+            for (int k = 0; k < 8; k++)
+                r[k] = row[i + k];
+            for (ptrdiff_t lane = 0; lane < n; lane++)
+                for (int k = 0; k < 8; k++)
+                    to[lane * whole + i + k] = r[k][lane];
+        } else
+            for (ptrdiff_t lane = 0; lane < n; lane++)
+                for (int k = 0; k < 8; k++)
+                    to[lane * whole + i + k] = k < count ? row[i + k][lane] : 0;
+    }
+    return NAME(lines_of)(x, to, whole, n);
+}
+
+/* The sums of a matrix's gradients, and of the added numbers'. */
+static void NAME(sum_up)(
+    const NAME(Lanes) *m, NAME(Matrix) *x, const int32_t *index, REAL *const *pull, double *sums, ptrdiff_t inputs
+) {
+    REAL *const *right = NAME(rows_at)(m, x, x->column, 0, x->columns);
+    const int32_t *list = x->column + x->columns;
+    if (x->listed != NULL) {
+        double *apart = NAME(taken)(x, x->rows * x->columns * (ptrdiff_t)sizeof(double));
+        memset(apart, 0, (size_t)(x->rows * x->columns) * sizeof(double));
+        const NAME(Product) product = {
+            x->rows, m->width, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, m->width)
+        };
+        NAME(add_matrix)(&product, x->columns, apart, x->columns, 1);
+        for (ptrdiff_t k = 0; k < x->rows * x->columns; k++)
+            if (list[k] < inputs)
+                sums[list[k]] += apart[k];
+        list += x->rows * x->columns;
+    } else if (x->down == 1 && x->across != 1) {
+        const NAME(Product) product = {
+            x->columns, m->width, (const REAL **)right, 1, NAME(transposed)(x, pull, x->rows, m->width)
+        };
+        NAME(add_matrix)(&product, x->rows, sums + index[0], x->across, 1);
+    } else {
+        const NAME(Product) product = {
+            x->rows, m->width, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, m->width)
+        };
+        NAME(add_matrix)(&product, x->columns, sums + index[0], x->down, x->across);
+    }
+    for (ptrdiff_t i = 0; i < (x->begins == NULL ? 0 : x->rows); i++) {
+        const ptrdiff_t slot = x->added != NULL ? list[i] : index[3] + i * x->apart;
+        REAL part[COUNT] = {0};
+        NAME(add_up)(m->width, pull[i], part);
+        for (int k = 0; k < COUNT && slot < inputs; k++)
+            sums[slot] += (double)part[k];
+    }
+}
+
+static void NAME(pull_matmul)(const NAME(Lanes) *m, const Stream *stream, const Instruction *step, double *sums) {
+    const int32_t *index = stream->index + step->operand, *target = index + 2;
+    const int32_t *of = stream->index + index[0];
+    NAME(Matrix) x = NAME(matrix_of)(m, of, step->count, step->arity);
+    REAL **pull = NAME(rows_at)(m, &x, NULL, step->result, x.rows);
+    int any = 0;
+    for (ptrdiff_t k = 0; k < x.columns; k++)
+        any |= target[k] >= 0;
+    if (any) {
+        char *room = x.room;
+        uint8_t *adds = NAME(taken)(&x, x.columns);
+        for (ptrdiff_t k = 0; k < x.columns; k++)
+            adds[k] = target[x.columns + k] == ADD_TO;
+        const NAME(Product) product = {
+            x.columns, x.rows, NAME(lines_of)(&x, x.matrix, x.across, x.columns), x.down, (const REAL **)pull,
+        };
+        NAME(pull_rows)(&product, m->width, NAME(rows_at)(m, &x, target, 0, x.columns), adds);
+        x.room = room;
+    }
+    if (index[1] > 0)
+        NAME(sum_up)(m, &x, of, pull, sums, index[1]);
+}
+
+#undef REALS
+#undef MOST_PARTS
+#undef MOST_ROWS

@@ -1,0 +1,298 @@
+"""reroll: sums of products that share what varies become one product of a matrix, forward and backward.
+
+A layer written neuron by neuron is many sums of weights times the same numbers; a convolution written pixel by pixel,
+the same for every patch. In lanes, where weights are the same in all of them, such sums are the rows of a matrix.
+Terms may come in any order, sums in several pieces; what else is added stays as it was. It takes linear time, but for
+the sorting of every sum's terms.
+"""
+import numpy as np
+
+from libc.stdint cimport int32_t, uint8_t, uint64_t
+from libc.stdlib cimport qsort
+
+from fastprop.engine.executor.instructions cimport MATMUL, PRODUCTS, RESULT, TOTAL
+from fastprop.engine.kernels cimport ADD
+
+cdef enum:
+    LEAST_COLUMNS = 4       # terms from which on a sum is worth a row
+    LEAST_ROWS = 2
+    NO_NUMBER = 2147483647
+
+
+cdef struct Term:           # of a sum: what varies, times a number that is the same in all lanes
+    int32_t varying
+    int32_t place           # among the sum's terms
+    int32_t number
+
+
+cdef int by_varying(const void* x, const void* y) noexcept nogil:
+    cdef const Term* a = <const Term*>x
+    cdef const Term* b = <const Term*>y
+    if a.varying != b.varying:
+        return -1 if a.varying < b.varying else 1
+    return -1 if a.place < b.place else 1
+
+
+def reroll(Draft draft, uniform, dict report=None):
+    """Return the draft with products of matrices in the place of the sums that are their rows.
+
+    Parameters
+    ----------
+    draft : Draft
+        Of lanes, after `combine`.
+    uniform : array of bool
+        The inputs that are the same in all lanes.
+    report : dict, optional
+        Gets how many products there are, by (rows, columns), and how many sums of enough terms are nobody's row.
+    """
+    cdef Rolls rolls = Rolls(draft, uniform)
+    rolls.take_apart()
+    rolls.find_rows()
+    if report is not None:
+        rolls.tell(report)
+    return rolls.rewritten() if rolls.rows else draft
+
+
+cdef inline int terms_apart(int opcode) noexcept:
+    """How many operands a term of a sum has; 0: the gate is no sum."""
+    return 2 if opcode == PRODUCTS else 1 if opcode == TOTAL or opcode == ADD else 0
+
+
+cdef class Rolls:
+    """The sums of a draft, taken apart: terms of a row, one number that is added, and the rest."""
+
+    cdef Draft draft
+    cdef const uint8_t[::1] uniform
+    cdef uint8_t[::1] opcode
+    cdef int32_t[::1] first
+    cdef int32_t[::1] operand
+    cdef int32_t inputs, one        # the constant 1
+    cdef uint8_t[::1] absorbed      # gate: whether it is a piece of another sum
+    cdef int32_t[::1] memory
+    cdef Term* term                 # of all sums, one after the other
+    cdef int32_t[::1] begin         # gate: its terms, sorted by what varies
+    cdef int32_t[::1] end
+    cdef int32_t[::1] added         # gate: the number that is added, or NO_NUMBER
+    cdef int32_t[::1] rest          # of all sums: pairs
+    cdef int32_t[::1] rest_begin    # gate
+    cdef int32_t[::1] rest_end
+    cdef dict rows                  # gate -> its product: a list of gates
+    cdef Py_ssize_t terms, rests
+
+    def __init__(self, Draft draft, uniform):
+        cdef Py_ssize_t n = max(len(draft), 1), pairs = len(draft.operand) + 1
+        if not np.any(draft.constants == 1.0):
+            draft = replaced(draft, dict(constants=np.append(draft.constants, 1.0)))
+        self.one = ~<int32_t>np.flatnonzero(draft.constants == 1.0)[0]
+        self.draft, self.uniform = draft, np.ascontiguousarray(uniform, np.uint8)
+        self.opcode, self.first, self.operand, self.inputs = draft.opcode, draft.first, draft.operand, draft.inputs
+        self.absorbed = np.zeros(n, np.uint8)
+        self.memory, self.rest = np.empty(3 * pairs, np.int32), np.empty(2 * pairs, np.int32)
+        self.term = <Term*>&self.memory[0]
+        self.begin, self.end = np.zeros(n, np.int32), np.zeros(n, np.int32)
+        self.rest_begin, self.rest_end = np.zeros(n, np.int32), np.zeros(n, np.int32)
+        self.added = np.full(n, NO_NUMBER, np.int32)
+        self.rows = {}
+
+    cdef inline bint is_varying(self, int32_t x) noexcept:
+        return x >= self.inputs or (x >= 0 and not self.uniform[x])
+
+    # sums into terms
+
+    cdef int take_apart(self) except -1:
+        """List the terms of every sum that is long enough, pieces of it that are used nowhere else included."""
+        cdef int32_t[::1] uses = uses_of(self.draft)
+        cdef uint8_t[::1] unity = np.append(self.draft.constants == 1.0, False).astype(np.uint8)
+        cdef Py_ssize_t i, n = len(self.draft)
+        cdef int32_t j, x, step
+        for i in range(n):
+            step = terms_apart(self.opcode[i])
+            for j in range(self.first[i], self.first[i + 1] if step else 0, max(step, 1)):
+                x = self.operand[j] - self.inputs
+                if x >= 0 and uses[x] == 1 and (step == 1 or self.is_one(unity, self.operand[j + 1])):
+                    self.absorbed[x] = terms_apart(self.opcode[x]) > 0
+        for i in range(n):
+            if terms_apart(self.opcode[i]) == 0 or self.absorbed[i]:
+                continue
+            self.begin[i], self.rest_begin[i] = <int32_t>self.terms, <int32_t>self.rests
+            self.add_terms(i, unity)
+            self.end[i], self.rest_end[i] = <int32_t>self.terms, <int32_t>self.rests
+            if self.terms - self.begin[i] < LEAST_COLUMNS:
+                self.terms, self.rests = self.begin[i], self.rest_begin[i]
+                self.end[i] = self.begin[i]
+                continue
+            qsort(self.term + self.begin[i], <size_t>(self.terms - self.begin[i]), sizeof(Term), by_varying)
+        return 0
+
+    cdef inline bint is_one(self, const uint8_t[::1] unity, int32_t x) noexcept:
+        return x < 0 and unity[~x]
+
+    cdef int add_terms(self, Py_ssize_t root, const uint8_t[::1] unity) except -1:
+        """List the terms of a sum in the order of the source: pieces stand where what they add up is added."""
+        cdef list waiting = [(root, 0)]     # pieces, and how many of their operands are done
+        cdef Py_ssize_t gate, done
+        cdef int32_t x, y, step
+        while waiting:
+            gate, done = waiting.pop()
+            while self.first[gate] + done < self.first[gate + 1]:
+                step = terms_apart(self.opcode[gate])
+                x = self.operand[self.first[gate] + done]
+                y = self.operand[self.first[gate] + done + 1] if step == 2 else self.one
+                done += step
+                if self.is_one(unity, y) and x >= self.inputs and self.absorbed[x - self.inputs]:
+                    waiting.append((gate, done))
+                    gate, done = x - self.inputs, 0
+                else:
+                    self.add_term(root, x, y, self.is_one(unity, y))
+        return 0
+
+    cdef int add_term(self, Py_ssize_t root, int32_t x, int32_t y, bint plain) except -1:
+        if self.is_varying(x) != self.is_varying(y) and not plain:
+            self.term[self.terms] = Term(
+                x if self.is_varying(x) else y, <int32_t>(self.terms - self.begin[root]), y if self.is_varying(x) else x
+            )
+            self.terms += 1
+        elif plain and not self.is_varying(x) and self.added[root] == NO_NUMBER:
+            self.added[root] = x
+        else:
+            self.rest[self.rests], self.rest[self.rests + 1] = x, y
+            self.rests += 2
+        return 0
+
+    # sums into rows
+
+    cdef int find_rows(self) except -1:
+        """Find the sums of the same varying numbers: the rows of one product."""
+        cdef Py_ssize_t i
+        cdef dict found = {}
+        cdef list alike, group
+        for i in range(len(self.draft)):
+            if self.end[i] == self.begin[i]:
+                continue
+            alike = found.setdefault(self.hash_of(i), [])
+            for group in alike:
+                if self.is_alike(i, <Py_ssize_t>group[0]):
+                    group.append(i)
+                    break
+            else:
+                alike.append([i])
+        for alike in found.values():
+            for group in alike:
+                if len(group) >= LEAST_ROWS:
+                    for gate in group:
+                        self.rows[gate] = group
+        return 0
+
+    cdef uint64_t hash_of(self, Py_ssize_t i) noexcept:
+        cdef uint64_t found = 14695981039346656037u
+        cdef int32_t k
+        for k in range(self.begin[i], self.end[i]):
+            found = (found ^ <uint64_t>self.term[k].varying) * 1099511628211u
+        return found
+
+    cdef bint is_alike(self, Py_ssize_t i, Py_ssize_t other) noexcept:
+        """Whether two sums have the same varying numbers."""
+        cdef int32_t k, n = self.end[i] - self.begin[i]
+        if self.end[other] - self.begin[other] != n:
+            return False
+        for k in range(n):
+            if self.term[self.begin[i] + k].varying != self.term[self.begin[other] + k].varying:
+                return False
+        return True
+
+    cdef int tell(self, dict report) except -1:
+        """Say what was found."""
+        cdef Py_ssize_t i
+        cdef dict products = {}
+        cdef list group
+        report["products"], report["alone"] = products, 0
+        for i in range(len(self.draft)):
+            if self.end[i] > self.begin[i] and i not in self.rows:
+                report["alone"] += 1
+            group = self.rows.get(i, [NO_NUMBER])
+            if group[0] == i:
+                shape = (len(group), self.end[i] - self.begin[i])
+                products[shape] = products.get(shape, 0) + 1
+        return 0
+
+    # rows into products
+
+    cdef Draft rewritten(self):
+        """Write every product where its first row was."""
+        cdef Writer writer = Writer(self.draft, len(self.draft) + 16, len(self.draft.operand) + 64)
+        cdef int32_t[::1] moved = np.zeros(max(len(self.draft), 1), np.int32)
+        cdef uint8_t[::1] gone = np.zeros(max(len(self.draft), 1), np.uint8)
+        cdef dict row = {}
+        cdef Py_ssize_t i
+        cdef list group
+        self.drop_pieces(gone)
+        for i in range(len(self.draft)):
+            if gone[i]:
+                continue
+            if i not in self.rows:
+                moved[i] = writer.copy(i, moved)
+                continue
+            group = self.rows[i]
+            if group[0] == i:
+                self.write_product(writer, moved, group, row)
+            moved[i] = self.write_rest(writer, moved, i, row[i])
+        return writer.finish(moved)
+
+    cdef int drop_pieces(self, uint8_t[::1] gone) except -1:
+        """Mark the pieces of sums that become rows."""
+        cdef list waiting = list(self.rows)
+        cdef Py_ssize_t gate
+        cdef int32_t j, x
+        while waiting:
+            gate = waiting.pop()
+            for j in range(self.first[gate], self.first[gate + 1], terms_apart(self.opcode[gate])):
+                x = self.operand[j] - self.inputs
+                if x >= 0 and self.absorbed[x] and not gone[x]:
+                    gone[x] = 1
+                    waiting.append(x)
+        return 0
+
+    cdef int write_product(self, Writer writer, int32_t[::1] moved, list group, dict row) except -1:
+        """Write a product of the sums of a group, its columns in the order of the first one's source."""
+        cdef Py_ssize_t rows = len(group), columns = self.end[group[0]] - self.begin[group[0]], i, k
+        cdef Term* term
+        cdef Py_ssize_t lead = group[0], gate
+        cdef bint adds = any([self.added[<Py_ssize_t>gate] != NO_NUMBER for gate in group])
+        cdef int32_t[::1] here = np.empty((rows + 1) * columns + rows, np.int32)
+        cdef int32_t[::1] place = np.empty(columns, np.int32)
+        cdef int32_t zero = writer.constant(0.0) if adds else 0, x
+        for i in range(rows):
+            term = self.term + self.begin[group[i]]
+            for k in range(columns):
+                if i == 0:
+                    place[k] = term[k].place
+                    here[rows * columns + place[k]] = renamed(term[k].varying, self.inputs, moved)
+                here[i * columns + place[k]] = term[k].number
+            if adds:
+                x = self.added[group[i]]
+                here[(rows + 1) * columns + i] = zero if x == NO_NUMBER else x
+        x = writer.gate(
+            MATMUL, &here[0], (rows + 1) * columns + (rows if adds else 0), self.draft.origin[group[0]]
+        )
+        row[group[0]] = x
+        for i in range(1, rows):
+            row[group[i]] = writer.gate(RESULT, &x, 1, self.draft.origin[group[i]])
+        return 0
+
+    cdef int32_t write_rest(self, Writer writer, int32_t[::1] moved, Py_ssize_t i, int32_t row) except? -2147483647:
+        """Write what else is added to a row; returns the whole."""
+        cdef Py_ssize_t n = self.rest_end[i] - self.rest_begin[i], k
+        cdef int32_t unity = writer.constant(1.0)
+        cdef int32_t[::1] here
+        if n == 0:
+            return row
+        here = np.empty(n + 2, np.int32)
+        here[0], here[1] = row, unity
+        for k in range(n):
+            here[2 + k] = renamed(self.rest[self.rest_begin[i] + k], self.inputs, moved)
+        for k in range(3, n + 2, 2):
+            if here[k] != unity:
+                return writer.gate(PRODUCTS, &here[0], n + 2, self.draft.origin[i])
+        for k in range(n // 2 + 1):
+            here[k] = here[2 * k]
+        return writer.gate(<int>TOTAL if n > 2 else <int>ADD, &here[0], n // 2 + 1, self.draft.origin[i])

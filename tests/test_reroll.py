@@ -1,0 +1,321 @@
+"""Re-rolling: sums of products that share what varies become products of matrices, however they are written."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastprop as fp
+from fastprop.circuits.pipeline import PASSES
+from fastprop.engine.program import assemble
+from fastprop.engine.trace import combine, expand, reroll
+from programs import Sketch, by_reference, in_lanes
+
+
+def rolled(draft, uniform):
+    """Return the draft as lanes run it, and the (rows, columns) of its products."""
+    small = reroll(combine(expand(draft)), np.array(uniform, np.uint8))
+    names = [small.gate(i)[0] for i in range(len(small))] + ["end"]
+    found = []
+    for i, name in enumerate(names):
+        if name == "matmul":
+            rows = next(k for k in range(i + 1, len(names)) if names[k] != "result") - i
+            found.append((rows, len(small.gate(i)[1]) // (rows + 1)))
+    return small, found
+
+
+class Sums:
+    """Random sums of products: uniform inputs first, then varying ones; the terms' order, signs, pieces are random."""
+
+    def __init__(self, rows, columns, seed):
+        self.rng = np.random.default_rng(seed)
+        self.numbers = rows * (columns + 1)
+        self.sketch = Sketch(self.numbers + columns + 2)
+        varying = list(range(self.numbers, self.numbers + columns))
+        if self.rng.random() < 0.5:
+            varying = [self.sketch.gate("tanh", x) for x in varying]
+        self.rows = [self.row(r * (columns + 1), varying) for r in range(rows)]
+        ends = [self.sketch.gate(self.rng.choice(["tanh", "square", "positive"]), x) for x in self.rows]
+        self.outputs = [*ends, self.rows[0]] if self.rng.random() < 0.5 else ends
+
+    def row(self, first, varying):
+        """Write one sum, in a random order: products, perhaps a number that is added, perhaps something else."""
+        terms = [("product", first + k, x) for k, x in enumerate(varying)]
+        kind = self.rng.integers(0, 5)
+        if kind in (0, 1):
+            terms.append(("plain", first + len(varying), None))
+        if kind == 2:
+            terms.append(("plain", self.numbers + len(varying), None))
+        if kind == 3:
+            terms.append(("product", self.numbers + len(varying), self.numbers + len(varying) + 1))
+        if self.rng.random() < 0.5:
+            self.rng.shuffle(terms)
+        elif kind < 3 and self.rng.random() < 0.5:
+            terms.insert(0, terms.pop())
+        return self.summed([self.term(*term) for term in terms])
+
+    def term(self, kind, x, y):
+        if kind == "plain":
+            return x
+        if self.rng.random() < 0.1:
+            x = self.sketch.constant(round(self.rng.normal(), 3))
+        return self.sketch.gate("multiply", *((x, y) if self.rng.random() < 0.5 else (y, x)))
+
+    def summed(self, terms):
+        """Add up from the left, or in halves, or by a sum of many."""
+        way = self.rng.integers(0, 3)
+        if way == 0:
+            return self.sketch.gate("sum", *terms)
+        while len(terms) > 1:
+            if way == 1:
+                terms = [self.sketch.gate("add", terms[0], terms[1]), *terms[2:]]
+            else:
+                ends = terms[len(terms) // 2 * 2 :]
+                terms = [self.sketch.gate("add", *terms[k : k + 2]) for k in range(0, len(terms) - 1, 2)] + ends
+        return terms[0]
+
+
+def compare(draft, small, columns, pulls, single=False):
+    """Compare the lanes of a draft with the reference at each of them."""
+    found = in_lanes(small, columns, pulls, single=single)
+    expected = np.zeros(found[1].shape)
+    for lane in range(len(columns[-1])):
+        point = [x[lane] if np.ndim(x) else x for x in columns]
+        values, gradient, _ = by_reference(draft, point, [pull[lane] if np.ndim(pull) else pull for pull in pulls])
+        np.testing.assert_allclose(
+            found[0][:, lane], values, rtol=1e-4 if single else 1e-12, atol=1e-5 if single else 1e-12
+        )
+        for i, x in enumerate(columns):
+            if np.ndim(x):
+                expected[i, lane] = gradient[i]
+            else:
+                expected[i] += gradient[i]
+    np.testing.assert_allclose(found[1], expected, rtol=2e-3 if single else 1e-10, atol=1e-3 if single else 1e-11)
+
+
+@settings(max_examples=60)
+@given(
+    rows=st.integers(1, 15),
+    columns=st.integers(1, 20),
+    seed=st.integers(0, 10**6),
+    lanes=st.sampled_from([1, 5, 32, 33, 70]),
+    single=st.booleans(),
+)
+def test_random_sums_are_what_the_reference_says(rows, columns, seed, lanes, single):
+    sums = Sums(rows, columns, seed)
+    draft = sums.sketch.draft(sums.outputs)
+    rng = np.random.default_rng(seed)
+    columns = [rng.normal() if i < sums.numbers else rng.normal(size=lanes) for i in range(sums.sketch.inputs)]
+    small, products = rolled(draft, [np.ndim(x) == 0 for x in columns])
+    assert products or rows == 1 or len(columns) < 30 or sums.sketch.constants
+    pulls = [rng.normal(size=lanes) if k % 2 else 0.7 for k in range(len(sums.outputs))]
+    compare(draft, small, columns, pulls, single)
+
+
+def network(shape):
+    """Sums of 70 terms, longer than what one gate of a sum takes."""
+    sketch = Sketch(shape[0] * shape[1] + shape[1])
+    outputs = [
+        sketch.gate(
+            "sum", *[sketch.gate("multiply", r * shape[1] + k, shape[0] * shape[1] + k) for k in range(shape[1])]
+        )
+        for r in range(shape[0])
+    ]
+    return sketch.draft(outputs)
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (3, 64), (7, 65), (4, 200)])
+def test_a_layer_is_one_product(shape):
+    draft = network(shape)
+    uniform = [1] * (shape[0] * shape[1]) + [0] * shape[1]
+    small, products = rolled(draft, uniform)
+    assert products == [shape]
+    assert len(small) == shape[0]
+    program = assemble(small, lanes=True, uniform=np.array(uniform, np.uint8))
+    assert [line.split(" x")[0] for line in program.listing()] == ["matmul", "pull matmul"]
+
+
+@pytest.mark.parametrize("shape", [(1, 40), (3, 3)])
+def test_what_is_too_small_stays(shape):
+    assert rolled(network(shape), [1] * (shape[0] * shape[1]) + [0] * shape[1])[1] == []
+
+
+def test_nothing_becomes_a_product_where_nothing_is_the_same_in_all_lanes():
+    assert rolled(network((5, 8)), [0] * 48)[1] == []
+
+
+def test_rows_that_need_each_other_are_not_one_product():
+    """The second layer's rows share their numbers; what is added to one of them is another one."""
+    sketch = Sketch(4 * 5 + 5)
+    first = sketch.gate("sum", *[sketch.gate("multiply", k, 20 + k) for k in range(5)])
+    second = sketch.gate("sum", *[sketch.gate("multiply", 5 + k, 20 + k) for k in range(5)], first)
+    third = sketch.gate("sum", *[sketch.gate("multiply", 10 + k, 20 + k) for k in range(5)], sketch.gate("exp", second))
+    draft = sketch.draft([first, second, third])
+    small, products = rolled(draft, [1] * 20 + [0] * 5)
+    assert products == [(3, 5)]
+    rng = np.random.default_rng(0)
+    columns = [*rng.normal(size=20) * 0.3, *rng.normal(size=(5, 9))]
+    compare(draft, small, columns, [1.0, 0.5, -0.3])
+
+
+# As users write it
+
+
+def styles(w, b, x):
+    """Yield one layer of array parameters in many manners."""
+    rows, columns = range(len(b)), range(len(x))
+    yield "loops", [sum(w[i, j] * x[j] for j in columns) + b[i] for i in rows]
+    yield "bias first", [sum((x[j] * w[i, j] for j in columns), b[i]) for i in rows]
+    yield "backwards", [b[i] + sum(w[i, j] * x[j] for j in reversed(columns)) for i in rows]
+    yield "dot", [fp.dot(row, x) + c for row, c in zip(w, b)]
+    yield "@", w @ x + b
+    totals = []
+    for i in rows:
+        total = 0.0
+        for j in columns:
+            total += w[i, j] * x[j]
+        totals.append(total + b[i])
+    yield "+=", totals
+    yield "fsum", [fp.sum([*(w[i, j] * x[j] for j in columns), b[i]]) for i in rows]
+
+
+@pytest.mark.parametrize("style", range(7))
+@pytest.mark.parametrize(("inputs", "outputs", "lanes"), [(5, 3, 33), (70, 9, 300)])
+def test_a_layer_in_every_manner(style, inputs, outputs, lanes):
+    rng = np.random.default_rng(1)
+    w, b, x = rng.normal(size=(outputs, inputs)), rng.normal(size=outputs), rng.normal(size=(lanes, inputs))
+
+    def loss(w, b, x):
+        _, layer = next(itertools.islice(styles(w, b, x), style, None))
+        return sum(fp.tanh(y) for y in layer)
+
+    value, (on_w, on_b, on_x) = fp.compile(
+        fp.value_and_grad(fp.vmap(loss, in_axes=(None, None, 0), reduce="sum"), (0, 1, 2))
+    )(w, b, x)
+    inner = np.tanh(x @ w.T + b)
+    np.testing.assert_allclose(value, inner.sum(), rtol=1e-12)
+    pull = 1.0 - inner**2
+    np.testing.assert_allclose(on_w, pull.T @ x, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(on_b, pull.sum(0), rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(on_x, pull @ w, rtol=1e-9, atol=1e-11)
+    circuit = fp.trace(loss, w, b, x[0])
+    circuit.batch(w, b, x, in_axes=(None, None, 0))
+    assert f"1 product of {outputs} x {inputs}" in circuit.summary()
+
+
+def test_weights_in_nested_lists_and_in_units():
+    rng = np.random.default_rng(2)
+    w, x = rng.normal(size=(4, 6)), rng.normal(size=(40, 6))
+    expected = np.tanh(x @ w.T).sum()
+
+    def loss(w, x):
+        return sum(fp.tanh(sum(a * b for a, b in zip(row, x))) for row in w)
+
+    step = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0), reduce="sum")))
+    value, slopes = step(w.tolist(), x)
+    pull = 1.0 - np.tanh(x @ w.T) ** 2
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    np.testing.assert_allclose(slopes, pull.T @ x, rtol=1e-10)
+    units = [[fp.Unit(number) for number in row] for row in w]
+    captured = fp.compile(fp.vmap(lambda x: loss(units, x), reduce="sum"))
+    captured(x).backward()
+    np.testing.assert_allclose([[unit.grad for unit in row] for row in units], pull.T @ x, rtol=1e-10)
+
+
+def test_weights_used_otherwise_too():
+    """What is pulled on a weight by products and by other gates is added up."""
+    rng = np.random.default_rng(3)
+    w, x = rng.normal(size=(3, 5)), rng.normal(size=(50, 5))
+
+    def loss(w, x):
+        return sum(fp.tanh(fp.dot(row, x)) for row in w) + fp.exp(w[0, 0] * x[0]) + w[1, 2]
+
+    _, slope = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0), reduce="sum")))(w, x)
+    expected = (1.0 - np.tanh(x @ w.T) ** 2).T @ x
+    expected[0, 0] += (np.exp(w[0, 0] * x[:, 0]) * x[:, 0]).sum()
+    expected[1, 2] += 50
+    np.testing.assert_allclose(slope, expected, rtol=1e-10)
+
+
+def test_transposed_weights_and_shared_ones():
+    """A convolution shares its weights between patches; in x @ w the rows of the product are columns of w."""
+    rng = np.random.default_rng(4)
+    w, x = rng.normal(size=(6, 4)), rng.normal(size=(40, 12))
+
+    def loss(w, x):
+        return sum(fp.tanh(y) for start in range(7) for y in x[start : start + 6] @ w)
+
+    _, (slope, on_x) = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0), reduce="sum"), (0, 1)))(w, x)
+    expected, expected_x = np.zeros((6, 4)), np.zeros(x.shape)
+    for start in range(7):
+        patch = x[:, start : start + 6]
+        pull = 1.0 - np.tanh(patch @ w) ** 2
+        expected += patch.T @ pull
+        expected_x[:, start : start + 6] += pull @ w.T
+    np.testing.assert_allclose(slope, expected, rtol=1e-10)
+    np.testing.assert_allclose(on_x, expected_x, rtol=1e-10)
+
+
+# Zeros, infinities, bits
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_one_rule_for_zero(dtype):
+    """A pull of 0 on an infinite number, and an infinite weight with a pull of 0, bring 0, as without products."""
+    rng = np.random.default_rng(5)
+    w, x = rng.normal(size=(5, 6)).astype(dtype), rng.normal(size=(40, 6)).astype(dtype)
+    x[3, 2], x[17, 0], w[4, 1] = np.inf, np.nan, np.inf
+
+    def loss(w, x):
+        layer = [fp.dot(row, x) for row in w]
+        return sum(fp.where(x[5] > 0.0, y, 0.0) for y in layer[:4]) + 0.0 * layer[4]
+
+    mapped = fp.vmap(loss, in_axes=(None, 0), reduce=None)
+
+    def total(w, x):
+        return fp.sum(mapped(w, x)[:3])
+
+    found = fp.compile(fp.grad(total, (0, 1)))(w, x)
+    expected = fp.grad(lambda w, x: sum(loss(w, row) for row in list(x)[:3]), (0, 1))(fp.Array(w), fp.Array(x))
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other.value if hasattr(other, "value") else other, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_bits_on_any_number_of_threads():
+    rng = np.random.default_rng(6)
+    w, x = rng.normal(size=(20, 30)), rng.normal(size=(20_000, 30))
+    step = fp.compile(
+        fp.value_and_grad(fp.vmap(lambda w, x: sum(fp.tanh(y) for y in w @ x), in_axes=(None, 0), reduce="sum"))
+    )
+    before = fp.get_num_threads()
+    try:
+        fp.set_num_threads(1)
+        value, slope = step(w, x)
+        kept = slope.copy()
+        fp.set_num_threads(2)
+        other, found = step(w, x)
+    finally:
+        fp.set_num_threads(before)
+    assert value == other
+    np.testing.assert_array_equal(kept, found)
+
+
+@pytest.mark.parametrize("dropped", PASSES)
+def test_without_a_pass(dropped):
+    rng = np.random.default_rng(7)
+    w, x, slope, value = rng.normal(size=(5, 6)), rng.normal(size=(40, 6)), np.zeros((5, 6)), np.zeros(())
+    passes = [name for name in PASSES if name != dropped]
+    circuit = fp.trace(lambda w, x: sum(fp.tanh(y) for y in w @ x), w, x[0], passes=passes)
+    circuit.bind(w, x, grad=(slope, None), value=value, in_axes=(None, 0), reduce="sum")()
+    inner = np.tanh(x @ w.T)
+    np.testing.assert_allclose(value, inner.sum(), rtol=1e-12)
+    np.testing.assert_allclose(slope, (1.0 - inner**2).T @ x, rtol=1e-10)
+    assert ("product of" in circuit.summary()) == (dropped not in ("reroll", "combine"))
+
+
+def test_the_summary_says_what_stays_and_why():
+    circuit = fp.trace(lambda w, x: fp.dot(w[:5], x) + fp.dot(w[5:7], x[:2]), np.ones(7), np.ones(5))
+    circuit.batch(np.ones(7), np.ones((3, 5)), in_axes=(None, 0))
+    assert "reroll: no products; 1 sum shares its varying numbers with no other" in circuit.summary()

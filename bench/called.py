@@ -156,6 +156,66 @@ def network(small: bool) -> Case:
     return Case(f"{sizes} in scalars, 32 lanes", lambda: function(weights, x, y), prove, run)
 
 
+def layers(w: Any, b: Any, x: Any, how: str) -> list[Any]:
+    """One layer of a network, written in one of three manners."""
+    if how == "Arrays":
+        return list(w @ x + b)
+    if how == "dots":
+        return [fp.dot(row, x) + c for row, c in zip(w, b)]
+    return [sum((w[i, j] * x[j] for j in range(len(x))), b[i]) for i in range(len(b))]
+
+
+def training(sizes: tuple[int, ...], lanes: int, how: str, dtype: Any = np.float32) -> Case:
+    """Value and gradient of a network's loss over a batch; the baseline is NumPy, by hand."""
+    generator = np.random.default_rng(5)
+    parameters = [
+        ((generator.normal(size=(n, m)) / math.sqrt(m)).astype(dtype), generator.normal(size=n).astype(dtype))
+        for m, n in itertools.pairwise(sizes)
+    ]
+    x, y = (generator.normal(size=(lanes, n)).astype(dtype) for n in (sizes[0], sizes[-1]))
+
+    def loss(parameters: Any, x: Any, y: Any) -> Any:
+        for w, b in parameters[:-1]:
+            x = [fp.tanh(number) for number in layers(w, b, x, how)]
+            x = fp.Array(x) if how == "Arrays" else x
+        return sum((a - b) ** 2 for a, b in zip(layers(*parameters[-1], x, how), y))
+
+    def by_hand() -> tuple[Any, list[Any]]:
+        inner = [x]
+        for w, b in parameters[:-1]:
+            inner.append(np.tanh(inner[-1] @ w.T + b))
+        w, b = parameters[-1]
+        error = inner[-1] @ w.T + b - y
+        pull, slopes = error * (2.0 / lanes), []
+        for k, (w, _) in reversed(list(enumerate(parameters))):
+            slopes.append((pull.T @ inner[k], pull.sum(0)))
+            pull = (pull @ w) * (1.0 - inner[k] ** 2)
+        return (error**2).sum() / lanes, slopes[::-1]
+
+    function = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")))
+
+    def prove() -> None:
+        (value, slopes), (expected, by_numpy) = function(parameters, x, y), by_hand()
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
+        for found, known in zip(slopes, by_numpy):
+            for one, other in zip(found, known):
+                np.testing.assert_allclose(one, other, rtol=1e-2, atol=1e-4 * float(np.abs(other).max()))
+
+    name = f"{'-'.join(map(str, sizes))}, {lanes} lanes, {how}"
+    return Case(name, lambda: function(parameters, x, y), prove, by_hand)
+
+
+def networks(small: bool) -> Iterator[Case]:
+    """Networks in float32; baseline: NumPy by hand."""
+    middle = (8, 6, 3) if small else (64, 64, 10)
+    for how in ("Arrays", "dots", "loops"):
+        yield training(middle, 32, how)
+    large = (20, 9, 4, 3) if small else (784, 256, 128, 10)
+    for lanes in (32, 256):
+        yield training(large, lanes, "Arrays")
+    yield training((4, 32, 16, 4), 100 if small else 10_000, "Arrays", np.float64)
+
+
 def steps(small: bool) -> Iterator[Case]:
     """Training steps written as one function: value and gradient, and the update; beside these called one by one."""
     circuits = [make_neuron(), make_black_scholes(), make_product(), make_rosenbrock()]
@@ -343,6 +403,7 @@ def cases(quick: bool) -> Iterator[Case]:
     yield step(32)
     yield step(1000)
     yield network(quick)
+    yield from networks(quick)
     yield from steps(quick)
     yield columns(quick)
     yield classifier(by_label=True)

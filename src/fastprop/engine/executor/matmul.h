@@ -7,8 +7,11 @@
    gradients are summed up (0: none is wanted); then for every column the row that is pulled (-1: none), and how. */
 
 #define REALS (PART_BYTES / (int)sizeof(REAL)) /* in a register */
-#define MOST_PARTS (PART_BYTES == 64 ? 4 : 2)  /* of a tile: with its rows, they fill three quarters of the registers */
-#define MOST_ROWS 6
+#define MOST_PARTS (PART_BYTES == 64 ? 4 : 2)  /* of a tile: with 6 rows, they fill three quarters of the registers */
+#define MOST_ROWS 8
+#define PANEL (MOST_PARTS * REALS)             /* columns that a tile takes at most */
+#define DEPTH 64                               /* columns of a product whose rows stay in the nearest cache */
+#define ROWS_OF(parts) ((parts) == MOST_PARTS ? 6 : MOST_ROWS)
 
 typedef struct {
     ptrdiff_t rows, columns;
@@ -19,14 +22,15 @@ typedef struct {
 
 typedef NAME(part) NAME(Tile)[MOST_ROWS][MOST_PARTS];
 
-#define EACH_ROW _Pragma("GCC unroll 6") for (int i = 0; i < rows; i++)
+#define EACH_ROW _Pragma("GCC unroll 8") for (int i = 0; i < rows; i++)
 #define EACH_PART _Pragma("GCC unroll 4") for (int p = 0; p < parts; p++)
 
 INLINE void NAME(add_products)(
-    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts, NAME(Tile) sum
+    const NAME(Product) *product, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t row, ptrdiff_t at, const int rows,
+    const int parts, NAME(Tile) sum
 ) {
     const REAL *const *left = product->left + row;
-    for (ptrdiff_t k = 0; k < product->columns; k++) {
+    for (ptrdiff_t k = begin; k < end; k++) {
         const REAL *x = product->right[k] + at;
         NAME(part) right[MOST_PARTS];
         EACH_PART right[p] = NAME(load_part)(x + p * REALS);
@@ -51,33 +55,34 @@ INLINE int NAME(is_endless)(const int rows, const int parts, NAME(Tile) sum) {
 
 /* What came out infinite or NaN, again: term by term, and a factor of 0 makes a term 0. */
 static __attribute__((noinline, cold)) void NAME(mend)(
-    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, int rows, int numbers, REAL *sum
+    const NAME(Product) *product, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t row, ptrdiff_t at, int rows, int numbers,
+    REAL *sum
 ) {
     for (int i = 0; i < rows; i++)
         for (int r = 0; r < numbers; r++)
             if (sum[i * MOST_PARTS * REALS + r] - sum[i * MOST_PARTS * REALS + r] != 0) {
                 REAL total = 0;
-                for (ptrdiff_t k = 0; k < product->columns; k++)
+                for (ptrdiff_t k = begin; k < end; k++)
                     total += NAME(weighed)(product->left[row + i][k * product->step], product->right[k][at + r]);
                 sum[i * MOST_PARTS * REALS + r] = total;
             }
 }
 
-/* One tile: rows of results from what each begins with (NULL: 0), or added to what is there. */
+/* One tile of some columns' products: rows of results from what each begins with (NULL: 0), or added to what is there. */
 INLINE void NAME(one_tile)(
-    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts, const REAL *begins,
-    ptrdiff_t apart, REAL **result, const uint8_t *adds, const int strong
+    const NAME(Product) *product, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t row, ptrdiff_t at, const int rows,
+    const int parts, const REAL *begins, ptrdiff_t apart, REAL **result, const uint8_t *adds, const int strong
 ) {
     NAME(Tile) sum;
     EACH_ROW {
         const NAME(part) first = NAME(spread)(begins == NULL ? 0 : begins[(row + i) * apart]);
-        EACH_PART sum[i][p] = first;
+        EACH_PART sum[i][p] = begin > 0 && !strong ? NAME(load_part)(result[row + i] + at + p * REALS) : first;
     }
-    NAME(add_products)(product, row, at, rows, parts, sum);
+    NAME(add_products)(product, begin, end, row, at, rows, parts, sum);
     if (strong && __builtin_expect(NAME(is_endless)(rows, parts, sum), 0)) {
         REAL number[MOST_ROWS * MOST_PARTS * REALS];
         EACH_ROW EACH_PART NAME(store_part)(number + (i * MOST_PARTS + p) * REALS, sum[i][p]);
-        NAME(mend)(product, row, at, rows, parts * REALS, number);
+        NAME(mend)(product, begin, end, row, at, rows, parts * REALS, number);
         EACH_ROW EACH_PART sum[i][p] = NAME(load_part)(number + (i * MOST_PARTS + p) * REALS);
     }
     EACH_ROW {
@@ -85,7 +90,7 @@ INLINE void NAME(one_tile)(
         if (to == NULL)
             continue;
         to += at;
-        if (adds != NULL && adds[row + i])
+        if (strong && (begin > 0 || adds[row + i]))
             EACH_PART NAME(store_part)(to + p * REALS, NAME(load_part)(to + p * REALS) + sum[i][p]);
         else
             EACH_PART NAME(store_part)(to + p * REALS, sum[i][p]);
@@ -97,35 +102,46 @@ INLINE void NAME(one_tile)(
         ptrdiff_t at = 0;                                                                                              \
         for (; at + MOST_PARTS * REALS <= (n); at += MOST_PARTS * REALS)                                               \
             ALL_ROWS(MOST_PARTS, tile);                                                                                \
+        if (MOST_PARTS > 2 && at + 2 * REALS <= (n)) {                                                                 \
+            ALL_ROWS(2, tile);                                                                                         \
+            at += 2 * REALS;                                                                                           \
+        }                                                                                                              \
         for (; at < (n); at += REALS)                                                                                  \
             ALL_ROWS(1, tile);                                                                                         \
     } while (0)
 #define ALL_ROWS(parts, tile)                                                                                           \
     do {                                                                                                               \
         ptrdiff_t row = 0;                                                                                             \
-        for (; row + MOST_ROWS <= product->rows; row += MOST_ROWS)                                                     \
-            tile(MOST_ROWS, parts);                                                                                    \
+        for (; row + ROWS_OF(parts) <= product->rows; row += ROWS_OF(parts))                                           \
+            tile(ROWS_OF(parts), parts);                                                                               \
         for (; row + 2 <= product->rows; row += 2)                                                                     \
             tile(2, parts);                                                                                            \
         if (row < product->rows)                                                                                       \
             tile(1, parts);                                                                                            \
     } while (0)
 
-#define PLAIN_TILE(rows, parts) NAME(one_tile)(product, row, at, rows, parts, begins, apart, result, NULL, 0)
-#define PULLED_TILE(rows, parts) NAME(one_tile)(product, row, at, rows, parts, NULL, 0, result, adds, 1)
+#define PLAIN_TILE(rows, parts)                                                                                         \
+    NAME(one_tile)(product, begin, end, row, at, rows, parts, begins, apart, result, NULL, 0)
+#define PULLED_TILE(rows, parts)                                                                                        \
+    NAME(one_tile)(product, begin, end, row, at, rows, parts, NULL, 0, result, adds, 1)
 #define SUMMED_TILE(rows, parts) NAME(sums_of_tile)(product, row, at, rows, parts, sums, down, across, columns)
+#define BY_DEPTH(tile)                                                                                                  \
+    for (ptrdiff_t begin = 0, end; begin < product->columns; begin = end) {                                            \
+        end = begin + DEPTH < product->columns ? begin + DEPTH : product->columns;                                     \
+        ALL_TILES(n, tile);                                                                                            \
+    }
 
 static void NAME(multiply_rows)(
     const NAME(Product) *product, ptrdiff_t n, const REAL *begins, ptrdiff_t apart, REAL **result
 ) {
-    ALL_TILES(n, PLAIN_TILE);
+    BY_DEPTH(PLAIN_TILE)
 }
 
 static void NAME(pull_rows)(const NAME(Product) *product, ptrdiff_t n, REAL **result, const uint8_t *adds) {
-    ALL_TILES(n, PULLED_TILE);
+    BY_DEPTH(PULLED_TILE)
 }
 
-/* One tile of a matrix, added to sums, `down` numbers apart from row to row and `across` from column to column. */
+/* One tile of a matrix, whose right side lies in panels, added to sums, `down` numbers apart from row to row and `across` from column to column. */
 INLINE void NAME(sums_of_tile)(
     const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts, double *sums,
     ptrdiff_t down, ptrdiff_t across, ptrdiff_t columns
@@ -133,10 +149,11 @@ INLINE void NAME(sums_of_tile)(
     NAME(Tile) sum;
     REAL number[MOST_ROWS * MOST_PARTS * REALS];
     EACH_ROW EACH_PART sum[i][p] = NAME(spread)(0);
-    NAME(add_products)(product, row, at, rows, parts, sum);
+    const ptrdiff_t in_panel = at / PANEL * PANEL * product->columns + at % PANEL;
+    NAME(add_products)(product, 0, product->columns, row, in_panel, rows, parts, sum);
     EACH_ROW EACH_PART NAME(store_part)(number + (i * MOST_PARTS + p) * REALS, sum[i][p]);
     if (__builtin_expect(NAME(is_endless)(rows, parts, sum), 0))
-        NAME(mend)(product, row, at, rows, parts * REALS, number);
+        NAME(mend)(product, 0, product->columns, row, in_panel, rows, parts * REALS, number);
     const int count = columns - at < parts * REALS ? (int)(columns - at) : parts * REALS;
     EACH_ROW {
         double *to = sums + (row + i) * down + at * across;
@@ -161,6 +178,7 @@ static void NAME(add_matrix)(
 #undef ALL_ROWS
 #undef PLAIN_TILE
 #undef PULLED_TILE
+#undef BY_DEPTH
 #undef SUMMED_TILE
 #undef EACH_ROW
 #undef EACH_PART
@@ -233,25 +251,26 @@ static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instr
     NAME(multiply_rows)(&product, m->width, x.begins, x.apart, NAME(rows_at)(m, &x, NULL, step->result, x.rows));
 }
 
-/* Rows as columns: lane after lane, `whole` numbers apart, those behind the last row 0. */
+/* Rows as columns, in panels of so many: lane after lane in each; those behind the last row are 0. */
 static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_t rows, ptrdiff_t n) {
-    const ptrdiff_t whole = (rows + REALS - 1) / REALS * REALS;
-    REAL *to = NAME(taken)(x, whole * n * (ptrdiff_t)sizeof(REAL));
-    for (ptrdiff_t i = 0; i < whole; i += 8) {
-        const int count = rows - i < 8 ? (int)(rows - i < 0 ? 0 : rows - i) : 8;
-        if (count == 8) {
-            const REAL *r[8];
-            for (int k = 0; k < 8; k++)
-                r[k] = row[i + k];
+    const ptrdiff_t panels = (rows + PANEL - 1) / PANEL;
+    REAL *to = NAME(taken)(x, panels * PANEL * n * (ptrdiff_t)sizeof(REAL));
+    for (ptrdiff_t i = 0; i < panels * PANEL; i += 8) {
+        REAL *here = to + i / PANEL * PANEL * n + i % PANEL;
+        const REAL *r[8];
+        const int count = rows - i >= 8 ? 8 : rows > i ? (int)(rows - i) : 0;
+        for (int k = 0; k < count; k++)
+            r[k] = row[i + k];
+        if (count == 8)
             for (ptrdiff_t lane = 0; lane < n; lane++)
                 for (int k = 0; k < 8; k++)
-                    to[lane * whole + i + k] = r[k][lane];
-        } else
+                    here[lane * PANEL + k] = r[k][lane];
+        else
             for (ptrdiff_t lane = 0; lane < n; lane++)
                 for (int k = 0; k < 8; k++)
-                    to[lane * whole + i + k] = k < count ? row[i + k][lane] : 0;
+                    here[lane * PANEL + k] = k < count ? r[k][lane] : 0;
     }
-    return NAME(lines_of)(x, to, whole, n);
+    return NAME(lines_of)(x, to, PANEL, n);
 }
 
 /* The sums of a matrix's gradients, and of the added numbers'. */
@@ -317,3 +336,6 @@ static void NAME(pull_matmul)(const NAME(Lanes) *m, const Stream *stream, const 
 #undef REALS
 #undef MOST_PARTS
 #undef MOST_ROWS
+#undef ROWS_OF
+#undef PANEL
+#undef DEPTH

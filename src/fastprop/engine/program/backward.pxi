@@ -40,7 +40,7 @@ cdef class Assembler(Layout):
         for j in range(self.first[gate + 1] - self.first[gate]):
             x = self.operand[self.first[gate] + j]
             if 0 <= x < self.inputs and self.wanted[x] and not self.uniform[x] and self.uses[x] == 1:
-                if rule_of(opcode, j).kind == PASS or (opcode == PRODUCTS and self.is_unity(gate, j ^ 1)):
+                if rule_of(opcode, j).kind == PASS or (opcode == PRODUCTS and self.is_unity(place - self.base, j ^ 1)):
                     return x
         return -1
 
@@ -58,17 +58,26 @@ cdef class Assembler(Layout):
         cdef Instruction* step
         if self.lanes and x < self.inputs and self.uniform[x]:
             self.summed[x] = 1
-        if not self.is_aimed_row(x):
+        if not self.is_row(x):
             return self.clear(self.range_of(x))
-        if not self.arrived[x - self.inputs]:
-            self.arrived[x - self.inputs] = 1
+        if not self.has_arrived(x):
             step = self.program.write(self.pulls)
             step.opcode, step.count, step.result = CLEAR, 1, self.adjoint_of(x)
         return 0
 
-    cdef inline bint is_aimed_row(self, int32_t x) noexcept:
-        """Whether a number is a variable in lanes, which has a row of its own to which pulls arrive."""
-        return self.lanes and x >= self.inputs and self.aim_of[self.range_of(x)] >= 0
+    cdef inline bint is_row(self, int32_t x) noexcept:
+        """Whether pulls arrive at a row of its own in a range of several: in lanes, of a variable or a product's row."""
+        if not self.lanes or x < self.inputs:
+            return False
+        return self.aim_of[self.range_of(x)] >= 0 or self.opcode[self.run[self.run_of[x - self.inputs]]] == MATMUL
+
+    cdef bint has_arrived(self, int32_t x) except -1:
+        """Whether something has been pulled on such a row; from now on, it has."""
+        cdef bint before = self.arrived[x - self.inputs]
+        if self.adjoint[self.range_of(x)] < 0:
+            self.arrive(self.range_of(x))
+        self.arrived[x - self.inputs] = 1
+        return before
 
     cdef int leave(self, int32_t place) except -1:
         """Take back the adjoint slots of a range that has passed its pulls on."""
@@ -100,9 +109,8 @@ cdef class Assembler(Layout):
         if not any_active:
             return -1
         place = self.range_of(self.here[0])
-        if self.is_aimed_row(self.here[0]):
-            k = self.here[0] - self.inputs
-            same, self.arrived[k] = self.arrived[k], 1
+        if self.is_row(self.here[0]):
+            same = self.has_arrived(self.here[0])
             return self.program.push_operand(self.adjoint_of(self.here[0]), CONTIGUOUS, ADD_TO if same else ASSIGN)
         if self.lanes and place < self.base and self.uniform[place]:
             self.summed[place] = 1
@@ -304,6 +312,9 @@ cdef class Assembler(Layout):
             wanted = wanted or self.is_active(self.operand[first + k])
         for k in range((rows + 1) * columns, self.kept_arity(r)):
             wanted = wanted or self.is_active(self.operand[first + k])
+        for k in range(self.run[r], self.run[r + 1]):
+            self.make_ready(self.inputs + k)
+            self.arrived[k] = 0
         if wanted:
             self.note_sums(first, rows * columns)
             self.note_sums(first + (rows + 1) * columns, self.kept_arity(r) - (rows + 1) * columns)
@@ -313,7 +324,9 @@ cdef class Assembler(Layout):
             if not self.is_active(x):
                 continue
             place = self.range_of(x)
-            if self.adjoint[place] < 0 and self.pulled_size(place) == 1 and not self.is_aimed_row(x):
+            if self.is_row(x):
+                target[columns + k] = ADD_TO if self.has_arrived(x) else ASSIGN
+            elif self.adjoint[place] < 0 and self.pulled_size(place) == 1:
                 self.arrive(place)
                 target[columns + k] = ASSIGN
             else:
@@ -566,7 +579,12 @@ cdef class Assembler(Layout):
         program.guards = np.array(found, np.int32)
         program.expected = draft.expected
         program.uniform, program.summed = np.asarray(self.uniform), np.asarray(self.summed)
+        program.single, program.starts = np.asarray(self.single), matrices_of(self.starts)
         return program
+
+
+cdef object matrices_of(dict starts):
+    return np.array([(start, *starts[start]) for start in sorted(starts)], np.int32).reshape(-1, 3)
 
 
 def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True,

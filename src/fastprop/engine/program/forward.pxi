@@ -75,6 +75,7 @@ cdef class Layout:
     cdef uint8_t[::1] open          # run -> whether numbers of it but the last are used by others
     cdef uint8_t[::1] wanted        # input
     cdef uint8_t[::1] uniform       # input
+    cdef uint8_t[::1] single        # input: whether it is read by itself, not only as one of a matrix
     cdef uint8_t[::1] summed        # input: whether what is pulled on it is added to partial sums
     cdef int32_t[::1] uses          # range -> how often its numbers are operands or outputs
     cdef int32_t[::1] death         # range -> when its values are not needed any more
@@ -97,6 +98,7 @@ cdef class Layout:
     cdef int32_t inputs, constants, runs, base, trash
     cdef dict region_number         # run -> the number of its region
     cdef dict matrix_at             # run -> where the index says what its matrix is
+    cdef dict starts                # input at which matrices begin -> their first and last one
     cdef set active_arrays          # those that wanted inputs reach
     cdef bint lanes, gradient, recycling
 
@@ -118,7 +120,7 @@ cdef class Layout:
         wanted = np.ones(self.inputs, np.uint8) if wanted is None else np.array(wanted, np.uint8)
         self.wanted = wanted if gradient else np.zeros(self.inputs, np.uint8)
         self.uniform = np.zeros(self.inputs, np.uint8) if uniform is None else np.array(uniform, np.uint8)
-        self.summed = np.zeros(self.inputs, np.uint8)
+        self.summed, self.single = np.zeros(self.inputs, np.uint8), np.zeros(self.inputs, np.uint8)
         # ranges: the inputs (in lanes each is one of its own), then the runs
         self.base = self.inputs if lanes else 1
         ranges = self.base + self.runs
@@ -140,7 +142,7 @@ cdef class Layout:
         self.here = np.empty(max(longest, widest, room, 1), np.int32)
         self.slots = np.empty(max(longest, widest, room, 1), np.int32)
         self.next_spare = np.empty(1024, np.int32)
-        self.region_number, self.matrix_at = {}, {}
+        self.region_number, self.matrix_at, self.starts = {}, {}, {}
         self.program = Program()
         self.program.lanes, self.program.gradient, self.program.wanted = lanes, gradient, wanted
         self.pulls = &self.program.back
@@ -179,6 +181,8 @@ cdef class Layout:
         x = self.number_of(x)
         if x < 0:
             return self.inputs + ~x
+        if x < self.inputs:
+            self.single[x] = 1
         return self.value[self.range_of(x)] + self.offset_of(x)
 
     cdef inline bint is_active(self, int32_t x) noexcept:
@@ -466,7 +470,7 @@ cdef class Layout:
         if not self.is_even(at, first, rows, columns):
             for k in range(rows * columns):
                 self.program.push_index(self.slot_of(self.operand[first + k]))
-            self.need(24 + rows * columns // 8 + 2 * rows + 2 * columns)    # a copy of it, and of its sums
+            self.need(96 + rows * columns // 8 + 2 * rows + 2 * columns)    # a copy of it, and of its sums
         if added and not self.is_even(at + 3, first + (rows + 1) * columns, rows, 1):
             self.program.index[at + 3] = -2
             for k in range(rows):
@@ -487,6 +491,9 @@ cdef class Layout:
                 if not 0 <= start + i * down + k * across < self.inputs:
                     return False
         self.program.index[at], self.program.index[at + 1] = start, down
+        low, high = self.starts.get(start, (start, start))
+        ends = [start + i * down + k * across for i in (0, rows - 1) for k in (0, columns - 1)]
+        self.starts[start] = min(low, *ends), max(high, *ends)
         return True
 
     cdef Wiring wiring(self, int32_t r):
@@ -512,7 +519,7 @@ cdef class Layout:
         if self.lanes:
             wanted = 4 if opcode == ITEM else 4 + arity // 8    # the pointers of a row's operands
             if opcode == MATMUL:    # those of rows and columns, and what is turned
-                wanted = 24 + (count + arity) // 2 + max(count, arity)
+                wanted = 96 + (count + arity) // 2 + max(count, arity)
         elif opcode in (PRODUCTS, TOTAL, LIST_PRODUCTS, LIST_TOTAL) or is_list(opcode):
             wanted = 4 * arity + 3 * arity * max(count, <Py_ssize_t>1) + 16
         return self.need(wanted)

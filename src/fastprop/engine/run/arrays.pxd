@@ -37,7 +37,7 @@ cdef enum:
 cdef Py_ssize_t offset_of(const ArrayRef* array, int axis, Py_ssize_t element) noexcept nogil
 cdef Py_ssize_t spacing_of(const ArrayRef* array, int axis) noexcept nogil
 cdef void add_numbers(
-    const ArrayRef* array, Py_ssize_t element, const double* more, Py_ssize_t n, bint single
+    const ArrayRef* array, Py_ssize_t element, const double* more, Py_ssize_t n, bint single, bint adds
 ) noexcept nogil
 
 

@@ -207,23 +207,28 @@ cdef Py_ssize_t spacing_of(const ArrayRef* array, int axis) noexcept nogil:
 
 
 cdef void add_numbers(
-    const ArrayRef* array, Py_ssize_t element, const double* more, Py_ssize_t n, bint single
+    const ArrayRef* array, Py_ssize_t element, const double* more, Py_ssize_t n, bint single, bint adds
 ) noexcept nogil:
-    """Add to so many numbers of an array, from one on."""
+    """Add to so many numbers of an array, from one on; or put them there."""
     cdef Py_ssize_t step = spacing_of(array, -1), k
     cdef char* at = array.data + offset_of(array, -1, element)
     cdef Py_ssize_t size = sizeof(float) if single else sizeof(double)
     if step == size and <size_t>at % <size_t>size == 0:
-        if single:
-            for k in range(n):
-                (<float*>at)[k] += <float>more[k]
-        else:
-            for k in range(n):
-                (<double*>at)[k] += more[k]
+        for k in range(n if single and adds else 0):
+            (<float*>at)[k] += <float>more[k]
+        for k in range(n if single and not adds else 0):
+            (<float*>at)[k] = <float>more[k]
+        for k in range(n if not single and adds else 0):
+            (<double*>at)[k] += more[k]
+        for k in range(n if not single and not adds else 0):
+            (<double*>at)[k] = more[k]
         return
     for k in range(n):
         if step == UNEVEN:
             at = array.data + offset_of(array, -1, element + k)
         elif k:
             at += step
-        add_number_at(at, more[k], single)
+        if adds:
+            add_number_at(at, more[k], single)
+        else:
+            put_number_at(at, more[k], single)

@@ -6,6 +6,7 @@ cdef class Batch:
     cdef readonly LanesRun run
     cdef readonly PointRun before       # or None
     cdef readonly bint gradient
+    cdef bint sums_are_whole            # all gradients that are wanted are those of matrices
     cdef Py_ssize_t inputs              # of the draft, of which the program's are the first
     cdef Py_ssize_t gates
     cdef uint8_t[::1] uniform

@@ -5,6 +5,8 @@ them, from the sums of what the lanes pull.
 """
 import numpy as np
 
+from libc.string cimport memset
+
 from fastprop.threads import run_on_threads
 
 
@@ -40,6 +42,9 @@ cdef class Batch:
         self.uniform, self.wanted = uniform, wanted
         self.inputs = len(uniform)
         self.gates = min(plan.work, 1 << 30)
+        outside = np.array(uniform, np.bool_) & np.array(wanted, np.bool_)
+        outside[program.sums_begin : program.sums_end] = False
+        self.sums_are_whole = self.before is None and not np.any(outside)
         self.pulls = Memory((len(program.uniform) - self.inputs + 1) * <Py_ssize_t>sizeof(double))
 
     cdef int put(self, Py_ssize_t i, double value) except -1:
@@ -76,12 +81,13 @@ cdef class Batch:
         return self.run.sum_of((self.run.summed_inputs if self.gradient else 0) + k)
 
     cdef int gradient_sums(self, double* sums) except -1:
-        """Write the summed gradient of every uniform input that is wanted, and 0 or anything for the others."""
+        """Write the summed gradient of every uniform input that is wanted, and anything for the others."""
         cdef Py_ssize_t i, k
         cdef bint any_wanted = False
         cdef PointRun before = self.before
         cdef double* pulls = <double*>self.pulls.start
         if before is None:
+            memset(sums, 0, <size_t>self.inputs * sizeof(double))
             self.run.gradient_sums(sums)
             return 0
         for i in range(self.inputs):

@@ -61,6 +61,10 @@ cdef class LanesRun:
     cdef Column* value
     cdef Column* pull
     cdef Memory numbers                 # constants, then uniform inputs
+    cdef int32_t[:, ::1] starts         # of matrices: inputs, the first and the last one
+    cdef Memory pointers
+    cdef char** start                   # where they lie, if that is not among the numbers
+    cdef int32_t[::1] singles           # how many inputs before one are read by themselves
     cdef Memory sums                    # per strand: partial sums of each summed input, and of each summed output
     cdef const int64_t* lane            # which lanes; NULL: all
     cdef int32_t* stray                 # lane -> the guard that came out otherwise; NULL: then nothing is run on
@@ -104,6 +108,9 @@ cdef class LanesRun:
     cdef void gradient_sums(self, double* sums) noexcept nogil
     cdef Bench new_bench(self)
     cdef Py_ssize_t fetch(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
+    cdef void take_numbers(self, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil
+    cdef bint is_apart(self, Py_ssize_t i, Py_ssize_t count) noexcept nogil
+    cdef double* direct_sums(self) noexcept nogil
     cdef Py_ssize_t last_beside(self, Py_ssize_t i) noexcept nogil
     cdef int fetch_repeated(self, Bench bench) noexcept nogil
     cdef void gather(self, char* row, const Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil

@@ -51,6 +51,7 @@ cdef enum:
     PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C
     FORESEEN = 1 << 16      # bytes of the next block's inputs that are fetched into the cache beforehand
     PAST_CACHE = 1 << 25    # bytes of gradients from which on no cache keeps them
+    WORTH_POINTING = 1 << 12    # bytes of uniform inputs from which on it pays to read them where they are
     NARROWEST = 32          # lanes of a block, which is a multiple of so many
 
 
@@ -94,6 +95,11 @@ cdef class LanesRun:
         self.summed_inputs = self.summed.shape[0]
         for i in range(self.summed_inputs):
             self.sum_row[self.summed[i]] = <int32_t>i
+        self.starts = program.starts
+        self.pointers = Memory(self.starts.shape[0] * <Py_ssize_t>sizeof(char*))
+        self.start = <char**>self.pointers.start
+        memset(self.start, 0, <size_t>self.pointers.nbytes)
+        self.singles = np.append(0, np.cumsum(program.single)).astype(np.int32)
         self.varying = np.flatnonzero(np.asarray(program.uniform) == 0).astype(np.int32)
         self.inputs_kept = []
         self.benches = []
@@ -137,6 +143,7 @@ cdef class LanesRun:
         self.sums, self.strands = other.sums, other.strands
         memcpy(self.table.start, other.table.start, <size_t>self.table.nbytes)
         memcpy(self.numbers.start, other.numbers.start, <size_t>self.numbers.nbytes)
+        memcpy(self.start, other.start, <size_t>self.pointers.nbytes)
         return 0
 
     cdef int join(self, LanesRun outer) except -1:
@@ -159,6 +166,27 @@ cdef class LanesRun:
             (<float*>self.numbers.start)[slot] = <float>value
         else:
             (<double*>self.numbers.start)[slot] = value
+
+    cdef void take_numbers(self, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil:
+        """Let uniform inputs be numbers side by side, which stay where they are if only matrices are made of them."""
+        cdef Py_ssize_t k
+        cdef bint apart = count * self.size >= WORTH_POINTING and self.is_apart(i, count) and lies_well(at, self.size)
+        if not apart:
+            memcpy(self.numbers.start + i * self.size, at, <size_t>(count * self.size))
+        for k in range(self.starts.shape[0]):
+            if i <= self.starts[k, 0] < i + count:
+                self.start[k] = at + (self.starts[k, 0] - i) * self.size if apart else NULL
+
+    cdef bint is_apart(self, Py_ssize_t i, Py_ssize_t count) noexcept nogil:
+        """Whether inputs are read as matrices alone, none of which reaches beyond them."""
+        cdef Py_ssize_t k
+        if self.singles[i + count] > self.singles[i]:
+            return False
+        for k in range(self.starts.shape[0]):
+            if self.starts[k, 1] < i + count and self.starts[k, 2] >= i:
+                if self.starts[k, 1] < i or self.starts[k, 2] >= i + count:
+                    return False
+        return True
 
     cdef int point(self, Column* column, array, bint writing) except -1:
         """Let a column be a one-dimensional array, which is kept alive."""
@@ -236,6 +264,12 @@ cdef class LanesRun:
         for i in self.summed:
             sums[i] = self.sum_of(self.sum_row[i]) + (sums[i] if begin <= i < begin + count else 0.0)
 
+    cdef double* direct_sums(self) noexcept nogil:
+        """The gradients of uniform inputs where they were summed up, by the input, if that is so; else NULL."""
+        if self.strands != 1 or self.summed_inputs or self.program.sums_end == 0:
+            return NULL
+        return <double*>self.partial_sums(0, self.sums_per_strand()) - self.program.sums_begin
+
     def total(self, Py_ssize_t i):
         """Return the gradient of a uniform input, summed over all lanes."""
         return self.gradient_sum(i)
@@ -309,8 +343,12 @@ cdef class LanesRun:
         return i
 
     cdef int fetch_repeated(self, Bench bench) noexcept nogil:
-        """Fill the rows of varying inputs that are one number all the same: once for many blocks."""
+        """Fill the rows of varying inputs that are one number all the same, and aim matrices: once for many blocks."""
         cdef Py_ssize_t i
+        for i in range(self.starts.shape[0]):
+            bench.space.row[self.starts[i, 0]] = (
+                self.numbers.start + self.starts[i, 0] * self.size if self.start[i] == NULL else self.start[i]
+            )
         if self.lanes == 0:     # an array of no lanes holds not even that one
             return 0
         for i in self.varying:

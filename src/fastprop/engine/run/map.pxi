@@ -29,6 +29,7 @@ cdef class MapRun:
     cdef uint8_t[::1] wanted_leaf
     cdef object active_arrays
     cdef uint8_t[::1] adds              # leaf: whether its gradient is added to what has arrived
+    cdef uint8_t[::1] assigns           # leaf that is the same in all lanes: whether its gradient is put there, once
     cdef list aside                     # leaf: an array of its own for its gradient, or None
     cdef dict paths
     cdef dict places
@@ -49,7 +50,7 @@ cdef class MapRun:
         self.pull = self.sums + region.outputs
         self.wanted, self.active_arrays = np.array(wanted, np.uint8), frozenset(active_arrays)
         self.wanted_leaf = np.array([a in active_arrays for a in region.array.tolist()], np.uint8)
-        self.adds = np.zeros(leaves + 1, np.uint8)
+        self.adds, self.assigns = np.zeros(leaves + 1, np.uint8), np.zeros(leaves + 1, np.uint8)
         self.aside = [None] * leaves
         self.paths = {}
         self.parts, self.version = [], None
@@ -183,7 +184,8 @@ cdef class MapRun:
                 continue
             a = self.region.array_of[leaf]
             if self.region.axis_of[leaf] < 0:
-                self.arrays.clear_adjoint(a)
+                self.assigns[leaf] = not self.arrays.arrived[a] and not self.region.is_whole(leaf) and self.is_covered(leaf)
+                self.claim(a, leaf) if self.assigns[leaf] else self.arrays.clear_adjoint(a)
                 continue
             self.adds[leaf] = a in first or self.arrays.arrived[a]
             if first.setdefault(a, self.region.axis_of[leaf]) != self.region.axis_of[leaf]:

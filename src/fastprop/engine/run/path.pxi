@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastprop.engine.program cimport Region, Wiring
 
@@ -329,7 +329,7 @@ cdef class Path:
         cdef Py_ssize_t step = spacing_of(array, axis), k, i = stretch.first
         cdef char* at = array.data + offset_of(array, axis, source.element)
         if axis < 0 and step == run.size and run.uniform[i] and batch.before is None:
-            memcpy(run.numbers.start + i * run.size, at, <size_t>(stretch.count * run.size))
+            run.take_numbers(i, at, stretch.count)
             return 0
         for k in range(stretch.count):
             if step == UNEVEN:
@@ -423,7 +423,7 @@ cdef class Path:
         """Add up what came out of the lanes."""
         cdef MapRegion region = self.owner.region
         cdef const ArrayRef* array
-        cdef double* total = <double*>self.totals.start
+        cdef double* total
         cdef Source* source
         cdef Py_ssize_t i, k
         for k in range(self.wires.outputs if region.summed and not self.wires.is_part else 0):
@@ -432,14 +432,26 @@ cdef class Path:
             return 0
         if batch.run.arrays is not None:
             self.collect_pools(batch.run)
-        batch.gradient_sums(total)
+        total = self.gradients(batch)
         for k in range(self.wires.stretches):
             i = self.wires.stretch[k].first
             source = &self.wires.source[i]
             if source.kind == SAME and batch.wanted[i]:
                 array = &self.owner.arrays.adjoint[region.array_of[source.which]]
-                add_numbers(array, source.element, total + i, self.wires.stretch[k].count, region.single)
+                add_numbers(
+                    array, source.element, total + i, self.wires.stretch[k].count, region.single,
+                    not self.owner.assigns[source.which]
+                )
             for i in range(i, i + self.wires.stretch[k].count if source.kind == OPERAND else i):
                 if batch.wanted[i]:
                     self.owner.pulled[self.wires.source[i].which] += total[i]
+        memset(&self.owner.assigns[0], 0, <size_t>self.owner.assigns.shape[0])
         return 0
+
+    cdef double* gradients(self, Batch batch) except NULL:
+        """The gradients of uniform inputs, by the input: where they were summed up, or copied."""
+        cdef double* total = batch.run.direct_sums() if batch.sums_are_whole else NULL
+        if total == NULL:
+            total = <double*>self.totals.start
+            batch.gradient_sums(total)
+        return total

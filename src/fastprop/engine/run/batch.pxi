@@ -88,16 +88,16 @@ cdef class Batch:
         cdef double* pulls = <double*>self.pulls.start
         if before is None:
             memset(sums, 0, <size_t>self.inputs * sizeof(double))
-            self.run.gradient_sums(sums)
+            gradient_sums(self.run, sums)
             return 0
         for i in range(self.inputs):
             if self.uniform[i] and self.wanted[i]:
-                sums[i] = self.run.gradient_sum(i)
+                sums[i] = gradient_sum(self.run, i)
                 any_wanted = True
         if not any_wanted:
             return 0
         for k in range(before.program.outputs_count):
-            pulls[k] = self.run.gradient_sum(self.inputs + k)
+            pulls[k] = gradient_sum(self.run, self.inputs + k)
         before.pull(pulls)
         for i in range(self.inputs):
             if self.uniform[i] and self.wanted[i]:

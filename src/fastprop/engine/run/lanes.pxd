@@ -104,14 +104,9 @@ cdef class LanesRun:
     cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil
     cdef Py_ssize_t sums_nbytes(self) noexcept nogil
     cdef double sum_of(self, Py_ssize_t row) noexcept nogil
-    cdef double gradient_sum(self, Py_ssize_t i) noexcept nogil
-    cdef void gradient_sums(self, double* sums) noexcept nogil
+    cdef double* matrix_sums(self, Py_ssize_t strand) noexcept nogil
     cdef Bench new_bench(self)
     cdef Py_ssize_t fetch(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
-    cdef void take_numbers(self, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil
-    cdef bint is_apart(self, Py_ssize_t i, Py_ssize_t count) noexcept nogil
-    cdef double* direct_sums(self) noexcept nogil
-    cdef Py_ssize_t last_beside(self, Py_ssize_t i) noexcept nogil
     cdef int fetch_repeated(self, Bench bench) noexcept nogil
     cdef void gather(self, char* row, const Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil

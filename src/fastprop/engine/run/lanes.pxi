@@ -51,7 +51,6 @@ cdef enum:
     PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C
     FORESEEN = 1 << 16      # bytes of the next block's inputs that are fetched into the cache beforehand
     PAST_CACHE = 1 << 25    # bytes of gradients from which on no cache keeps them
-    WORTH_POINTING = 1 << 12    # bytes of uniform inputs from which on it pays to read them where they are
     NARROWEST = 32          # lanes of a block, which is a multiple of so many
 
 
@@ -167,27 +166,6 @@ cdef class LanesRun:
         else:
             (<double*>self.numbers.start)[slot] = value
 
-    cdef void take_numbers(self, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil:
-        """Let uniform inputs be numbers side by side, which stay where they are if only matrices are made of them."""
-        cdef Py_ssize_t k
-        cdef bint apart = count * self.size >= WORTH_POINTING and self.is_apart(i, count) and lies_well(at, self.size)
-        if not apart:
-            memcpy(self.numbers.start + i * self.size, at, <size_t>(count * self.size))
-        for k in range(self.starts.shape[0]):
-            if i <= self.starts[k, 0] < i + count:
-                self.start[k] = at + (self.starts[k, 0] - i) * self.size if apart else NULL
-
-    cdef bint is_apart(self, Py_ssize_t i, Py_ssize_t count) noexcept nogil:
-        """Whether inputs are read as matrices alone, none of which reaches beyond them."""
-        cdef Py_ssize_t k
-        if self.singles[i + count] > self.singles[i]:
-            return False
-        for k in range(self.starts.shape[0]):
-            if self.starts[k, 1] < i + count and self.starts[k, 2] >= i:
-                if self.starts[k, 1] < i or self.starts[k, 2] >= i + count:
-                    return False
-        return True
-
     cdef int point(self, Column* column, array, bint writing) except -1:
         """Let a column be a one-dimensional array, which is kept alive."""
         if array.dtype != (np.float32 if self.single else np.float64) or array.ndim != 1:
@@ -242,37 +220,16 @@ cdef class LanesRun:
     cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil:
         return self.sums.start + strand * self.sums_nbytes() + row * self.sum_bytes()
 
+    cdef double* matrix_sums(self, Py_ssize_t strand) noexcept nogil:
+        """A strand's sums of products' numbers, by the input."""
+        return <double*>self.partial_sums(strand, self.sums_per_strand()) - self.program.sums_begin
+
     cdef double sum_of(self, Py_ssize_t row) noexcept nogil:
         return total_of_strands(self.partial_sums(0, row), self.strands, self.sums_nbytes(), self.single)
 
-    cdef double gradient_sum(self, Py_ssize_t i) noexcept nogil:
-        """The gradient of a uniform input, summed over all lanes."""
-        cdef double total = self.sum_of(self.sum_row[i]) if self.sum_row[i] >= 0 else 0.0
-        cdef Py_ssize_t strand
-        for strand in range(self.strands if self.program.sums_begin <= i < self.program.sums_end else 0):
-            total += (<double*>self.partial_sums(strand, self.sums_per_strand()))[i - self.program.sums_begin]
-        return total
-
-    cdef void gradient_sums(self, double* sums) noexcept nogil:
-        """Write the gradients of uniform inputs, summed over all lanes."""
-        cdef Py_ssize_t i, strand, begin = self.program.sums_begin, count = self.program.sums_end - begin
-        cdef const double* part
-        for strand in range(self.strands if count else 0):
-            part = <const double*>self.partial_sums(strand, self.sums_per_strand())
-            for i in range(count):
-                sums[begin + i] = part[i] if strand == 0 else sums[begin + i] + part[i]
-        for i in self.summed:
-            sums[i] = self.sum_of(self.sum_row[i]) + (sums[i] if begin <= i < begin + count else 0.0)
-
-    cdef double* direct_sums(self) noexcept nogil:
-        """The gradients of uniform inputs where they were summed up, by the input, if that is so; else NULL."""
-        if self.strands != 1 or self.summed_inputs or self.program.sums_end == 0:
-            return NULL
-        return <double*>self.partial_sums(0, self.sums_per_strand()) - self.program.sums_begin
-
     def total(self, Py_ssize_t i):
         """Return the gradient of a uniform input, summed over all lanes."""
-        return self.gradient_sum(i)
+        return gradient_sum(self, i)
 
     # one thread's work
 
@@ -317,7 +274,7 @@ cdef class LanesRun:
                 bench.space.row[i] = self.input[i].data + begin * self.size
                 continue
             own = <char*>bench.space.base + i * row
-            last = self.last_beside(i)
+            last = last_beside(self, i)
             if last > i:
                 turn_columns(
                     own, self.width, self.input[i].data + begin * self.input[i].stride, self.input[i].stride, count,
@@ -329,18 +286,6 @@ cdef class LanesRun:
                 bench.space.row[k] = <char*>bench.space.base + k * row
                 self.repeat_last(<char*>bench.space.row[k], count)
         return 0
-
-    cdef Py_ssize_t last_beside(self, Py_ssize_t i) noexcept nogil:
-        """The last of the inputs whose numbers lie side by side in every lane, from one on."""
-        cdef Column* column = &self.input[i]
-        if self.lane != NULL or not lies_well(column.data, self.size) or column.stride % self.size:
-            return i
-        while (
-            i + 1 < self.program.inputs and not self.uniform[i + 1] and column[1].stride == column.stride
-            and column[1].data == column.data + self.size
-        ):
-            i, column = i + 1, column + 1
-        return i
 
     cdef int fetch_repeated(self, Bench bench) noexcept nogil:
         """Fill the rows of varying inputs that are one number all the same, and aim matrices: once for many blocks."""
@@ -622,7 +567,7 @@ cdef class LanesRun:
         cdef Py_ssize_t i
         for i in self.summed:
             bench.space.row[self.program.adjoints + i] = self.partial_sums(strand, self.sum_row[i])
-        bench.space.sums = <double*>self.partial_sums(strand, self.sums_per_strand()) - self.program.sums_begin
+        bench.space.sums = self.matrix_sums(strand)
 
     cdef int run_list(
         self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward

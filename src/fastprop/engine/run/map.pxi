@@ -184,8 +184,11 @@ cdef class MapRun:
                 continue
             a = self.region.array_of[leaf]
             if self.region.axis_of[leaf] < 0:
-                self.assigns[leaf] = not self.arrays.arrived[a] and not self.region.is_whole(leaf) and self.is_covered(leaf)
-                self.claim(a, leaf) if self.assigns[leaf] else self.arrays.clear_adjoint(a)
+                if self.arrays.arrived[a] or self.region.is_whole(leaf) or not self.is_covered(leaf):
+                    self.arrays.clear_adjoint(a)
+                else:
+                    self.claim(a, leaf)
+                    self.assigns[leaf] = True
                 continue
             self.adds[leaf] = a in first or self.arrays.arrived[a]
             if first.setdefault(a, self.region.axis_of[leaf]) != self.region.axis_of[leaf]:

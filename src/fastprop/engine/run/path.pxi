@@ -329,8 +329,10 @@ cdef class Path:
         cdef Py_ssize_t step = spacing_of(array, axis), k, i = stretch.first
         cdef char* at = array.data + offset_of(array, axis, source.element)
         if axis < 0 and step == run.size and run.uniform[i] and batch.before is None:
-            run.take_numbers(i, at, stretch.count)
+            take_numbers(run, i, at, stretch.count)
             return 0
+        if run.uniform[i]:
+            leave_none(run, i, stretch.count)
         for k in range(stretch.count):
             if step == UNEVEN:
                 at = array.data + offset_of(array, axis, source.element + k)
@@ -450,7 +452,7 @@ cdef class Path:
 
     cdef double* gradients(self, Batch batch) except NULL:
         """The gradients of uniform inputs, by the input: where they were summed up, or copied."""
-        cdef double* total = batch.run.direct_sums() if batch.sums_are_whole else NULL
+        cdef double* total = direct_sums(batch.run) if batch.sums_are_whole else NULL
         if total == NULL:
             total = <double*>self.totals.start
             batch.gradient_sums(total)

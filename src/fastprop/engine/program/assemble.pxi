@@ -1,0 +1,198 @@
+"""Gradients inside of a program, whose sweeps stand among its instructions forward; and the whole, put together."""
+import numpy as np
+
+from libc.stdint cimport int32_t, uint8_t
+
+from fastprop.engine.trace cimport Draft
+from fastprop.engine.kernels cimport POSITIVE
+from fastprop.engine.executor.instructions cimport *
+
+
+cdef class Assembler(Pulls):
+    """Writes one program."""
+
+    cdef int32_t mark(self, int32_t r) except -1:
+        """Let what is on the ways from a gradient's variables to its ends be active; returns the first run of it."""
+        cdef int32_t gate = self.run[r], end = self.first[gate + 1], lowest = gate, i, j, x
+        cdef Gradient region = self.draft.payload[gate]
+        cdef int32_t begin = self.first[gate] + <int32_t>region.ends
+        cdef uint8_t[::1] leads = np.zeros(gate + 1, np.uint8)
+        np.asarray(self.active)[:] = 0
+        for j in range(begin + <int32_t>region.ends, end):
+            x = self.operand[j] - self.inputs
+            self.active[x] = 1
+            lowest = min(lowest, x)
+        for i in range(lowest, gate):
+            if self.opcode[i] == RESULT:
+                self.active[i] = self.active[i - 1]
+            for j in range(self.first[i], self.first[i + 1] if self.opcode[i] != RESULT else 0):
+                if self.is_active(self.operand[j]):
+                    self.active[i] = 1
+        for j in range(begin, begin + <int32_t>region.ends):
+            if self.is_active(self.operand[j]):
+                leads[self.operand[j] - self.inputs] = 1
+        for i in range(gate - 1, lowest - 1, -1):
+            for j in range(self.first[i], self.first[i + 1] if leads[i] else 0):
+                if self.is_active(self.operand[j]):
+                    leads[self.operand[j] - self.inputs] = 1
+        for i in range(lowest, gate):
+            self.active[i] = self.active[i] and leads[i]
+        return self.run_of[lowest] if lowest < gate else r
+
+    cdef int survey_gradient(self, int32_t r) except -1:
+        """Find out how long a gradient needs values, and for what it needs what is saved."""
+        cdef int32_t q, i, j, lowest = self.mark(r)
+        cdef Rule rule
+        for q in range(lowest, r):
+            if self.is_variables(q):
+                continue
+            for i in range(self.run[q], self.run[q + 1]):
+                if not self.active[i]:
+                    continue
+                rule = rule_of(self.opcode[i], 0)
+                if rule.u == KEPT:
+                    self.swept[q] = r
+                if rule.u == VALUE or rule.w == VALUE or self.is_chain(q):
+                    self.death[self.base + q] = max(self.death[self.base + q], r)
+                for j in range(self.first[i], self.first[i + 1]):
+                    if is_read_backward(self.opcode[i], j - self.first[i]):
+                        self.outlive(self.operand[j], r)
+        return 0
+
+    cdef int sweep(self, int32_t r) except -1:
+        """Write a gradient: what says where it ends, then its instructions backward."""
+        cdef int32_t q, k, place, lowest = self.mark(r), begin = self.first[self.run[r]]
+        cdef Gradient region = self.draft.payload[self.run[r]]
+        cdef int32_t ends = <int32_t>region.ends
+        cdef Instruction* step
+        pulls = [self.pull_slot(self.operand[begin + k]) for k in range(ends)]
+        self.aim_variables(r, begin + 2 * ends)
+        self.pulls = &self.program.ahead
+        cdef Py_ssize_t at = self.program.ahead.length
+        step = self.program.write(self.pulls)
+        step.opcode, step.closed, step.saved = REGION, 1, -1
+        for k in range(ends):
+            self.put_pull(self.operand[begin + ends + k], pulls[k])
+        for q in range(r - 1, lowest - 1, -1):
+            if self.adjoint[self.base + q] >= 0 and self.aim_of[self.base + q] < 0:
+                self.pull_run(q)
+        for q in range(lowest, r):
+            place = self.base + q
+            for k in range(self.run[q], self.run[q + 1] if self.aim_of[place] >= 0 else 0):
+                self.make_ready(self.inputs + k)
+                self.arrived[k] = 0
+            if self.aim_of[place] >= 0 and not self.is_variables(q):
+                self.give_array(q, region)
+            self.adjoint[place], self.owner[place], self.sharers[place], self.aim_of[place] = -1, place, 1, -1
+            if self.swept[q] == r and self.saved[place] >= 0:
+                self.release(self.saved[place], self.size_of(place) * self.kept_arity(q))
+        self.program.ahead.instruction[at].count = <int32_t>self.program.ahead.length
+        self.pulls = &self.program.back
+        return 0
+
+    cdef int aim_variables(self, int32_t r, int32_t begin) except -1:
+        """Let the adjoints of the variables, whose operands begin there, be a gradient's own numbers."""
+        cdef int32_t j, x, place
+        for j in range(begin, self.first[self.run[r] + 1]):
+            x = self.operand[j]
+            place = self.range_of(x)
+            if self.offset_of(x) == 0:
+                self.aim_of[place] = self.value[self.base + r] + j - begin
+                self.adjoint[place] = self.aim_of[place] if self.lanes else -1
+            if self.adjoint_aimed(x) != self.value[self.base + r] + j - begin:
+                raise ValueError(f"gate {self.run[r]} (gradient) has variables that are not whole, or not in order")
+        return 0
+
+    cdef int32_t adjoint_aimed(self, int32_t x) noexcept:
+        return self.aim_of[self.range_of(x)] + self.offset_of(x)
+
+    cdef int pull_slot(self, int32_t x) except -1:
+        """The slot of a pull; in lanes a row, even if it is one number for all."""
+        cdef int32_t y = self.number_of(x), slot
+        cdef Instruction* step
+        if not self.lanes or (y >= 0 and (y >= self.inputs or not self.uniform[y])):
+            return self.slot_of(x)
+        slot = self.allocate(1)
+        step = self.program.write(&self.program.ahead)
+        step.opcode, step.count, step.arity, step.result, step.saved = POSITIVE, 1, 1, slot, -1
+        step.operand = <int32_t>self.program.push_operand(self.slot_of(x), BROADCAST, 0)
+        self.measure(POSITIVE, 1, 1)
+        return slot
+
+    cdef int put_pull(self, int32_t end, int32_t slot) except -1:
+        """Write that a pull is put on a number, if anything is wanted of it."""
+        cdef Py_ssize_t at
+        cdef Instruction* step
+        self.here[0] = end
+        at = self.aim(1)
+        if at >= 0:
+            step = self.program.write(self.pulls)
+            step.opcode, step.count, step.arity, step.operand = PASS, 1, 1, <int32_t>at
+            step.result, step.saved = slot, -1
+        return 0
+
+    cdef Program finish(self):
+        """The program, with what its caller needs to know."""
+        cdef Program program = self.program
+        cdef Draft draft = self.draft
+        cdef int32_t x
+        found = []
+        for x in draft.outputs:
+            found.append(self.slot_of(x))
+        program.outputs = np.array(found, np.int32)
+        found = []
+        for x in draft.guards:
+            found.append(self.slot_of(x))
+        program.guards = np.array(found, np.int32)
+        program.expected = draft.expected
+        program.uniform, program.summed = np.asarray(self.uniform), np.asarray(self.summed)
+        program.single, program.starts = np.asarray(self.single), matrices_of(self.starts)
+        return program
+
+
+cdef object matrices_of(dict starts):
+    return np.array([(start, *starts[start]) for start in sorted(starts)], np.int32).reshape(-1, 3)
+
+
+def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True,
+             arrays=()):
+    """Return the program of a draft.
+
+    Parameters
+    ----------
+    draft : Draft
+        In order; its runs are used for one point, in lanes every gate is a run.
+    lanes : bool, optional
+        Whether a slot is a row of numbers, one per lane.
+    gradient : bool, optional
+        Whether it shall run backward, too.
+    wanted : array of bool, optional
+        The inputs whose gradients are wanted; all by default.
+    uniform : array of bool, optional
+        The inputs that are one number for all lanes.
+    recycling : bool, optional
+        Whether slots are used again.
+    arrays : iterable of int, optional
+        The arrays of the recording whose gradients are wanted.
+
+    Raises
+    ------
+    ValueError
+        Where an index of the draft is wrong, or a gate of it has to be expanded.
+    """
+    verify_before(draft, wanted, uniform, gradient)
+    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays)
+    assembler.survey()
+    assembler.layout()
+    assembler.forward()
+    # outputs and guards are read between the sweeps
+    cdef Program program = assembler.finish()
+    assembler.bury(assembler.runs)
+    if gradient:
+        assembler.backward()
+    program.settle()
+    if not lanes:
+        write_words(program)
+    if is_verifying():
+        verify_program(program)
+    return program

@@ -1,0 +1,79 @@
+"""What is one number for all lanes: read where it lies, if it can stay there, and gradients where they are summed up."""
+from libc.string cimport memcpy
+
+
+cdef enum:
+    WORTH_POINTING = 1 << 12    # bytes of uniform inputs from which on it pays to read them where they are
+
+
+cdef void take_numbers(LanesRun run, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil:
+    """Let uniform inputs be numbers side by side, which stay where they are if only matrices are made of them."""
+    cdef Py_ssize_t k
+    cdef bint apart = count * run.size >= WORTH_POINTING and are_apart(run, i, count) and lies_well(at, run.size)
+    leave_none(run, i, count)
+    if not apart:
+        memcpy(run.numbers.start + i * run.size, at, <size_t>(count * run.size))
+    for k in range(run.starts.shape[0] if apart else 0):
+        if i <= run.starts[k, 0] < i + count:
+            run.start[k] = at + (run.starts[k, 0] - i) * run.size
+
+
+cdef void leave_none(LanesRun run, Py_ssize_t i, Py_ssize_t count) noexcept nogil:
+    """Let no matrix of some inputs lie outside of the run's own numbers any more."""
+    cdef Py_ssize_t k
+    for k in range(run.starts.shape[0]):
+        if i <= run.starts[k, 0] < i + count:
+            run.start[k] = NULL
+
+
+cdef bint are_apart(LanesRun run, Py_ssize_t i, Py_ssize_t count) noexcept nogil:
+    """Whether inputs are read as matrices alone, none of which reaches beyond them."""
+    cdef Py_ssize_t k
+    if run.singles[i + count] > run.singles[i]:
+        return False
+    for k in range(run.starts.shape[0]):
+        if run.starts[k, 1] < i + count and run.starts[k, 2] >= i:
+            if run.starts[k, 1] < i or run.starts[k, 2] >= i + count:
+                return False
+    return True
+
+
+cdef double gradient_sum(LanesRun run, Py_ssize_t i) noexcept nogil:
+    """The gradient of a uniform input, summed over all lanes."""
+    cdef double total = run.sum_of(run.sum_row[i]) if run.sum_row[i] >= 0 else 0.0
+    cdef Py_ssize_t strand
+    for strand in range(run.strands if run.program.sums_begin <= i < run.program.sums_end else 0):
+        total += run.matrix_sums(strand)[i]
+    return total
+
+
+cdef void gradient_sums(LanesRun run, double* sums) noexcept nogil:
+    """Add the gradients of uniform inputs, summed over all lanes, to zeros."""
+    cdef Py_ssize_t i, strand
+    cdef const double* part
+    for strand in range(run.strands):
+        part = run.matrix_sums(strand)
+        for i in range(run.program.sums_begin, run.program.sums_end):
+            sums[i] += part[i]
+    for i in run.summed:
+        sums[i] += run.sum_of(run.sum_row[i])
+
+
+cdef double* direct_sums(LanesRun run) noexcept nogil:
+    """The gradients of uniform inputs where they were summed up, by the input, if that is so; else NULL."""
+    if run.strands != 1 or run.summed_inputs or run.program.sums_end == 0:
+        return NULL
+    return run.matrix_sums(0)
+
+
+cdef Py_ssize_t last_beside(LanesRun run, Py_ssize_t i) noexcept nogil:
+    """The last of the inputs whose numbers lie side by side in every lane, from one on."""
+    cdef Column* column = &run.input[i]
+    if run.lane != NULL or not lies_well(column.data, run.size) or column.stride % run.size:
+        return i
+    while (
+        i + 1 < run.program.inputs and not run.uniform[i + 1] and column[1].stride == column.stride
+        and column[1].data == column.data + run.size
+    ):
+        i, column = i + 1, column + 1
+    return i

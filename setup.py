@@ -50,6 +50,7 @@ ENGINE = Path("src", "fastprop", "engine")
 sys.modules["fastprop"] = type(sys)("fastprop")  # an empty package: the table is read before there is an engine
 sys.modules["fastprop"].__path__ = [str(ENGINE.parent)]
 importlib.import_module("fastprop.gates.lists").write(ENGINE.parent, MADE := Path("build", "made"))
+LONGER = "kernels door program avx512 tape avx2 trace run baseline"  # to compile, each than the one before
 SHARED = "fastprop.engine.shared"  # what Cython needs in every module, compiled once
 EXTENSIONS = [
     Extension(
@@ -62,7 +63,7 @@ EXTENSIONS = [
         extra_compile_args=[*FLAGS[KIND], "-ffp-contract=off", *SETS.get(source.stem, "").split()],
         extra_link_args=LINK,
     )
-    for source in sorted(ENGINE.rglob("*.pyx"))
+    for source in sorted(ENGINE.rglob("*.pyx"), key=lambda source: LONGER.find(source.stem), reverse=True)
     if os.uname().machine == "x86_64" or "avx" not in source.stem
 ]
 setup(

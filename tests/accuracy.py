@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 import random
@@ -102,9 +103,14 @@ def _logaddexp(x: Any, y: Any) -> Any:
     return max(x, y) + mp.log1p(exp(-abs(x - y)))
 
 
-def _logsumexp(*x: Any) -> Any:
+@functools.cache
+def _logsumexp_in(precision: int, x: tuple[Any, ...]) -> Any:
     top = max(x)
     return top + mp.log(mp.fsum(exp(term - top) for term in x))
+
+
+def _logsumexp(*x: Any) -> Any:
+    return _logsumexp_in(mp.prec, x)  # once for all partials
 
 
 def _remainder(x: Any, y: Any) -> Any:

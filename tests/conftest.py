@@ -18,6 +18,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in a shell's b
 
 let_verify(True)  # what every pass makes, and every program
 
+
+def pytest_collection_finish():
+    """No full collection of garbage looks through the tests themselves, of which there are many."""
+    gc.collect()
+    gc.freeze()
+
+
 ENGINES = {"reference": reference, "compiled": fastprop}
 
 

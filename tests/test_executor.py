@@ -65,6 +65,12 @@ WAYS = [one_by_one, in_a_run, lane_by_lane]
 # Accuracy
 
 
+@functools.cache
+def least_to_overflow(digits, most):
+    """From where on a number rounds to infinity."""
+    return mpf(2) ** most - mpf(2) ** (most - digits - 1)
+
+
 def exact(truth, summand, single):
     """A number as a long double (infinite if it rounds to infinity), and its unit in the last place."""
     digits, least, most = BITS[single]
@@ -72,7 +78,7 @@ def exact(truth, summand, single):
         return np.longdouble(nan), np.longdouble(1.0)
     size = max(abs(truth), abs(summand))
     unit = np.ldexp(np.longdouble(1.0), max(int(mp.frexp(size)[1]) - digits, least) if size else least)
-    if abs(truth) >= mpf(2) ** most - mpf(2) ** (most - digits - 1):
+    if abs(truth) >= least_to_overflow(digits, most):
         return np.longdouble(math.copysign(inf, truth)), unit
     mantissa, exponent = mp.frexp(truth)
     high = float(mantissa)

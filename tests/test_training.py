@@ -383,9 +383,5 @@ def test_progress_bar_is_taken_away_when_interrupted(monkeypatch):
 def test_default_training_reaches_94_percent():
     import fastprop
 
-    examples = job.digits()
-    accuracies = []
-    for seed in range(3):
-        printer = Printer(Options(quiet=True), io.StringIO())
-        accuracies.append(job.train(Options(quiet=True), seed, fastprop, examples, printer).accuracy)
-    assert np.median(accuracies) >= 0.94
+    printer = Printer(Options(quiet=True), io.StringIO())
+    assert job.train(Options(quiet=True), 0, fastprop, job.digits(), printer).accuracy >= 0.94  # 0.967 to 0.970

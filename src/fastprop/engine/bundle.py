@@ -431,7 +431,7 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     if type(gate) in _REDUCED:
         row = _REDUCED[type(gate)]
         return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
-    if type(gate).__module__ == blocks.__name__:
+    if isinstance(gate, blocks.Block):
         return _structural(gate, tuple(map(_array_of, unwrapped(operands))))
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
 
@@ -445,7 +445,7 @@ def _on_numbers(row: Row, *numbers: Any) -> Any:
 
 def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
     """Whether a gate is the user's own, and applied to what is not lanes of a vmap."""
-    own = isinstance(gate, Gate) and type(gate).__module__ != blocks.__name__
+    own = isinstance(gate, Gate) and not isinstance(gate, blocks.Block)
     return own and not any(isinstance(x, LaneBlock) for x in operands)
 
 
@@ -482,22 +482,7 @@ def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
         return _wrapped(object_array(units, numbers[0].shape))
     if isinstance(gate, blocks.MatMul):
         return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
-    if isinstance(gate, blocks.Scatter):
-        return _wrapped(_scattered(gate, numbers[0]))
-    if isinstance(gate, blocks.Stack):
-        stacked = object_array([item for part in numbers for item in part.flat], (len(numbers), *numbers[0].shape))
-        return _wrapped(stacked.reshape((*gate.shape, *numbers[0].shape)))
-    return _wrapped(gate.forward(*numbers))
-
-
-def _scattered(gate: Any, part: Any) -> np.ndarray[Any, Any]:
-    """Return zeros with a part added to at an index."""
-    block = object_array([0.0] * math.prod(gate.shape), gate.shape)
-    places = np.arange(block.size).reshape(gate.shape)[gate.index]
-    flat = block.reshape(-1)
-    for place, number in zip(np.ravel(places), np.ravel(np.asarray(part, object))):
-        flat[place] = number if isinstance(flat[place], float) and flat[place] == 0.0 else flat[place] + number
-    return block
+    return _wrapped(gate.on_objects(*numbers))
 
 
 def _strong_dot(row: list[Any], column: list[Any]) -> Any:

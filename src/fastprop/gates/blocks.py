@@ -62,6 +62,10 @@ class Block(Gate):
         if "forward" in vars(cls):
             cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
 
+    def on_objects(self, *blocks: Any) -> Any:
+        """Return the value of object arrays of Units, on which it is recorded number by number."""
+        return self.forward(*blocks)
+
 
 class Linear(Block):
     """A gate of one operand that is linear in it."""
@@ -143,11 +147,23 @@ class Scatter(Linear):
         self.index = index
 
     def forward(self, part: Any) -> Any:
-        block = np.zeros(self.shape, dtype=np.asarray(part).dtype)
+        part = np.asarray(part)
         if any(isinstance(i, np.ndarray) for i in (self.index if isinstance(self.index, tuple) else (self.index,))):
-            np.add.at(block, self.index, part)  # an integer array may name a place twice
-        else:
-            block[self.index] = part
+            size = math.prod(self.shape)  # an integer array may name a place twice: what meets there is added up
+            places = np.arange(size).reshape(self.shape)[self.index]
+            sums = np.bincount(places.reshape(-1), np.broadcast_to(part, places.shape).reshape(-1), size)
+            return sums.reshape(self.shape).astype(part.dtype, copy=False)
+        block = np.zeros(self.shape, part.dtype)
+        block[self.index] = part
+        return block
+
+    def on_objects(self, part: Any) -> Any:
+        """Return an object array of zeros, and of what is there."""
+        block = np.full(self.shape, 0.0, object)
+        places = np.arange(block.size).reshape(self.shape)[self.index]
+        flat = block.reshape(-1)
+        for place, number in zip(np.ravel(places), np.broadcast_to(np.asarray(part, object), np.shape(places)).flat):
+            flat[place] = number if isinstance(flat[place], float) and flat[place] == 0.0 else flat[place] + number
         return block
 
     def backward(self, pull: Any, part: Any) -> Any:
@@ -164,6 +180,11 @@ class Stack(Block):
         if not parts:
             return np.zeros(self.shape)
         return np.stack(parts).reshape(self.shape + np.shape(parts[0]))
+
+    def on_objects(self, *parts: Any) -> Any:
+        """Return the numbers of all blocks in one."""
+        numbers = np.concatenate([part.reshape(-1) for part in parts])
+        return numbers.reshape(self.shape + parts[0].shape)
 
     def backward(self, pull: Any, *parts: Any) -> Any:
         rows = reshape(pull, (len(parts), *shape_of(parts[0])))

@@ -482,7 +482,10 @@ def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
         return _wrapped(object_array(units, numbers[0].shape))
     if isinstance(gate, blocks.MatMul):
         return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
-    return _wrapped(gate.on_objects(*numbers))
+    found = _wrapped(gate.on_objects(*numbers))
+    if gate.integral:
+        return int(found) if isinstance(found, float) else as_integer(found)
+    return found
 
 
 def _strong_dot(row: list[Any], column: list[Any]) -> Any:
@@ -515,13 +518,7 @@ def _array_of(x: Any) -> np.ndarray[Any, Any]:
 
 def _along(function: Callable[[Any], Any], axis: Any, keepdims: bool, block: Any) -> Any:
     """Apply a function of a row of numbers along axes."""
-    numbers = _array_of(block)
-    axes = blocks.Reduction(axis).axes(numbers)
-    rest = [i for i in range(numbers.ndim) if i not in axes]
-    rows = numbers.transpose(*rest, *axes).reshape([numbers.shape[i] for i in rest] + [-1])
-    shape = rows.shape[:-1]
-    found = object_array([function(rows[place]) for place in np.ndindex(shape)], shape)
-    return found.reshape([1 if i in axes else n for i, n in enumerate(numbers.shape)]) if keepdims else found
+    return blocks.Reduction(axis, keepdims).of_rows(function, _array_of(block))
 
 
 # What makes a LaneBlock of an array of a trace: the floor above says how it is mapped, and taken apart.

@@ -18,6 +18,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastprop import gates
 from fastprop.gates import Gate
+from fastprop.gates.row import logsumexp_array
 from fastprop.gates.values import strong_product
 
 
@@ -56,6 +57,8 @@ def total(parts: Sequence[Any]) -> Any:
 
 class Block(Gate):
     """A gate on blocks; infinities and NaN go through it without a warning, as they do through gates on numbers."""
+
+    integral = False  # whether its value are integers, which index
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -221,6 +224,16 @@ class Reduction(Block):
         """How many numbers go into one of the result."""
         return math.prod(shape_of(x)[axis] for axis in self.axes(x))
 
+    def of_rows(self, function: Any, x: np.ndarray) -> Any:
+        """Return what a function makes of every row of numbers that is reduced to one."""
+        axes = self.axes(x)
+        rest = [i for i in range(x.ndim) if i not in axes]
+        rows = x.transpose(*rest, *axes).reshape([x.shape[i] for i in rest] + [self.count(x)])
+        found = np.empty(rows.shape[:-1], object)
+        for place in np.ndindex(found.shape):
+            found[place] = function(rows[place])
+        return found.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if self.keepdims else found
+
 
 class Sum(Reduction):
     """The sum along axes."""
@@ -253,8 +266,15 @@ class Max(Reduction):
 
     choose: Any = staticmethod(np.max)
 
+    sign: Any = 0.0  # of two zeros, the one that is chosen
+
     def forward(self, x: Any) -> Any:
-        return self.choose(x, axis=self.axis, keepdims=self.keepdims)
+        chosen = self.choose(x, axis=self.axis, keepdims=self.keepdims)
+        zero = chosen == 0.0
+        if np.any(zero):
+            there = np.any((x == 0.0) & (np.signbit(x) == np.signbit(self.sign)), self.axis, keepdims=self.keepdims)
+            chosen = np.where(zero, np.where(there, self.sign, -self.sign), chosen).astype(x.dtype)
+        return chosen
 
     def shares(self, x: Any) -> np.ndarray:
         """Each number's share of the pull: NaN wherever the result is."""
@@ -276,6 +296,7 @@ class Min(Max):
     """The least number along axes; those that tie for it share its pull evenly."""
 
     choose: Any = staticmethod(np.min)
+    sign: Any = -0.0
 
 
 class Prod(Reduction):
@@ -334,9 +355,7 @@ class LogSumExp(Reduction):
     """The logarithm of the sum of exponentials along axes, safe from overflow and at infinities."""
 
     def forward(self, x: Any) -> Any:
-        _, shift = self.levels(x)
-        result = np.log(np.sum(np.exp(x - shift), axis=self.axis, keepdims=True)) + shift
-        return result if self.keepdims else np.squeeze(result, axis=self.axes(x))
+        return logsumexp_array(x, self.axis, self.keepdims)
 
     def levels(self, x: Any) -> tuple[Any, Any]:
         """The greatest numbers, and what to subtract so that no exponential overflows."""

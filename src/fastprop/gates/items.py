@@ -12,7 +12,7 @@ from fastprop import gates
 from fastprop.gates.blocks import Stack, is_handle, shape_of
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 
-__all__ = ["as_item", "as_recorded", "described", "holds_handles", "moves", "stack"]
+__all__ = ["as_item", "as_recorded", "described", "holds_handles", "is_traced", "moves", "stack"]
 
 
 def holds_handles(values: Any) -> bool:
@@ -62,6 +62,11 @@ def as_recorded(x: Any) -> Any:
     """Return an operand as what stands for it where a circuit is being recorded: of a leaf, not the leaf itself."""
     x = as_item(x)
     return gates.positive(x) if is_handle(x) and getattr(x, "_tape", None) is None else x
+
+
+def is_traced(x: Any) -> bool:
+    """Whether a handle belongs to a circuit that is being recorded: its value is not to be read."""
+    return hasattr(type(x), "numbers") or hasattr(getattr(x, "_tape", None), "as_block")
 
 
 def described(x: Any) -> str:

@@ -14,7 +14,9 @@ from fastprop.engine.tape import Array, Tape, Unit, current_tape, stop_gradient,
 from fastprop.errors import DivergenceError, StaleUnitError
 from fastprop.gates import Gate
 from fastprop.gates.functions import functions as array_functions
+from fastprop.gates.products import *  # noqa: F403
 from fastprop.gates.reductions import *  # noqa: F403
+from fastprop.gates.scans import *  # noqa: F403
 from fastprop.gates.selection import *  # noqa: F403
 from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of arrays)
 from fastprop.threads import get_num_threads, set_num_threads

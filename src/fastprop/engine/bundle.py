@@ -96,7 +96,7 @@ class Bundle(IntegerOperators, ArrayFace):
 
     def as_integers(self) -> Any:
         """Return the same numbers as integers, which they are."""
-        tape = self._tape
+        tape: Any = current_tape() if self._tape is None else self._tape
         units = [tape._variable(x) if isinstance(x, float) else x for x in self.numbers.flat]
         return Bundle(object_array(list(map(as_integer, units)), self.shape))
 

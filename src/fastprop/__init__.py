@@ -13,6 +13,7 @@ from fastprop.engine.take import take
 from fastprop.engine.tape import Array, Tape, Unit, current_tape, stop_gradient, zero_grad
 from fastprop.errors import DivergenceError, StaleUnitError
 from fastprop.gates import Gate
+from fastprop.gates.convolution import *  # noqa: F403
 from fastprop.gates.functions import functions as array_functions
 from fastprop.gates.products import *  # noqa: F403
 from fastprop.gates.reductions import *  # noqa: F403

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
-from fronts import block, check_derivatives, check_edge, check_layouts, check_values
+from fronts import blocks, check_derivatives, check_edge, check_layouts, check_values, fixed
+
+block = blocks()
 
 INF, NAN = math.inf, math.nan
 
@@ -109,8 +111,8 @@ def test_layouts(name):
 def test_random_convolutions(data):
     size, stride, padding, dilation = (data.draw(st.integers(k, 3)) for k in (1, 1, 0, 1))
     least = max((size - 1) * dilation + 1 - 2 * padding, 1)
-    x = block(data.draw(st.integers(0, 2)), 2, data.draw(st.integers(least, least + 3)))
-    w = block(2, 2, size)
+    x = fixed(data.draw(st.integers(0, 2)), 2, data.draw(st.integers(least, least + 3)))
+    w = fixed(2, 2, size)
     options = {"stride": stride, "padding": padding, "dilation": dilation}
     single = x.astype(np.float32), w.astype(np.float32)
     assert_allclose(fp.conv1d(x, w, **options), looped_conv(x, w, **options), rtol=1e-13, atol=1e-13)

@@ -11,7 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import reference
-from fronts import block, check_derivatives, check_edge, check_layouts, check_values
+from fronts import blocks, check_derivatives, check_edge, check_layouts, check_values, fixed
+
+block = blocks()
 
 INF, NAN = math.inf, math.nan
 
@@ -46,7 +48,7 @@ def test_layouts(name):
 @settings(max_examples=20)
 @given(shape=st.lists(st.integers(0, 4), min_size=1, max_size=2).map(tuple), single=st.booleans(), data=st.data())
 def test_random_shapes_and_dtypes(shape, single, data):
-    x = np.round(block(*shape), 1).astype(np.float32 if single else np.float64)
+    x = np.round(fixed(*shape), 1).astype(np.float32 if single else np.float64)
     axis = data.draw(st.one_of(st.none(), st.integers(-len(shape), len(shape) - 1)))
     for f in (np.cumsum, np.cumprod, np.sort):
         handle = fp.Array(x)
@@ -91,7 +93,7 @@ def test_searchsorted(engine, side):
 
 
 def test_methods(engine):
-    x = block(2, 3)
+    x = fixed(2, 3)
     a = engine.Array(x)
     assert_allclose(a.cumsum(axis=0).value, x.cumsum(axis=0), rtol=1e-15)
     assert_allclose(a.cumprod().value, x.cumprod(), rtol=1e-15)

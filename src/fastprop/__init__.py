@@ -15,6 +15,7 @@ from fastprop.errors import DivergenceError, StaleUnitError
 from fastprop.gates import Gate
 from fastprop.gates.convolution import *  # noqa: F403
 from fastprop.gates.functions import functions as array_functions
+from fastprop.gates.linear_algebra import *  # noqa: F403
 from fastprop.gates.products import *  # noqa: F403
 from fastprop.gates.reductions import *  # noqa: F403
 from fastprop.gates.scans import *  # noqa: F403

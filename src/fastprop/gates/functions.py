@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from fastprop import gates
-from fastprop.gates import blocks, convolution, products, reductions, scans, selection, shapes
+from fastprop.gates import blocks, convolution, linear_algebra, products, reductions, scans, selection, shapes
 
 __all__ = ["FAMILIES", "functions", "methods", "of_numpy", "refusal"]
 
-FAMILIES = (shapes, selection, reductions, scans, products, convolution)
+FAMILIES = (shapes, selection, reductions, scans, products, convolution, linear_algebra)
 
 # The public ones, and those whose name means something else in the package
 functions: dict[str, Callable[..., Any]] = {

@@ -156,6 +156,7 @@ LAYOUTS = {
         tuple(slice(None, None, -1) for _ in x.shape)
     ],
     "big-endian": lambda x: x.astype(">f8"),
+    "misaligned": lambda x: np.frombuffer(b"0" + x.tobytes(), np.uint8)[1:].view(x.dtype).reshape(x.shape),
     "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
 }
 

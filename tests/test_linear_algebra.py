@@ -297,3 +297,12 @@ def test_a_gaussian_process(engine):
     assert_allclose(slopes, fp.numerical_grad(lambda *x: float(plain(*x)), (0.3, 0.1)), rtol=1e-6)
     found, again = fp.compile(fp.value_and_grad(lambda *x: loss(fp, *x), (0, 1)))(0.3, 0.1)
     assert_allclose([found, *again], [value, *slopes], rtol=1e-10)
+
+
+def test_lanes_of_a_vmap_as_matrices():
+    rows = block(2, 3)
+    fixed = square(2, 2)
+    f = fp.compile(lambda b: fp.solve(fixed, fp.vmap(lambda row: row * 2.0)(b)))
+    assert_allclose(f(rows), np.linalg.solve(fixed, rows * 2.0), rtol=1e-13)
+    g = fp.compile(lambda a: fp.det(fp.vmap(lambda row: row * 2.0)(a)))
+    assert g(fixed) == pytest.approx(4.0 * np.linalg.det(fixed), rel=1e-13)

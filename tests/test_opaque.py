@@ -189,6 +189,22 @@ def test_mapped_over_lanes_inside_of_a_circuit():
     assert total(np.arange(3.0)) == 72.0
 
 
+def test_lanes_are_one_operand_outside_of_their_map():
+    class Squares(fp.Gate):
+        def forward(self, x):
+            return float(np.sum(x * x))
+
+        def backward(self, pull, x):
+            return 2.0 * pull * x
+
+    def f(xs):
+        return Squares()(fp.vmap(fp.sin)(xs))
+
+    xs = np.arange(3.0)
+    assert fp.compile(f)(xs) == pytest.approx(f(xs), rel=1e-15)
+    np.testing.assert_allclose(fp.compile(fp.grad(f))(xs), np.sin(2.0 * xs), rtol=1e-14, atol=1e-15)
+
+
 def test_paths_part_lanes_and_points_before_a_gate_that_would_fail():
     def f(x):
         if x > 0:

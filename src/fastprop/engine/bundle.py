@@ -444,14 +444,13 @@ def _on_numbers(row: Row, *numbers: Any) -> Any:
 
 
 def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
-    """Whether a gate is the user's own, and applied to what is not lanes of a vmap."""
-    own = isinstance(gate, Gate) and not isinstance(gate, blocks.Block)
-    return own and not any(isinstance(x, LaneBlock) for x in operands)
+    """Whether a gate is the user's own (or one on matrices): it takes its operands as they are, lanes included."""
+    return isinstance(gate, Gate) and not isinstance(gate, blocks.Block)
 
 
 def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:
     """Record a gate on lanes as a vmap of it, or as a reduction over the lanes; None: it needs their numbers."""
-    if isinstance(gate, Row) or is_opaque(gate, ()):
+    if isinstance(gate, Row):
         axes = _lane_axes(operands, block)
         return None if axes is None else block.mapped(gate, operands, axes, None)
     if isinstance(gate, (blocks.Sum, blocks.Mean)) and gate.axis in (None, 0) and not gate.keepdims:

@@ -276,8 +276,8 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     Examples
     --------
     >>> import fastprop as fp
-    >>> fp.norm(fp.Array([3e200, 4e200])).value
-    5e+200
+    >>> fp.norm(fp.Array([3.0, 4.0])).value
+    5.0
     """
     x = as_item(x)
     if axis is None and ord is None:

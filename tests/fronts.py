@@ -149,6 +149,24 @@ def check_edge(engine, f, operands, value, gradients, pull=1.0, **tolerance):
             assert_allclose(slope, np.broadcast_to(expected, np.shape(slope)), **tolerance)
 
 
+def check_edge_everywhere(f, operands, value, gradients, rtol=1e-14, atol=0.0):
+    """Compare value and gradients of ``f(module, *operands)`` with what they must be on all fronts."""
+    for engine in (reference, fp):
+        check_edge(engine, lambda *x: f(engine, *x), operands, value, gradients, rtol=rtol, atol=atol)  # noqa: B023
+    operands = [np.array(x) if np.ndim(x) else x for x in operands]
+    if not all(map(np.size, operands)):
+        return
+    everything = tuple(range(len(operands)))
+    total = fp.value_and_grad(lambda *x: fp.sum(f(fp, *x)), everything)
+    lanes = fp.compile(fp.vmap(total))(*[np.stack([x, x]) for x in operands])
+    for found, slopes in (fp.compile(total)(*operands), (lanes[0][1], [slope[1] for slope in lanes[1]])):
+        if value is not None:
+            assert_allclose(found, np.sum(value), rtol=10.0 * rtol, atol=atol)
+        for slope, expected in zip(slopes, gradients):
+            if expected is not None:
+                assert_allclose(slope, np.broadcast_to(expected, np.shape(slope)), rtol=10.0 * rtol, atol=atol)
+
+
 LAYOUTS = {
     "C": np.ascontiguousarray,
     "Fortran": np.asfortranarray,

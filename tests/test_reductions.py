@@ -10,7 +10,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import reference
-from fronts import blocks, check_derivatives, check_edge, check_layouts, check_values, fixed, numbers
+from fronts import (
+    blocks,
+    check_derivatives,
+    check_edge,
+    check_edge_everywhere,
+    check_layouts,
+    check_values,
+    fixed,
+    numbers,
+)
 
 block = blocks()
 
@@ -185,8 +194,6 @@ EDGES = {
     "norm 3 of zeros": (lambda m, a: m.norm(a, 3), [[0.0, 0.0]], 0, [0]),
     "norm inf of ties": (lambda m, a: m.norm(a, INF), [[2.0, -2.0, 1.0]], 2, [[0.5, -0.5, 0]]),
     "norm -inf of ties": (lambda m, a: m.norm(a, -INF), [[2.0, -1.0, 1.0]], 1, [[0, -0.5, 0.5]]),
-    "logsumexp near 0": (lambda m, a: m.logsumexp(a), [[0.0, -40.0]], 4.248354255291589e-18,
-     [[1, 4.248354255291589e-18]]),
     "logsumexp of nothing": (lambda m, a: m.logsumexp(a), [np.zeros(0)], -INF, [0]),
     "log_softmax near 0": (lambda m, a: m.log_softmax(a)[0], [[40.0, 0.0]], -4.248354255291589e-18,
      [[4.248354255291589e-18, -4.248354255291589e-18]]),
@@ -217,18 +224,17 @@ EDGES = {
 
 @pytest.mark.parametrize(("f", "operands", "value", "gradients"), EDGES.values(), ids=EDGES)
 def test_edges(f, operands, value, gradients):
-    for engine in (reference, fp):
-        check_edge(engine, lambda *x: f(engine, *x), operands, value, gradients)  # noqa: B023
-    operands = [np.array(x) if np.ndim(x) else x for x in operands]
-    if any(np.size(x) == 0 for x in operands):
-        return
-    everything = tuple(range(len(operands)))
-    total = fp.value_and_grad(lambda *x: fp.sum(f(fp, *x)), everything)
-    found, slopes = fp.compile(total)(*operands)
-    assert_allclose(found, np.sum(value), rtol=1e-14)
-    for slope, expected in zip(slopes, gradients):
-        if expected is not None:
-            assert_allclose(slope, np.broadcast_to(expected, np.shape(slope)), rtol=1e-13)
+    check_edge_everywhere(f, operands, value, gradients)
+
+
+def test_logsumexp_near_0(engine):
+    tiny = 4.248354255291589e-18
+    check_edge(engine, engine.logsumexp, [[0.0, -40.0]], tiny, [[1.0, tiny]])
+    rows = np.array([[0.0, -40.0], [-INF, 0.0], [INF, 0.0], [-INF, -INF]])
+    expected = [tiny, 0.0, INF, -INF]
+    assert_allclose(engine.logsumexp(engine.Array(rows), axis=1).value, expected, rtol=1e-14)
+    assert_allclose(engine.logsumexp(rows, axis=1), expected, rtol=1e-14)
+    assert fp.compile(fp.logsumexp)(rows[0]) == pytest.approx(tiny, rel=1e-14)
 
 
 HESSIANS = {
@@ -299,3 +305,12 @@ def test_plain_numbers(engine):
     assert engine.std([1.0, 3.0]) == 1.0
     assert numbers(engine.norm(np.array([3.0, 4.0]))) == 5.0
     assert engine.argmax([1.0, 2.0]) == 1
+
+
+def test_single_numbers(engine):
+    for f in (np.max, np.min, np.sum, np.std, np.linalg.norm, np.flip, np.squeeze):
+        for value in (0.0, -0.0, 2.0):
+            u = engine.Unit(value)
+            result = f(u)
+            result.backward()
+            assert result.value == (0.0 if f is np.std else value)

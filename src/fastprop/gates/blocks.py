@@ -273,7 +273,7 @@ class Max(Reduction):
         zero = chosen == 0.0
         if np.any(zero):
             there = np.any((x == 0.0) & (np.signbit(x) == np.signbit(self.sign)), self.axis, keepdims=self.keepdims)
-            chosen = np.where(zero, np.where(there, self.sign, -self.sign), chosen).astype(x.dtype)
+            chosen = np.where(zero, np.where(there, self.sign, -self.sign), chosen).astype(np.asarray(x).dtype)[()]
         return chosen
 
     def shares(self, x: Any) -> np.ndarray:

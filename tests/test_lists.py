@@ -55,6 +55,7 @@ def test_stub_of_a_method_of_arrays_has_the_functions_further_parameters(name):
     found = stub(lists.methods_stub())[name].args
     assert [x.arg for x in [*found.args, *found.kwonlyargs]] == ["self", *[p.name for p in parameters]]
     defaults = [ast.literal_eval(x) for x in [*found.defaults, *found.kw_defaults]]
+    assert str(inspect.signature(getattr(fastprop.Array, name))).startswith("(self")
     assert defaults == [p.default for p in parameters if p.default is not p.empty]
 
 

@@ -227,3 +227,34 @@ def test_gathers_add_up_in_float64():
     a = fp.Array(np.ones(3, np.float32))
     fp.repeat(a, 2**20, axis=0).backward(np.full(3 * 2**20, np.float32(0.1)))
     assert_array_equal(a.grad, np.float32(2**20 * float(np.float32(0.1))))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [np.broadcast_to(block(3), (3, 3)), np.lib.stride_tricks.sliding_window_view(block(5), 3), block(6, 3)[::-2, ::-1]],
+    ids=["without strides", "overlapping", "backwards"],
+)
+def test_views_count_as_their_numbers(given):
+    copy = np.ascontiguousarray(given)
+    for f in (
+        lambda a: fp.concatenate([a, a], 1),
+        lambda a: fp.softmax(a),
+        lambda a: fp.cumsum(a),
+        lambda a: fp.einsum("ij,kj->ik", a, a),
+        lambda a: fp.sort(a, 0),
+        lambda a: fp.conv1d(a[:, None], a[:2, None, :2]),
+        lambda a: fp.solve(a + 5.0 * np.eye(3), a),
+    ):
+        found, expected = f(fp.Array(given)), f(fp.Array(copy))
+        assert_array_equal(found.value, expected.value)
+        assert_array_equal(f(given), f(copy))
+        assert_array_equal(fp.compile(f)(given), fp.compile(f)(copy))
+
+
+def test_lengths_of_none(engine):
+    a, b = engine.Array(np.ones((3, 1))), engine.Array(np.zeros((3, 0)))
+    (a * b).backward(np.zeros((3, 0)))
+    assert (a * b).shape == (3, 0)
+    assert_array_equal(a.grad, np.zeros((3, 1)))
+    with pytest.raises(ValueError, match=r".{20}"):
+        engine.Array(np.zeros(0)) + engine.Array(np.zeros(2))

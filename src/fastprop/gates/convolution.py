@@ -14,8 +14,8 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.gates import blocks
-from fastprop.gates.blocks import Block, MatMul, Max, Mean, Reduction, Scatter, shape_of
-from fastprop.gates.items import as_item, described
+from fastprop.gates.blocks import Block, MatMul, Max, Mean, Reduction, Scatter, StrongMatMul, shape_of, swap_last
+from fastprop.gates.items import as_item, as_recorded, described, is_traced
 from fastprop.gates.shapes import flip
 
 __all__ = ["convolve", "conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"]
@@ -71,6 +71,59 @@ class Unwindowed(Block):
     def tangent(self, tangents: tuple[Any, ...], seen: Any) -> Any:
         """Return the sums of the tangents."""
         return self(tangents[0])
+
+
+class Convolution(Block):
+    """The products of all windows with all kernels, group by group, as products of matrices."""
+
+    def __init__(self, windows: Windows, groups: int):
+        self.windows, self.groups = windows, groups
+
+    def forward(self, x: Any, weight: Any) -> Any:
+        """Return them as a block of (examples, channels, places)."""
+        return self.composed(x, weight)
+
+    def composed(self, x: Any, weight: Any) -> Any:
+        """Return the same by gates."""
+        columns, places = self.columns(x)
+        table = MatMul()(self.rows(weight), columns)
+        return blocks.reshape(table, (shape_of(x)[0], shape_of(weight)[0], *places))
+
+    def columns(self, x: Any) -> tuple[Any, Numbers]:
+        """Return what lies in every window as a column of (examples, groups, numbers, windows); where windows lie."""
+        seen = self.windows(x)
+        n, shape = len(self.windows.sizes), shape_of(seen)
+        places = shape[2 : 2 + n]
+        order = (0, 1, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
+        taken = shape[1] // self.groups * math.prod(self.windows.sizes)
+        return blocks.reshape(blocks.transpose(seen, order), (shape[0], self.groups, taken, math.prod(places))), places
+
+    def rows(self, weight: Any) -> Any:
+        """Return every kernel as a row of (groups, kernels, numbers)."""
+        out, *kernel = shape_of(weight)
+        return blocks.reshape(weight, (self.groups, out // self.groups, math.prod(kernel)))
+
+    def backward(self, pull: Any, x: Any, weight: Any) -> Any:
+        """Pull on the numbers in all windows, and on the kernels."""
+        (columns, places), rows = self.columns(x), self.rows(weight)
+        examples, _, taken, count = shape_of(columns)
+        out = shape_of(rows)[1]
+        pull = blocks.reshape(pull, (examples, self.groups, out, count))
+        on_columns = blocks.reshape(
+            StrongMatMul()(swap_last(rows), pull), (examples, shape_of(x)[1], *self.windows.sizes, *places)
+        )
+        n = len(places)
+        order = (0, 1, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
+        on_x = Unwindowed(self.windows, shape_of(x))(blocks.transpose(on_columns, order))
+        side = blocks.reshape(blocks.transpose(pull, (1, 2, 0, 3)), (self.groups, out, examples * count))
+        down = blocks.reshape(blocks.transpose(columns, (1, 0, 3, 2)), (self.groups, examples * count, taken))
+        return on_x, blocks.reshape(StrongMatMul()(side, down), shape_of(weight))
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any, weight: Any) -> Any:
+        """Return the convolutions with what moves."""
+        on_x = None if tangents[0] is None else self(tangents[0], weight)
+        on_weight = None if tangents[1] is None else self(x, tangents[1])
+        return blocks.total([part for part in (on_x, on_weight) if part is not None])
 
 
 class MaxOf(Max):
@@ -154,7 +207,7 @@ def _conv(
             f"{name} of {described(x)} with weights of {described(weight)}; expected {axes + 2} axes each: (examples, "
             "channels, …) and (channels out, channels in, …)"
         )
-    batch, channels, out = shape[0], kernel[1], kernel[0]
+    channels, out = kernel[1], kernel[0]
     if operator.index(groups) < 1 or shape[1] != channels * groups or out % groups:
         raise ValueError(
             f"{name}: {shape[1]} channels come in, the weights of shape {kernel} take {channels} in each of {groups} "
@@ -166,13 +219,10 @@ def _conv(
         raise ValueError(f"{name}: weights of shape {kernel}; expected kernels of at least one number")
     widths = _widths(name, padding, sizes, strides, dilations)
     _check_fit(name, shape[2:], [d * (k - 1) + 1 for k, d in zip(sizes, dilations)], widths)
-    seen = Windows(sizes, strides, dilations)(_padded(x, widths))
-    places = shape_of(seen)[2 : 2 + axes]
-    count, taken = math.prod(places), channels * math.prod(sizes)
-    grouped = blocks.reshape(seen, (batch, groups, channels, count, math.prod(sizes)))
-    columns = blocks.reshape(blocks.transpose(grouped, (0, 1, 2, 4, 3)), (batch, groups, taken, count))
-    table = MatMul()(blocks.reshape(weight, (groups, out // groups, taken)), columns)
-    result = blocks.reshape(table, (batch, out, *places))
+    gate = Convolution(Windows(sizes, strides, dilations), operator.index(groups))
+    x, weight = as_recorded(x), as_recorded(weight)
+    traced = is_traced(x) or is_traced(weight)
+    result = (gate.composed if traced else gate)(_padded(x, widths), weight)
     if bias is None:
         return result
     bias = as_item(bias)

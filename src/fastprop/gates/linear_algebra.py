@@ -147,18 +147,24 @@ class SolveTriangular(Algebra):
         self.lower, self.lenient = lower, lenient
 
     def forward(self, a: Any, b: Any) -> Any:
-        """Return the solutions, row by row."""
-        n, batch = a.shape[-1], np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        """Return the solutions."""
         singular = np.any(np.diagonal(a, axis1=-2, axis2=-1) == 0.0, -1)
         if np.any(singular) and not self.lenient:
             place = tuple(np.argwhere(singular)[0].tolist())
             raise LinAlgError(_named("solve_triangular: matrix{} has a zero on its diagonal, and is singular", place))
-        x = np.zeros((*batch, n, b.shape[-1]), np.result_type(a, b))
-        for i in range(n) if self.lower else range(n - 1, -1, -1):
-            known = slice(0, i) if self.lower else slice(i + 1, n)
-            rest = np.matmul(a[..., i : i + 1, known], x[..., known, :])
-            x[..., i, :] = (b[..., i, :] - rest[..., 0, :]) / a[..., i, i, np.newaxis]
+        x = self._substituted(a, b)
         return np.where(singular[..., np.newaxis, np.newaxis], np.nan, x).astype(x.dtype) if np.any(singular) else x
+
+    def _substituted(self, a: Any, b: Any) -> Any:
+        """Return the solution of one half of the rows, and with that the other: products of matrices do the work."""
+        n = a.shape[-1]
+        if n < 2:
+            return b / a if n else b + np.zeros((*a.shape[:-2], 0, b.shape[-1]), a.dtype)
+        parts = [slice(0, n // 2), slice(n // 2, n)]
+        first, second = parts if self.lower else parts[::-1]
+        known = self._substituted(a[..., first, first], b[..., first, :])
+        rest = self._substituted(a[..., second, second], b[..., second, :] - a[..., second, first] @ known)
+        return np.concatenate([known, rest] if self.lower else [rest, known], -2)
 
     def half(self, x: Any) -> Any:
         """Return the half that is read, zeros in the other one."""

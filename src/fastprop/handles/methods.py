@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -40,4 +41,7 @@ for _name in gates.methods:
     setattr(GateMethods, _name, _as_method(_name, _gate, f"{_gate.doc} As ``fastprop.{_name}``."))
 for _name, _function in methods.items():
     _line = (_function.__doc__ or "").partition("\n")[0]
-    setattr(ArrayMethods, _name, _as_method(_name, _function, f"{_line} As ``numpy.{_name}``."))
+    _method: Any = _as_method(_name, _function, f"{_line} As ``numpy.{_name}``.")
+    _first, *_rest = inspect.signature(_function).parameters.values()
+    _method.__signature__ = inspect.Signature([_first.replace(name="self"), *_rest])
+    setattr(ArrayMethods, _name, _method)

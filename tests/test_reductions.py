@@ -288,6 +288,7 @@ REFUSED = {
     "fro of vectors": (lambda a: fp.norm(a[0], "fro"), ValueError, "one of matrices"),
     "out": (lambda a: np.std(a, out=np.zeros(())), TypeError, "out"),
     "median": (lambda a: np.median(a), TypeError, "use np.sort"),
+    "diagonals of stacks": (lambda a: np.linalg.diagonal(a), TypeError, "axis1=-2"),
     "lstsq": (lambda a: np.linalg.lstsq(a, a), TypeError, "use np.linalg.qr"),
     "trace": (lambda a: fp.trace(a), TypeError, r"a\.trace\(\)"),
 }

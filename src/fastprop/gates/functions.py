@@ -51,6 +51,9 @@ _INSTEAD = {
     "average": "use np.sum(a * weights) / np.sum(weights)",
     "copyto": "write a = b",
     "put": "use a.at[i].set(v)",
+    "linalg.diagonal": "use np.diagonal(a, axis1=-2, axis2=-1)",
+    "linalg.trace": "use np.trace(a, axis1=-2, axis2=-1)",
+    "linalg.eigvalsh": "use np.linalg.eigh(a)[0]",
     "linalg.lstsq": "use np.linalg.qr and fp.solve_triangular",
     "linalg.eig": "use np.linalg.eigh of a symmetric matrix",
     "linalg.svd": "use np.linalg.eigh of a.T @ a, or np.linalg.qr",
@@ -63,7 +66,7 @@ def _twins() -> dict[Any, Callable[..., Any]]:
     named = {**_ROWS, **functions, **_INNER}
     found = {getattr(np, name): function for name, function in named.items() if hasattr(np, name)}
     for name, function in functions.items():
-        if hasattr(np.linalg, name):
+        if hasattr(np.linalg, name) and name != "diagonal":  # which there is one of the last two axes
             found[getattr(np.linalg, name)] = function
     return found
 

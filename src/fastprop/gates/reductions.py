@@ -44,6 +44,97 @@ class Others(Block):
         return self(tangents[0])
 
 
+class Weighed(Reduction):
+    """A reduction whose pull goes to each number by a slope, which is written with gates."""
+
+    slopes: Callable[[Any], Any]
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        """Pull on each number by its slope."""
+        return gates.strong_multiply(self.spread(pull, x), self.slopes(x))
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        """Return the sum of tangents by slopes."""
+        return Sum(self.axis, self.keepdims)(gates.strong_multiply(tangents[0], self.slopes(x)))
+
+
+class Var(Weighed):
+    """The sum of squares of what numbers are away from their mean, over their number less `ddof`."""
+
+    def __init__(self, axis: Any, ddof: int, keepdims: bool):
+        super().__init__(axis, keepdims)
+        self.ddof = ddof
+
+    def divisor(self, x: Any) -> float:
+        """Return what the sum of squares is divided by."""
+        return float(max(self.count(x) - self.ddof, 0))
+
+    def forward(self, x: Any) -> Any:
+        """Return the variances."""
+        deviations = x - Mean(self.axis, True).forward(x)
+        return np.divide(blocks.wide_sum(deviations * deviations, self.axis, self.keepdims), self.divisor(x))
+
+    def slopes(self, x: Any) -> Any:
+        """Return twice what each number is away from the mean, divided as the sum is."""
+        return gates.divide(2.0 * (x - Mean(self.axis, True)(x)), self.divisor(x))
+
+    def on_objects(self, x: np.ndarray) -> Any:
+        """Record it number by number."""
+        divisor = self.divisor(x)
+        return self.of_rows(lambda row: _var_of_row(list(row), divisor), x)
+
+
+def _var_of_row(row: list[Any], divisor: float) -> Any:
+    mean = gates.mean(row)
+    if divisor == 0.0 and row:  # infinite: what is pulled on the mean would be infinity less infinity
+        deviations = [x - held(mean) for x in row]
+        return gates.sum([x * gates.divide(x, 0.0) for x in deviations])
+    deviations = [x - mean for x in row]
+    return gates.divide(gates.dot(deviations, deviations), divisor)
+
+
+class Length(Weighed):
+    """The root of the sum of squares over a divisor, without overflow; all its derivatives at 0 are 0."""
+
+    def __init__(self, axis: Any, keepdims: bool, divisor: float = 1.0):
+        super().__init__(axis, keepdims)
+        self.divisor = divisor
+
+    def forward(self, x: Any) -> Any:
+        """Return the roots, of numbers scaled by powers of two, which cost no digit."""
+        top = np.max(np.abs(x), axis=self.axis, keepdims=True, initial=0.0)
+        power = np.exp2(np.floor(np.log2(top)))
+        scale = np.where(np.isfinite(power) & (power > 0.0), power, np.ones_like(power))
+        scaled = np.divide(x, scale)
+        root = np.sqrt(np.divide(blocks.wide_sum(scaled * scaled, self.axis, True), self.divisor)) * scale
+        return root if self.keepdims else np.squeeze(root, self.axes(x))
+
+    def slopes(self, x: Any) -> Any:
+        """Return the numbers over the root, and over the divisor; 0 where the root is 0."""
+        root = Length(self.axis, True, self.divisor)(x)
+        zero = root == 0.0
+        return gates.where(zero, 0.0, gates.divide(gates.divide(x, gates.where(zero, 1.0, root)), self.divisor))
+
+    def on_objects(self, x: np.ndarray) -> Any:
+        """Record it number by number."""
+        return self.of_rows(lambda row: _length_of_row(list(row), self.divisor), x)
+
+
+def _length_of_row(row: list[Any], divisor: float) -> Any:
+    if not row:
+        return gates.sqrt(gates.divide(0.0, divisor))
+    scale = _scale(held(gates.max([gates.absolute(x) for x in row])))
+    scaled = [x / scale for x in row]
+    total = gates.divide(gates.dot(scaled, scaled), divisor)
+    zero = total == 0.0
+    return choose(zero, 0.0, gates.sqrt(choose(zero, 1.0, total))) * scale
+
+
+def _scale(top: Any) -> Any:
+    """Return the power of two below the greatest magnitude; 1 if that is 0, infinite or NaN."""
+    return choose((top > 0.0) & (top < math.inf), gates.exp2(gates.floor(gates.log2(top))), 1.0)
+
+
 class Softmax(Block):
     """Powers over their sum, along one axis; NaN where the greatest number is infinite."""
 
@@ -200,11 +291,7 @@ def var(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
     >>> fp.var(fp.Array([1.0, 3.0]), ddof=1).value
     2.0
     """
-    deviations, divisor = _deviations(as_item(a), axis, ddof)
-    total = Sum(axis, keepdims)
-    if divisor == 0.0 and Reduction(axis).count(deviations):
-        return total(deviations * gates.divide(deviations, 0.0))
-    return gates.divide(total(deviations * deviations), divisor)
+    return Var(axis, ddof, keepdims)(as_item(a))
 
 
 def std(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
@@ -229,33 +316,19 @@ def std(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
     >>> fp.std(fp.Array([[1.0, 3.0], [2.0, 2.0]]), axis=1).value
     array([1., 0.])
     """
-    deviations, divisor = _deviations(as_item(a), axis, ddof)
-    return _length(deviations, axis, keepdims, divisor)
+    a = as_item(a)
+    return Length(axis, keepdims, Var(axis, ddof, keepdims).divisor(a))(a - Mean(axis, True)(a))
 
 
-def _deviations(a: Any, axis: Any, ddof: int) -> tuple[Any, float]:
-    """Return what numbers are away from their mean, and by what the sum of squares is to be divided."""
-    count = Reduction(axis).count(a)
-    divisor = float(max(count - ddof, 0))
-    mean = Mean(axis, True)(a)
-    return a - (mean if divisor else held(mean)), divisor
-
-
-def _length(x: Any, axis: Any, keepdims: bool, divisor: float = 1.0) -> Any:
-    """Return the root of the sum of squares over a divisor; all its derivatives at 0 are 0."""
-    return _scaled(x, axis, keepdims, lambda y: y * y, lambda s: gates.sqrt(gates.divide(s, divisor)))
-
-
-def _scaled(x: Any, axis: Any, keepdims: bool, power: Callable[[Any], Any], root: Callable[[Any], Any]) -> Any:
-    """Return the root of a sum of powers of numbers, which are scaled so that none of them overflows."""
-    if Reduction(axis).count(x) == 0:
-        return root(Sum(axis, keepdims)(x))
-    top = held(Max(axis, True)(gates.absolute(x)))
-    usual = (top > 0.0) & (top < math.inf)
-    scale = gates.where(usual, gates.exp2(gates.floor(gates.log2(top))), 1.0)  # exact: it costs no digit
-    total = Sum(axis, keepdims)(power(x / scale))
+def _power_norm(size: Any, p: float, axis: Any, keepdims: bool) -> Any:
+    """Return the p-th root of the sum of p-th powers of magnitudes, scaled; all its derivatives at 0 are 0."""
+    if Reduction(axis).count(size) == 0:
+        return Sum(axis, keepdims)(size)
+    scale = _scale(held(Max(axis, True)(size)))
+    total = Sum(axis, keepdims)(gates.power(size / scale, p))
     zero = total == 0.0
-    return gates.where(zero, 0.0, root(gates.where(zero, 1.0, total))) * blocks.reshape(scale, shape_of(total))
+    root = gates.power(gates.where(zero, 1.0, total), 1.0 / p)
+    return gates.where(zero, 0.0, root) * blocks.reshape(scale, shape_of(total))
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
@@ -281,14 +354,14 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     """
     x = as_item(x)
     if axis is None and ord is None:
-        return _length(x, None, keepdims)
+        return Length(None, keepdims)(x)
     axes = tuple(range(len(shape_of(x)))) if axis is None else Reduction(axis).axes(x)
     if len(axes) == 2:
         return _matrix_norm(x, ord, axes, keepdims)
     if len(axes) != 1:
         raise ValueError(f"norm along the axes {axes} of shape {shape_of(x)}; expected one axis, or two of matrices")
     if ord is None or ord == 2:
-        return _length(x, axes, keepdims)
+        return Length(axes, keepdims)(x)
     if isinstance(ord, str):
         raise ValueError(f"norm: ord {ord!r} is one of matrices; of vectors it is a number")
     size = gates.absolute(x)
@@ -296,13 +369,12 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
         return (Max if ord > 0 else Min)(axes, keepdims)(size)
     if ord in (0, 1):
         return Sum(axes, keepdims)(gates.absolute(gates.sign(x)) if ord == 0 else size)
-    p = float(ord)
-    return _scaled(size, axes, keepdims, lambda y: gates.power(y, p), lambda s: gates.power(s, 1.0 / p))
+    return _power_norm(size, float(ord), axes, keepdims)
 
 
 def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
     if ord is None or ord in ("fro", "f"):
-        return _length(x, axes, keepdims)
+        return Length(axes, keepdims)(x)
     if ord not in (1, -1, math.inf, -math.inf):
         raise TypeError(
             f"the norm {ord!r} of matrices is no gate of fastprop's; there are 'fro', 1, -1, inf and -inf, and "

@@ -101,6 +101,7 @@ def test_dtypes(engine):
     assert engine.einsum("ij,jk->ik", a, b).dtype == np.float32
     assert engine.einsum("ij,jk->ik", a, np.ones((2, 2))).dtype == np.float64
     assert engine.kron(a, b).dtype == np.float32
+    assert engine.einsum("ij,kl->ij", a, b).dtype == np.float32
 
 
 def test_methods(engine):

@@ -267,6 +267,8 @@ def _widened(x: Any, letters: str, summed: Sequence[str], sizes: dict[str, int])
 
 def _spread(x: Any, have: str, letters: str) -> Any:
     """Return an operand with its axes in the order of letters, and axes of length one for those that it has not."""
+    if not have:
+        return x  # a single number, which has no say in the dtype
     ordered = [letter for letter in letters if letter in have]
     x = blocks.transpose(x, tuple(have.index(letter) for letter in ordered))
     lengths = iter(shape_of(x))

@@ -258,3 +258,19 @@ def test_lengths_of_none(engine):
     assert_array_equal(a.grad, np.zeros((3, 1)))
     with pytest.raises(ValueError, match=r".{20}"):
         engine.Array(np.zeros(0)) + engine.Array(np.zeros(2))
+
+
+def test_traced_integers_stay_integers_among_themselves():
+    table, tokens = np.arange(8.0).reshape(4, 2), np.array([3, 1])
+    for f in (
+        lambda i: np.concatenate([[0], i]),
+        lambda i: fp.concatenate([i, np.array([2, 0])]),
+        lambda i: fp.stack([i[1], 0]),
+        lambda i: np.stack([i, i[::-1]], axis=1),
+        lambda i: fp.flip(fp.tile(i, 2)),
+        lambda i: fp.repeat(i, 2).reshape(2, 2).T,
+    ):
+        assert_array_equal(fp.compile(lambda a, i: a[f(i)])(table, tokens), table[f(tokens)])  # noqa: B023
+    assert fp.compile(lambda i: fp.concatenate([i, [0.5]]))(tokens)[2] == 0.5
+    with pytest.raises(TypeError, match="are indices"):
+        fp.compile(lambda a, i: a[fp.concatenate([i, [0.5]])])(table, tokens)

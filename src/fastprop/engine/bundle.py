@@ -13,7 +13,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.integers import Integer, IntegerOperators, as_integer, integer_ufunc, refuse_index
+from fastprop.engine.integers import (
+    Integer,
+    IntegerOperators,
+    are_integers,
+    as_integer,
+    integer_ufunc,
+    refuse_index,
+)
 from fastprop.engine.items import items_at, object_array
 from fastprop.engine.tape import (
     Unit,
@@ -97,7 +104,7 @@ class Bundle(IntegerOperators, ArrayFace):
     def as_integers(self) -> Any:
         """Return the same numbers as integers, which they are."""
         tape: Any = current_tape() if self._tape is None else self._tape
-        units = [tape._variable(x) if isinstance(x, float) else x for x in self.numbers.flat]
+        units = [x if isinstance(x, Unit) else tape._variable(float(x)) for x in self.numbers.flat]
         return Bundle(object_array(list(map(as_integer, units)), self.shape))
 
     def astype(self, dtype: Any) -> Any:
@@ -432,7 +439,8 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
         row = _REDUCED[type(gate)]
         return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
     if isinstance(gate, blocks.Block):
-        return _structural(gate, tuple(map(_array_of, unwrapped(operands))))
+        found = _structural(gate, tuple(map(_array_of, unwrapped(operands))))
+        return as_integer(found) if gate.gathers and are_integers(operands) else found
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
 
 

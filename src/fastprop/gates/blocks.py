@@ -59,6 +59,7 @@ class Block(Gate):
     """A gate on blocks; infinities and NaN go through it without a warning, as they do through gates on numbers."""
 
     integral = False  # whether its value are integers, which index
+    gathers = False  # whether it puts operands together: integers alone stay integers
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -175,6 +176,8 @@ class Scatter(Linear):
 
 class Stack(Block):
     """Equal blocks or single numbers side by side, in a shape of their own."""
+
+    gathers = True
 
     def __init__(self, shape: tuple[int, ...]):
         self.shape = shape

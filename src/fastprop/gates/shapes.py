@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastprop import gates
-from fastprop.gates import blocks
+from fastprop.gates import blocks, recorder_of
 from fastprop.gates.blocks import Block, GetItem, Reshape, Scatter, Stack, shape_of
 from fastprop.gates.items import as_item, described, moves
 
@@ -49,6 +49,8 @@ _FRAMES = ("edge", "reflect", "symmetric", "wrap")  # that repeat numbers of the
 
 class Concatenate(Block):
     """Blocks one behind the other along an axis."""
+
+    gathers = True
 
     def __init__(self, axis: int):
         self.axis = axis
@@ -296,8 +298,8 @@ def broadcast_arrays(*arrays: Any) -> Any:
 
 
 def _parts(name: str, arrays: Any) -> list[Any]:
-    """Return the blocks of a sequence of them; an Array is one of its rows."""
-    parts = [as_item(part) for part in arrays]
+    """Return the blocks of a sequence of them, plain integers as they are; an Array is one of its rows."""
+    parts = [as_item(part) if recorder_of(part) is not None else np.asarray(part) for part in arrays]
     if not parts:
         raise ValueError(f"{name}: there is nothing to join; expected at least one block")
     return parts

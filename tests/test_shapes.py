@@ -69,6 +69,8 @@ class TestAgainstNumPy:
 METHODS = {
     "reshape": lambda a: a.reshape(3, 2),
     "ravel": lambda a: a.ravel(),
+    "flatten": lambda a: a.flatten(),
+    "transpose": lambda a: a.transpose((1, 0)),
     "squeeze": lambda a: a[None].squeeze(0),
     "swapaxes": lambda a: a.swapaxes(0, 1),
     "repeat": lambda a: a.repeat(2, axis=0),

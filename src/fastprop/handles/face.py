@@ -276,6 +276,10 @@ class ArrayFace(Face, ArrayMethods):
         """Return the same numbers in another shape, given as a tuple or one by one; -1 stands for what is left."""
         return Reshape(shape[0] if len(shape) == 1 else shape)(self)
 
+    def flatten(self) -> Any:
+        """Return all numbers in a row."""
+        return Reshape(-1)(self)
+
     def transpose(self, *axes: Any) -> Any:
         """Return the Array with its axes in another order, reversed by default."""
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes

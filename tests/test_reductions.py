@@ -205,6 +205,8 @@ EDGES = {
     "log_softmax of inf": (lambda m, a: m.log_softmax(a), [[INF, 0.0]], [NAN, NAN], [NAN]),
     "softmax of -inf alone": (lambda m, a: m.softmax(a), [[-INF, -INF]], [NAN, NAN], [NAN]),
     "softmax beside -inf": (lambda m, a: m.softmax(a), [[-INF, 0.0, 0.0]], [0, 0.5, 0.5], [0]),
+    "log_softmax beside -inf": (lambda m, a: m.log_softmax(a), [[-INF, 0.0]], [-INF, 0], [[1, -1]]),
+    "softmax of one": (lambda m, a: m.softmax(a) * 3.0 + m.log_softmax(a), [[5.0]], [3], [0]),
     "softmax of nothing": (lambda m, a: m.softmax(a), [np.zeros(0)], [], [0]),
     "distances": (lambda m, a: m.sum(m.norm(a - m.stack([a[1], a[0]]), axis=-1)), [[[0.0, 0.0], [3.0, 4.0]]], 10,
      [[[-1.2, -1.6], [1.2, 1.6]]]),

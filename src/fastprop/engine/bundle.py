@@ -502,15 +502,12 @@ def _strong_dot(row: list[Any], column: list[Any]) -> Any:
 
 def _product(dot: Any, x: Any, y: Any) -> Any:
     """Return the matrix product, every number of it a dot."""
-    if x.ndim == 0 or y.ndim == 0:
-        raise ValueError("matmul: a single number is no matrix; multiply by it")
+    blocks.MatMul.check(x.shape, y.shape)
     if x.ndim > 2 or y.ndim > 2:
         shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         x, y = np.broadcast_to(x, (*shape, *x.shape[-2:])), np.broadcast_to(y, (*shape, *y.shape[-2:]))
         parts = [_product(dot, x[place], y[place]).numbers for place in np.ndindex(shape)]
         return _wrapped(np.array(parts, object).reshape((*shape, *parts[0].shape)))
-    if x.shape[-1] != y.shape[0]:
-        raise ValueError(f"matmul of the shapes {x.shape} and {y.shape}: {x.shape[-1]} and {y.shape[0]} differ")
     rows = x.reshape(1, -1) if x.ndim == 1 else x
     columns = y.reshape(-1, 1) if y.ndim == 1 else y
     dots = [dot(list(row), list(column)) for row in rows for column in columns.T]

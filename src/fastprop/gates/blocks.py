@@ -388,6 +388,7 @@ class MatMul(Block):
     multiply: Any = staticmethod(np.multiply)
 
     def forward(self, a: Any, b: Any) -> Any:
+        self.check(shape_of(a), shape_of(b))
         result = np.matmul(a, b)
         again = ~np.isfinite(result)
         if not np.any(again):
@@ -404,6 +405,19 @@ class MatMul(Block):
             return total[0]
         result[again] = total
         return result
+
+    @staticmethod
+    def check(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+        """Raise for shapes that have no product."""
+        if not left or not right:
+            raise ValueError("matmul: a single number is no matrix; multiply by it")
+        inner, outer = left[-1], right[max(len(right) - 2, 0)]
+        if inner != outer:
+            raise ValueError(f"matmul of the shapes {left} and {right}: {inner} and {outer} differ")
+        try:
+            np.broadcast_shapes(left[:-2], right[:-2])
+        except ValueError:
+            raise ValueError(f"matmul of the shapes {left} and {right}: their stacks do not broadcast") from None
 
     def backward(self, pull: Any, a: Any, b: Any) -> Any:
         rows, columns = shape_of(a), shape_of(b)

@@ -419,11 +419,11 @@ def test_numpy_functions_of_arrays(engine):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda a: np.linalg.norm(a),
+        lambda a: np.linalg.svd(a),
         lambda a: np.add.reduce(a),
         lambda a: np.fmod(a, 2.0),
         lambda a: np.add(np.ones(2), a, out=np.ones(2)),
-        lambda a: np.sort(a),
+        lambda a: np.median(a),
         lambda a: np.asarray(a),
         lambda a: np.array([a, a]),
         lambda a: float(a),

@@ -81,8 +81,8 @@ def test_reading_a_traced_array_names_the_line(read):
         copy.copy,
         copy.deepcopy,
         pickle.dumps,
-        lambda x: np.sort(x),
-        lambda x: np.concatenate([x, x]),
+        lambda x: np.median(x),
+        lambda x: np.unique(x),
     ],
     ids=range(7),
 )

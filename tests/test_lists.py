@@ -12,6 +12,7 @@ import pytest
 
 import fastprop
 from fastprop import gates
+from fastprop.gates import functions as arrays
 from fastprop.gates import lists
 
 SCRIPTS = sysconfig.get_path("scripts")
@@ -48,9 +49,19 @@ def test_stub_of_a_method_has_the_functions_further_operands(name):
     )
 
 
+@pytest.mark.parametrize("name", arrays.methods)
+def test_stub_of_a_method_of_arrays_has_the_functions_further_parameters(name):
+    parameters = list(inspect.signature(arrays.methods[name]).parameters.values())[1:]
+    found = stub(lists.methods_stub())[name].args
+    assert [x.arg for x in [*found.args, *found.kwonlyargs]] == ["self", *[p.name for p in parameters]]
+    defaults = [ast.literal_eval(x) for x in [*found.defaults, *found.kw_defaults]]
+    assert str(inspect.signature(getattr(fastprop.Array, name))).startswith("(self")
+    assert defaults == [p.default for p in parameters if p.default is not p.empty]
+
+
 def test_stubs_list_nothing_else():
     assert list(stub(lists.functions_stub())) == list(gates.table)
-    assert list(stub(lists.methods_stub())) == gates.methods
+    assert list(stub(lists.methods_stub())) == [*gates.methods, *arrays.methods]
 
 
 def test_vector_forms_are_found_where_they_are():

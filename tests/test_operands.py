@@ -269,3 +269,21 @@ def test_a_condition_is_no_key():
             fp.trace(lambda x, use=use: (use(x > 0), x)[1], 1.0)
     with pytest.raises(TypeError, match="unhashable"):
         fp.trace(lambda a: (hash(a > 0), a.sum())[1], X)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "longdouble", "complex128", "str", "object"])
+def test_other_dtypes_are_refused_and_the_error_says_what_to_do(engine, dtype):
+    given = np.array([None, None]) if dtype == "object" else np.array([1, 2]).astype(dtype)
+    a = engine.Array([1.0, 2.0])
+    calls = [
+        lambda: engine.Array(given),
+        lambda: a + given,
+        lambda: given * a,
+        lambda: engine.exp(given),
+        lambda: engine.concatenate([a, given]),
+        lambda: engine.einsum("i,i", a, given),
+        lambda: engine.solve(np.eye(2) * a, given),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="expected a real number" if dtype == "object" else r"\.astype"):
+            call()

@@ -22,6 +22,7 @@ FLOORS = (
     ("gates",),
     ("handles.nesting", "handles.operands", "handles.methods"),
     ("handles.indexing",),
+    ("handles.updates",),
     ("handles.face",),
     ("reference", "engine.kernels", "engine.executor", "engine.door"),
     ("engine.parts",),

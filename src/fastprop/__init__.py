@@ -13,6 +13,14 @@ from fastprop.engine.take import take
 from fastprop.engine.tape import Array, Tape, Unit, current_tape, stop_gradient, zero_grad
 from fastprop.errors import DivergenceError, StaleUnitError
 from fastprop.gates import Gate
+from fastprop.gates.convolution import *  # noqa: F403
+from fastprop.gates.functions import functions as array_functions
+from fastprop.gates.linear_algebra import *  # noqa: F403
+from fastprop.gates.products import *  # noqa: F403
+from fastprop.gates.reductions import *  # noqa: F403
+from fastprop.gates.scans import *  # noqa: F403
+from fastprop.gates.selection import *  # noqa: F403
+from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of arrays)
 from fastprop.threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -50,7 +58,7 @@ __all__ = [
     "vmap",
     "zero_grad",
 ]
-__all__ += functions.__all__  # in the stub, which gates.lists makes of this file: all their names
+__all__ += [*functions.__all__, *array_functions]  # in the stub, which gates.lists makes of this file: all their names
 
 
 def __dir__() -> list[str]:

@@ -33,13 +33,15 @@ import numpy as np
 from fastprop import gates
 from fastprop.errors import StaleUnitError
 from fastprop.gates import SEQUENCE, Gate
+from fastprop.gates.functions import functions
 from fastprop.handles import operands as shared
 from fastprop.handles.face import ArrayFace, Face
 from fastprop.handles.operands import as_block, as_float, as_operand, as_result, fit, frozen, like_block, product
 
 TRANSFORMS = "grad value_and_grad vjp jvp jacobian hessian hvp check_grads numerical_grad random_search".split()  # noqa: SIM905
 __all__ = ["Array", "Gate", "StaleUnitError", "Tape", "Unit", "current_tape", "stop_gradient", "zero_grad"]
-__all__ += [*gates.table, *TRANSFORMS]
+PUBLIC = {**gates.table, **functions}
+__all__ += [*PUBLIC, *TRANSFORMS]
 
 Many = tuple[Any, ...]
 
@@ -489,9 +491,9 @@ def stop_gradient(x: Any) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """The other public names: every gate of the table, and the functions of functions, bound to this engine."""
-    if name in gates.table:
-        return gates.table[name]
+    """The other public names: gates, functions of arrays, and the functions of functions, bound to this engine."""
+    if name in PUBLIC:
+        return PUBLIC[name]
     if name in TRANSFORMS:
         transforms = importlib.import_module("fastprop.derivatives.transforms")  # a floor above
         return transforms.for_engine(importlib.import_module(__name__), name)

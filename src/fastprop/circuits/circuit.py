@@ -95,7 +95,7 @@ def trace(
     """
     name = name_of(f)
     if not callable(f):
-        raise TypeError(f"trace takes a function first, not {described(f)}")
+        raise TypeError(f"trace takes a function first, not {described(f)}; of a matrix it is a.trace() or np.trace(a)")
     if current_trace() is not None:
         raise ValueError(f"{name} is traced inside of a function that is traced itself; call it there as it is")
     static = checked_static(static_argnums, len(example_args), name)

@@ -31,19 +31,19 @@ class LazyBundle(Bundle):
     So an array that is mapped over as a whole costs nothing per number.
     """
 
-    __slots__ = ("_integer", "_made", "given", "leaf", "trace")
+    __slots__ = ("_integer", "_made", "given", "home", "leaf")
 
     __fastprop_whole__ = True
 
     def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any], integer: bool):
-        self.trace, self.leaf, self.given, self._integer = trace, leaf, given, integer
+        self.home, self.leaf, self.given, self._integer = trace, leaf, given, integer
         self._made: np.ndarray[Any, Any] | None = None
         self.name = None
 
     def array(self) -> int:
         """Return its number among the arrays of the recording at work, read as a whole."""
-        recording: Recording = self.trace.recording
-        return array_here(self.trace, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
+        recording: Recording = self.home.recording
+        return array_here(self.home, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
 
     @property
     def map_unit(self) -> Unit | None:
@@ -59,7 +59,7 @@ class LazyBundle(Bundle):
         return self._made
 
     def _make_numbers(self) -> list[Any]:
-        return [self.trace._input(float(x)) for x in self.given.flat]
+        return [self.home._input(float(x)) for x in self.given.flat]
 
     @property
     def integer(self) -> bool:
@@ -68,8 +68,8 @@ class LazyBundle(Bundle):
 
     def number_in(self, trace: Trace) -> int:
         """Return its number among the arrays of a recording."""
-        recording: Recording = self.trace.recording
-        return recording.array_number(trace, self.trace, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
+        recording: Recording = self.home.recording
+        return recording.array_number(trace, self.home, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
 
     def as_variable(self, trace: Trace, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LazyBundle:
         """Return the variable of a transform that stands for it.
@@ -103,15 +103,15 @@ class ArrayVariable(LazyBundle):
 
     def array(self) -> int:
         """Return its number among the arrays of the recording at work, read as a whole."""
-        return self.source.array() if self.stand_in is None else array_here(self.trace, self.number_in(self.trace))
+        return self.source.array() if self.stand_in is None else array_here(self.home, self.number_in(self.home))
 
     def number_in(self, trace: Trace) -> int:
         """Return its number among the arrays of a recording."""
         if self.stand_in is None:
             return self.source.number_in(trace)
         _ = self.map_unit
-        recording: Recording = self.trace.recording
-        return recording.array_number(trace, self.trace, self._number)
+        recording: Recording = self.home.recording
+        return recording.array_number(trace, self.home, self._number)
 
     @property
     def map_unit(self) -> Unit:
@@ -119,10 +119,10 @@ class ArrayVariable(LazyBundle):
         if self._alias is None:
             outer = self.source.map_unit
             if self.stand_in is None:
-                self._alias = self.trace._variable(0.0 if outer is None else outer)
-                self.trace.recording.array_slots.add(self._alias._slot)
+                self._alias = self.home._variable(0.0 if outer is None else outer)
+                self.home.recording.array_slots.add(self._alias._slot)
             else:
-                self._alias, self._number = self.stand_in(outer, self.source.number_in(self.trace))
+                self._alias, self._number = self.stand_in(outer, self.source.number_in(self.home))
         return self._alias
 
     def _make_numbers(self) -> list[Any]:

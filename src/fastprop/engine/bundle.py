@@ -13,7 +13,14 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.integers import Integer, IntegerOperators, as_integer, integer_ufunc, refuse_index
+from fastprop.engine.integers import (
+    Integer,
+    IntegerOperators,
+    are_integers,
+    as_integer,
+    integer_ufunc,
+    refuse_index,
+)
 from fastprop.engine.items import items_at, object_array
 from fastprop.engine.tape import (
     Unit,
@@ -96,8 +103,8 @@ class Bundle(IntegerOperators, ArrayFace):
 
     def as_integers(self) -> Any:
         """Return the same numbers as integers, which they are."""
-        tape = self._tape
-        units = [tape._variable(x) if isinstance(x, float) else x for x in self.numbers.flat]
+        tape: Any = current_tape() if self._tape is None else self._tape
+        units = [x if isinstance(x, Unit) else tape._variable(float(x)) for x in self.numbers.flat]
         return Bundle(object_array(list(map(as_integer, units)), self.shape))
 
     def astype(self, dtype: Any) -> Any:
@@ -431,8 +438,9 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     if type(gate) in _REDUCED:
         row = _REDUCED[type(gate)]
         return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
-    if type(gate).__module__ == blocks.__name__:
-        return _structural(gate, tuple(map(_array_of, unwrapped(operands))))
+    if isinstance(gate, blocks.Block):
+        found = _structural(gate, tuple(map(_array_of, unwrapped(operands))))
+        return as_integer(found) if gate.gathers and are_integers(operands) else found
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
 
 
@@ -444,14 +452,13 @@ def _on_numbers(row: Row, *numbers: Any) -> Any:
 
 
 def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
-    """Whether a gate is the user's own, and applied to what is not lanes of a vmap."""
-    own = isinstance(gate, Gate) and type(gate).__module__ != blocks.__name__
-    return own and not any(isinstance(x, LaneBlock) for x in operands)
+    """Whether a gate is the user's own (or one on matrices): it takes its operands as they are, lanes included."""
+    return isinstance(gate, Gate) and not isinstance(gate, blocks.Block)
 
 
 def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:
     """Record a gate on lanes as a vmap of it, or as a reduction over the lanes; None: it needs their numbers."""
-    if isinstance(gate, Row) or is_opaque(gate, ()):
+    if isinstance(gate, Row):
         axes = _lane_axes(operands, block)
         return None if axes is None else block.mapped(gate, operands, axes, None)
     if isinstance(gate, (blocks.Sum, blocks.Mean)) and gate.axis in (None, 0) and not gate.keepdims:
@@ -482,22 +489,10 @@ def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
         return _wrapped(object_array(units, numbers[0].shape))
     if isinstance(gate, blocks.MatMul):
         return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
-    if isinstance(gate, blocks.Scatter):
-        return _wrapped(_scattered(gate, numbers[0]))
-    if isinstance(gate, blocks.Stack):
-        stacked = object_array([item for part in numbers for item in part.flat], (len(numbers), *numbers[0].shape))
-        return _wrapped(stacked.reshape((*gate.shape, *numbers[0].shape)))
-    return _wrapped(gate.forward(*numbers))
-
-
-def _scattered(gate: Any, part: Any) -> np.ndarray[Any, Any]:
-    """Return zeros with a part added to at an index."""
-    block = object_array([0.0] * math.prod(gate.shape), gate.shape)
-    places = np.arange(block.size).reshape(gate.shape)[gate.index]
-    flat = block.reshape(-1)
-    for place, number in zip(np.ravel(places), np.ravel(np.asarray(part, object))):
-        flat[place] = number if isinstance(flat[place], float) and flat[place] == 0.0 else flat[place] + number
-    return block
+    found = _wrapped(gate.on_objects(*numbers))
+    if gate.integral:
+        return int(found) if isinstance(found, float) else as_integer(found)
+    return found
 
 
 def _strong_dot(row: list[Any], column: list[Any]) -> Any:
@@ -507,15 +502,12 @@ def _strong_dot(row: list[Any], column: list[Any]) -> Any:
 
 def _product(dot: Any, x: Any, y: Any) -> Any:
     """Return the matrix product, every number of it a dot."""
-    if x.ndim == 0 or y.ndim == 0:
-        raise ValueError("matmul: a single number is no matrix; multiply by it")
+    blocks.MatMul.check(x.shape, y.shape)
     if x.ndim > 2 or y.ndim > 2:
         shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         x, y = np.broadcast_to(x, (*shape, *x.shape[-2:])), np.broadcast_to(y, (*shape, *y.shape[-2:]))
         parts = [_product(dot, x[place], y[place]).numbers for place in np.ndindex(shape)]
         return _wrapped(np.array(parts, object).reshape((*shape, *parts[0].shape)))
-    if x.shape[-1] != y.shape[0]:
-        raise ValueError(f"matmul of the shapes {x.shape} and {y.shape}: {x.shape[-1]} and {y.shape[0]} differ")
     rows = x.reshape(1, -1) if x.ndim == 1 else x
     columns = y.reshape(-1, 1) if y.ndim == 1 else y
     dots = [dot(list(row), list(column)) for row in rows for column in columns.T]
@@ -530,13 +522,7 @@ def _array_of(x: Any) -> np.ndarray[Any, Any]:
 
 def _along(function: Callable[[Any], Any], axis: Any, keepdims: bool, block: Any) -> Any:
     """Apply a function of a row of numbers along axes."""
-    numbers = _array_of(block)
-    axes = blocks.Reduction(axis).axes(numbers)
-    rest = [i for i in range(numbers.ndim) if i not in axes]
-    rows = numbers.transpose(*rest, *axes).reshape([numbers.shape[i] for i in rest] + [-1])
-    shape = rows.shape[:-1]
-    found = object_array([function(rows[place]) for place in np.ndindex(shape)], shape)
-    return found.reshape([1 if i in axes else n for i, n in enumerate(numbers.shape)]) if keepdims else found
+    return blocks.Reduction(axis, keepdims).of_rows(function, _array_of(block))
 
 
 # What makes a LaneBlock of an array of a trace: the floor above says how it is mapped, and taken apart.

@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from fastprop import gates
 from fastprop.engine.bundle import Bundle, numbers_of, object_array
+from fastprop.engine.parts import Parts
 from fastprop.engine.program import Region, Wiring
 from fastprop.engine.run import CalledAtPoint, CalledInLanes, LaneRegion, PointRegion
 from fastprop.engine.tape import current_tape
 from fastprop.engine.trace import let_opaque, region_gate
 from fastprop.gates import Gate
+from fastprop.gates.blocks import total
 from fastprop.gates.numbers import as_reals
 from fastprop.handles.operands import as_result, frozen, gate_pulls, pulls_of
 
@@ -163,8 +166,8 @@ def apply_opaque(gate: Gate, operands: tuple[Any, ...]) -> Any:
     return units[0] if opaque.shape == () else Bundle(object_array(units, opaque.shape or ()))
 
 
-class Flat(Gate):
-    """A gate of the user's own on the numbers of its operands one by one, for derivatives that are recorded."""
+class Flat:
+    """A gate of the user's own, by the numbers of its value and of its operands, for derivatives that are recorded."""
 
     def __init__(self, opaque: Opaque):
         self.opaque = opaque
@@ -174,17 +177,46 @@ class Flat(Gate):
         """The gate's name."""
         return self.opaque.name
 
-    def forward(self, *numbers: Any) -> float:
-        """Return the value."""
-        return self.opaque.forward(numbers)[0]
-
-    def backward(self, pull: Any, *numbers: Any) -> tuple[Any, ...]:
+    def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
         """Return what the gate's own backward brings to each number, from handles."""
-        blocks = [template.astype(object) for template in self.opaque.templates]
+        numbers = [pull.found.get(k, 0.0) for k in range(math.prod(self.opaque.shape or ()))]
+        parts = pulls_of(self.opaque.gate, self._value(numbers), self._operands(operands))
+        return [_number_of(parts[i], place) for i, place in self.opaque.places]
+
+    def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Parts:
+        """Return the tangents of all numbers of the value: by the gate's own `tangent`, or by a pull on each."""
+        along = [0.0 if tangent is None else Parts.of(tangent).found.get(0, 0.0) for tangent in tangents]
+        values = self._operands(operands)
+        if hasattr(self.opaque.gate, "tangent"):
+            moving = {i for i, _ in self.opaque.places}
+            given = [part if i in moving else None for i, part in enumerate(self._operands(along, zeros=True))]
+            return Parts(dict(enumerate(_array_of(self.opaque.gate.tangent(tuple(given), *values)).flat)))
+        found = {}
+        for k in range(math.prod(self.opaque.shape or ())):
+            pull = [0.0] * math.prod(self.opaque.shape or ())
+            pull[k] = 1.0
+            parts = pulls_of(self.opaque.gate, self._value(pull), values)
+            pulls = [_number_of(parts[i], place) for i, place in self.opaque.places]
+            terms = [gates.strong_multiply(p, t) for p, t in zip(pulls, along) if p is not None]
+            found[k] = total(terms)
+        return Parts(found)
+
+    def _value(self, numbers: list[Any]) -> Any:
+        """Return numbers in the shape of the value."""
+        return numbers[0] if self.opaque.shape == () else Bundle(object_array(numbers, self.opaque.shape or ()))
+
+    def _operands(self, numbers: Sequence[Any], zeros: bool = False) -> list[Any]:
+        """Return the operands with numbers in the places of those that are recorded, or tangents, 0 elsewhere."""
+        blocks = [(np.zeros(x.shape) if zeros else x).astype(object) for x in self.opaque.templates]
         for (position, place), number in zip(self.opaque.places, numbers):
             blocks[position].reshape(-1)[place] = number
-        parts = pulls_of(self.opaque.gate, pull, [x.item() if x.ndim == 0 else Bundle(x) for x in blocks])
-        return tuple(_number_of(parts[i], place) for i, place in self.opaque.places)
+        return [x.item() if x.ndim == 0 else Bundle(x) for x in blocks]
+
+
+def _array_of(x: Any) -> np.ndarray[Any, Any]:
+    """Return what a gate's tangent is, a number or a block, as an object array."""
+    numbers = numbers_of(x)
+    return numbers if isinstance(numbers, np.ndarray) else object_array([numbers], ())
 
 
 def _number_of(part: Any, place: int) -> Any:
@@ -193,9 +225,9 @@ def _number_of(part: Any, place: int) -> Any:
     return part[tuple(map(int, np.unravel_index(place, part.shape)))]
 
 
-def differentiable(payload: Any) -> Gate:
+def differentiable(payload: Any) -> Flat:
     """Return the gate whose derivative is recorded in the place of one outside of the table, or raise."""
-    if isinstance(payload, Opaque) and payload.shape == ():
+    if isinstance(payload, Opaque):
         return Flat(payload)
     raise TypeError(
         f"{payload.name}: its derivative is not recorded gate by gate in a circuit; let grad or value_and_grad be the "

@@ -9,7 +9,8 @@ import numpy as np
 from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.tape import Array
 from fastprop.gates import recorder_of
-from fastprop.handles.indexing import taken, trace_of
+from fastprop.gates.selection import taken
+from fastprop.handles.indexing import trace_of
 from fastprop.handles.nesting import is_handle
 
 __all__ = ["take"]

@@ -18,6 +18,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastprop import gates
 from fastprop.gates import Gate
+from fastprop.gates.row import logsumexp_array
 from fastprop.gates.values import strong_product
 
 
@@ -57,10 +58,17 @@ def total(parts: Sequence[Any]) -> Any:
 class Block(Gate):
     """A gate on blocks; infinities and NaN go through it without a warning, as they do through gates on numbers."""
 
+    integral = False  # whether its value are integers, which index
+    gathers = False  # whether it puts operands together: integers alone stay integers
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "forward" in vars(cls):
             cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
+
+    def on_objects(self, *blocks: Any) -> Any:
+        """Return the value of object arrays of Units, on which it is recorded number by number."""
+        return self.forward(*blocks)
 
 
 class Linear(Block):
@@ -143,11 +151,23 @@ class Scatter(Linear):
         self.index = index
 
     def forward(self, part: Any) -> Any:
-        block = np.zeros(self.shape, dtype=np.asarray(part).dtype)
+        part = np.asarray(part)
         if any(isinstance(i, np.ndarray) for i in (self.index if isinstance(self.index, tuple) else (self.index,))):
-            np.add.at(block, self.index, part)  # an integer array may name a place twice
-        else:
-            block[self.index] = part
+            size = math.prod(self.shape)  # an integer array may name a place twice: what meets there is added up
+            places = np.arange(size).reshape(self.shape)[self.index]
+            sums = np.bincount(places.reshape(-1), np.broadcast_to(part, places.shape).reshape(-1), size)
+            return sums.reshape(self.shape).astype(part.dtype, copy=False)
+        block = np.zeros(self.shape, part.dtype)
+        block[self.index] = part
+        return block
+
+    def on_objects(self, part: Any) -> Any:
+        """Return an object array of zeros, and of what is there."""
+        block = np.full(self.shape, 0.0, object)
+        places = np.arange(block.size).reshape(self.shape)[self.index]
+        flat = block.reshape(-1)
+        for place, number in zip(np.ravel(places), np.broadcast_to(np.asarray(part, object), np.shape(places)).flat):
+            flat[place] = number if isinstance(flat[place], float) and flat[place] == 0.0 else flat[place] + number
         return block
 
     def backward(self, pull: Any, part: Any) -> Any:
@@ -157,6 +177,8 @@ class Scatter(Linear):
 class Stack(Block):
     """Equal blocks or single numbers side by side, in a shape of their own."""
 
+    gathers = True
+
     def __init__(self, shape: tuple[int, ...]):
         self.shape = shape
 
@@ -164,6 +186,11 @@ class Stack(Block):
         if not parts:
             return np.zeros(self.shape)
         return np.stack(parts).reshape(self.shape + np.shape(parts[0]))
+
+    def on_objects(self, *parts: Any) -> Any:
+        """Return the numbers of all blocks in one."""
+        numbers = np.concatenate([part.reshape(-1) for part in parts])
+        return numbers.reshape(self.shape + parts[0].shape)
 
     def backward(self, pull: Any, *parts: Any) -> Any:
         rows = reshape(pull, (len(parts), *shape_of(parts[0])))
@@ -200,6 +227,16 @@ class Reduction(Block):
         """How many numbers go into one of the result."""
         return math.prod(shape_of(x)[axis] for axis in self.axes(x))
 
+    def of_rows(self, function: Any, x: np.ndarray) -> Any:
+        """Return what a function makes of every row of numbers that is reduced to one."""
+        axes = self.axes(x)
+        rest = [i for i in range(x.ndim) if i not in axes]
+        rows = x.transpose(*rest, *axes).reshape([x.shape[i] for i in rest] + [self.count(x)])
+        found = np.empty(rows.shape[:-1], object)
+        for place in np.ndindex(found.shape):
+            found[place] = function(rows[place])
+        return found.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if self.keepdims else found
+
 
 class Sum(Reduction):
     """The sum along axes."""
@@ -232,8 +269,15 @@ class Max(Reduction):
 
     choose: Any = staticmethod(np.max)
 
+    sign: Any = 0.0  # of two zeros, the one that is chosen
+
     def forward(self, x: Any) -> Any:
-        return self.choose(x, axis=self.axis, keepdims=self.keepdims)
+        chosen = self.choose(x, axis=self.axis, keepdims=self.keepdims)
+        zero = chosen == 0.0
+        if np.any(zero):
+            there = np.any((x == 0.0) & (np.signbit(x) == np.signbit(self.sign)), self.axis, keepdims=self.keepdims)
+            chosen = np.where(zero, np.where(there, self.sign, -self.sign), chosen).astype(np.asarray(x).dtype)[()]
+        return chosen
 
     def shares(self, x: Any) -> np.ndarray:
         """Each number's share of the pull: NaN wherever the result is."""
@@ -255,6 +299,7 @@ class Min(Max):
     """The least number along axes; those that tie for it share its pull evenly."""
 
     choose: Any = staticmethod(np.min)
+    sign: Any = -0.0
 
 
 class Prod(Reduction):
@@ -313,9 +358,7 @@ class LogSumExp(Reduction):
     """The logarithm of the sum of exponentials along axes, safe from overflow and at infinities."""
 
     def forward(self, x: Any) -> Any:
-        _, shift = self.levels(x)
-        result = np.log(np.sum(np.exp(x - shift), axis=self.axis, keepdims=True)) + shift
-        return result if self.keepdims else np.squeeze(result, axis=self.axes(x))
+        return logsumexp_array(x, self.axis, self.keepdims)
 
     def levels(self, x: Any) -> tuple[Any, Any]:
         """The greatest numbers, and what to subtract so that no exponential overflows."""
@@ -345,6 +388,7 @@ class MatMul(Block):
     multiply: Any = staticmethod(np.multiply)
 
     def forward(self, a: Any, b: Any) -> Any:
+        self.check(shape_of(a), shape_of(b))
         result = np.matmul(a, b)
         again = ~np.isfinite(result)
         if not np.any(again):
@@ -361,6 +405,19 @@ class MatMul(Block):
             return total[0]
         result[again] = total
         return result
+
+    @staticmethod
+    def check(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+        """Raise for shapes that have no product."""
+        if not left or not right:
+            raise ValueError("matmul: a single number is no matrix; multiply by it")
+        inner, outer = left[-1], right[max(len(right) - 2, 0)]
+        if inner != outer:
+            raise ValueError(f"matmul of the shapes {left} and {right}: {inner} and {outer} differ")
+        try:
+            np.broadcast_shapes(left[:-2], right[:-2])
+        except ValueError:
+            raise ValueError(f"matmul of the shapes {left} and {right}: their stacks do not broadcast") from None
 
     def backward(self, pull: Any, a: Any, b: Any) -> Any:
         rows, columns = shape_of(a), shape_of(b)

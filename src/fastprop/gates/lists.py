@@ -14,10 +14,12 @@ A gate's kernel is the function ``NAME_gate`` in ``engine/kernels/``; its vector
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from fastprop.gates import functions as arrays
 from fastprop.gates.row import SEQUENCE, Row
 from fastprop.gates.table import methods, table
 
@@ -82,7 +84,7 @@ def header(vector: dict[str, str]) -> str:
 
 def package_stub(source: str) -> str:
     """Return the stub of the package: its source, with the gates' names instead of the list that it adds."""
-    names = _lines(["__all__ += [", *[f'    "{name}",' for name in table], "]"])
+    names = _lines(["__all__ += [", *[f'    "{name}",' for name in [*table, *arrays.functions]], "]"])
     return re.sub(r"^__all__ \+= .*\n", names, source, count=1, flags=re.MULTILINE)
 
 
@@ -102,8 +104,10 @@ def methods_stub() -> str:
     return _lines(
         [
             *[f'"""The gates as methods of handles, {_MADE}."""', "", "from typing import Any", ""],
-            *['__all__ = ["GateMethods"]', "", "class GateMethods:"],
+            *['__all__ = ["ArrayMethods", "GateMethods"]', "", "class GateMethods:"],
             *[_method(table[name]) for name in methods],
+            *["", "class ArrayMethods:"],
+            *[_array_method(name) for name in arrays.methods],
         ]
     )
 
@@ -114,6 +118,19 @@ def _method(row: Row) -> str:
     if row.names:
         return f"    def {row.name}({row.names[0]}, {rest}) -> Any: ...  # noqa: N805"
     return f"    def {row.name}(self, {rest}) -> Any: ..."
+
+
+def _array_method(name: str) -> str:
+    """Return the method that a function of arrays is, with the parameters behind the first."""
+    parameters = list(inspect.signature(arrays.methods[name]).parameters.values())[1:]
+    typed = [
+        f"{'*' * (x.kind is x.VAR_POSITIONAL)}{x.name}: Any" + (f" = {x.default!r}" if x.default is not x.empty else "")
+        for x in parameters
+    ]
+    keyword = [k for k, x in enumerate(parameters) if x.kind is x.KEYWORD_ONLY]
+    if keyword:
+        typed.insert(keyword[0], "*")
+    return f"    def {name}({', '.join(['self', *typed])}) -> Any: ..."
 
 
 def _typed(parameters: Iterable[str]) -> str:

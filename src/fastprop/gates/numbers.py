@@ -75,7 +75,9 @@ def as_reals(x: Any, what: str, flags: bool = False) -> np.ndarray:
     if array.dtype.kind == "O":
         array = np.array(reals, np.float64).reshape(array.shape)
     if array.dtype.kind not in ("iufb" if flags else "iuf") and array.size > 0:
-        raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers")
+        raise TypeError(f"{what} has dtype {array.dtype}; expected real numbers: convert it with .astype first")
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        raise TypeError(f"{what} has dtype {array.dtype}; expected float32 or float64: convert it with .astype first")
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 

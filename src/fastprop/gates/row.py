@@ -214,10 +214,14 @@ def _evaluate_sequence(row: Row, operands: tuple[Any, ...], options: dict[str, A
     return float(result) if type(result) is np.float64 else result
 
 
-def _logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> Any:
+def logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the logarithm of the sum of exponentials along axes, to the last digits where it is near 0."""
     top = np.max(x, axis=axis, keepdims=True, initial=-inf)
-    finite = np.where(np.isfinite(top), top, 0.0).astype(x.dtype)
-    result = finite + np.log(np.sum(np.exp(x - finite), axis=axis, keepdims=True))
+    shift = np.where(np.isfinite(top), top, 0.0).astype(x.dtype)
+    equal = x == top  # each of them is a 1 in the sum, of which one is left to log1p
+    others = np.sum(np.where(equal, 0.0, np.exp(x - shift)), axis=axis, keepdims=True)
+    more = np.sum(equal, axis=axis, keepdims=True) - 1.0
+    result = np.where(np.isfinite(top), np.log1p(others + more) + shift, top).astype(x.dtype)
     return result if keepdims else np.squeeze(result, axis)[()]
 
 
@@ -226,4 +230,4 @@ _UFUNCS: dict[str, Any] = {name: x for name, x in vars(np).items() if isinstance
 _UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint, "strong_multiply": strong_product}
 del _UFUNCS["maximum"], _UFUNCS["minimum"]  # which may give -0 for the larger of 0 and -0
 _REDUCTIONS: dict[str, Any] = {name: getattr(np, name) for name in ("sum", "prod", "mean", "max", "min", "dot")}
-_REDUCTIONS["logsumexp"] = _logsumexp_array
+_REDUCTIONS["logsumexp"] = logsumexp_array

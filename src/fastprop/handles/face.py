@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,13 +26,14 @@ from fastprop.gates.blocks import (
     Reshape,
     Sum,
     dot,
-    shape_of,
     transpose,
     value_of,
 )
-from fastprop.handles.indexing import OutOfRangeError, own_index, taken, trace_of
-from fastprop.handles.methods import GateMethods
+from fastprop.gates.functions import of_numpy, refusal
+from fastprop.handles.indexing import OutOfRangeError, own_index, trace_of
+from fastprop.handles.methods import ArrayMethods, GateMethods
 from fastprop.handles.operands import as_item
+from fastprop.handles.updates import At
 
 _ON_VALUES = frozenset(  # ufuncs that give bools: no derivative is lost
     ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite", "signbit"]
@@ -46,23 +47,6 @@ _OTHER_NAMES: dict[str, Any] = {
     "float_power": gates.power,
     "divmod": lambda x, y: (gates.floor_divide(x, y), gates.remainder(x, y)),
     "rint": gates.round,
-}
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: gates.table[name] for name in ("sum", "mean", "prod", "max", "min", "where")},
-    "clip": lambda a, a_min=None, a_max=None, *, min=None, max=None: gates.clip(
-        a, a_min if min is None else min, a_max if max is None else max
-    ),
-    "round": gates.round,
-    "around": gates.round,
-    "amax": gates.max,
-    "amin": gates.min,
-    "dot": dot,
-    "reshape": lambda a, shape: Reshape(shape)(a),
-    "transpose": transpose,
-    "take": taken,
-    "shape": shape_of,
-    "ndim": lambda a: len(shape_of(a)),
-    "size": lambda a: math.prod(shape_of(a)),
 }
 
 
@@ -183,13 +167,13 @@ class Face(GateMethods):
         raise TypeError(f"np.{name}{how}{given} is no gate of fastprop's; for plain numbers use .value")
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        name = function.__name__
-        if function.__module__ != "numpy" or name not in _FUNCTIONS:
-            raise TypeError(f"{function.__module__}.{name} is no gate of fastprop's; for plain numbers use .value")
-        return _FUNCTIONS[name](*args, **options)
+        ours = of_numpy.get(function)
+        if ours is None:
+            raise TypeError(refusal(function))
+        return ours(*args, **options)
 
 
-class ArrayFace(Face):
+class ArrayFace(Face, ArrayMethods):
     """The NumPy-like face of an Array."""
 
     __slots__ = ()
@@ -232,6 +216,17 @@ class ArrayFace(Face):
             return GetItem(own_index(index))(self)
         except IndexError as error:
             raise OutOfRangeError(str(error)) from None
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            f"{described(self)} is what it was computed as, and can't be assigned to; write a = a.at[i].set(v), or "
+            "a = a.at[i].add(v) for a[i] += v"
+        )
+
+    @property
+    def at(self) -> At:
+        """Where to change numbers: ``a.at[index].set(v)`` and ``a.at[index].add(v)`` are new blocks, recorded."""
+        return At(self)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(len(self)))
@@ -280,6 +275,10 @@ class ArrayFace(Face):
     def reshape(self, *shape: Any) -> Any:
         """Return the same numbers in another shape, given as a tuple or one by one; -1 stands for what is left."""
         return Reshape(shape[0] if len(shape) == 1 else shape)(self)
+
+    def flatten(self) -> Any:
+        """Return all numbers in a row."""
+        return Reshape(-1)(self)
 
     def transpose(self, *axes: Any) -> Any:
         """Return the Array with its axes in another order, reversed by default."""

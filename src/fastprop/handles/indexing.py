@@ -16,7 +16,6 @@ __all__ = [
     "is_integer",
     "out_of_range",
     "own_index",
-    "taken",
     "trace_of",
 ]
 
@@ -85,12 +84,3 @@ def trace_of(index: Any) -> Any:
         if isinstance(part, slice) and any(map(is_handle, (part.start, part.stop, part.step))):
             raise TypeError(f"the bounds of a slice are plain integers; got {part!r:.80}")
     return None
-
-
-def taken(a: Any, indices: Any, axis: int | None = None) -> Any:
-    """Return the elements of a block at some indices along an axis; without one, of all its numbers in a row."""
-    if axis is None:
-        return (a if len(a.shape) == 1 else a.reshape(-1))[indices]
-    if not -len(a.shape) <= axis < len(a.shape):
-        raise ValueError(f"take: axis {axis} is out of bounds for {len(a.shape)} axes")
-    return a[(slice(None),) * (axis % len(a.shape)) + (indices,)]

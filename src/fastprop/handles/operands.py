@@ -28,7 +28,10 @@ from fastprop.gates.blocks import (
     unbroadcast,
     value_of,
 )
-from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals, number, without_flags
+from fastprop.gates.items import as_item as as_item
+from fastprop.gates.items import holds_handles as holds_handles
+from fastprop.gates.items import stack as stack
+from fastprop.gates.numbers import as_array, as_real, as_reals, number, without_flags
 from fastprop.gates.values import strong_multiply, strong_product
 
 # Numbers and blocks of numbers, as they come in
@@ -220,47 +223,8 @@ def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tu
     return dot_product(*arrays) if gate.name == "dot" else (REDUCTIONS[gate.name](**options), arrays)
 
 
-def stack(values: Any, flags: bool = False) -> Any:
-    """Return nested lists with handles in them as one Array, recorded; with `flags`, bools count as 1.0 and 0.0."""
-    items, outer = [values], []
-    while items and all(isinstance(item, (list, tuple)) for item in items):
-        lengths = {len(item) for item in items}
-        if len(lengths) != 1:
-            raise ValueError(f"rows of the lengths {sorted(lengths)} stand side by side; expected equal ones")
-        outer.append(lengths.pop())
-        items = [part for item in items for part in item]
-    for position, item in enumerate(items):
-        if gates.is_condition(item) and not flags:
-            raise TypeError(f"part {position} is a truth value ({item!r}); expected a real number")
-        if not is_handle(item):
-            flag = as_flag(item) if flags else None
-            items[position] = _part(item, f"part {position}") if flag is None else flag
-    shapes = {shape_of(item) for item in items}
-    if len(shapes) > 1:
-        raise ValueError(f"parts of the shapes {sorted(shapes)} stand side by side; expected equal ones")
-    return Stack(tuple(outer))(*items)
-
-
-def _part(item: Any, what: str) -> Any:
-    block = isinstance(item, (list, tuple)) or shape_of(as_array(item))
-    return as_block(item, what) if block else as_float(item, what)
-
-
-def holds_handles(values: Any) -> bool:
-    """Whether a nested list has a handle in it."""
-    return gates.recorder_of(values) is not None
-
-
 def _is_flat(operand: Any) -> bool:
     """Whether an operand is a list or tuple of single numbers and Units."""
     return isinstance(operand, (list, tuple)) and not any(
         isinstance(item, (list, tuple)) or getattr(item, "shape", ()) for item in operand
     )
-
-
-def as_item(operand: Any, what: str = "an operand") -> Any:
-    """Return a list of numbers as an array, a list with handles as a recorded Array, anything else as it is."""
-    if not isinstance(operand, (list, tuple)):
-        given = as_array(operand)
-        return operand if given is None else given
-    return stack(operand, flags=True) if holds_handles(operand) else as_reals(operand, what, flags=True)

@@ -1,0 +1,81 @@
+"""The functions of arrays by their names: NumPy's dispatch, the methods and the public names are made of this table.
+
+A family lists its functions in ``__all__``. A function stands for NumPy's of the same name, in `numpy` or in
+`numpy.linalg`, and is a method of Arrays if `numpy.ndarray` has one of that name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.gates import blocks, convolution, linear_algebra, products, reductions, scans, selection, shapes
+
+__all__ = ["FAMILIES", "functions", "methods", "of_numpy", "refusal"]
+
+FAMILIES = (shapes, selection, reductions, scans, products, convolution, linear_algebra)
+
+# The public ones, and those whose name means something else in the package
+functions: dict[str, Callable[..., Any]] = {
+    name: getattr(family, name) for family in FAMILIES for name in family.__all__
+}
+_INNER: dict[str, Callable[..., Any]] = {"take": selection.taken, "trace": selection.diagonal_sum}
+
+methods = {name: function for name, function in {**functions, **_INNER}.items() if hasattr(np.ndarray, name)}
+
+# NumPy's functions that are rows of the table of gates, or have another name there
+_ROWS: dict[str, Callable[..., Any]] = {
+    **{name: gates.table[name] for name in ("sum", "mean", "prod", "max", "min", "where", "round")},
+    "clip": lambda a, a_min=None, a_max=None, *, min=None, max=None: gates.clip(
+        a, a_min if min is None else min, a_max if max is None else max
+    ),
+    "around": gates.round,
+    "amax": gates.max,
+    "amin": gates.min,
+    "dot": blocks.dot,
+    "shape": blocks.shape_of,
+    "ndim": lambda a: len(blocks.shape_of(a)),
+    "size": lambda a: math.prod(blocks.shape_of(a)),
+}
+
+# What to use instead of what is no gate
+_INSTEAD = {
+    "nonzero": "their number depends on values: use fp.where, or .value",
+    "argwhere": "their number depends on values: use fp.where, or .value",
+    "unique": "their number depends on values: use .value",
+    "median": "use np.sort and its middle",
+    "average": "use np.sum(a * weights) / np.sum(weights)",
+    "copyto": "write a = b",
+    "put": "use a.at[i].set(v)",
+    "linalg.diagonal": "use np.diagonal(a, axis1=-2, axis2=-1)",
+    "linalg.trace": "use np.trace(a, axis1=-2, axis2=-1)",
+    "linalg.eigvalsh": "use np.linalg.eigh(a)[0]",
+    "linalg.lstsq": "use np.linalg.qr and fp.solve_triangular",
+    "linalg.eig": "use np.linalg.eigh of a symmetric matrix",
+    "linalg.svd": "use np.linalg.eigh of a.T @ a, or np.linalg.qr",
+    "linalg.pinv": "use np.linalg.solve or np.linalg.inv",
+}
+
+
+def _twins() -> dict[Any, Callable[..., Any]]:
+    """Return our functions by NumPy's own that they stand for."""
+    named = {**_ROWS, **functions, **_INNER}
+    found = {getattr(np, name): function for name, function in named.items() if hasattr(np, name)}
+    for name, function in functions.items():
+        if hasattr(np.linalg, name) and name != "diagonal":  # which there is one of the last two axes
+            found[getattr(np.linalg, name)] = function
+    return found
+
+
+of_numpy = _twins()
+
+
+def refusal(function: Any) -> str:
+    """Say that one of NumPy's functions is no gate, and what to use instead."""
+    name = f"{function.__module__}.{function.__name__}"
+    short = name.removeprefix("numpy.")
+    return f"{name} is no gate of fastprop's; {_INSTEAD.get(short, 'for plain numbers use .value')}"

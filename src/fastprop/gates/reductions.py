@@ -1,0 +1,514 @@
+"""What makes one number of many, or weighs many against each other; and what says something about them.
+
+The sum, the mean, the product, the extremes and logsumexp are rows of the table of gates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from fastprop import gates
+from fastprop.gates import blocks
+from fastprop.gates.blocks import Block, Max, Mean, Min, Reduction, Sum, shape_of, value_of
+from fastprop.gates.items import as_item, as_recorded, is_traced
+from fastprop.gates.partials import choose, held
+
+__all__ = ["var", "std", "norm", "softmax", "log_softmax", "argmax", "argmin", "any", "all", "count_nonzero"]
+
+
+class Others(Block):
+    """Along an axis, for each number the sum of the others: no difference, so right in the last digits."""
+
+    def __init__(self, axis: int):
+        self.axis = axis
+
+    def forward(self, x: Any) -> Any:
+        """Return the sums of those before and of those behind."""
+        x = np.moveaxis(x, self.axis, -1)
+        before, behind = np.zeros_like(x), np.zeros_like(x)
+        np.cumsum(x[..., :-1], -1, out=before[..., 1:])
+        np.cumsum(x[..., :0:-1], -1, out=behind[..., 1:])
+        return np.moveaxis(before + behind[..., ::-1], -1, self.axis)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        """Pull as it sums: every number is one of the others of all others."""
+        return self(pull)
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        """Return the sums of the tangents."""
+        return self(tangents[0])
+
+
+class Weighed(Reduction):
+    """A reduction whose pull goes to each number by a slope, which is written with gates."""
+
+    slopes: Callable[[Any], Any]
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        """Pull on each number by its slope."""
+        return gates.strong_multiply(self.spread(pull, x), self.slopes(x))
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        """Return the sum of tangents by slopes."""
+        return Sum(self.axis, self.keepdims)(gates.strong_multiply(tangents[0], self.slopes(x)))
+
+
+class Var(Weighed):
+    """The sum of squares of what numbers are away from their mean, over their number less `ddof`."""
+
+    def __init__(self, axis: Any, ddof: int, keepdims: bool):
+        super().__init__(axis, keepdims)
+        self.ddof = ddof
+
+    def divisor(self, x: Any) -> float:
+        """Return what the sum of squares is divided by."""
+        return float(max(self.count(x) - self.ddof, 0))
+
+    def forward(self, x: Any) -> Any:
+        """Return the variances."""
+        deviations = x - Mean(self.axis, True).forward(x)
+        return np.divide(blocks.wide_sum(deviations * deviations, self.axis, self.keepdims), self.divisor(x))
+
+    def slopes(self, x: Any) -> Any:
+        """Return twice what each number is away from the mean, divided as the sum is."""
+        return gates.divide(2.0 * (x - Mean(self.axis, True)(x)), self.divisor(x))
+
+    def on_objects(self, x: np.ndarray) -> Any:
+        """Record it number by number."""
+        divisor = self.divisor(x)
+        return self.of_rows(lambda row: _var_of_row(list(row), divisor), x)
+
+
+def _var_of_row(row: list[Any], divisor: float) -> Any:
+    mean = gates.mean(row)
+    if divisor == 0.0 and row:  # infinite: what is pulled on the mean would be infinity less infinity
+        deviations = [x - held(mean) for x in row]
+        return gates.sum([x * gates.divide(x, 0.0) for x in deviations])
+    deviations = [x - mean for x in row]
+    return gates.divide(gates.dot(deviations, deviations), divisor)
+
+
+class Length(Weighed):
+    """The root of the sum of squares over a divisor, without overflow; all its derivatives at 0 are 0."""
+
+    def __init__(self, axis: Any, keepdims: bool, divisor: float = 1.0):
+        super().__init__(axis, keepdims)
+        self.divisor = divisor
+
+    def forward(self, x: Any) -> Any:
+        """Return the roots, of numbers scaled by powers of two, which cost no digit."""
+        top = np.max(np.abs(x), axis=self.axis, keepdims=True, initial=0.0)
+        power = np.exp2(np.floor(np.log2(top)))
+        scale = np.where(np.isfinite(power) & (power > 0.0), power, np.ones_like(power))
+        scaled = np.divide(x, scale)
+        root = np.sqrt(np.divide(blocks.wide_sum(scaled * scaled, self.axis, True), self.divisor)) * scale
+        return root if self.keepdims else np.squeeze(root, self.axes(x))
+
+    def slopes(self, x: Any) -> Any:
+        """Return the numbers over the root, and over the divisor; 0 where the root is 0."""
+        root = Length(self.axis, True, self.divisor)(x)
+        zero = root == 0.0
+        return gates.where(zero, 0.0, gates.divide(gates.divide(x, gates.where(zero, 1.0, root)), self.divisor))
+
+    def on_objects(self, x: np.ndarray) -> Any:
+        """Record it number by number."""
+        return self.of_rows(lambda row: _length_of_row(list(row), self.divisor), x)
+
+
+def _length_of_row(row: list[Any], divisor: float) -> Any:
+    if not row:
+        return gates.sqrt(gates.divide(0.0, divisor))
+    scale = _scale(held(gates.max([gates.absolute(x) for x in row])))
+    scaled = [x / scale for x in row]
+    total = gates.divide(gates.dot(scaled, scaled), divisor)
+    zero = total == 0.0
+    return choose(zero, 0.0, gates.sqrt(choose(zero, 1.0, total))) * scale
+
+
+def _scale(top: Any) -> Any:
+    """Return the power of two below the greatest magnitude; 1 if that is 0, infinite or NaN."""
+    return choose((top > 0.0) & (top < math.inf), gates.exp2(gates.floor(gates.log2(top))), 1.0)
+
+
+class Softmax(Block):
+    """Powers over their sum, along one axis; NaN where the greatest number is infinite."""
+
+    def __init__(self, axis: int):
+        self.axis = axis
+
+    def powers(self, x: Any) -> tuple[Any, Any]:
+        """Return what the numbers are above the greatest, and the exponentials of that."""
+        above = x - np.max(x, axis=self.axis, keepdims=True, initial=-np.inf)
+        return above, np.exp(above)
+
+    def forward(self, x: Any) -> Any:
+        """Return the shares."""
+        powers = self.powers(x)[1]
+        return powers / blocks.wide_sum(powers, self.axis, True)
+
+    def on_objects(self, x: np.ndarray) -> Any:
+        """Record them as sigmoids of what the numbers are above the others."""
+        return _of_rows(self.axis, self._row, x)
+
+    @staticmethod
+    def _row(row: list[Any]) -> list[Any]:
+        return [gates.sigmoid(x) for x in _above_others(row)]
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        """Pull on each number, by what it takes from the others."""
+        shares = self(x)
+        weighted = gates.strong_multiply(pull, shares)
+        inner = gates.strong_multiply(pull, Others(self.axis)(shares)) - Others(self.axis)(weighted)
+        return gates.strong_multiply(shares, inner)
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        """Return what the tangents bring, which is what pulls would: its matrix is symmetric."""
+        return self.backward(tangents[0], x)
+
+
+class LogSoftmax(Softmax):
+    """The logarithms of the softmax, to the last digits where a share is nearly 1."""
+
+    def forward(self, x: Any) -> Any:
+        """Return the numbers less their logsumexp."""
+        above, powers = self.powers(x)
+        equal = above == 0.0
+        others = np.sum(np.where(equal, 0.0, powers), axis=self.axis, keepdims=True, dtype=np.float64)
+        more = np.sum(equal, axis=self.axis, keepdims=True) - 1.0
+        return above - np.log1p(others + more).astype(above.dtype)
+
+    @staticmethod
+    def _row(row: list[Any]) -> list[Any]:
+        return [gates.log_sigmoid(x) for x in _above_others(row)]
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        """Pull what is pulled on a number and not on the others."""
+        shares, others = Softmax(self.axis)(x), Others(self.axis)
+        return gates.strong_multiply(pull, others(shares)) - gates.strong_multiply(shares, others(pull))
+
+    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
+        """Return what each tangent is above the mean of all."""
+        shares, others = Softmax(self.axis)(x), Others(self.axis)
+        tangent = tangents[0]
+        return gates.strong_multiply(tangent, others(shares)) - others(gates.strong_multiply(shares, tangent))
+
+
+def _of_rows(axis: int, function: Callable[[list[Any]], list[Any]], x: np.ndarray) -> np.ndarray:
+    """Return what a function makes of every row of numbers along an axis: as many."""
+    rows = np.moveaxis(x, axis, -1)
+    found = np.empty_like(rows)
+    for place in np.ndindex(rows.shape[:-1]):
+        for k, number in enumerate(function(list(rows[place]))):
+            found[(*place, k)] = number
+    return np.moveaxis(found, -1, axis)
+
+
+def _above_others(row: list[Any]) -> list[Any]:
+    """Return what each number is above the logsumexp of the others; NaN if the greatest is infinite."""
+    if not row:
+        return []
+    top = held(gates.max(row))
+    top = choose((top < math.inf) & (top > -math.inf), top, gates.divide(math.nan, gates.sum(row)))
+    above = [x - top for x in row]
+    powers = [gates.exp(x) for x in above]
+    before, behind = [0.0], [0.0]
+    for i in range(len(row) - 1):
+        before.append(before[-1] + powers[i])
+        behind.append(behind[-1] + powers[-1 - i])
+    return [x - gates.log(a + b) for x, a, b in zip(above, before, reversed(behind))]
+
+
+def softmax(x: Any, axis: int = -1) -> Any:
+    """Return exponentials over their sum along an axis: shares that add up to 1.
+
+    Where the greatest number is infinite they are NaN. Their derivatives are right to the last digits, also where a
+    share is nearly 1.
+
+    Parameters
+    ----------
+    x : Array or array_like
+        The logits.
+    axis : int, optional
+        Along which axis; the last one by default.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.softmax(fp.Array([0.0, 0.0])).value
+    array([0.5, 0.5])
+    """
+    return _weighed(Softmax, x, axis)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Any:
+    """Return the logarithms of the softmax along an axis, safe from overflow.
+
+    Parameters
+    ----------
+    x : Array or array_like
+        The logits.
+    axis : int, optional
+        Along which axis; the last one by default.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.log_softmax(fp.Array([40.0, 0.0])).value
+    array([-4.24835426e-18, -4.00000000e+01])
+    """
+    return _weighed(LogSoftmax, x, axis)
+
+
+def _weighed(gate: type[Softmax], x: Any, axis: int) -> Any:
+    x = as_item(x)
+    if not shape_of(x):
+        raise ValueError(f"{gate.__name__.lower()} of a single number; expected a block with an axis to weigh along")
+    return gate(normalize_axis_index(axis, len(shape_of(x))))(x)
+
+
+def var(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
+    """Return the variance: the mean square of what numbers are away from their mean.
+
+    Parameters
+    ----------
+    a : Array or array_like
+        The numbers.
+    axis : int or tuple of int, optional
+        Along which axes; all by default.
+    ddof : int, optional
+        The sum of squares is divided by their number less this.
+    keepdims : bool, optional
+        Whether the result keeps these axes, with length 1.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.var(fp.Array([1.0, 3.0]), ddof=1).value
+    2.0
+    """
+    return Var(axis, ddof, keepdims)(as_item(a))
+
+
+def std(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
+    """Return the standard deviation: the root of the variance, without overflow.
+
+    Where all numbers are equal, its derivatives are 0.
+
+    Parameters
+    ----------
+    a : Array or array_like
+        The numbers.
+    axis : int or tuple of int, optional
+        Along which axes; all by default.
+    ddof : int, optional
+        The sum of squares is divided by their number less this.
+    keepdims : bool, optional
+        Whether the result keeps these axes, with length 1.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.std(fp.Array([[1.0, 3.0], [2.0, 2.0]]), axis=1).value
+    array([1., 0.])
+    """
+    a = as_item(a)
+    return Length(axis, keepdims, Var(axis, ddof, keepdims).divisor(a))(a - Mean(axis, True)(a))
+
+
+def _power_norm(size: Any, p: float, axis: Any, keepdims: bool) -> Any:
+    """Return the p-th root of the sum of p-th powers of magnitudes, scaled; all its derivatives at 0 are 0."""
+    if Reduction(axis).count(size) == 0:
+        return Sum(axis, keepdims)(size)
+    scale = _scale(held(Max(axis, True)(size)))
+    total = Sum(axis, keepdims)(gates.power(size / scale, p))
+    zero = total == 0.0
+    root = gates.power(gates.where(zero, 1.0, total), 1.0 / p)
+    return gates.where(zero, 0.0, root) * blocks.reshape(scale, shape_of(total))
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return a norm of vectors or matrices, without overflow; all its derivatives at 0 are 0.
+
+    Parameters
+    ----------
+    x : Array or array_like
+        Vectors, or matrices.
+    ord : {None, 0, 1, -1, inf, -inf, "fro"} or float, optional
+        The order, as in `numpy.linalg.norm`; by default the root of the sum of squares. Of matrices there are "fro", 1,
+        -1, inf and -inf.
+    axis : int or pair of int, optional
+        Along which axis the vectors lie, or along which two the matrices.
+    keepdims : bool, optional
+        Whether the result keeps these axes, with length 1.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.norm(fp.Array([3.0, 4.0])).value
+    5.0
+    """
+    x = as_item(x)
+    if axis is None and ord is None:
+        return Length(None, keepdims)(x)
+    axes = tuple(range(len(shape_of(x)))) if axis is None else Reduction(axis).axes(x)
+    if len(axes) == 2:
+        return _matrix_norm(x, ord, axes, keepdims)
+    if len(axes) != 1:
+        raise ValueError(f"norm along the axes {axes} of shape {shape_of(x)}; expected one axis, or two of matrices")
+    if ord is None or ord == 2:
+        return Length(axes, keepdims)(x)
+    if isinstance(ord, str):
+        raise ValueError(f"norm: ord {ord!r} is one of matrices; of vectors it is a number")
+    size = gates.absolute(x)
+    if ord in (math.inf, -math.inf):
+        return (Max if ord > 0 else Min)(axes, keepdims)(size)
+    if ord in (0, 1):
+        return Sum(axes, keepdims)(gates.absolute(gates.sign(x)) if ord == 0 else size)
+    return _power_norm(size, float(ord), axes, keepdims)
+
+
+def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    if ord is None or ord in ("fro", "f"):
+        return Length(axes, keepdims)(x)
+    if ord not in (1, -1, math.inf, -math.inf):
+        raise TypeError(
+            f"the norm {ord!r} of matrices is no gate of fastprop's; there are 'fro', 1, -1, inf and -inf, and "
+            "np.linalg.eigh of a.T @ a"
+        )
+    inner, outer = axes if abs(ord) == 1 else axes[::-1]
+    sums = Sum(inner, True)(gates.absolute(x))
+    return (Max if ord > 0 else Min)((inner, outer) if keepdims else axes, keepdims)(sums)
+
+
+class Arg(Reduction):
+    """Where along an axis the extreme number is, in circuits: an integer. The first of equal ones; the first NaN."""
+
+    integral = True
+
+    def __init__(self, better: Callable[[Any, Any], Any], axis: Any, keepdims: bool):
+        super().__init__(axis, keepdims)
+        self.better = better
+
+    def on_objects(self, x: np.ndarray) -> Any:
+        """Record a choice for each number."""
+        return self.of_rows(self._of_row, x)
+
+    def _of_row(self, row: np.ndarray) -> Any:
+        if not row.size:
+            raise ValueError("argmax or argmin of no numbers: there is none to point at")
+        best, index = row[0], 0.0
+        for k, x in enumerate(row[1:], 1):
+            better = self.better(x, best) | ((x != x) & (best == best))
+            best, index = choose(better, x, best), choose(better, float(k), index)
+        return index
+
+
+def _arg(name: str, better: Callable[[Any, Any], Any], a: Any, axis: Any, keepdims: bool) -> Any:
+    a = as_recorded(a)
+    if is_traced(a):
+        return Arg(better, axis, keepdims)(a)
+    found = getattr(np, name)(np.asarray(value_of(a)), axis=axis, keepdims=keepdims)
+    return found if shape_of(found) else int(found)
+
+
+def argmax(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
+    """Return where the greatest number is: plain integers, which have no derivative; in circuits, traced ones.
+
+    Parameters
+    ----------
+    a : Array or array_like
+        The numbers.
+    axis : int, optional
+        Along which axis; by default the place among all numbers in a row.
+    keepdims : bool, optional
+        Whether the result keeps the axis, with length 1.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.argmax(fp.Array([1.0, 3.0, 3.0]))
+    1
+    """
+    return _arg("argmax", lambda x, y: x > y, a, axis, keepdims)
+
+
+def argmin(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Any:
+    """Return where the least number is: plain integers, which have no derivative; in circuits, traced ones.
+
+    Parameters
+    ----------
+    a : Array or array_like
+        The numbers.
+    axis : int, optional
+        Along which axis; by default the place among all numbers in a row.
+    keepdims : bool, optional
+        Whether the result keeps the axis, with length 1.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.argmin(fp.Array([1.0, 3.0, 1.0]))
+    0
+    """
+    return _arg("argmin", lambda x, y: x < y, a, axis, keepdims)
+
+
+def _truths(a: Any) -> Any:
+    """Return truth values: of numbers, whether they are not 0."""
+    if gates.is_condition(a):
+        return a
+    a = as_recorded(a)
+    return a != 0.0 if is_traced(a) else np.asarray(value_of(a)) != 0.0
+
+
+def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Return whether one of the numbers is not 0, or one of the conditions holds: bools, in circuits conditions.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.any(fp.Array([0.0, 2.0]))
+    True
+    """
+    truths = _truths(a)
+    if gates.is_condition(truths):
+        return truths.any(axis, keepdims) if shape_of(truths) else truths
+    found = np.any(truths, axis=axis, keepdims=keepdims)
+    return found if shape_of(found) else bool(found)
+
+
+def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Return whether none of the numbers is 0, or all conditions hold: bools, in circuits conditions.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.all(fp.Array([0.0, 2.0]))
+    False
+    """
+    truths = _truths(a)
+    if gates.is_condition(truths):
+        return truths.all(axis, keepdims) if shape_of(truths) else truths
+    found = np.all(truths, axis=axis, keepdims=keepdims)
+    return found if shape_of(found) else bool(found)
+
+
+def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """Return how many of the numbers are not 0, or how many conditions hold.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> fp.count_nonzero(fp.Array([0.0, 2.0, 3.0]))
+    2
+    """
+    truths = _truths(a)
+    if gates.is_condition(truths):
+        return truths.sum(axis, keepdims) if shape_of(truths) else truths.unit
+    found = np.count_nonzero(truths, axis=axis, keepdims=keepdims)
+    return found if shape_of(found) else int(found)

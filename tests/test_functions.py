@@ -1,0 +1,48 @@
+"""The table of functions of arrays: all that is made of it, and that nothing in it is without an example."""
+
+import numpy as np
+import pytest
+
+import fastprop as fp
+from fastprop import gates, reference
+from fastprop.gates.functions import FAMILIES, functions, methods, of_numpy, refusal
+
+OURS = ["softmax", "log_softmax", "conv1d", "conv2d", "solve_triangular"]
+OURS += [f"{kind}_pool{axes}d" for kind in ("max", "avg") for axes in (1, 2)]
+
+
+def numpys(name):
+    """NumPy's function of that name."""
+    return getattr(np, name, None) or getattr(np.linalg, name, None)
+
+
+@pytest.mark.parametrize("name", functions)
+def test_a_function_has_an_example_a_public_name_and_a_twin(name):
+    function = functions[name]
+    assert getattr(fp, name) is function
+    assert getattr(reference, name) is function
+    assert name in fp.__all__ and name in reference.__all__
+    assert ">>> import fastprop as fp" in function.__doc__ and f"fp.{name}(" in function.__doc__
+    assert name in OURS or of_numpy[numpys(name)] is function
+
+
+@pytest.mark.parametrize("name", methods)
+def test_a_method_is_the_function(name):
+    assert hasattr(np.ndarray, name)
+    for kind in (fp.Array, reference.Array):
+        assert name in dir(kind)
+        assert getattr(kind, name).__doc__
+
+
+def test_no_name_means_two_things():
+    names = [name for family in FAMILIES for name in family.__all__]
+    assert len(names) == len(set(names))
+    assert not set(names) & {*gates.table, "trace", "take"}
+    assert set(OURS) <= set(functions)
+
+
+def test_what_is_no_gate_says_what_to_use():
+    for function in (np.unique, np.median, np.linalg.pinv, np.fft.fft, np.percentile):
+        assert refusal(function).count("is no gate of fastprop's; ") == 1
+        with pytest.raises(TypeError, match="is no gate of fastprop's"):
+            function(fp.Array([1.0, 2.0]), *[50] * (function is np.percentile))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fastprop as fp
 from fastprop.circuits.pipeline import PASSES
-from fastprop.engine.program import assemble
+from fastprop.engine.program import assemble, current_instruction_set, instruction_sets, use_instruction_set
 from fastprop.engine.trace import combine, expand, reroll
 from programs import Sketch, by_reference, in_lanes
 
@@ -102,8 +102,9 @@ def compare(draft, small, columns, pulls, single=False):
     seed=st.integers(0, 10**6),
     lanes=st.sampled_from([1, 5, 32, 33, 70]),
     single=st.booleans(),
+    instructions=st.sampled_from(instruction_sets()),
 )
-def test_random_sums_are_what_the_reference_says(rows, width, seed, lanes, single):
+def test_random_sums_are_what_the_reference_says(rows, width, seed, lanes, single, instructions):
     sums = Sums(rows, width, seed)
     draft = sums.sketch.draft(sums.outputs)
     rng = np.random.default_rng(seed)
@@ -111,7 +112,12 @@ def test_random_sums_are_what_the_reference_says(rows, width, seed, lanes, singl
     small, products = rolled(draft, [np.ndim(x) == 0 for x in columns])
     assert products or rows == 1 or width < 8 or sums.sketch.constants
     pulls = [rng.normal(size=lanes) if k % 2 else 0.7 for k in range(len(sums.outputs))]
-    compare(draft, small, columns, pulls, single)
+    before = current_instruction_set()
+    try:
+        use_instruction_set(instructions)
+        compare(draft, small, columns, pulls, single)
+    finally:
+        use_instruction_set(before)
 
 
 def network(shape):
@@ -258,7 +264,41 @@ def test_transposed_weights_and_shared_ones():
     np.testing.assert_allclose(on_x, expected_x, rtol=1e-10)
 
 
-# Zeros, infinities, bits
+# Where parameters lie, and where their gradients go
+
+
+def test_parameters_may_lie_otherwise_at_the_next_call():
+    """Arrays are read where they are if they are large and even; the next ones are not taken for them."""
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(3, 32))
+    step = fp.compile(fp.value_and_grad(fp.vmap(lambda w, x: fp.sum(fp.tanh(w @ x)), in_axes=(None, 0), reduce="sum")))
+    wide = rng.normal(size=(80, 64)) * 0.1
+    ways = [wide[:40, :32].copy(), wide[::2, ::2], np.asfortranarray(wide[:40, :32]), wide[40:, 32:], wide[39::-1, :32]]
+    for w in [*ways, *reversed(ways), np.broadcast_to(wide[0, :32], (40, 32)), ways[0] * 2.0]:
+        value, slope = step(w, x)
+        inner = np.tanh(x @ w.T)
+        np.testing.assert_allclose(value, inner.sum(), rtol=1e-11)
+        np.testing.assert_allclose(slope, (1.0 - inner**2).T @ x, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("axes", [(None, 0), (0, None)])
+def test_one_array_given_twice_has_both_gradients(axes):
+    w = np.random.default_rng(9).normal(size=(4, 4)) * 0.5
+
+    def body(a, b):
+        return fp.sum(fp.tanh(a @ b if axes[0] is None else b @ a))
+
+    found = fp.compile(fp.grad(lambda w: fp.vmap(body, in_axes=axes, reduce="sum")(w, w)))(w)
+    expected = np.zeros((4, 4))
+    for row in w:
+        pull = 1.0 - np.tanh(w @ row) ** 2
+        expected += np.outer(pull, row)
+    for lane, row in enumerate(w):
+        expected[lane] += w.T @ (1.0 - np.tanh(w @ row) ** 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+# Zeros, infinities, bits, ways
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -300,6 +340,25 @@ def test_the_same_bits_on_any_number_of_threads():
         fp.set_num_threads(before)
     assert value == other
     np.testing.assert_array_equal(kept, found)
+
+
+def test_no_way_hangs_on_how_a_sum_was_rounded():
+    """What guards depend on is summed up as everywhere else: here to exactly 0."""
+
+    def body(w, x):
+        total = 0.0
+        for row in w:
+            a = row[0] * x[0] + row[1] * x[1] + row[2] * x[2] + row[3] * x[3]
+            total = total + (1.0 if a > 0 else 10.0 if a < 0 else 100.0) + a * 0.0
+        return total
+
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(6, 2))
+    w = np.stack([half[:, 0], -half[:, 0], half[:, 1], -half[:, 1]], 1)
+    x = np.repeat(rng.normal(size=(5, 2)), 2, 1)
+    mapped = fp.compile(fp.vmap(body, in_axes=(None, 0)))
+    for _ in range(6):
+        np.testing.assert_array_equal(mapped(w, x), np.full(5, 600.0))
 
 
 @pytest.mark.parametrize("dropped", PASSES)

@@ -155,15 +155,16 @@ class Plan:
         uniform: np.ndarray[Any, Any],
         wanted: np.ndarray[Any, Any],
         arrays: frozenset[int] = frozenset(),
+        rolls: bool = True,
     ) -> tuple[Program, Program | None]:
         """Return the program for lanes, for some inputs that are uniform and some whose gradients are wanted.
 
         And the program for what is the same in all lanes, whose outputs are further uniform inputs, if there is such.
-        `arrays` are those whose gradients are wanted.
+        `arrays` are those whose gradients are wanted; with `rolls`, sums may become products of matrices.
         """
         if gradient:
             self._check_differentiable()
-        key = gradient, uniform.tobytes(), wanted.tobytes(), arrays
+        key = gradient, uniform.tobytes(), wanted.tobytes(), arrays, rolls
         recycling, whole = self._recycles, wanted
         with self._lock:
             if key not in self._lane_programs:
@@ -174,7 +175,7 @@ class Plan:
                     self._hoisted.append((len(once), len(draft), time.perf_counter() - began))
                     more = np.ones(draft.inputs - self.draft.inputs, np.uint8)
                     uniform, wanted = np.concatenate([uniform, more]), np.concatenate([wanted, more])
-                program = self._in_lanes(draft, gradient, uniform, wanted, arrays, True)
+                program = self._in_lanes(draft, gradient, uniform, wanted, arrays, rolls)
                 before = None
                 if once is not None and len(once.outputs):
                     before = assemble(once, gradient=gradient, wanted=whole, recycling=recycling)

@@ -10,6 +10,7 @@
 #define MOST_PARTS (PART_BYTES == 64 ? 4 : 2)  /* of a tile: with 6 rows, they fill three quarters of the registers */
 #define MOST_ROWS 8
 #define PANEL (MOST_PARTS * REALS)             /* columns that a tile takes at most */
+#define TURNED (PANEL < 8 ? PANEL : 8)         /* rows that are turned together */
 #define DEPTH 64                               /* columns of a product whose rows stay in the nearest cache */
 #define ROWS_OF(parts) ((parts) == MOST_PARTS ? 6 : MOST_ROWS)
 
@@ -255,19 +256,19 @@ static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instr
 static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_t rows, ptrdiff_t n) {
     const ptrdiff_t panels = (rows + PANEL - 1) / PANEL;
     REAL *to = NAME(taken)(x, panels * PANEL * n * (ptrdiff_t)sizeof(REAL));
-    for (ptrdiff_t i = 0; i < panels * PANEL; i += 8) {
+    for (ptrdiff_t i = 0; i < panels * PANEL; i += TURNED) {
         REAL *here = to + i / PANEL * PANEL * n + i % PANEL;
-        const REAL *r[8];
-        const int count = rows - i >= 8 ? 8 : rows > i ? (int)(rows - i) : 0;
+        const REAL *r[TURNED];
+        const int count = rows - i >= TURNED ? TURNED : rows > i ? (int)(rows - i) : 0;
         for (int k = 0; k < count; k++)
             r[k] = row[i + k];
-        if (count == 8)
+        if (count == TURNED)
             for (ptrdiff_t lane = 0; lane < n; lane++)
-                for (int k = 0; k < 8; k++)
+                for (int k = 0; k < TURNED; k++)
                     here[lane * PANEL + k] = r[k][lane];
         else
             for (ptrdiff_t lane = 0; lane < n; lane++)
-                for (int k = 0; k < 8; k++)
+                for (int k = 0; k < TURNED; k++)
                     here[lane * PANEL + k] = k < count ? r[k][lane] : 0;
     }
     return NAME(lines_of)(x, to, PANEL, n);
@@ -339,3 +340,4 @@ static void NAME(pull_matmul)(const NAME(Lanes) *m, const Stream *stream, const 
 #undef ROWS_OF
 #undef PANEL
 #undef DEPTH
+#undef TURNED

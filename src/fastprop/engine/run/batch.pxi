@@ -30,12 +30,15 @@ cdef class Batch:
         Whether the outputs are added up.
     arrays : set of int
         The arrays that maps in the draft get from outside and whose gradients are wanted.
+    rolls : bool
+        Whether sums may become products: not those of a part that others go on from, as these decide by them.
     """
 
     def __init__(
-        self, plan, bint gradient, uniform, wanted, Py_ssize_t lanes, bint sums_values, arrays=frozenset()
+        self, plan, bint gradient, uniform, wanted, Py_ssize_t lanes, bint sums_values, arrays=frozenset(),
+        bint rolls=True
     ):
-        program, before = plan.lanes(gradient, uniform, wanted, arrays)
+        program, before = plan.lanes(gradient, uniform, wanted, arrays, rolls)
         self.run = LanesRun(program, plan.single, lanes, sums_values)
         self.before = None if before is None else PointRun(before, plan.single)
         self.gradient = gradient

@@ -91,7 +91,6 @@ cdef class LanesRun:
     cdef int run_list(
         self, Bench bench, Py_ssize_t strand, const int64_t* lane, Py_ssize_t lanes, bint backward
     ) except -1 nogil
-    cdef void silence(self, char* row, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef void widen(self, Py_ssize_t strand) noexcept nogil
     cdef void aim_sums(self, Bench bench, Py_ssize_t strand) noexcept nogil
     cdef int join(self, LanesRun outer) except -1
@@ -111,7 +110,6 @@ cdef class LanesRun:
     cdef void gather(self, char* row, const Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef void repeat_last(self, char* row, Py_ssize_t count) noexcept nogil
     cdef void scatter(self, const char* row, Column* column, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
-    cdef bint guards_hold(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef void seed(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil
     cdef void deliver(self, Bench bench, Py_ssize_t begin, Py_ssize_t count, bint before) noexcept nogil
     cdef void aim_outputs(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil

@@ -340,36 +340,6 @@ cdef class LanesRun:
             at = column.data + (self.lane[begin + k] if self.lane != NULL else begin + k) * column.stride
             move(at, row + k * self.size, self.single)
 
-    cdef bint guards_hold(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
-        """Look for lanes that would have gone another way; strays are noted, and the others run on."""
-        cdef Py_ssize_t g, k, at
-        cdef int64_t lane
-        cdef double truth
-        for g in range(self.program.guards_count):
-            row = <char*>bench.space.row[self.program.guard[g]]
-            at = 1 if self.is_number(self.program.guard[g]) else count
-            if all_are(row, at, self.program.guard_expected[g], self.single):
-                continue
-            for k in range(count):
-                at = 0 if self.is_number(self.program.guard[g]) else k
-                truth = self.number(row + at * self.size)
-                if (truth != 0.0) != self.program.guard_expected[g]:
-                    lane = self.lane[begin + k] if self.lane != NULL else begin + k
-                    if self.diverged < 0:
-                        self.diverged, self.broken = lane, g
-                    if self.stray == NULL:
-                        return False
-                    if self.stray[lane] < 0:
-                        self.stray[lane] = <int32_t>g
-        return True
-
-    cdef void silence(self, char* row, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
-        """Put 0 for strays."""
-        cdef Py_ssize_t k
-        for k in range(count):
-            if self.stray[self.lane[begin + k] if self.lane != NULL else begin + k] >= 0:
-                memset(row + k * self.size, 0, <size_t>self.size)
-
     cdef void seed(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Put the pulls on the outputs; on the lanes that only fill up, 0."""
         cdef Py_ssize_t k, slot
@@ -387,7 +357,7 @@ cdef class LanesRun:
             else:
                 self.gather(pulls, pull, begin, count)
             if self.diverged >= 0:
-                self.silence(pulls, begin, count)
+                silence(self, pulls, begin, count)
             if self.program.seed_assigned[k]:
                 memset(row + count * self.size, 0, <size_t>((self.width - count) * self.size))
             elif self.is_sum(slot):
@@ -442,7 +412,7 @@ cdef class LanesRun:
                 out = <const char*>bench.space.scratch
             if self.diverged >= 0:
                 memcpy(bench.space.scratch, out, <size_t>(count * self.size))
-                self.silence(<char*>bench.space.scratch, begin, count)
+                silence(self, <char*>bench.space.scratch, begin, count)
                 out = <const char*>bench.space.scratch
             if self.sums_values:
                 add_up_row(self.partial_sums(strand, row + k), count, out, self.single)
@@ -466,7 +436,7 @@ cdef class LanesRun:
         self.fetch(bench, begin, count)
         self.aim_outputs(bench, begin, count)
         self.sweep(bench, True, 0, bench.ahead.length, begin, count)
-        if self.program.guards_count and not self.guards_hold(bench, begin, count):
+        if self.program.guards_count and not guards_hold(self, bench, begin, count):
             return 0
         self.put_outputs(bench, strand, begin, count)
         if not backward:

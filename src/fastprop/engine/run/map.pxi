@@ -184,7 +184,7 @@ cdef class MapRun:
                 continue
             a = self.region.array_of[leaf]
             if self.region.axis_of[leaf] < 0:
-                if self.arrays.arrived[a] or self.region.is_whole(leaf) or not self.is_covered(leaf):
+                if self.arrays.arrived[a] or self.is_shared(a) or not self.is_covered(leaf):
                     self.arrays.clear_adjoint(a)
                 else:
                     self.claim(a, leaf)
@@ -205,6 +205,12 @@ cdef class MapRun:
             if bound == MADE or (bound == OUTER and a in self.active_arrays):
                 self.arrays.clear_adjoint(a)
         return 0
+
+    cdef bint is_shared(self, Py_ssize_t a):
+        """Whether an array is more than one leaf, or maps in the body read it."""
+        cdef list leaves = self.region.array.tolist()
+        bound = [leaves[which] if kind == LEAF else which for kind, which, _ in self.region.body_arrays if kind != OWN]
+        return leaves.count(a) > 1 or a in bound
 
     cdef int claim(self, Py_ssize_t a, Py_ssize_t leaf) except -1:
         """Let the lanes assign an array's adjoint: it need not be cleared if all of it is written."""

@@ -1,4 +1,4 @@
-"""What is one number for all lanes: read where it lies, if it can stay there, and gradients where they are summed up."""
+"""What is one number for all lanes: read where it lies, if it can stay there; gradients where they are summed up."""
 from libc.string cimport memcpy
 
 

@@ -186,7 +186,7 @@ cdef class Path:
                 wanted[i] = self.owner.wanted_leaf[source.which]
         batch = Batch(
             self.wires.plan, gradient, uniform, wanted, region.lanes, region.summed and not self.wires.is_part,
-            self.wanted_in_body(gradient)
+            self.wanted_in_body(gradient), not self.wires.is_part
         )
         batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)

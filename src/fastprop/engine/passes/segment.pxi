@@ -134,7 +134,7 @@ def varying_gates(Draft draft, varies):
 def only_used(Draft draft):
     """Return a draft without the inputs that nothing uses, and the numbers of the others."""
     ends = (draft.operand, draft.outputs, draft.guards)
-    used = np.unique(np.concatenate([x[(x >= 0) & (x < draft.inputs)] for x in ends]))
+    used = marked(draft.inputs, np.concatenate([x[(x >= 0) & (x < draft.inputs)] for x in ends]))
     moved = np.zeros(draft.inputs + 1, np.int64)
     moved[used] = np.arange(len(used))
 

@@ -19,7 +19,7 @@ from fastprop.circuits.signature import (
     nesting_key,
     scale_of,
 )
-from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, Wires, sources
+from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, Wires, joined, sources
 from fastprop.handles.nesting import LEAF
 
 __all__ = ["BoundLanes", "batch_values"]
@@ -55,7 +55,7 @@ class CircuitMap(MapRegion):
         which[self.array < 0] = np.arange(len(self.numbers_of_leaves))
         first = len(self.numbers_of_leaves)
         captured = sources(Kind.OPERAND, np.arange(first, first + len(recording.captured)))
-        given = np.concatenate([sources(kind[leaves], which[leaves], elements), captured])
+        given = joined([sources(kind[leaves], which[leaves], elements), captured])
         return Wires(plan, given, leaves, elements, [start >= 0 for start in recording.starts])
 
     def only_path(self) -> Plan:

@@ -461,6 +461,8 @@ def _with_gates(
     inputs: int, segment: Segment, draft: Draft, imports: list[tuple[Node, int]], again: dict[int, tuple[Node, int]]
 ) -> Draft:
     """Return a segment's draft whose earlier gates are inputs, or gates that are computed again."""
+    if draft.inputs == inputs and not imports and not again:
+        return draft
     old = segment.inputs
     base = inputs + len(imports)
     names = {place: inputs + k for k, (_, place) in enumerate(imports)}

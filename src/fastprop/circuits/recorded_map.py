@@ -15,7 +15,7 @@ from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import Recording, current_trace, decides, innermost_scope, numbered, record
 from fastprop.circuits.unrolling import in_order
-from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, sources
+from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, joined, sources
 from fastprop.engine.tape import Trace, Unit, belongs
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 
@@ -102,7 +102,7 @@ class RecordedMap(MapRegion):
         sizes = [self.signature.size(k) for k in range(len(self.signature.shapes))]
         self.first_input = np.cumsum([0, *sizes]).tolist()
         self._leaf_of, self._element_of = numbered(range(len(sizes)), sizes)
-        self._own = np.concatenate([self._own, *map(self._given, range(len(sizes)), sizes)])
+        self._own = joined([self._own, *map(self._given, range(len(sizes)), sizes)])
         self.body = Tree(self.name, len(self._own), self.axis[self._leaf_of] >= 0, self.passes, self.most)
         recording = self.record_lane(point)
         recording.finish()
@@ -298,14 +298,23 @@ class RecordedMap(MapRegion):
 
     def wires(self, node: Node, columns: Sequence[int] = (), operands: Given | None = None) -> Wires:
         """Return where the inputs of a part of the body come from; `operands`: of one that is not kept."""
+        if operands is None and node.wired is not None:
+            read, known = node.wired
+            if read == tuple(columns) and known.plan is node.plan:
+                return known  # type: ignore[no-any-return]
         own = len(self._own)
-        mine, others = node.uses[node.uses < own], node.uses[node.uses >= own] - own
+        count = int(np.searchsorted(node.uses, own))  # of the inputs that are its own, which come first
+        mine, others = node.uses[:count], node.uses[count:] - own
+        mine = slice(own) if count == own else mine
         outside = sources(Kind.OPERAND, others) if operands is None else operands[others]
-        given = np.concatenate([self._own[mine], outside, sources(Kind.COLUMN, np.array(columns, np.int32))])
+        given = joined([self._own[mine], outside, sources(Kind.COLUMN, np.array(columns, np.int32))])
         leaves = self._leaf_of[mine]
         sizes = [self.signature.size(k) for k in range(len(self.leaves))]
         covers = np.bincount(leaves, minlength=len(sizes)) == sizes
-        return Wires(node.plan, given, leaves, self._element_of[mine], covers, bool(node.children))
+        made = Wires(node.plan, given, leaves, self._element_of[mine], covers, bool(node.children))
+        if operands is None:
+            node.wired = tuple(columns), made
+        return made
 
     def _given(self, leaf: int, size: int) -> Given:
         """Return where the numbers of a leaf of the body's arguments come from."""
@@ -348,9 +357,7 @@ class RecordedMap(MapRegion):
             children = [-1 if child is None else number[child.whole or child] for child in below]
             checked = len(node.cuts) - bool(node.children)
             parts.append((read, len(node.uses), len(node.exports), children, checked, not node.children))
-            if node.wired is None or node.wired[0] != read or node.wired[1].plan is not node.plan:
-                node.wired = read, self.wires(node, read)
-            wires.append(node.wired[1])
+            wires.append(self.wires(node, read))
         return parts, wires
 
     def settle_strays(
@@ -439,7 +446,7 @@ class RecordedMap(MapRegion):
                 recording.finish()
                 self._add(recording, point)  # else it would be learnt each time
             self._check_operands()
-            given = np.concatenate([self._own, operands])
+            given = joined([self._own, operands])
             if self._is_fresh(run, recording, operands):
                 assert recording.trace is not None
                 run.run_trial(recording.trace, recording.slots, recording.ends, given, lane, both)

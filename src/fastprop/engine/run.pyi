@@ -184,6 +184,7 @@ class Bound(IntEnum):
 
 SOURCE: np.dtype[Any]
 
+def joined(parts: list[Any]) -> Any: ...
 def sources(kind: Any, which: Any, element: Any = 0, number: Any = 0.0) -> Any: ...
 
 @disjoint_base

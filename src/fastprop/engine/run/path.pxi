@@ -27,6 +27,11 @@ def sources(kind, which, element=0, number=0.0):
     return found
 
 
+def joined(list parts):
+    """Return arrays of where inputs come from as one; NumPy would copy every entry by itself."""
+    return np.concatenate([np.ascontiguousarray(part).view(np.int64) for part in parts]).view(SOURCE)
+
+
 cdef struct Stretch:        # inputs side by side that are numbers side by side, of one leaf or of the operands
     Py_ssize_t first
     Py_ssize_t count
@@ -68,7 +73,7 @@ cdef class Wires:
     def __init__(self, plan, given, leaves, elements, covers, bint is_part=False):
         cdef Py_ssize_t i
         self.is_part = is_part
-        self.plan, self.given = plan, np.array(given, SOURCE)
+        self.plan, self.given = plan, np.ascontiguousarray(given, SOURCE)
         self.given.flags.writeable = False
         self.source = <Source*>cnp.PyArray_DATA(self.given)
         self.inputs, self.outputs = len(given), len(plan.draft.outputs)
@@ -97,10 +102,11 @@ cdef class Wires:
     def stack(self, list value_arrays):
         """Say which outputs go to arrays, lane by lane: those of leaves that are neither summed nor made as arrays."""
         recording = self.plan.recording
-        self.stacks = []
+        found = []
         for k, (a, shape) in enumerate(value_arrays):
             if a >= 0 and k not in recording.made:
-                self.stacks.append((recording.outputs[k][0], a, math.prod(shape)))
+                found.append((recording.outputs[k][0], a, math.prod(shape)))
+        self.stacks = found
         return self
 
 

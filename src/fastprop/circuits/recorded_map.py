@@ -467,9 +467,7 @@ class RecordedMap(MapRegion):
             return False
         return all(run.value_of(given) == unit._recorded for given, unit in zip(operands.tolist(), recording.outer))
 
-    def _run_plan(
-        self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Given
-    ) -> int:
+    def _run_plan(self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Given) -> int:
         """Run one lane by a program, which is thrown away; return the guard that came out otherwise, or -1."""
         tree = Tree(self.name, len(self._own), self.body.varying, self.passes, 0)
         leaf = tree.add(recording, np.arange(tree.own), range(len(operands)), point)

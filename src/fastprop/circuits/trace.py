@@ -23,7 +23,17 @@ from fastprop.gates.numbers import as_flag
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
 
-__all__ = ["LazyBundle", "Recording", "Whole", "array_here", "current_trace", "decides", "innermost_scope", "numbered", "record"]
+__all__ = [
+    "LazyBundle",
+    "Recording",
+    "Whole",
+    "array_here",
+    "current_trace",
+    "decides",
+    "innermost_scope",
+    "numbered",
+    "record",
+]
 
 
 class LazyBundle(Bundle):
@@ -51,7 +61,7 @@ class LazyBundle(Bundle):
         return None
 
     @property
-    def numbers(self) -> np.ndarray[Any, Any]:  # type: ignore[override]
+    def numbers(self) -> np.ndarray[Any, Any]:
         """An object array of the Units that stand for the numbers."""
         if self._made is None:
             units = self._make_numbers()

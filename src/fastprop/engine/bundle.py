@@ -331,7 +331,7 @@ class LaneBlock(Bundle):
         return self.whole[0]
 
     @property
-    def numbers(self) -> Any:  # type: ignore[override]
+    def numbers(self) -> Any:
         """An object array of Units, which are recorded when they are first asked for."""
         if self._made is None:
             units = self.unpacked(self)

@@ -50,7 +50,8 @@ class Slots:
 
     def values(self) -> np.ndarray[Any, Any]:
         """Return the values where they are recorded."""
-        return values_at(self.trace, self.at)
+        found: np.ndarray[Any, Any] = values_at(self.trace, self.at)
+        return found
 
 
 def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:

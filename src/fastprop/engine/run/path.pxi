@@ -198,8 +198,8 @@ cdef class Path:
             elif source.kind != NUMBER:
                 wanted[i] = self.owner.wanted_leaf[source.which]
         batch = Batch(
-            self.wires.plan, gradient, np.asarray(uniform), np.asarray(wanted), region.lanes, region.summed and not self.wires.is_part,
-            self.wanted_in_body(gradient)
+            self.wires.plan, gradient, np.asarray(uniform), np.asarray(wanted), region.lanes,
+            region.summed and not self.wires.is_part, self.wanted_in_body(gradient)
         )
         batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)

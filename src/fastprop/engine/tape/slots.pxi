@@ -118,7 +118,9 @@ cdef inline void read_values(
         values[j] = constant[j] if slot[j] == NONE else nodes.value[slot[j]]
 
 
-cdef inline void keep_constants(Py_ssize_t n, const int32_t* slot, const double* values, double* partials) noexcept nogil:
+cdef inline void keep_constants(
+    Py_ssize_t n, const int32_t* slot, const double* values, double* partials
+) noexcept nogil:
     """Let the partials of constants be their values."""
     cdef Py_ssize_t j
     for j in range(n):

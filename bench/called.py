@@ -168,7 +168,7 @@ def layers(w: Any, b: Any, x: Any, how: str) -> list[Any]:
 def training(sizes: tuple[int, ...], lanes: int, how: str, dtype: Any = np.float32, first: bool = False) -> Case:
     """Value and gradient of a network's loss over a batch; the baseline is NumPy, by hand.
 
-    If it is the first call that is timed, it is compiled anew each time; the baseline is what is known.
+    If the first call is timed, the function is compiled anew each time; the baseline is one that was called before.
     """
     generator = np.random.default_rng(5)
     parameters = [

@@ -301,3 +301,30 @@ def test_known_calls_call_no_function():
 
         found, _, _ = counted(work)
         assert found <= 2, (row, found)  # the work itself, and what ends the count
+
+
+def layer(p, x, y):
+    w, b = p
+    return ((fp.tanh(w @ x + b) - y) ** 2).sum()
+
+
+def elements(p, x, y):
+    w, b = p
+    z = (w * x + b[:, None]).T
+    return fp.sum(fp.maximum(z, 0.5) * 2.0, axis=0).mean() + (w[0] * x).max() - y.sum()
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+@pytest.mark.parametrize("loss", [layer, elements])
+def test_a_first_call_costs_no_python_per_number_of_arrays(loss, lanes):
+    def calls(n):
+        p, x, y = (np.full((4, n), 0.1), np.zeros(4)), np.linspace(-1.0, 1.0, n), np.zeros(4)
+        if lanes:
+            f, x, y = fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean"), np.array([x, x]), np.array([y, y])
+        else:
+            f = loss
+        found, _, _ = counted(lambda: fp.compile(fp.value_and_grad(f))(p, x, y))
+        return found
+
+    calls(50)  # what is done once, in the whole process
+    assert calls(200) <= calls(50) + 100  # there are 600 numbers more

@@ -28,7 +28,7 @@ FLOORS = (
     ("engine.parts",),
     ("engine.tape",),
     ("engine.integers",),
-    ("engine.items",),
+    ("engine.items", "engine.slots"),
     ("engine.bundle",),
     ("engine.trace", "engine.passes"),
     ("engine.program",),

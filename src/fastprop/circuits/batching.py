@@ -19,7 +19,7 @@ from fastprop.circuits.signature import (
     nesting_key,
     scale_of,
 )
-from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, Wires
+from fastprop.engine.run import Arrays, Kind, MapRegion, MapRun, Wires, joined, sources
 from fastprop.handles.nesting import LEAF
 
 __all__ = ["BoundLanes", "batch_values"]
@@ -48,15 +48,15 @@ class CircuitMap(MapRegion):
     def wires(self, plan: Plan) -> Wires:
         """Return where the inputs come from."""
         recording = plan.recording
-        given, places = [], recording.input_places()
-        for leaf, element in places:
-            if self.array[leaf] < 0:
-                given.append((Kind.OPERAND, self.numbers_of_leaves.index(leaf), 0, 0.0))
-            else:
-                given.append((Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0))
+        leaves, elements = recording.input_places()
+        kind = np.where(self.axis < 0, Kind.SAME, Kind.LANE)
+        which = np.arange(len(self.array))
+        kind[self.array < 0] = Kind.OPERAND
+        which[self.array < 0] = np.arange(len(self.numbers_of_leaves))
         first = len(self.numbers_of_leaves)
-        given += [(Kind.OPERAND, first + k, 0, 0.0) for k in range(len(recording.captured))]
-        return Wires(plan, given, places, [start >= 0 for start in recording.starts])
+        captured = sources(Kind.OPERAND, np.arange(first, first + len(recording.captured)))
+        given = joined([sources(kind[leaves], which[leaves], elements), captured])
+        return Wires(plan, given, leaves, elements, [start >= 0 for start in recording.starts])
 
     def only_path(self) -> Plan:
         """Return the path that all lanes take."""

@@ -20,7 +20,7 @@ import numpy as np
 from fastprop.circuits.paths import warn_of_many
 from fastprop.circuits.pipeline import Plan
 from fastprop.circuits.trace import Recording, decides
-from fastprop.engine.trace import NAMES, Draft, Segment, chosen, drop, only_used, varying_gates, whole
+from fastprop.engine.trace import NAMES, Draft, Segment, chosen, drop, marked, only_used, varying_gates, whole
 from fastprop.threads import give_lock
 
 __all__ = ["Node", "Tree"]
@@ -170,11 +170,11 @@ class Tree:
 
     # growing
 
-    def add(self, recording: Recording, places: Sequence[int], numbers: Sequence[int], point: Any) -> Node:
+    def add(self, recording: Recording, places: Any, numbers: Sequence[int], point: Any) -> Node:
         """Take a way in, whose inputs are these of the arguments', and of those behind them; returns its leaf."""
         with self._lock:
-            names = [*places, *(self.own + k for k in numbers)]
-            self._inputs = max(self._inputs, *names, 0) + 1 if names else self._inputs
+            names = np.concatenate([places, self.own + np.array(numbers, np.int64)])
+            self._inputs = max(self._inputs, int(names.max(initial=-1)) + 1)
             every = whole(recording.draft, names, self._inputs)
             self.recorded += len(every)
             return self._insert(every, recording, point)
@@ -371,7 +371,8 @@ class Tree:
         segment = node.segment
         inputs, before = segment.inputs, segment.before
         ends = (draft.operand, draft.outputs, draft.guards)
-        needed = np.unique(np.concatenate([x[(x >= inputs) & (x < draft.inputs)] for x in ends])) - inputs
+        ours = [x[(x >= inputs) & (x < draft.inputs)] - inputs for x in ends]
+        needed = marked(draft.inputs - inputs, np.concatenate(ours))
         imports: list[tuple[Node, int]] = []
         again: dict[int, tuple[Node, int]] = {}  # place -> where it is
         stack = [int(before[k]) for k in needed]
@@ -460,6 +461,8 @@ def _with_gates(
     inputs: int, segment: Segment, draft: Draft, imports: list[tuple[Node, int]], again: dict[int, tuple[Node, int]]
 ) -> Draft:
     """Return a segment's draft whose earlier gates are inputs, or gates that are computed again."""
+    if draft.inputs == inputs and not imports and not again:
+        return draft
     old = segment.inputs
     base = inputs + len(imports)
     names = {place: inputs + k for k, (_, place) in enumerate(imports)}

@@ -15,7 +15,7 @@ from fastprop.circuits.signature import Signature, lane_signature, positions_of,
 from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, decides, innermost_scope
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
 from fastprop.engine.bundle import Bundle, LaneBlock, lane_block, let_lane_blocks, object_array
-from fastprop.engine.run import Kind, MapRun
+from fastprop.engine.run import Kind, MapRun, sources
 from fastprop.engine.tape import Unit
 from fastprop.engine.trace import region_gate
 from fastprop.handles.indexing import OutOfRangeError
@@ -174,7 +174,7 @@ def _example(leaf: Any, axis: int | None, outer: Recording) -> Any:
     elif isinstance(leaf, LazyBundle):
         values = leaf.given
     elif isinstance(leaf, Bundle):
-        values = np.array([x if isinstance(x, float) else x._recorded for x in leaf.numbers.flat]).reshape(leaf.shape)
+        values = leaf.recorded()
     elif isinstance(leaf, Unit):
         return leaf._recorded
     else:
@@ -228,19 +228,25 @@ def _packed(bundle: Bundle) -> LaneBlock:
     return block.as_integers() if bundle.integer else block
 
 
-def _numbers(region: RecordedMap, leaf: Any) -> list[Given]:
+def _numbers(region: RecordedMap, leaf: Any) -> Given:
     """Return what each number of a leaf is that is the same in all lanes."""
     if leaf is None or isinstance(leaf, (bool, str)):
-        return []
+        return sources([], 0)
+    if isinstance(leaf, np.ndarray):
+        return sources(Kind.NUMBER, 0, 0, np.ravel(leaf))
     if isinstance(leaf, Bundle):
         numbers = list(leaf.numbers.flat)
     elif is_handle(leaf) and not isinstance(leaf, Unit):
         numbers = [leaf[place] for place in np.ndindex(leaf.shape)]
     else:
-        numbers = [float(x) for x in leaf.flat] if isinstance(leaf, np.ndarray) else [leaf]
-    return [
-        (Kind.NUMBER, 0, 0, x) if isinstance(x, float) else (Kind.OPERAND, region.operand(x), 0, 0.0) for x in numbers
-    ]
+        numbers = [leaf]
+    constants = [isinstance(x, float) for x in numbers]
+    return sources(
+        np.where(constants, Kind.NUMBER, Kind.OPERAND),
+        [0 if constant else region.operand(x) for constant, x in zip(constants, numbers)],
+        0,
+        [x if constant else 0.0 for constant, x in zip(constants, numbers)],
+    )
 
 
 def _unpacked(block: LaneBlock) -> list[Unit]:

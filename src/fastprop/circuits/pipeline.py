@@ -118,8 +118,9 @@ class Plan:
         self._check_differentiable()
         recording = self.recording
         wanted = np.ones(recording.draft.inputs, np.uint8)
-        for i, (leaf, _) in enumerate(recording.input_places() if leaves is not None else ()):
-            wanted[i] = leaf in leaves  # type: ignore[operator]
+        if leaves is not None:
+            given, _ = recording.input_places()
+            wanted[: len(given)] = np.isin(given, [k for k in range(len(recording.starts)) if k in leaves])
         arrays = [
             a
             for a, whole in enumerate(recording.arrays)

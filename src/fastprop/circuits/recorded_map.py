@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,15 +13,15 @@ from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
-from fastprop.circuits.trace import Recording, current_trace, decides, innermost_scope, record
+from fastprop.circuits.trace import Recording, current_trace, decides, innermost_scope, numbered, record
 from fastprop.circuits.unrolling import in_order
-from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires
+from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, joined, sources
 from fastprop.engine.tape import Trace, Unit, belongs
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 
 __all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
 
-Given = tuple[Kind, int, int, float]  # of an input of a body: what it is, and where
+Given = np.ndarray[Any, Any]  # of inputs of a body: what they are, and where (`sources`)
 
 # What pays, in gates that are run uncompiled: the price of a call of the function, of a path that is kept,
 # of each of its gates from the start that are recorded, and of each that is optimised.
@@ -71,7 +70,7 @@ class RecordedMap(MapRegion):
         self.trace, self.dtype, self._record_map = trace, outer.dtype, record_map
         self.passes, self.differentiable = outer.passes or PASSES, outer.differentiable
         self.signature = signature  # of one lane's arguments
-        self.leaves: list[list[Given] | None] = []
+        self.leaves: list[Given | None] = []
         self.function: Any = f
         self.results: Any = None  # where each leaf of the result begins, and its shape
         self.reduce: str | None = None
@@ -87,24 +86,24 @@ class RecordedMap(MapRegion):
         self.unrolled = outer.unrolled  # maps in its body are recorded lane by lane
         self._form: Any = None  # of the result: its nesting, and the shapes of its leaves
         self.most = outer.max_paths
-        self._places: list[tuple[int, int]] = []
+        self._leaf_of: Any = None  # int32: of each number of the arguments, its leaf
+        self._element_of: Any = None  # int64: and which of the leaf's it is
         self._parts: Any = None
-        self._own: list[Given] = []
+        self._own: Given = sources([], 0)
         self._rents: dict[bytes, Rent] = {}  # outcomes of a way that is not kept -> what was paid for it
         self._surplus = 0  # what was paid for ways in all beyond their prices
         self._shared = 0  # what it costs besides to make anew what they are parts of
         self._pays = False  # whether more was paid than keeping them costs
         # paths that were run where the map was recorded, and will be run there again at once
-        self._remembered: dict[Any, tuple[Recording, list[Given]]] = {}
+        self._remembered: dict[Any, tuple[Recording, Given]] = {}
 
     def grow_from(self, point: np.ndarray[Any, Any]) -> Recording:
         """Record the first path, at a point; returns its recording."""
-        self._places = [(k, i) for k in range(len(self.signature.shapes)) for i in range(self.signature.size(k))]
         sizes = [self.signature.size(k) for k in range(len(self.signature.shapes))]
         self.first_input = np.cumsum([0, *sizes]).tolist()
-        self._own = [self._given(leaf, element) for leaf, element in self._places]
-        varying = [self.axis[leaf] >= 0 for leaf, _ in self._places]
-        self.body = Tree(self.name, len(self._places), np.array(varying, np.uint8), self.passes, self.most)
+        self._leaf_of, self._element_of = numbered(range(len(sizes)), sizes)
+        self._own = joined([self._own, *map(self._given, range(len(sizes)), sizes)])
+        self.body = Tree(self.name, len(self._own), self.axis[self._leaf_of] >= 0, self.passes, self.most)
         recording = self.record_lane(point)
         recording.finish()
         self._add(recording, point)
@@ -112,8 +111,7 @@ class RecordedMap(MapRegion):
 
     def spread(self, leaves: Sequence[int]) -> None:
         """Let leaves have a gradient in every lane, even if they are the same in all."""
-        for i, (leaf, _) in enumerate(self._places):
-            self.body.varying[i] |= leaf in leaves
+        self.body.varying |= np.isin(self._leaf_of, leaves)
 
     # operands
 
@@ -191,7 +189,8 @@ class RecordedMap(MapRegion):
 
     def _add(self, recording: Recording, point: np.ndarray[Any, Any]) -> None:
         operands = self.captured_operands(recording)  # first, as it may raise
-        places = [self.first_input[leaf] + element for leaf, element in recording.input_places()]
+        leaf, element = recording.input_places()
+        places = np.array(self.first_input, np.int64)[leaf] + element
         self.body.add(recording, places, operands, point)
 
     def _record(self, points: list[Any], beginning: tuple[bool, ...]) -> Recording:
@@ -297,29 +296,32 @@ class RecordedMap(MapRegion):
     def _work(self, leaf: Node) -> int:
         return leaf.end + (0 if leaf.plan is None else leaf.plan.work)
 
-    def wires(self, node: Node, columns: Sequence[int] = (), operands: Sequence[Given] | None = None) -> Wires:
+    def wires(self, node: Node, columns: Sequence[int] = (), operands: Given | None = None) -> Wires:
         """Return where the inputs of a part of the body come from; `operands`: of one that is not kept."""
-        given: list[Given] = []
-        places: list[tuple[int, int]] = []
-        own = len(self._places)
-        for i in node.uses.tolist():
-            if i >= own:
-                given.append((Kind.OPERAND, i - own, 0, 0.0) if operands is None else operands[i - own])
-                continue
-            leaf, element = self._places[i]
-            places.append((leaf, element))
-            given.append(self._own[i])
-        given += [(Kind.COLUMN, column, 0, 0.0) for column in columns]
-        covered = Counter(leaf for leaf, _ in places)
-        covers = [covered[k] == self.signature.size(k) for k in range(len(self.leaves))]
-        return Wires(node.plan, given, places, covers, bool(node.children))
+        if operands is None and node.wired is not None:
+            read, known = node.wired
+            if read == tuple(columns) and known.plan is node.plan:
+                return known  # type: ignore[no-any-return]
+        own = len(self._own)
+        count = int(np.searchsorted(node.uses, own))  # of the inputs that are its own, which come first
+        mine, others = node.uses[:count], node.uses[count:] - own
+        mine = slice(own) if count == own else mine
+        outside = sources(Kind.OPERAND, others) if operands is None else operands[others]
+        given = joined([self._own[mine], outside, sources(Kind.COLUMN, np.array(columns, np.int32))])
+        leaves = self._leaf_of[mine]
+        sizes = [self.signature.size(k) for k in range(len(self.leaves))]
+        covers = np.bincount(leaves, minlength=len(sizes)) == sizes
+        made = Wires(node.plan, given, leaves, self._element_of[mine], covers, bool(node.children))
+        if operands is None:
+            node.wired = tuple(columns), made
+        return made
 
-    def _given(self, leaf: int, element: int) -> Given:
-        """Return where a number of the body's arguments comes from."""
+    def _given(self, leaf: int, size: int) -> Given:
+        """Return where the numbers of a leaf of the body's arguments come from."""
         numbers = self.leaves[leaf]
         if numbers is not None:
-            return numbers[element]
-        return (Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, element, 0.0)
+            return numbers
+        return sources(Kind.SAME if self.axis[leaf] < 0 else Kind.LANE, leaf, np.arange(size))
 
     def only_path(self) -> Node | None:
         """Return the path that all lanes take, if nothing is decided."""
@@ -355,9 +357,7 @@ class RecordedMap(MapRegion):
             children = [-1 if child is None else number[child.whole or child] for child in below]
             checked = len(node.cuts) - bool(node.children)
             parts.append((read, len(node.uses), len(node.exports), children, checked, not node.children))
-            if node.wired is None or node.wired[0] != read or node.wired[1].plan is not node.plan:
-                node.wired = read, self.wires(node, read)
-            wires.append(node.wired[1])
+            wires.append(self.wires(node, read))
         return parts, wires
 
     def settle_strays(
@@ -434,66 +434,66 @@ class RecordedMap(MapRegion):
         while True:
             gates, guards = len(self.trace), len(self.trace.guards)
             key = None if self._sealed and not self._remembered else (point.tobytes(), beginning)
-            recording, operands = self._remembered.get(key) or (None, [])
+            recording, operands = self._remembered.get(key) or (None, sources([], 0))
             cost += OF_A_CALL if recording is None else OF_A_CALL // 4
             if recording is None:
                 recording = self.record_lane(point, beginning, lane)
                 cost += recording.gates
                 operands = self._operands_for_once(recording, gates)
-                if not self._sealed and all(kind is not Kind.NUMBER for kind, _, _, _ in operands):
+                if not self._sealed and (operands["kind"] != Kind.NUMBER).all():
                     self._remembered[key] = recording, operands
             if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
                 recording.finish()
                 self._add(recording, point)  # else it would be learnt each time
             self._check_operands()
+            given = joined([self._own, operands])
             if self._is_fresh(run, recording, operands):
                 assert recording.trace is not None
-                run.run_trial(recording.trace, recording.slots, recording.ends, self._own + operands, lane, both)
+                run.run_trial(recording.trace, recording.slots, recording.ends, given, lane, both)
                 return bytes(recording.outcomes), cost
             recording.finish()
             if any(not region.inside for region in recording.draft.payload.values()):
                 broken = self._run_plan(run, both, lane, recording, point, operands)
             else:
-                broken = run.run_draft(recording.draft, self._own + operands, lane, both)
+                broken = run.run_draft(recording.draft, given, lane, both)
             if broken < 0:
                 return bytes(recording.outcomes), cost
             outcomes = recording.outcomes
             beginning = (*outcomes[:broken], not outcomes[broken])
 
-    def _is_fresh(self, run: MapRun, recording: Recording, operands: Sequence[Given]) -> bool:
+    def _is_fresh(self, run: MapRun, recording: Recording, operands: Given) -> bool:
         """Whether what was traced can be swept as it is: what it uses of outside has the values that it had."""
         if recording.trace is None or self.single or not recording.trace.indices_hold:
             return False
-        return all(run.value_of(given) == unit._recorded for given, unit in zip(operands, recording.outer))
+        return all(run.value_of(given) == unit._recorded for given, unit in zip(operands.tolist(), recording.outer))
 
-    def _run_plan(
-        self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Sequence[Given]
-    ) -> int:
+    def _run_plan(self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Given) -> int:
         """Run one lane by a program, which is thrown away; return the guard that came out otherwise, or -1."""
-        tree = Tree(self.name, len(self._places), self.body.varying, self.passes, 0)
-        leaf = tree.add(recording, range(tree.own), range(len(operands)), point)
+        tree = Tree(self.name, len(self._own), self.body.varying, self.passes, 0)
+        leaf = tree.add(recording, np.arange(tree.own), range(len(operands)), point)
         tree.built()
         broken: int = run.sweep_one(self.wires(leaf, (), operands), lane, both)
         return broken
 
-    def _operands_for_once(self, recording: Recording, gates: int) -> list[Given]:
+    def _operands_for_once(self, recording: Recording, gates: int) -> Given:
         """Return where the operands of a path come from that is not kept.
 
         What the body itself computed of outer values, while these are known, is a number: it is another gate each time.
         """
-        found: list[Given] = []
+        found: list[tuple[Kind, int, float]] = []
         if recording.trace is not None and (recording.trace.regions or recording.trace.uses_leaves):
             recording.finish()  # which numbers what is captured
         outer = dict(zip(recording.outer_keys, recording.outer))
         for key, unit in outer.items():
             if key not in self._numbers and not self._sealed and key[1] >= gates:
-                found.append((Kind.NUMBER, 0, 0, unit._recorded))
+                found.append((Kind.NUMBER, 0, unit._recorded))
             else:
-                found.append((Kind.OPERAND, self._number_of(key, functools.partial(outer.__getitem__, key)), 0, 0.0))
+                found.append((Kind.OPERAND, self._number_of(key, functools.partial(outer.__getitem__, key)), 0.0))
         for handle, place in recording.captured:
             number = self._number_of((handle, place), functools.partial(_number_in, handle, place))
-            found.append((Kind.OPERAND, number, 0, 0.0))
-        return found
+            found.append((Kind.OPERAND, number, 0.0))
+        kinds, which, numbers = zip(*found) if found else ([], [], [])
+        return sources(kinds, which, 0, numbers)
 
     def settle(self) -> None:
         """Let no operand be added any more."""

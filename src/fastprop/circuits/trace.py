@@ -15,14 +15,25 @@ from fastprop.derivatives.call import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Arrays
-from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of
+from fastprop.engine.slots import Slots
+from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of, record_inputs
 from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of, slot_in
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
 
-__all__ = ["LazyBundle", "Recording", "Whole", "array_here", "current_trace", "decides", "innermost_scope", "record"]
+__all__ = [
+    "LazyBundle",
+    "Recording",
+    "Whole",
+    "array_here",
+    "current_trace",
+    "decides",
+    "innermost_scope",
+    "numbered",
+    "record",
+]
 
 
 class LazyBundle(Bundle):
@@ -31,14 +42,13 @@ class LazyBundle(Bundle):
     So an array that is mapped over as a whole costs nothing per number.
     """
 
-    __slots__ = ("_integer", "_made", "given", "home", "leaf")
+    __slots__ = ("_integer", "given", "home", "leaf")
 
     __fastprop_whole__ = True
 
     def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any], integer: bool):
+        super().__init__(None)
         self.home, self.leaf, self.given, self._integer = trace, leaf, given, integer
-        self._made: np.ndarray[Any, Any] | None = None
-        self.name = None
 
     def array(self) -> int:
         """Return its number among the arrays of the recording at work, read as a whole."""
@@ -51,15 +61,29 @@ class LazyBundle(Bundle):
         return None
 
     @property
-    def numbers(self) -> np.ndarray[Any, Any]:  # type: ignore[override]
+    def numbers(self) -> np.ndarray[Any, Any]:
         """An object array of the Units that stand for the numbers."""
         if self._made is None:
             units = self._make_numbers()
-            self._made = object_array(list(map(as_integer, units)) if self.integer else units, self.given.shape)
+            if self.integer:
+                units = object_array(list(map(as_integer, units.flat)), self.given.shape)
+            self._made = units
         return self._made
 
-    def _make_numbers(self) -> list[Any]:
-        return [self.home._input(float(x)) for x in self.given.flat]
+    def _make_numbers(self) -> np.ndarray[Any, Any]:
+        found: np.ndarray[Any, Any] = self.inputs().units()
+        return found
+
+    def inputs(self) -> Slots:
+        """Return the slots of the inputs that its numbers are, which are recorded when they are first asked for."""
+        if self._slots is None:
+            first = record_inputs(self.home, np.ravel(self.given).astype(np.float64))
+            self._slots = Slots(self.home, np.arange(first, first + self.size, dtype=np.int32).reshape(self.shape))
+        return self._slots
+
+    def slots(self) -> Slots | None:
+        """Return the slots of its numbers, unless they are integers."""
+        return None if self.integer else self.inputs()
 
     @property
     def integer(self) -> bool:
@@ -125,8 +149,12 @@ class ArrayVariable(LazyBundle):
                 self._alias, self._number = self.stand_in(outer, self.source.number_in(self.home))
         return self._alias
 
-    def _make_numbers(self) -> list[Any]:
-        return self.variables(list(self.source.numbers.flat))
+    def _make_numbers(self) -> np.ndarray[Any, Any]:
+        return object_array(self.variables(list(self.source.numbers.flat)), self.shape)
+
+    def slots(self) -> Slots | None:
+        """Return that it is known by its Units alone."""
+        return None
 
     def made_units(self) -> tuple[Unit | None, list[Any]]:
         """Return the Unit that stands for the whole, and those of the numbers, as far as they were asked for."""
@@ -201,7 +229,7 @@ class Recording:
         self.outcomes: tuple[bool, ...] = ()
         self.cuts: Any = None  # int64: how many gates there were when each guard was decided
         self.trace: Trace | None = None  # until it is finished
-        self.slots: list[int] = []  # of the inputs there
+        self.slots: Any = None  # int32: of the inputs there
         self.ends: list[Any] = []  # and the outputs: slots, or numbers
         self._codes: list[Any] = []
         self._places: Any = None
@@ -273,13 +301,10 @@ class Recording:
         """Return the number here of an array of a trace, this recording's or one around it."""
         return _array_in(here, trace, number)
 
-    def input_places(self) -> list[tuple[int, int]]:
+    def input_places(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Return for every input that belongs to the arguments its leaf, and which number of that it is."""
-        found = []
-        for leaf, start in enumerate(self.starts):
-            if start >= 0:
-                found += [(leaf, element) for element in range(self.signature.size(leaf))]
-        return found
+        leaves = [leaf for leaf, start in enumerate(self.starts) if start >= 0]
+        return numbered(leaves, list(map(self.signature.size, leaves)))
 
     def captured_handles(self) -> list[Any]:
         """Return the leaves that were captured, each once."""
@@ -336,9 +361,9 @@ class Recording:
         for region in trace.regions.values():
             region.forget()
         trace.forget_regions()
-        self.trace, self.slots, self.ends = None, [], []
+        self.trace, self.slots, self.ends = None, None, []
 
-    def _call(self, trace: Trace, leaves: Sequence[Any], lazily: Container[int]) -> tuple[list[int], list[Any]]:
+    def _call(self, trace: Trace, leaves: Sequence[Any], lazily: Container[int]) -> tuple[Any, list[Any]]:
         """Call the function, and return the slots of its inputs and outputs."""
         integers = self.signature.integers
         if set(map(type, leaves)) == {float} and not any(integers):
@@ -349,29 +374,26 @@ class Recording:
         result = self.function(*given, **named)
         ends = self._number_outputs(trace, result)  # which may use more of what is outside
         if self.parent is not None and trace.guards:  # other paths have the same inputs
-            variables = [Bundle(x.numbers) if isinstance(x, LazyBundle) else x for x in variables]
-        slots = self._number_inputs(variables)
-        return slots + [unit._slot for unit in trace.stand_ins.values()], ends
+            for variable in variables:
+                if isinstance(variable, LazyBundle):
+                    variable.inputs()
+        stand_ins = np.array([unit._slot for unit in trace.stand_ins.values()], np.int32)
+        return np.concatenate([*self._number_inputs(variables), stand_ins]), ends
 
-    def _number_inputs(self, variables: Sequence[Any]) -> list[int]:
+    def _number_inputs(self, variables: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        """Return the slots of the inputs, part by part, and remember where those of each leaf begin."""
         if set(map(type, variables)) == {Unit}:  # recorded one behind the other
             first = variables[0]._slot
             self.starts = list(range(len(variables)))
-            return list(range(first, first + len(variables)))
-        slots: list[int] = []
-        self.starts = []
+            return [np.arange(first, first + len(variables), dtype=np.int32)]
+        slots: list[np.ndarray[Any, Any]] = []
+        self.starts, begin = [], 0
         for variable in variables:
-            if variable is None:
-                self.starts.append(-1)
-            elif isinstance(variable, LazyBundle):
-                self.starts.append(-1 if variable._made is None else len(slots))
-                slots += [] if variable._made is None else [unit._slot for unit in variable._made.flat]
-            elif isinstance(variable, Bundle):
-                self.starts.append(len(slots))
-                slots += [unit._slot for unit in variable.numbers.flat]
-            else:
-                self.starts.append(len(slots))
-                slots.append(variable._slot)
+            used = variable is not None and not (isinstance(variable, LazyBundle) and variable._slots is None)
+            self.starts.append(begin if used else -1)
+            if used:
+                slots.append(_slots_of(variable))
+                begin += len(slots[-1])
         return slots
 
     def _number_outputs(self, trace: Trace, result: Any) -> list[Any]:
@@ -406,6 +428,13 @@ class Recording:
         return ends
 
 
+def numbered(leaves: Sequence[int], sizes: Sequence[int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return for every number of some leaves, of so many each, its leaf, and which number of that it is."""
+    ends = np.cumsum([0, *sizes])
+    first = np.repeat(ends[:-1], sizes)
+    return np.repeat(np.array(leaves, np.int32), sizes), np.arange(ends[-1]) - first
+
+
 def _variable(trace: Trace, k: int, leaf: Any, lazily: bool, integer: bool) -> Any:
     if type(leaf) is float:
         unit = trace._input(leaf)
@@ -413,7 +442,18 @@ def _variable(trace: Trace, k: int, leaf: Any, lazily: bool, integer: bool) -> A
     if not isinstance(leaf, np.ndarray):
         return None  # no number: the signature knows it
     lazy = LazyBundle(trace, k, leaf, integer)
-    return lazy if lazily else Bundle(lazy.numbers)
+    if lazily:
+        return lazy
+    return Bundle(lazy.numbers) if integer else Bundle(None, lazy.inputs())
+
+
+def _slots_of(variable: Any) -> np.ndarray[Any, Any]:
+    """Return the slots of a number, or of the numbers of a block."""
+    if isinstance(variable, Unit):
+        return np.array([variable._slot], np.int32)
+    if variable._slots is not None:
+        return np.ravel(variable._slots.at)
+    return np.array([unit._slot for unit in variable.numbers.flat], np.int32)
 
 
 def _end(trace: Trace, number: Any) -> Any:

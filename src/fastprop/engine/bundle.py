@@ -22,6 +22,7 @@ from fastprop.engine.integers import (
     refuse_index,
 )
 from fastprop.engine.items import items_at, object_array
+from fastprop.engine.slots import REDUCED, Slots, at_once, slots_in
 from fastprop.engine.tape import (
     Unit,
     apply_gate,
@@ -54,16 +55,43 @@ __all__ = [
 
 
 class Bundle(IntegerOperators, ArrayFace):
-    """A block of Units with a shape; `numbers` is an object array of Units and floats."""
+    """A block of Units with a shape, which are made when they are asked for if it is one of slots."""
 
-    __slots__ = ("name", "numbers")
+    __slots__ = ("_made", "_slots", "name")
     __hash__ = object.__hash__
 
     __fastprop_block__ = True
 
-    def __init__(self, numbers: np.ndarray[Any, Any]):
-        self.numbers = numbers
+    def __init__(self, numbers: np.ndarray[Any, Any] | None, slots: Slots | None = None):
+        self._made, self._slots = numbers, slots
         self.name = None
+
+    @property
+    def numbers(self) -> np.ndarray[Any, Any]:
+        """An object array of Units and floats."""
+        if self._made is None:
+            assert self._slots is not None
+            self._made = self._slots.units()
+        return self._made
+
+    def slots(self) -> Slots | None:
+        """Return the slots of its numbers, if it is known by them."""
+        return self._slots
+
+    def slots_in(self, trace: Any) -> Slots | None:
+        """Return its numbers as slots of a trace, if they are Units there and floats."""
+        found = self.slots()
+        if found is None:
+            return None if self.integer else slots_in(trace, self.numbers)
+        return found if found.trace is trace else None
+
+    def recorded(self) -> np.ndarray[Any, Any]:
+        """Return the values where they are recorded."""
+        slots = self.slots()
+        if slots is not None:
+            return slots.values()
+        values = [x if isinstance(x, float) else x._recorded for x in self.numbers.flat]
+        return np.array(values).reshape(self.shape)
 
     @staticmethod
     def made_of(numbers: list[Any], shape: tuple[int, ...]) -> Any:
@@ -83,13 +111,13 @@ class Bundle(IntegerOperators, ArrayFace):
     @property
     def shape(self) -> tuple[int, ...]:
         """The length of every axis."""
-        shape: tuple[int, ...] = self.numbers.shape
+        shape: tuple[int, ...] = (self.numbers if self._slots is None else self._slots.at).shape
         return shape
 
     @property
     def size(self) -> int:
         """How many numbers there are."""
-        return self.numbers.size
+        return math.prod(self.shape)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -99,7 +127,7 @@ class Bundle(IntegerOperators, ArrayFace):
     @property
     def integer(self) -> bool:
         """Whether it holds integers alone."""
-        return self.size > 0 and all(type(x) is Integer for x in self.numbers.flat)
+        return self._slots is None and self.size > 0 and all(type(x) is Integer for x in self.numbers.flat)
 
     def as_integers(self) -> Any:
         """Return the same numbers as integers, which they are."""
@@ -140,6 +168,8 @@ class Bundle(IntegerOperators, ArrayFace):
 
     @property
     def _tape(self) -> Any:
+        if self._slots is not None:
+            return self._slots.trace
         for number in self.numbers.flat:
             if not isinstance(number, float):
                 return number._tape
@@ -150,7 +180,10 @@ class Bundle(IntegerOperators, ArrayFace):
         index = _decided(index)
         if trace_of(index) is not None:
             return _wrapped(items_at(self.numbers, index))
+        slots = self.slots()
         try:
+            if slots is not None and np.ndim(slots.at[index]) > 0:
+                return Bundle(None, slots.moved(lambda part: part[index]))
             return _wrapped(self.numbers[index])
         except IndexError as error:
             raise OutOfRangeError(str(error)) from None
@@ -211,6 +244,9 @@ class ConditionBlock(Bundle):
     def __neg__(self) -> NoReturn:
         raise TypeError("truth values have no negative; use ~ for not, or fp.negative if they stand for numbers")
 
+    def slots_in(self, trace: Any) -> None:
+        """Return that it holds no numbers."""
+
     def any(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Return whether one of them is true, as a Condition, or along axes."""
         return _wrapped(_along(lambda row: functools.reduce(lambda x, y: x | y, row, False), axis, keepdims, self))
@@ -235,7 +271,7 @@ class LaneBlock(Bundle):
     take it as a whole; for everything else it is taken apart into its numbers, once.
     """
 
-    __slots__ = ("_integer", "_made", "map_unit", "mapped", "number", "unpacked", "whole")
+    __slots__ = ("_integer", "map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
     __fastprop_whole__ = True
@@ -249,8 +285,8 @@ class LaneBlock(Bundle):
         shape: tuple[int, ...],
     ):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
-        self._made: Any = None
-        self.name, self._integer = None, False
+        super().__init__(None)
+        self._integer = False
         map_unit._tape.recording.array_slots.add(map_unit._slot)
 
     @property
@@ -285,6 +321,9 @@ class LaneBlock(Bundle):
         number: int = trace.recording.array_number(trace, self.map_unit._tape, self.number)
         return number
 
+    def slots_in(self, trace: Any) -> None:
+        """Return that it is an array."""
+
     def array(self) -> int:
         """Return its number among the arrays of the recording at work."""
         return self.number_in(current_tape())
@@ -299,7 +338,7 @@ class LaneBlock(Bundle):
         return self.whole[0]
 
     @property
-    def numbers(self) -> Any:  # type: ignore[override]
+    def numbers(self) -> Any:
         """An object array of Units, which are recorded when they are first asked for."""
         if self._made is None:
             units = self.unpacked(self)
@@ -411,16 +450,6 @@ def unwrapped(operands: tuple[Any, ...]) -> list[Any]:
     ]
 
 
-_REDUCED = {
-    blocks.Sum: gates.sum,
-    blocks.Mean: gates.mean,
-    blocks.Prod: gates.prod,
-    blocks.Max: gates.max,
-    blocks.Min: gates.min,
-    blocks.LogSumExp: gates.logsumexp,
-}
-
-
 def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     """Record a gate of which an operand is a block, number by number."""
     for operand in operands:
@@ -433,15 +462,23 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
         operands = (ConditionBlock(operands[0]), *operands[1:])
     rest = [x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands[first:]]
     operands = (*operands[:first], *rest)
+    found = at_once(gate, operands)
+    if found is not None:
+        return _block_at(found)
     if isinstance(gate, Row):
         return elementwise(functools.partial(_on_numbers, gate), operands)
-    if type(gate) in _REDUCED:
-        row = _REDUCED[type(gate)]
+    if type(gate) in REDUCED:
+        row = REDUCED[type(gate)]
         return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
     if isinstance(gate, blocks.Block):
         found = _structural(gate, tuple(map(_array_of, unwrapped(operands))))
         return as_integer(found) if gate.gathers and are_integers(operands) else found
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
+
+
+def _block_at(slots: Slots) -> Any:
+    """Return a block of slots; of a single one its Unit."""
+    return slots.units()[()] if slots.at.shape == () else Bundle(None, slots)
 
 
 def _on_numbers(row: Row, *numbers: Any) -> Any:

@@ -61,6 +61,8 @@ cdef class Segment:
         """Return the gates from one place of the whole to another as a segment of their own."""
         draft, inputs = self.draft, self.inputs
         low, high = begin - self.begin, end - self.begin
+        if low == 0 and high == len(draft) and not len(self.before):
+            return Segment(replaced(draft, dict(outputs=outputs, guards=guards, expected=expected)), self.before, begin)
         first = draft.first[low : high + 1]
         own = draft.operand[first[0] : first[len(first) - 1]]
         ends = [own, np.asarray(outputs, np.int32), np.asarray(guards, np.int32)]
@@ -98,6 +100,8 @@ def whole(Draft draft, numbers, Py_ssize_t inputs):
     """Return a draft as a segment whose inputs are called `numbers`, among so many."""
     cdef Py_ssize_t old = draft.inputs
     names = np.asarray(numbers, np.int64)
+    if old == inputs and np.array_equal(names, np.arange(inputs)):
+        return Segment(draft, np.zeros(0, np.int32), 0)
 
     def renamed(operands):
         found = operands.astype(np.int64)
@@ -134,7 +138,9 @@ def varying_gates(Draft draft, varies):
 def only_used(Draft draft):
     """Return a draft without the inputs that nothing uses, and the numbers of the others."""
     ends = (draft.operand, draft.outputs, draft.guards)
-    used = np.unique(np.concatenate([x[(x >= 0) & (x < draft.inputs)] for x in ends]))
+    used = marked(draft.inputs, np.concatenate([x[(x >= 0) & (x < draft.inputs)] for x in ends]))
+    if len(used) == draft.inputs:
+        return draft, used
     moved = np.zeros(draft.inputs + 1, np.int64)
     moved[used] = np.arange(len(used))
 

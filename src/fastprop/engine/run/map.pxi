@@ -244,7 +244,7 @@ cdef class MapRun:
     def inputs(self, Wires wires):
         """Return the inputs of a path: numbers, and columns of one number per lane."""
         found = []
-        for kind, which, element, number in wires.given:
+        for kind, which, element, number in wires.given.tolist():
             if kind == NUMBER:
                 found.append(number)
             elif kind == OPERAND:
@@ -272,31 +272,33 @@ cdef class MapRun:
     cdef char* lane_of(self, const ArrayRef* array, int axis, Py_ssize_t element, Py_ssize_t lane) noexcept:
         return array.data + offset_of(array, axis, element) + (lane * array.stride[axis] if axis >= 0 else 0)
 
-    cdef int read_lane(self, double* found, list given, Py_ssize_t lane) except -1:
+    cdef int read_lane(self, double* found, const Source[::1] given, Py_ssize_t lane) except -1:
         """Write what inputs are in a lane."""
-        cdef Py_ssize_t i, which, element
-        cdef int kind
-        for i, (kind, which, element, number) in enumerate(given):
-            if kind == NUMBER:
-                found[i] = number
-            elif kind == OPERAND:
-                found[i] = self.operand[which]
+        cdef Py_ssize_t i
+        cdef const Source* source
+        for i in range(given.shape[0]):
+            source = &given[i]
+            if source.kind == NUMBER:
+                found[i] = source.number
+            elif source.kind == OPERAND:
+                found[i] = self.operand[source.which]
             else:
                 found[i] = number_at(
                     self.lane_of(
-                        &self.arrays.value[self.region.array_of[which]], self.region.axis_of[which], element, lane
+                        &self.arrays.value[self.region.array_of[source.which]], self.region.axis_of[source.which],
+                        source.element, lane
                     ),
                     self.region.single,
                 )
         return 0
 
-    def point_of(self, list given, Py_ssize_t lane):
+    def point_of(self, const Source[::1] given, Py_ssize_t lane):
         """Return what inputs are in a lane."""
-        cdef double[::1] found = np.empty(len(given) + 1)
+        cdef double[::1] found = np.empty(given.shape[0] + 1)
         self.read_lane(&found[0], given, lane)
-        return np.asarray(found)[: len(given)]
+        return np.asarray(found)[: given.shape[0]]
 
-    def run_draft(self, draft, list given, Py_ssize_t lane, bint both):
+    def run_draft(self, draft, const Source[::1] given, Py_ssize_t lane, bint both):
         """Run one lane gate by gate; return the guard that came out otherwise, or -1.
 
         `given` says what the inputs are, those of the body's arguments first, leaf after leaf.
@@ -307,7 +309,7 @@ cdef class MapRun:
         cdef Memory ends = Memory(n * <Py_ssize_t>sizeof(double))
         cdef double* end = <double*>ends.start
         self.read_lane(once.value, given, lane)
-        for i in range(len(given)):
+        for i in range(given.shape[0]):
             once.value[i] = once.rounded(once.value[i])
         broken = once.forward()
         if broken >= 0:
@@ -324,13 +326,15 @@ cdef class MapRun:
             self.put_gradients(once.adjoint, given, lane)
         return -1
 
-    def run_trial(self, Trace trace, list inputs, list outputs, list given, Py_ssize_t lane, bint both):
+    def run_trial(
+        self, Trace trace, const int32_t[::1] inputs, list outputs, const Source[::1] given, Py_ssize_t lane, bint both
+    ):
         """Take the numbers of one lane from the trace that was recorded there, and sweep it backward.
 
         `inputs` are slots, of what `given` says; `outputs` are slots, or numbers.
         """
         cdef Py_ssize_t i, n = len(outputs), low = trace.nodes.length, top = -1
-        cdef Memory memory = Memory((n + len(inputs)) * <Py_ssize_t>sizeof(double))
+        cdef Memory memory = Memory((n + inputs.shape[0]) * <Py_ssize_t>sizeof(double))
         cdef double* end = <double*>memory.start
         cdef double* adjoint = end + n
         cdef int32_t[::1] slot = np.full(n, -1, np.int32)
@@ -350,8 +354,8 @@ cdef class MapRun:
                     trace.nodes.adjoint[slot[i]] += end[i]
             if top >= 0:
                 pull_down(trace, top, &low)
-            for i, place in enumerate(inputs):
-                adjoint[i] = trace.nodes.adjoint[<Py_ssize_t>place]
+            for i in range(inputs.shape[0]):
+                adjoint[i] = trace.nodes.adjoint[inputs[i]]
         finally:
             end_sweep(trace, max(top, <Py_ssize_t>0), min(low, max(top, <Py_ssize_t>0)))
         self.put_gradients(adjoint, given, lane)
@@ -401,11 +405,11 @@ cdef class MapRun:
                 k += 1
         return 0
 
-    cdef int put_gradients(self, const double* adjoint, list given, Py_ssize_t lane) except -1:
+    cdef int put_gradients(self, const double* adjoint, const Source[::1] given, Py_ssize_t lane) except -1:
         """Add the gradients of the inputs to where they go."""
         cdef MapRegion region = self.region
-        cdef Py_ssize_t i, j, which, element
-        cdef int kind
+        cdef Py_ssize_t i, j
+        cdef const Source* source
         if region.gradients:
             for leaf, a in region.gradient_arrays:
                 i = region.first_input[<Py_ssize_t>leaf]
@@ -414,13 +418,16 @@ cdef class MapRun:
                         self.lane_of(&self.arrays.value[<Py_ssize_t>a], 0, j, lane), adjoint[i + j], region.single
                     )
             return 0
-        for i, (kind, which, element, _) in enumerate(given):
-            if kind == OPERAND:
-                self.pulled[which] += adjoint[i]
-            elif kind != NUMBER and self.wanted_leaf[which]:
+        for i in range(given.shape[0]):
+            source = &given[i]
+            if source.kind == OPERAND:
+                self.pulled[source.which] += adjoint[i]
+            elif source.kind != NUMBER and self.wanted_leaf[source.which]:
                 add_number_at(
-                    self.lane_of(self.adjoint_of(which), region.axis_of[which], element, lane), adjoint[i],
-                    region.single,
+                    self.lane_of(
+                        self.adjoint_of(source.which), region.axis_of[source.which], source.element, lane
+                    ),
+                    adjoint[i], region.single,
                 )
         return 0
 

@@ -16,6 +16,22 @@ cdef struct Source:         # where an input of a body comes from
     double number
 
 
+# The same as an array's dtype.
+SOURCE = np.dtype([("kind", np.int32), ("which", np.int32), ("element", np.intp), ("number", np.float64)])
+
+
+def sources(kind, which, element=0, number=0.0):
+    """Return an array of where inputs come from."""
+    found = np.empty(np.broadcast_shapes(np.shape(kind), np.shape(which), np.shape(element), np.shape(number)), SOURCE)
+    found["kind"], found["which"], found["element"], found["number"] = kind, which, element, number
+    return found
+
+
+def joined(list parts):
+    """Return arrays of where inputs come from as one; NumPy would copy every entry by itself."""
+    return np.concatenate([np.ascontiguousarray(part).view(np.int64) for part in parts]).view(SOURCE)
+
+
 cdef struct Stretch:        # inputs side by side that are numbers side by side, of one leaf or of the operands
     Py_ssize_t first
     Py_ssize_t count
@@ -43,8 +59,8 @@ cdef class Wires:
     cdef readonly bint is_part
     cdef readonly Py_ssize_t inputs
     cdef readonly Py_ssize_t outputs
-    cdef Memory sources
-    cdef Source* source
+    cdef readonly object given          # a SOURCE per input
+    cdef Source* source                 # the same
     cdef Memory stretched
     cdef Stretch* stretch
     cdef Py_ssize_t stretches
@@ -52,25 +68,19 @@ cdef class Wires:
     cdef int32_t[::1] leaf              # input -> the leaf of the body's arguments to which it belongs, or -1
     cdef int64_t[::1] element           # and which number of that it is
     cdef uint8_t[::1] covers            # leaf: whether all its numbers are inputs
-    cdef readonly object given          # (kind, which, element, number) per input
     cdef readonly list stacks           # (first output, array, numbers) of each leaf of the result that is not summed
 
-    def __init__(self, plan, list given, list places, covers, bint is_part=False):
+    def __init__(self, plan, given, leaves, elements, covers, bint is_part=False):
         cdef Py_ssize_t i
         self.is_part = is_part
-        self.plan, self.given = plan, given
+        self.plan, self.given = plan, np.ascontiguousarray(given, SOURCE)
+        self.given.flags.writeable = False
+        self.source = <Source*>cnp.PyArray_DATA(self.given)
         self.inputs, self.outputs = len(given), len(plan.draft.outputs)
-        self.sources = Memory(self.inputs * <Py_ssize_t>sizeof(Source))
-        self.source = <Source*>self.sources.start
-        uniform = np.zeros(self.inputs, np.uint8)
-        for i, (kind, which, element, number) in enumerate(given):
-            self.source[i].kind, self.source[i].which = kind, which
-            self.source[i].element, self.source[i].number = element, number
-            uniform[i] = kind != LANE and kind != COLUMN
-        self.leaf, self.element = np.full(self.inputs, -1, np.int32), np.zeros(self.inputs, np.int64)
-        for i, (leaf, element) in enumerate(places):
-            self.leaf[i], self.element[i] = leaf, element
-        self.uniform = uniform
+        self.uniform = ((self.given["kind"] != LANE) & (self.given["kind"] != COLUMN)).astype(np.uint8)
+        rest = self.inputs - len(leaves)
+        self.leaf = np.concatenate([leaves, np.full(rest, -1)]).astype(np.int32)
+        self.element = np.concatenate([elements, np.zeros(rest)]).astype(np.int64)
         self.covers = np.array(covers, np.uint8)
         self.stacks = []
         self.stretched = Memory(self.inputs * <Py_ssize_t>sizeof(Stretch))
@@ -92,10 +102,11 @@ cdef class Wires:
     def stack(self, list value_arrays):
         """Say which outputs go to arrays, lane by lane: those of leaves that are neither summed nor made as arrays."""
         recording = self.plan.recording
-        self.stacks = []
+        found = []
         for k, (a, shape) in enumerate(value_arrays):
             if a >= 0 and k not in recording.made:
-                self.stacks.append((recording.outputs[k][0], a, math.prod(shape)))
+                found.append((recording.outputs[k][0], a, math.prod(shape)))
+        self.stacks = found
         return self
 
 
@@ -170,23 +181,25 @@ cdef class Path:
         cdef Source* source
         cdef Batch batch
         cdef Py_ssize_t i
-        uniform = self.wires.uniform.copy()
-        wanted = np.zeros(self.wires.inputs, np.uint8)
-        differentiated = {leaf for leaf, _ in region.gradient_arrays}
+        cdef uint8_t[::1] uniform = self.wires.uniform.copy()
+        cdef uint8_t[::1] wanted = np.zeros(self.wires.inputs, np.uint8)
+        cdef uint8_t[::1] differentiated = np.zeros(len(region.array) + 1, np.uint8)
+        for leaf, _ in region.gradient_arrays:
+            differentiated[<Py_ssize_t>leaf] = True
         for i in range(self.wires.inputs if gradient else 0):
             source = &self.wires.source[i]
             if source.kind == COLUMN:
                 wanted[i] = True
             elif region.gradients:
-                wanted[i] = source.kind != NUMBER and self.wires.leaf[i] in differentiated
+                wanted[i] = source.kind != NUMBER and self.wires.leaf[i] >= 0 and differentiated[self.wires.leaf[i]]
                 uniform[i] = uniform[i] and not wanted[i]
             elif source.kind == OPERAND:
                 wanted[i] = self.owner.wanted[source.which]
             elif source.kind != NUMBER:
                 wanted[i] = self.owner.wanted_leaf[source.which]
         batch = Batch(
-            self.wires.plan, gradient, uniform, wanted, region.lanes, region.summed and not self.wires.is_part,
-            self.wanted_in_body(gradient), not self.wires.is_part
+            self.wires.plan, gradient, np.asarray(uniform), np.asarray(wanted), region.lanes,
+            region.summed and not self.wires.is_part, self.wanted_in_body(gradient), not self.wires.is_part
         )
         batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)

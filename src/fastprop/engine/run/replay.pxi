@@ -2,9 +2,8 @@
 import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.stdint cimport int32_t
-from libc.string cimport memset
 
 from fastprop.engine.executor.instructions cimport ENTER, HALT
 from fastprop.engine.program cimport Program, Wiring, executor
@@ -19,12 +18,11 @@ cdef class Memory:
     def __init__(self, Py_ssize_t nbytes):
         if nbytes < 0 or nbytes > <Py_ssize_t>(1 << 46):
             raise MemoryError(f"a workspace of {nbytes} bytes is too large")
-        self.raw = PyMem_RawMalloc(<size_t>nbytes + 64)
+        self.raw = PyMem_RawCalloc(<size_t>nbytes + 64, 1)      # of much, what nobody writes to is never there
         if self.raw == NULL:
             raise MemoryError(f"no memory for a workspace of {nbytes} bytes")
         self.start = <char*>((<size_t>self.raw + 63) & ~<size_t>63)
         self.nbytes = nbytes
-        memset(self.start, 0, <size_t>nbytes)
 
     def __dealloc__(self):
         PyMem_RawFree(self.raw)

@@ -6,8 +6,8 @@ or MATMUL, then a RESULT for each further one. A pass reads one with plain loops
 """
 import numpy as np
 
-from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memcmp
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcmp, memcpy
 
 from fastprop.engine.executor.instructions cimport (
     FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, WITHIN, NEITHER, HELD, PRODUCTS, TOTAL, REGION,
@@ -107,6 +107,13 @@ cdef object part_of(Draft draft, dict changed, str name):
     return None if changed[name] is None else np.asarray(changed[name], DTYPES[name])
 
 
+cdef inline object bits_of(double value):
+    """A number's bits, which tell zeros from each other, and NaNs."""
+    cdef int64_t bits
+    memcpy(&bits, &value, sizeof(double))
+    return bits
+
+
 cdef class Writer:
     """Writes the gates of a new draft, which has the inputs of the old one."""
 
@@ -126,7 +133,7 @@ cdef class Writer:
         if keep_constants:
             for place, value in enumerate(draft.constants.tolist()):
                 self.constants.append(value)
-                self.places[np.float64(value).tobytes()] = place
+                self.places[bits_of(value)] = place
 
     cdef int32_t constant(self, double value) except? 0:
         """The operand that stands for a number; equal bits are one constant."""
@@ -134,7 +141,7 @@ cdef class Writer:
         for i in range(4):
             if self.recent_place[i] < 0 and memcmp(&self.recent[i], &value, sizeof(double)) == 0:
                 return self.recent_place[i]
-        key = np.float64(value).tobytes()
+        key = bits_of(value)
         place = self.places.get(key)
         if place is None:
             place = len(self.constants)
@@ -224,14 +231,14 @@ def translate(operands, int32_t inputs, int32_t[::1] moved):
 
 # ------------------------------------------------------------------------------------------------- from a tape
 
-def draft_of(Trace tape, list variables, list outputs, list guards):
+def draft_of(Trace tape, variables, list outputs, list guards):
     """Return what a finished trace computes, and the leaves that it captured.
 
     Parameters
     ----------
     tape : Trace
         Which recorded the trace.
-    variables : list of int
+    variables : array of int32
         The slots of the inputs, in order.
     outputs : list of int or float
         The slots of the outputs; a number is a constant.
@@ -255,9 +262,9 @@ def draft_of(Trace tape, list variables, list outputs, list guards):
     cdef double* kept
     cdef uint8_t opcode
     cdef int32_t[2] two
-    cdef int32_t[::1] many
-    for i, variable in enumerate(variables):
-        name[<Py_ssize_t>variable] = <int32_t>i
+    cdef const int32_t[::1] variable = variables
+    for i in range(variable.shape[0]):
+        name[variable[i]] = <int32_t>i
     find_captured(nodes, len(variables), leaves, captured)
     empty = Draft(len(variables) + len(captured), [], [], [0], [], [], [], [], [])
     cdef Writer writer = Writer(empty, n, 2 * n + nodes.pool_length)
@@ -278,10 +285,12 @@ def draft_of(Trace tape, list variables, list outputs, list guards):
             length = nodes.operand[slot].second
             pool = &nodes.pool_operand[nodes.operand[slot].first]
             kept = &nodes.pool_partial[nodes.operand[slot].first]
-            many = np.empty(max(length, 1), np.int32)
+            writer.room(1, length)
             for i in range(length):
-                many[i] = name_of(writer, name, leaves, pool[i], kept[i])
-            name[slot] = writer.gate(opcode & ~POOLED, &many[0], length, <int32_t>slot)
+                writer.operand[writer.operands + i] = name_of(writer, name, leaves, pool[i], kept[i])
+            name[slot] = writer.gate(
+                opcode & ~POOLED, &writer.operand[writer.operands] if length else NULL, length, <int32_t>slot
+            )
         else:
             length = 2 if is_binary(opcode) else 1
             two[0] = name_of(writer, name, leaves, nodes.operand[slot].first, nodes.partial[slot].first)

@@ -1,0 +1,149 @@
+"""Blocks of numbers by their slots: the gates of a block are recorded at once, and no Unit is made for a number of it.
+
+What a block can't do in this way is left to be done number by number (None), with the same result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.engine import kernels
+from fastprop.engine.tape import CONSTANT, Trace, Unit, current_tape, handles_at, record_gates, slots_of, values_at
+from fastprop.gates import Row, blocks
+from fastprop.gates.numbers import as_reals
+
+__all__ = ["REDUCED", "Slots", "at_once", "slots_in"]
+
+REDUCED = {
+    blocks.Sum: gates.sum,
+    blocks.Mean: gates.mean,
+    blocks.Prod: gates.prod,
+    blocks.Max: gates.max,
+    blocks.Min: gates.min,
+    blocks.LogSumExp: gates.logsumexp,
+}
+MOVES = (blocks.Reshape, blocks.Transpose, blocks.BroadcastTo, blocks.GetItem)
+ROOM = 1 << 20  # operands of gates that are recorded at once
+
+
+@dataclass(frozen=True, eq=False)
+class Slots:
+    """Numbers of a trace: their slots, and, in the places of those that are none, numbers (None: there are none)."""
+
+    trace: Trace
+    at: np.ndarray[Any, Any]
+    constants: np.ndarray[Any, Any] | None = None
+
+    def moved(self, move: Any) -> Slots:
+        """Return the numbers that a function of arrays picks, or puts elsewhere."""
+        return Slots(self.trace, move(self.at), None if self.constants is None else move(self.constants))
+
+    def units(self) -> Any:
+        """Return an object array of Units."""
+        return handles_at(self.trace, self.at)
+
+    def values(self) -> np.ndarray[Any, Any]:
+        """Return the values where they are recorded."""
+        found: np.ndarray[Any, Any] = values_at(self.trace, self.at)
+        return found
+
+
+def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
+    """Record a gate on blocks of slots; None if that must be done number by number."""
+    trace = current_tape()
+    if not isinstance(trace, Trace):
+        return None
+    slots = [slots_in(trace, x) for x in operands]
+    if isinstance(gate, Row):
+        return each(gate, slots)
+    if type(gate) in REDUCED:
+        return in_rows(REDUCED[type(gate)], slots[0], gate.axes(operands[0]), gate.keepdims)
+    if type(gate) is blocks.MatMul:
+        return dots(*slots)
+    return slots[0].moved(gate.forward) if isinstance(gate, MOVES) and slots[0] is not None else None
+
+
+def slots_in(trace: Trace, x: Any) -> Slots | None:
+    """Return an operand as slots of a trace; None if it holds anything but Units there and numbers."""
+    if hasattr(x, "slots_in"):
+        found: Slots | None = x.slots_in(trace)
+        return found
+    if isinstance(x, np.ndarray) and x.dtype != object:
+        if x.dtype.kind not in "fiu":
+            return None
+        values = as_reals(x, "an array").astype(np.float64)
+        return Slots(trace, np.full(values.shape, CONSTANT, np.int32), values)
+    if not isinstance(x, (np.ndarray, Unit, float)):
+        return None
+    numbers = x
+    if not isinstance(x, np.ndarray):
+        numbers = np.empty((), object)
+        numbers[()] = float(x) if isinstance(x, float) else x
+    slots = slots_of(trace, numbers)
+    return None if slots is None else Slots(trace, *slots)
+
+
+def _recorded(row: Row, operands: Sequence[Slots], shape: tuple[int, ...]) -> Slots:
+    """Record a gate for every place of a shape; `operands` have one more axis, along which they stand side by side."""
+    trace, size = operands[0].trace, math.prod(shape)
+    widths = [x.at.shape[-1] for x in operands]
+    slots = np.empty((*shape, sum(widths)), np.int32)
+    constants = np.zeros(slots.shape) if any(x.constants is not None for x in operands) else None
+    begin = 0
+    for x, width in zip(operands, widths):
+        slots[..., begin : begin + width] = x.at
+        if constants is not None and x.constants is not None:
+            constants[..., begin : begin + width] = x.constants
+        begin += width
+    flat = None if constants is None else constants.reshape(size, -1)
+    first = record_gates(trace, kernels.opcode_of[row.name], slots.reshape(size, -1), flat)
+    return Slots(trace, np.arange(first, first + size, dtype=np.int32).reshape(shape))
+
+
+def each(row: Row, operands: Sequence[Slots | None]) -> Slots | None:
+    """Record a gate number by number, with NumPy's broadcasting."""
+    found = [x for x in operands if x is not None]
+    if len(found) < len(operands) or all(x.constants is not None for x in found):  # some may be of constants alone
+        return None
+    shape = np.broadcast_shapes(*[x.at.shape for x in found])
+    if gates.table.get(row.name) is not row or shape == () or math.prod(shape) == 0:
+        return None
+    return _recorded(row, [x.moved(lambda part: part[..., None]) for x in found], shape)
+
+
+def in_rows(row: Row, x: Slots | None, axes: Sequence[int], keepdims: bool) -> Slots | None:
+    """Record a gate of a sequence along axes."""
+    if x is None or x.constants is not None or x.at.size == 0:
+        return None
+    rest = [i for i in range(x.at.ndim) if i not in axes]
+    shape = tuple(x.at.shape[i] for i in rest)
+    rows = x.moved(lambda part: part.transpose(*rest, *axes).reshape(*shape, -1))
+    kept = tuple(1 if i in axes else n for i, n in enumerate(x.at.shape))
+    found = _recorded(row, [rows], shape)
+    return found.moved(lambda part: part.reshape(kept)) if keepdims else found
+
+
+def dots(x: Slots | None, y: Slots | None) -> Slots | None:
+    """Record a product of matrices or vectors, every number of it a dot."""
+    if x is None or y is None or (x.constants is not None and y.constants is not None):
+        return None
+    if not 1 <= x.at.ndim <= 2 or not 1 <= y.at.ndim <= 2 or x.at.shape[-1] != y.at.shape[0]:
+        return None
+    shape = (*x.at.shape[:-1], *y.at.shape[1:])
+    if math.prod(shape) * len(y.at) == 0:
+        return None
+    rows = x.moved(lambda part: part.reshape(-1, 1, part.shape[-1]))
+    columns = y.moved(lambda part: part.reshape(len(part), -1).T)
+    m, n = len(rows.at), len(columns.at)
+    step = max(1, ROOM // columns.at.size)
+    found = [
+        _recorded(gates.dot, [rows.moved(lambda part, k=k: part[k : k + step]), columns], (min(step, m - k), n))
+        for k in range(0, m, step)
+    ]
+    return Slots(x.trace, np.concatenate([part.at for part in found]).reshape(shape))

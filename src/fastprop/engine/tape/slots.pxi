@@ -1,0 +1,184 @@
+"""Numbers of a trace by their slots: many inputs, or many gates of one kind, at once, and handles when they are wanted.
+
+A block of numbers is an array of slots, in which NONE stands for a constant: no Unit is made for a number of it.
+"""
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t
+
+from fastprop.engine.kernels cimport Kernel, kernel
+
+import numpy as np
+
+CONSTANT = NONE     # in the place of a slot
+
+
+cdef int make_room_for(PyObject* home, Py_ssize_t gates, Py_ssize_t pool) except -1:
+    """Room for so many gates on a trace, with so many operands in the pool."""
+    cdef Nodes* nodes = nodes_of(home)
+    make_room(home, pool)
+    reserve(nodes, nodes.length + gates)
+    nodes.limit = nodes.capacity
+    return 0
+
+
+cdef int note_sources(PyObject* home, Py_ssize_t first) except -1:
+    """Remember where all gates from one on were recorded, which is one place."""
+    cdef Nodes* nodes = nodes_of(home)
+    cdef Py_ssize_t i
+    if nodes.length == first:
+        return 0
+    note_source(home)
+    for i in range(first, nodes.length - 1):
+        nodes.source[i] = nodes.source[nodes.length - 1]
+    return 0
+
+
+def record_inputs(Trace trace not None, values):
+    """Record inputs with their values where they are recorded; returns the slot of the first, behind which they lie."""
+    cdef const double[::1] value = values
+    cdef PyObject* home = <PyObject*>trace
+    cdef Py_ssize_t i, first = trace.nodes.length
+    make_room_for(home, value.shape[0], 0)
+    for i in range(value.shape[0]):
+        write(home, INPUT, NONE, NONE, 0.0, 0.0, value[i])
+    note_sources(home, first)
+    return first
+
+
+def record_gates(Trace trace not None, int opcode, slots, constants=None):
+    """Record a gate of the table on every row of an array of operands; returns the slot of the first.
+
+    Parameters
+    ----------
+    trace : Trace
+        Which is recording.
+    opcode : int
+        Of the gate.
+    slots : array of int32
+        A row of operands for each gate; CONSTANT stands for a number.
+    constants : array of float, optional
+        The numbers in their places.
+    """
+    cdef const int32_t[:, ::1] slot = slots
+    cdef const double[:, ::1] constant = np.zeros((0, 0)) if constants is None else constants
+    cdef const Kernel* gate = kernel(opcode)
+    cdef Nodes* nodes = &trace.nodes
+    cdef PyObject* home = <PyObject*>trace
+    cdef Py_ssize_t i, gates = slot.shape[0], n = slot.shape[1], first = trace.nodes.length
+    cdef bint pooled = gate.arity not in (1, 2)
+    cdef double value
+    check_operands(slot, constant, gate.arity, first)
+    cdef double* values = <double*>PyMem_Malloc(<size_t>(2 * n + 4) * sizeof(double))
+    if values == NULL:
+        raise MemoryError(f"no memory for gates with {n} operands")
+    cdef double* partials = values + n + 2
+    partials[1] = 0.0
+    try:
+        make_room_for(home, gates, gates * n if pooled else 0)
+        for i in range(gates):
+            read_values(nodes, n, &slot[i, 0], &constant[i, 0] if constant.shape[0] else NULL, values)
+            value = evaluate(gate, n, values, partials)
+            keep_constants(n, &slot[i, 0], values, partials)
+            if pooled:
+                memcpy(&nodes.pool_operand[nodes.pool_length], &slot[i, 0], <size_t>n * sizeof(int32_t))
+                memcpy(&nodes.pool_partial[nodes.pool_length], partials, <size_t>n * sizeof(double))
+                write(home, POOLED | opcode, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value)
+                nodes.pool_length += n
+            else:
+                write(home, opcode, slot[i, 0], slot[i, 1] if n == 2 else NONE, partials[0], partials[1], value)
+    finally:
+        PyMem_Free(values)
+    note_sources(home, first)
+    return first
+
+
+cdef int check_operands(
+    const int32_t[:, ::1] slot, const double[:, ::1] constant, int arity, Py_ssize_t length
+) except -1:
+    """Raise unless all operands are there."""
+    cdef Py_ssize_t i, j
+    if slot.shape[1] == 0 or (arity > 0 and slot.shape[1] != arity):
+        raise ValueError(f"gates of {arity} operands got {slot.shape[1]}")
+    if constant.shape[0] and (constant.shape[0] != slot.shape[0] or constant.shape[1] != slot.shape[1]):
+        raise ValueError("there must be a number in the place of every operand, or none at all")
+    for i in range(slot.shape[0]):
+        for j in range(slot.shape[1]):
+            if slot[i, j] >= length or (slot[i, j] < 0 and (slot[i, j] != NONE or constant.shape[0] == 0)):
+                raise IndexError(f"there is no slot {slot[i, j]} among {length}")
+    return 0
+
+
+cdef inline void read_values(
+    const Nodes* nodes, Py_ssize_t n, const int32_t* slot, const double* constant, double* values
+) noexcept nogil:
+    """The values of operands where they are recorded."""
+    cdef Py_ssize_t j
+    for j in range(n):
+        values[j] = constant[j] if slot[j] == NONE else nodes.value[slot[j]]
+
+
+cdef inline void keep_constants(
+    Py_ssize_t n, const int32_t* slot, const double* values, double* partials
+) noexcept nogil:
+    """Let the partials of constants be their values."""
+    cdef Py_ssize_t j
+    for j in range(n):
+        if slot[j] == NONE:
+            partials[j] = values[j]
+
+
+def handles_at(Trace trace not None, slots):
+    """Return an object array of Units on the numbers at some slots."""
+    cdef const int32_t[::1] slot = np.ravel(slots)
+    made = np.empty(slot.shape[0], object)
+    cdef object[::1] unit = made
+    cdef Py_ssize_t i
+    check_slots(trace, slot)
+    for i in range(slot.shape[0]):
+        unit[i] = pin(<PyObject*>trace, slot[i])
+    return made.reshape(np.shape(slots))
+
+
+def values_at(Trace trace not None, slots):
+    """Return the values at some slots, where they are recorded."""
+    cdef const int32_t[::1] slot = np.ravel(slots)
+    found = np.empty(slot.shape[0])
+    cdef double[::1] value = found
+    cdef Py_ssize_t i
+    check_slots(trace, slot)
+    for i in range(slot.shape[0]):
+        value[i] = trace.nodes.value[slot[i]]
+    return found.reshape(np.shape(slots))
+
+
+cdef int check_slots(Trace trace, const int32_t[::1] slot) except -1:
+    cdef Py_ssize_t i
+    for i in range(slot.shape[0]):
+        if not 0 <= slot[i] < trace.nodes.length:
+            raise IndexError(f"there is no slot {slot[i]} among {trace.nodes.length}")
+    return 0
+
+
+def slots_of(Trace trace not None, numbers):
+    """Return the slots in a trace of Units and floats, and the floats in their places (None: there is none).
+
+    None if one of them is anything else, or at home elsewhere.
+    """
+    cdef object[::1] number = np.ravel(numbers)
+    cdef Py_ssize_t i, floats = 0
+    slots = np.full(number.shape[0], NONE, np.int32)
+    constants = np.zeros(number.shape[0])
+    cdef int32_t[::1] slot = slots
+    cdef double[::1] constant = constants
+    for i in range(number.shape[0]):
+        x = number[i]
+        if type(x) is float:
+            constant[i] = <double>x
+            floats += 1
+        elif isinstance(x, Unit) and (<Unit>x).link.tape == <PyObject*>trace:
+            slot[i] = <int32_t>(<Unit>x).link.slot
+        else:
+            return None
+    shape = np.shape(numbers)
+    return slots.reshape(shape), constants.reshape(shape) if floats else None

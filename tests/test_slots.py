@@ -1,0 +1,148 @@
+"""Numbers of blocks by their slots: what is recorded at once is what is recorded number by number, gate for gate."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastprop as fp
+from fastprop import gates
+from fastprop.engine import kernels
+from fastprop.engine.tape import CONSTANT, Trace, handles_at, record_gates, record_inputs, slots_of, values_at
+
+SINGLE = [row for row in gates.table.values() if row.arity in (1, 2, 3) and row.partials[0] is not None]
+SEQUENCES = ["sum", "mean", "prod", "max", "min", "logsumexp"]
+ADD = kernels.opcode_of["add"]
+
+
+def recorded(f, *args):
+    """Return the gates of a trace, its constants and outputs, and the lines that recorded them."""
+    recording = fp.trace(f, *args)._recording
+    draft = recording.draft
+    lines = {recording.line(slot).rpartition(":")[0] for slot in draft.origin.tolist()}
+    return [draft.gate(i) for i in range(len(draft))], draft.constants.tolist(), draft.outputs.tolist(), lines
+
+
+@pytest.mark.parametrize("row", SINGLE, ids=lambda row: row.name)
+@pytest.mark.parametrize("constant", [None, 0, 1], ids=["", "first plain", "last plain"])
+def test_gates_of_blocks_are_those_of_their_numbers(row, constant):
+    if constant is not None and row.arity == 1:
+        constant = None
+    x = [np.linspace(0.2, 0.8, 6).reshape(2, 3) + 0.01 * k for k in range(row.arity)]
+    plain = None if constant is None else constant * (row.arity - 1)
+
+    def operands(given):
+        return [x[k] if k == plain else part for k, part in enumerate(given)]
+
+    def at_once(*given):
+        return row(*operands(given))
+
+    def one_by_one(*given):
+        parts = operands(given)
+        return fp.Array([[row(*[part[i, j] for part in parts]) for j in range(3)] for i in range(2)])
+
+    found, expected = recorded(at_once, *x), recorded(one_by_one, *x)
+    assert found[0] and found == expected
+    assert found[3] == {__file__}
+    np.testing.assert_array_equal(fp.trace(at_once, *x)(*x), fp.trace(one_by_one, *x)(*x))
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("axis", [None, 0, 1, -1, (0, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_reductions_are_those_of_their_rows(name, axis, keepdims):
+    x = np.linspace(0.5, 1.5, 24).reshape(2, 3, 4)
+    row = gates.table[name]
+    axes = tuple(range(3)) if axis is None else tuple(k % 3 for k in np.atleast_1d(axis))
+    rest = [k for k in range(3) if k not in axes]
+
+    def one_by_one(x):
+        found = []
+        for place in itertools.product(*[range(x.shape[k]) for k in rest]):
+            index = [slice(None)] * 3
+            for k, i in zip(rest, place):
+                index[k] = i
+            part = x[tuple(index)]
+            found.append(row([part[i] for i in np.ndindex(part.shape)] if part.shape else [part]))
+        shape = tuple(1 if k in axes else n for k, n in enumerate(x.shape) if k in rest or keepdims)
+        return fp.Array(found).reshape(shape) if shape else found[0]
+
+    found = recorded(lambda x: row(x, axis=axis, keepdims=keepdims), x)
+    assert found == recorded(one_by_one, x)
+    assert found[3] == {__file__}
+
+
+@pytest.mark.parametrize(
+    "shapes", [((3,), (3,)), ((2, 3), (3,)), ((3,), (3, 2)), ((2, 3), (3, 4)), ((2, 2, 3), (3, 2))]
+)
+@pytest.mark.parametrize("plain", [None, 0, 1])
+def test_products_are_dots(shapes, plain):
+    x, y = (np.linspace(0.1, 1.0, int(np.prod(shape))).reshape(shape) for shape in shapes)
+
+    def product(a, b):
+        return (x if plain == 0 else a) @ (y if plain == 1 else b)
+
+    def one_by_one(a, b):
+        a, b = (x if plain == 0 else a), (y if plain == 1 else b)
+        rows = a.reshape(int(np.prod(a.shape[:-1])), a.shape[-1])
+        columns = b.reshape(b.shape[0], int(np.prod(b.shape[1:]))).T
+        found = [
+            fp.dot([rows[i, k] for k in range(rows.shape[1])], [columns[j, k] for k in range(rows.shape[1])])
+            for i in range(len(rows))
+            for j in range(len(columns))
+        ]
+        shape = (*a.shape[:-1], *b.shape[1:])
+        return fp.Array(found).reshape(shape) if shape else found[0]
+
+    assert recorded(product, x, y) == recorded(one_by_one, x, y)
+
+
+def test_products_with_many_operands_are_recorded_in_parts(monkeypatch):
+    x, y = np.linspace(0.0, 1.0, 15).reshape(5, 3), np.linspace(1.0, 2.0, 6).reshape(3, 2)
+    whole = recorded(lambda a, b: a @ b, x, y)
+    monkeypatch.setattr("fastprop.engine.slots.ROOM", 13)
+    assert recorded(lambda a, b: a @ b, x, y) == whole
+
+
+def test_numbers_and_parts_of_blocks_are_the_same_slots():
+    def loss(w, x):
+        one, other = w[0, 1], w[0][1]
+        return fp.dot(w[1], x) + one * other + w.T[1, 0] + w.reshape(-1)[1] + w[:, 1][0]
+
+    w, x = np.arange(6.0).reshape(2, 3), np.array([1.0, 2.0, 3.0])
+    value, slope = fp.compile(fp.value_and_grad(loss))(w, x)
+    assert value == w[1] @ x + 1.0 + 3.0
+    np.testing.assert_array_equal(slope, [[0.0, 5.0, 0.0], x])
+    with pytest.raises(IndexError):
+        fp.trace(lambda w: w[2], w)
+
+
+def test_inputs_of_no_array_that_is_used_are_none():
+    circuit = fp.trace(lambda x, y: y * 2.0, np.ones(1000), np.ones(3))
+    assert circuit._recording.draft.inputs == 3
+
+
+def test_what_is_not_there_is_refused():
+    trace = Trace()
+    first = record_inputs(trace, np.array([1.0, 2.0]))
+    assert first == 0
+    assert values_at(trace, np.array([1, 0], np.int32)).tolist() == [2.0, 1.0]
+    for slots in ([[0, 2]], [[-1, 0]], [[0, CONSTANT]]):
+        with pytest.raises(IndexError, match="among 2"):
+            record_gates(trace, ADD, np.array(slots, np.int32))
+    for slots, constants in (([[0]], None), ([[0, 1, 1]], None), ([[0, 1]], np.zeros((2, 2)))):
+        with pytest.raises(ValueError, match=r"operands|place"):
+            record_gates(trace, ADD, np.array(slots, np.int32), constants)
+    for bad in (2, -1):
+        with pytest.raises(IndexError):
+            handles_at(trace, np.array([bad], np.int32))
+        with pytest.raises(IndexError):
+            values_at(trace, np.array([bad], np.int32))
+    assert record_gates(trace, ADD, np.array([[0, CONSTANT]], np.int32), np.array([[0.0, 5.0]])) == 2
+    unit = handles_at(trace, np.array([2], np.int32))[0]
+    numbers = np.empty(2, object)
+    numbers[0], numbers[1] = unit, 0.5
+    slots, constants = slots_of(trace, numbers)
+    assert (slots.tolist(), constants.tolist()) == ([2, CONSTANT], [0.0, 0.5])
+    numbers[1] = fp.Unit(1.0)
+    assert slots_of(trace, numbers) is None

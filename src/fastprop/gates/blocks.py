@@ -63,8 +63,8 @@ class Block(Gate):
             cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
 
 
-class Linear(Block):
-    """A gate of one operand that is linear in it."""
+class Linear(Gate):
+    """A gate of one operand that is linear in it; most move numbers, and never warn."""
 
     def tangent(self, tangents: tuple[Any, ...], *_: Any) -> Any:
         return self(tangents[0])
@@ -109,7 +109,7 @@ class BroadcastTo(Linear):
         return unbroadcast(pull, shape_of(x))
 
 
-class AsType(Linear):
+class AsType(Linear, Block):
     """The same numbers, rounded to another dtype."""
 
     def __init__(self, dtype: Any):
@@ -135,7 +135,7 @@ class GetItem(Linear):
         return Scatter(shape_of(x), self.index)(pull)
 
 
-class Scatter(Linear):
+class Scatter(Linear, Block):
     """Zeros, with a part added to at an index: where the pull on an item goes."""
 
     def __init__(self, shape: tuple[int, ...], index: Any):

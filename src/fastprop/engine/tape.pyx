@@ -2,6 +2,7 @@
 include "tape/nodes.pxi"
 include "tape/compaction.pxi"
 include "tape/loops.pxi"
+include "tape/memory.pxi"
 include "tape/tape.pxi"
 include "tape/scope.pxi"
 include "tape/tracing.pxi"

@@ -5,8 +5,7 @@ from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.trace cimport Draft
 from fastprop.engine.kernels cimport (
-    ABSOLUTE, ADD, DIVIDE, EXP, LOGSUMEXP, MAX, MAXIMUM, MIN, MINIMUM, MULTIPLY, NEGATIVE, POSITIVE, RECIPROCAL, RELU,
-    SQRT, SQUARE, STRONG_MULTIPLY, SUBTRACT, WHERE,
+    ABSOLUTE, ADD, DIVIDE, LOGSUMEXP, MAX, MAXIMUM, MIN, MINIMUM, MULTIPLY, RELU, SQUARE, STRONG_MULTIPLY, WHERE,
 )
 from fastprop.engine.executor.instructions cimport *
 from fastprop.engine.executor.rules cimport KEPT, NOTHING, VALUE, Rule, rule_of

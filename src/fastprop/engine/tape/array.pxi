@@ -11,10 +11,17 @@ from libc.stdint cimport int32_t
 
 
 from fastprop import gates
+from fastprop.gates.blocks import GetItem, Transpose
 from fastprop.handles.face import ArrayFace
 from fastprop.handles.operands import Values, as_block, as_float, frozen, holds_handles, like_block, stack
 
+cdef enum:
+    FEW_AXES = 5
+
 cdef object EMPTY = np.asarray(frozen(np.zeros(0)))
+cdef list reversal = []         # by the number of axes
+for _axes in range(FEW_AXES):
+    reversal.append(Transpose(tuple(range(_axes - 1, -1, -1))))
 
 
 # -------------------------------------------------------------------------------------------------------- handle
@@ -31,8 +38,6 @@ cdef Link* link_of_any(object handle) noexcept:
 @cython.no_gc       # the arrays hold no objects
 cdef class Block:
     """What an Array is to the engine: a link and two read-only NumPy arrays."""
-
-    __array_priority__ = 1000.0
 
     def __cinit__(self):
         self.link.owner = <PyObject*>self
@@ -89,10 +94,15 @@ cdef class Block:
     def __getitem__(self, index):
         """A number of the block as a Unit, or a part of it as an Array."""
         cdef Py_ssize_t place = place_in(<cnp.ndarray>self.numbers, index)
-        if place < 0:
-            return ArrayFace.__getitem__(self, index)
-        check_fresh(&self.link)
-        return owned(element(self, place))
+        if place >= 0:
+            check_fresh(&self.link)
+            return owned(element(self, place))
+        if is_plain_index(index) and not nodes_of(current_home()).tracing:
+            try:
+                return apply_move(GetItem(index), self)
+            except IndexError:
+                pass                    # there it gets its own name
+        return ArrayFace.__getitem__(self, index)
 
     # As operators, ufuncs and attributes that NumPy's arrays have; more of these are in ArrayFace, for both engines.
 
@@ -107,6 +117,14 @@ cdef class Block:
         """float32 or float64."""
         check_fresh(&self.link)
         return self.numbers.dtype
+
+    @property
+    def T(self):
+        """The Array with its axes reversed."""
+        cdef int axes = cnp.PyArray_NDIM(<cnp.ndarray>self.numbers)
+        if axes < 2 or axes >= FEW_AXES or nodes_of(current_home()).tracing:
+            return ArrayFace.T.fget(self)
+        return apply_move(reversal[axes], self)
 
     def __add__(left, right):
         return operate_on_blocks(ADD, left, right)
@@ -157,12 +175,11 @@ cdef class Block:
         check_fresh(&self.link)
         if pull is None:
             raise ValueError(f"backward from an Array of shape {self.numbers.shape} needs a pull of that shape")
-        pull = like_block(pull, self.numbers, "the pull")
+        cdef cnp.ndarray numbers = np.asarray(like_block(pull, self.numbers, "the pull"), np.float64)
         if self.link.tape == NULL:
             self.slope = frozen(np.asarray(self.grad + pull)).view(np.ndarray)
             return
-        cdef const double[::1] view = np.ascontiguousarray(pull, np.float64).reshape(-1)
-        backward(&self.link, &view[0] if view.shape[0] > 0 else NULL)
+        backward(&self.link, <double*>cnp.PyArray_DATA(numbers))
 
     @staticmethod
     def __fastprop_gate__(gate, operands, options):
@@ -263,6 +280,22 @@ cdef Py_ssize_t place_in(cnp.ndarray numbers, object index) except? -2:
     return place
 
 
+cdef bint is_plain_index(object index):
+    """Whether an index is made of Python's integers, slices of such, None and Ellipsis alone."""
+    if type(index) is tuple:
+        for part in index:
+            if type(part) is tuple or not is_plain_index(part):
+                return False
+        return True
+    if type(index) is slice:
+        return is_bound(index.start) and is_bound(index.stop) and is_bound(index.step)
+    return index is None or index is Ellipsis or type(index) is int
+
+
+cdef inline bint is_bound(object x) noexcept:
+    return x is None or type(x) is int
+
+
 cdef double number_at(cnp.ndarray numbers, Py_ssize_t place) noexcept:
     """A number by its place in C order."""
     cdef char* data = <char*>cnp.PyArray_DATA(numbers)
@@ -291,18 +324,3 @@ cdef Block new_array(object numbers):
     array.numbers = numbers
     array.link.size = cnp.PyArray_SIZE(<cnp.ndarray>numbers)
     return array
-
-
-cdef cnp.ndarray empty_array(int axes, const Py_ssize_t* shape, bint single):
-    """An array for numbers to come."""
-    return cnp.PyArray_EMPTY(axes, <cnp.npy_intp*>shape, cnp.NPY_FLOAT if single else cnp.NPY_DOUBLE, 0)
-
-
-cdef inline void freeze(cnp.ndarray numbers) noexcept:
-    """Nobody writes there from now on."""
-    cnp.PyArray_CLEARFLAGS(numbers, cnp.NPY_ARRAY_WRITEABLE)
-
-
-cdef inline bint is_single(object numbers) noexcept:
-    """Whether an array holds float32, not float64."""
-    return cnp.PyArray_TYPE(<cnp.ndarray>numbers) == cnp.NPY_FLOAT

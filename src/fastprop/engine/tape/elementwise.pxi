@@ -146,13 +146,11 @@ cdef object operate_on_block(int opcode, object x):
 
 
 cdef object apply_elementwise(int opcode, int count, PyObject** given):
-    """Record a gate of the table on Arrays, Units, numbers and plain arrays; None if there is anything else, or a trace.
+    """Record a gate of the table on Arrays, Units, numbers and plain arrays; None under trace, or of anything else.
 
     There is a block among the operands: a gate of single numbers is recorded elsewhere.
     """
     cdef Given operands
-    cdef PyObject* home = NULL
-    cdef PyObject* other = NULL
     cdef int j
     if nodes_of(current_home()).tracing:
         return None
@@ -160,14 +158,19 @@ cdef object apply_elementwise(int opcode, int count, PyObject** given):
     for j in range(count):
         if not read_one(&operands, j, <object>given[j]):
             return None
-        if operands.link[j] != NULL:
-            home = common_home(home, operands.link[j], &other)
     meet(&operands, opcode == WHERE)
-    home = settled_home(home, other, rows[opcode])
-    return record_elementwise(home, opcode, &operands)
+    make_room_early(home_of_links(count, operands.link, rows[opcode]))
+    return record_elementwise(opcode, &operands)
 
 
-cdef object record_elementwise(PyObject* home, int opcode, Given* operands):
+cdef inline int make_room_early(PyObject* home) except -1:
+    """Reclaim what has died before memory is asked for, as its memory may then be used again."""
+    if nodes_of(home).length >= nodes_of(home).limit:
+        make_room(home, 0)
+    return 0
+
+
+cdef object record_elementwise(int opcode, Given* operands):
     """Compute a gate's value, and record it."""
     cdef Elementwise record = Elementwise.__new__(Elementwise)
     cdef cnp.ndarray value = empty_array(operands.axes, operands.shape, operands.single)
@@ -182,7 +185,7 @@ cdef object record_elementwise(PyObject* home, int opcode, Given* operands):
     for j in range(operands.count):
         if is_shape_enough(opcode, operands, j):
             record.operands = operands_of(opcode, operands, True)
-    return add_record(home, record, operands.count, operands.link)
+    return add_record(home_of_links(operands.count, operands.link, record.gate), record, operands.count, operands.link)
 
 
 cdef tuple operands_of(int opcode, Given* operands, bint shapes):
@@ -277,17 +280,23 @@ cdef class Elementwise(Record):
         cdef Walk[3] walk
         cdef Walk[3] target_walk
         cdef Target[3] target
-        cdef int targets = 0, j
+        cdef int targets = 0, i, j, heir
         if nodes.block[number].buffer == NULL or size == 0:
             return slot
         self.prepare(&loop, walk)
         along.walk, along.uniform, along.single, along.data = NULL, False, False, <char*>nodes.block[number].buffer
-        for j in range(loop.arity):
+        heir = self.heir_of(nodes, slot)
+        for i in range(loop.arity):
+            j = (i + heir + 1) % loop.arity         # the heir comes last
             operand = operands_at(nodes, slot)[j]
             if operand == NONE or rule_of(self.opcode, j).kind == NOTHING:
                 continue
             target[targets].operand, target[targets].along = j, &along
-            self.aim(nodes, operand, &target[targets], &target_walk[targets])
+            if j == heir:
+                target[targets].to, target[targets].walk, target[targets].add = <double*>along.data, NULL, False
+                pass_buffer_on(nodes, number, operand)
+            else:
+                self.aim(nodes, operand, &target[targets], &target_walk[targets])
             low = min(low, <Py_ssize_t>operand) if operand >= 0 else low
             targets += 1
         if size < LONG:
@@ -299,6 +308,24 @@ cdef class Elementwise(Record):
             if target[j].to == NULL and target[j].walk == NULL:
                 add_number(nodes, operands_at(nodes, slot)[target[j].operand], target[j].total)
         return low
+
+    cdef int heir_of(self, Nodes* nodes, Py_ssize_t slot) noexcept:
+        """The operand whose adjoint can take the memory of the result's, which nobody else will ask for; else -1."""
+        cdef const int32_t* operand = operands_at(nodes, slot)
+        cdef int arity = <int>nodes.operand[slot].second, i, j
+        if is_single(self.value) or nodes.block[block_number(nodes, slot)].held or nodes.pinned != NULL:
+            return -1
+        for j in range(arity):
+            if operand[j] == NONE or size_of(nodes, operand[j]) != cnp.PyArray_SIZE(<cnp.ndarray>self.value):
+                continue
+            if buffer_place(nodes, operand[j])[0] != NULL or rule_of(self.opcode, j).kind == NOTHING:
+                continue
+            for i in range(arity):
+                if i != j and operand[i] == operand[j]:
+                    break
+            else:
+                return j
+        return -1
 
     cdef int aim(self, Nodes* nodes, int32_t operand, Target* target, Walk* walk) except -1:
         """Say where goes what an operand is pulled."""

@@ -131,7 +131,8 @@ cdef int complete_unit() except -1:
     functions = sys.modules[__name__]
     for name in gates.methods:
         members[name] = PyInstanceMethod_New(getattr(functions, name))
-        setattr(Array, name, members[name])
+        if name not in vars(ArrayFace):
+            setattr(Array, name, members[name])
     members_changed(<PyObject*>Unit)
     return 0
 

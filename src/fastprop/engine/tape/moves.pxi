@@ -1,4 +1,4 @@
-"""Gates that move numbers, and sums: the value is a view where NumPy has one; what is pulled is added where it belongs."""
+"""Gates that move numbers, whose values are views where NumPy has views; and sums."""
 from cpython.object cimport PyObject
 from libc.math cimport NAN
 from libc.stdint cimport int32_t, uint64_t

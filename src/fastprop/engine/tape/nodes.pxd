@@ -121,7 +121,7 @@ cdef Py_ssize_t block_bytes(const Nodes* nodes) noexcept nogil
 cdef double* buffer_of(Nodes* nodes, int32_t operand) except NULL
 cdef double* first_buffer(Nodes* nodes, int32_t operand, bint* first) except NULL
 cdef void pass_buffer_on(Nodes* nodes, int32_t number, int32_t operand) noexcept nogil
-cdef void drop_buffer(Nodes* nodes, int32_t number) noexcept nogil
+cdef void drop_buffer(double** buffer, Py_ssize_t size) noexcept
 cdef Py_ssize_t bytes_held(const Nodes* nodes) noexcept nogil
 cdef void clean_adjoints(Nodes* nodes, Py_ssize_t end) noexcept nogil
 cdef void touch_leaf(Nodes* nodes, Py_ssize_t k) noexcept nogil

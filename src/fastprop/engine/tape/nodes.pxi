@@ -1,5 +1,5 @@
 """The tape's typed arrays: allocation, and the two sweeps."""
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
@@ -199,7 +199,7 @@ cdef double* first_buffer(Nodes* nodes, int32_t operand, bint* first) except NUL
     cdef Py_ssize_t size = block_size(nodes, operand)
     first[0] = buffer[0] == NULL
     if first[0]:
-        buffer[0] = <double*>PyMem_RawMalloc(<size_t>max(size, <Py_ssize_t>1) * sizeof(double))
+        buffer[0] = <double*>take_memory(<size_t>max(size, <Py_ssize_t>1) * sizeof(double))
         if buffer[0] == NULL:
             raise MemoryError(f"no memory for an adjoint of {size} numbers")
         touch_array(nodes, operand)
@@ -230,10 +230,10 @@ cdef void pass_buffer_on(Nodes* nodes, int32_t number, int32_t operand) noexcept
     touch_array(nodes, operand)
 
 
-cdef void drop_buffer(Nodes* nodes, int32_t number) noexcept nogil:
-    """Free an adjoint buffer for which nobody will ask."""
-    PyMem_RawFree(nodes.block[number].buffer)
-    nodes.block[number].buffer = NULL
+cdef void drop_buffer(double** buffer, Py_ssize_t size) noexcept:
+    """Free an adjoint buffer, if there is one."""
+    give_memory(buffer[0], <size_t>size * sizeof(double))
+    buffer[0] = NULL
 
 
 cdef void touch_leaf(Nodes* nodes, Py_ssize_t k) noexcept nogil:

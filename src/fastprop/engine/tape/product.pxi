@@ -22,20 +22,17 @@ cdef object multiply_blocks(object left, object right):
 cdef object apply_product(object gate, object left, object right):
     """Record a product of vectors and matrices; None if it is one of anything else, or has none."""
     cdef Product record
-    cdef PyObject* home = NULL
-    cdef PyObject* other = NULL
     cdef Link* link[2]
     cdef cnp.ndarray a = factor_of(left), b = factor_of(right)
+    cdef int j
     if a is None or b is None or cnp.PyArray_NDIM(a) > 2 or cnp.PyArray_NDIM(b) > 2:
         return None
     if cnp.PyArray_DIM(a, cnp.PyArray_NDIM(a) - 1) != cnp.PyArray_DIM(b, 0):
         return None
     link[0], link[1] = link_of_any(left), link_of_any(right)
-    if link[0] != NULL:
-        home = common_home(home, link[0], &other)
-    if link[1] != NULL:
-        home = common_home(home, link[1], &other)
-    home = settled_home(home, other, gate)
+    for j in range(2):
+        if link[j] != NULL:
+            check_fresh(link[j])
     record = Product.__new__(Product)
     record.gate = gate
     record.operands = a if link[0] != NULL else own_copy(a), b if link[1] != NULL else own_copy(b)
@@ -43,7 +40,7 @@ cdef object apply_product(object gate, object left, object right):
     record.inner = cnp.PyArray_DIM(b, 0)
     record.columns = cnp.PyArray_DIM(b, 1) if cnp.PyArray_NDIM(b) == 2 else 1
     record.forward()
-    return add_record(home, record, 2, link)
+    return add_record(home_of_links(2, link, gate), record, 2, link)
 
 
 cdef object factor_of(object x):
@@ -180,6 +177,6 @@ cdef class Product(Record):
             along = buffer_place(nodes, operand)[0] if operand >= 0 else NULL
             if along != NULL:
                 tangent = wrapped(along, <cnp.ndarray>self.operands[j])
-                part = STRONG_MATMUL.forward(tangent, self.operands[1]) if j == 0 else STRONG_MATMUL.forward(self.operands[0], tangent)
-                add_part(nodes, <int32_t>slot, part)
+                factors = (tangent, self.operands[1]) if j == 0 else (self.operands[0], tangent)
+                add_part(nodes, <int32_t>slot, STRONG_MATMUL.forward(*factors))
         return 0

@@ -7,16 +7,15 @@ of its operands, which nobody changes; what these are pulled is computed of them
 import numpy as np
 
 cimport cython
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from fastprop import gates
 from fastprop.gates import blocks
 from fastprop.gates.numbers import number
-from fastprop.handles.operands import as_operand, as_result, fit, gate_pulls, gate_tangent
+from fastprop.handles.operands import as_operand, as_result, fit, gate_pulls, gate_tangent, pulls_of
 
 cdef tuple OUR_MODULES = (gates.__name__, blocks.__name__)     # whose gates hold no handles
 
@@ -26,7 +25,6 @@ cdef tuple OUR_MODULES = (gates.__name__, blocks.__name__)     # whose gates hol
 def apply_block(gate, tuple operands):
     """Record a gate of which an operand is an Array, or a gate of the user's own."""
     cdef Own record
-    cdef Tape home
     if type(gate) is gates.Row:
         return apply_ours(gate, as_loops_take(gate, operands))
     values, ours = [], type(gate).__module__ in OUR_MODULES
@@ -37,14 +35,16 @@ def apply_block(gate, tuple operands):
             values.append((<Block>operand).numbers if ours and isinstance(operand, Block) else operand.value)
     record = Own()
     record.gate = gate
+    record.ours = ours
     record.operands = tuple(values)
-    record.value = as_result(gate.forward(*record.operands), gate)
-    if type(record.value) is not float:
-        record.value = record.value.view(np.ndarray)
-    home = <Tape>home_of(gate, operands)
-    if not ours:
-        watch(home)
-    return add_block(<PyObject*>home, record, operands)
+    value = gate.forward(*record.operands)
+    if ours and np.ndim(value):
+        record.value = value
+        freeze(<cnp.ndarray?>value)
+    else:
+        value = as_result(value, gate)
+        record.value = value if type(value) is float else value.view(np.ndarray)
+    return add_block(NULL, record, operands)
 
 
 cdef object apply_ours(gate, tuple operands):
@@ -76,24 +76,25 @@ cdef tuple as_loops_take(gate, tuple operands):
             x = number(gate, position, x, arrays=True)
             if isinstance(x, np.ndarray) and not is_plain_block(x):
                 if x.dtype.newbyteorder("=") not in (np.float64, np.float32):
-                    raise TypeError(f"{gate.name}: operand {position} is {x.dtype}; expected a float64 or float32 array")
+                    raise TypeError(f"{gate.name}: operand {position} is {x.dtype}, expected float64 or float32")
                 x = np.array(x, x.dtype.newbyteorder("="))
         taken.append(x)
     return tuple(taken)
 
 
-cdef PyObject* home_of(object gate, tuple operands) except NULL:
-    """The tape on which a gate of these handles is recorded; forward, which is the user's, may have reset one."""
+cdef PyObject* home_of_links(Py_ssize_t n, Link** links, object gate) except NULL:
+    """The tape for a gate whose value is there: who computed it, or another thread meanwhile, may have reset one."""
     cdef PyObject* home = NULL
     cdef PyObject* other = NULL
-    for operand in operands:
-        if link_of_any(operand) != NULL:
-            home = common_home(home, link_of_any(operand), &other)
+    cdef Py_ssize_t i
+    for i in range(n):
+        if links[i] != NULL:
+            home = common_home(home, links[i], &other)
     return settled_home(home, other, gate)
 
 
 cdef object add_block(PyObject* home, Record record, tuple handles):
-    """The handle of the result of a gate of these handles and constants."""
+    """The handle of the result of a gate of these handles and constants; on a tape of theirs if none is given."""
     cdef Py_ssize_t i, n = len(handles)
     cdef Link** links = <Link**>PyMem_Malloc(<size_t>max(n, 1) * sizeof(Link*))
     if links == NULL:
@@ -101,6 +102,10 @@ cdef object add_block(PyObject* home, Record record, tuple handles):
     try:
         for i in range(n):
             links[i] = link_of_any(handles[i])
+        if home == NULL:
+            home = home_of_links(n, links, record.gate)
+            if not (<Own>record).ours:
+                watch(<Tape>home)
         return add_record(home, record, n, links)
     finally:
         PyMem_Free(links)
@@ -161,10 +166,6 @@ cdef object array_of(const double* buffer, cnp.ndarray like):
     return numbers
 
 
-cdef void free_memory(object capsule) noexcept:
-    PyMem_RawFree(PyCapsule_GetPointer(capsule, NULL))
-
-
 cdef object summed_gradient(cnp.ndarray like, object gradient, double** buffer, bint alone):
     """A gradient (None: zeros) plus an adjoint, whose buffer becomes the array itself if it is nobody else's."""
     cdef cnp.ndarray numbers
@@ -178,10 +179,10 @@ cdef object summed_gradient(cnp.ndarray like, object gradient, double** buffer, 
             sum_doubles(<double*>cnp.PyArray_DATA(numbers), <double*>cnp.PyArray_DATA(<cnp.ndarray>gradient), buffer[0],
                         size)
     elif alone and size > CHUNK and not is_single(like):
-        numbers = cnp.PyArray_SimpleNewFromData(
-            cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.NPY_DOUBLE, buffer[0]
+        numbers = array_at(
+            buffer[0], cnp.PyArray_NDIM(like), <Py_ssize_t*>cnp.PyArray_DIMS(like), cnp.NPY_DOUBLE,
+            <size_t>size * sizeof(double)
         )
-        cnp.set_array_base(numbers, PyCapsule_New(buffer[0], NULL, free_memory))
         buffer[0] = NULL
     else:
         numbers = array_of(buffer[0], like)
@@ -283,6 +284,7 @@ cdef class Record:
 
 cdef class Own(Record):
     """A gate that says in Python what it pulls: of the user's own, or a rare one."""
+    cdef bint ours
 
     cdef Py_ssize_t pull(self, Tape tape, Py_ssize_t slot) except -1:
         cdef Nodes* nodes = &tape.nodes
@@ -291,7 +293,7 @@ cdef class Own(Record):
         along = part_of(nodes, <int32_t>slot, self.value)
         if along is None:
             return low
-        pulls = gate_pulls(self.gate, along, self.operands)
+        pulls = (pulls_of if self.ours else gate_pulls)(self.gate, along, self.operands)
         for i in range(nodes.operand[slot].second):
             operand = operands_at(nodes, slot)[i]
             if operand != NONE and pulls[i] is not None:

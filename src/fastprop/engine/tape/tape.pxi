@@ -9,7 +9,6 @@ import threading
 import weakref
 
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.mem cimport PyMem_RawFree
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int32_t, uint64_t
@@ -478,7 +477,7 @@ cdef int pull_down(Tape tape, Py_ssize_t top, Py_ssize_t* low) except -1:
                 low[0] = min(lowest, (<Record>nodes.block[block_number(nodes, i)].record).pull(tape, i))
                 number = block_number(nodes, i)
                 if not nodes.block[number].held and nodes.pinned == NULL:
-                    drop_buffer(nodes, number)
+                    drop_buffer(&nodes.block[number].buffer, nodes.block[number].size)
                 i -= 1
             else:
                 buffer_of(nodes, nodes.operand[i].first)
@@ -500,13 +499,12 @@ cdef void end_sweep(Tape tape, Py_ssize_t top, Py_ssize_t low) noexcept:
         nodes.touched_leaf = nodes.leaf[k].touched
         nodes.leaf[k].touched = UNTOUCHED
         nodes.leaf[k].adjoint = 0.0
-        PyMem_RawFree(nodes.leaf[k].buffer)
-        nodes.leaf[k].buffer = NULL
+        drop_buffer(&nodes.leaf[k].buffer, nodes.leaf[k].link.size)
     while nodes.touched_block != LAST:
         k = nodes.touched_block
         nodes.touched_block = nodes.block[k].touched
         nodes.block[k].touched = UNTOUCHED
-        drop_buffer(nodes, k)
+        drop_buffer(&nodes.block[k].buffer, nodes.block[k].size)
     tape.busy = False
 
 

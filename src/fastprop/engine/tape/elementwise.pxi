@@ -159,32 +159,27 @@ cdef object apply_elementwise(int opcode, int count, PyObject** given):
         if not read_one(&operands, j, <object>given[j]):
             return None
     meet(&operands, opcode == WHERE)
-    make_room_early(home_of_links(count, operands.link, rows[opcode]))
     return record_elementwise(opcode, &operands)
 
 
-cdef inline int make_room_early(PyObject* home) except -1:
-    """Reclaim what has died before memory is asked for, as its memory may then be used again."""
-    if nodes_of(home).length >= nodes_of(home).limit:
-        make_room(home, 0)
-    return 0
-
-
 cdef object record_elementwise(int opcode, Given* operands):
-    """Compute a gate's value, and record it."""
+    """Compute a gate's value, and record it; what has died goes before, as its memory may then be used again."""
     cdef Elementwise record = Elementwise.__new__(Elementwise)
-    cdef cnp.ndarray value = empty_array(operands.axes, operands.shape, operands.single)
-    cdef PyObject* kept[3]
+    cdef PyObject* home
     cdef int j
     record.opcode = opcode
     record.gate = rows[opcode]
-    record.value = value
     record.operands = operands_of(opcode, operands, False)
+    home = home_of_links(operands.count, operands.link, record.gate)
+    if nodes_of(home).length >= nodes_of(home).limit:
+        make_room(home, 0)
+    record.value = empty_array(operands.axes, operands.shape, operands.single)
     record.forward()
-    freeze(value)
+    freeze(<cnp.ndarray>record.value)
     for j in range(operands.count):
         if is_shape_enough(opcode, operands, j):
             record.operands = operands_of(opcode, operands, True)
+            break
     return add_record(home_of_links(operands.count, operands.link, record.gate), record, operands.count, operands.link)
 
 

@@ -58,9 +58,11 @@ cdef class Moved(Record):
         cdef double* along = nodes.block[number].buffer
         if operand == NONE or (along == NULL and nodes.adjoint[slot] == 0.0):
             return slot
-        if type(self.value) is float or (type(self.gate) is GetItem and is_by_arrays(self.gate.index)):
+        if type(self.gate) is GetItem and (type(self.value) is float or is_by_arrays(self.gate.index)):
             part = nodes.adjoint[slot] if along == NULL else wrapped(along, <cnp.ndarray>self.value)
             np.add.at(wrapped(buffer_of(nodes, operand), <cnp.ndarray>self.operands[0]), self.gate.index, part)
+        elif type(self.value) is float:     # of a block of one number
+            buffer_of(nodes, operand)[0] += nodes.adjoint[slot]
         elif type(self.gate) is Reshape or type(self.gate) is AsType:
             self.pass_on(nodes, number, operand)
         else:

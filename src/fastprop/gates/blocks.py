@@ -77,7 +77,7 @@ class Reshape(Linear):
         self.shape = shape
 
     def forward(self, x: Any) -> Any:
-        return np.reshape(x, self.shape)
+        return x.reshape(self.shape) if isinstance(x, np.ndarray) else np.reshape(x, self.shape)
 
     def backward(self, pull: Any, x: Any) -> Any:
         return reshape(pull, shape_of(x))

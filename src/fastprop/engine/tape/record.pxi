@@ -13,11 +13,10 @@ from libc.stdint cimport int32_t
 from libc.string cimport memcpy
 
 from fastprop import gates
-from fastprop.gates import blocks
 from fastprop.gates.numbers import number
 from fastprop.handles.operands import as_operand, as_result, fit, gate_pulls, gate_tangent, pulls_of
 
-cdef tuple OUR_MODULES = (gates.__name__, blocks.__name__)     # whose gates hold no handles
+cdef str OURS = gates.__name__          # the package whose gates hold no handles, and give what they should
 
 
 # ----------------------------------------------------------------------------------------------------- recording
@@ -27,7 +26,7 @@ def apply_block(gate, tuple operands):
     cdef Own record
     if type(gate) is gates.Row:
         return apply_ours(gate, as_loops_take(gate, operands))
-    values, ours = [], type(gate).__module__ in OUR_MODULES
+    values, ours = [], type(gate).__module__.startswith(OURS)
     for position, operand in enumerate(operands):
         if link_of_any(operand) == NULL:
             values.append(as_operand(gate, position, operand))
@@ -38,9 +37,9 @@ def apply_block(gate, tuple operands):
     record.ours = ours
     record.operands = tuple(values)
     value = gate.forward(*record.operands)
-    if ours and np.ndim(value):
+    if ours and is_plain_block(value):
         record.value = value
-        freeze(<cnp.ndarray?>value)
+        freeze(<cnp.ndarray>value)
     else:
         value = as_result(value, gate)
         record.value = value if type(value) is float else value.view(np.ndarray)

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 import fastprop as fp
+from fastprop.engine.tape import Trace
 
 
-def test_a_reset_while_a_transform_lists_gates_is_refused():
+def test_listing_gates_runs_no_code_of_the_users():
     class Resetting(fp.Array):
         armed = False
 
         @property
         def value(self):
             if Resetting.armed:
-                Resetting.armed = False
                 tape.reset()
             return fp.Array.value.__get__(self)
 
@@ -25,9 +25,18 @@ def test_a_reset_while_a_transform_lists_gates_is_refused():
         variable = tape._variable(1.0)
         total = (leaf * variable).sum()
         Resetting.armed = True
-        with pytest.raises(RuntimeError, match="can't be reset"):
-            tape._steps([total], [variable])
+        steps = tape._steps([total], [variable])
     assert (total.value, len(tape)) == (3.0, 3)
+    assert [gate.name for _, gate, *_ in steps[2]] == ["Sum", "multiply"]
+
+
+def test_a_tape_whose_slots_have_to_stay_where_they_are_refuses_a_reset():
+    trace = Trace()
+    variable = trace._variable(1.0)
+    with pytest.raises(RuntimeError, match="can't be reset"):
+        trace.reset()
+    assert len(trace) == 1
+    del variable
 
 
 def test_a_destructor_that_leaves_the_tape_on_which_a_gate_is_recorded():

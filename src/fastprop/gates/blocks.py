@@ -71,8 +71,8 @@ class Block(Gate):
         return self.forward(*blocks)
 
 
-class Linear(Block):
-    """A gate of one operand that is linear in it."""
+class Linear(Gate):
+    """A gate of one operand that is linear in it; most move numbers, and never warn."""
 
     def tangent(self, tangents: tuple[Any, ...], *_: Any) -> Any:
         return self(tangents[0])
@@ -85,7 +85,7 @@ class Reshape(Linear):
         self.shape = shape
 
     def forward(self, x: Any) -> Any:
-        return np.reshape(x, self.shape)
+        return x.reshape(self.shape) if isinstance(x, np.ndarray) else np.reshape(x, self.shape)
 
     def backward(self, pull: Any, x: Any) -> Any:
         return reshape(pull, shape_of(x))
@@ -117,7 +117,7 @@ class BroadcastTo(Linear):
         return unbroadcast(pull, shape_of(x))
 
 
-class AsType(Linear):
+class AsType(Linear, Block):
     """The same numbers, rounded to another dtype."""
 
     def __init__(self, dtype: Any):
@@ -143,7 +143,7 @@ class GetItem(Linear):
         return Scatter(shape_of(x), self.index)(pull)
 
 
-class Scatter(Linear):
+class Scatter(Linear, Block):
     """Zeros, with a part added to at an index: where the pull on an item goes."""
 
     def __init__(self, shape: tuple[int, ...], index: Any):

@@ -12,6 +12,7 @@ from fastprop.engine.executor.instructions cimport (
     CHAIN_ADD, CHAIN_MULTIPLY, LIST_PRODUCTS, LIST_TOTAL, MATMUL, MATMUL_PULL, REGION, Instruction, Point,
 )
 from fastprop.engine.kernels cimport OPCODES, STRONG_MULTIPLY, kernel
+from fastprop.engine.tape cimport use_loops
 
 from fastprop.engine.trace import NAMES
 
@@ -270,6 +271,7 @@ def use_instruction_set(name=None):
             f"instruction set {wanted!r} (FASTPROP_ISA) is not one of those that this processor has: {', '.join(known)}"
         )
     chosen = executor_of(wanted)
+    use_loops(chosen)
     return chosen.name.decode()
 
 

@@ -2,11 +2,13 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 
+from fastprop.engine.executor.instructions cimport Executor
+
 
 cdef class Block:
     cdef Link link
-    cdef object numbers             # read-only
-    cdef object slope               # the gradient, read-only; None stands for zeros
+    cdef object numbers             # a plain array, read-only
+    cdef object slope               # the gradient, likewise; None stands for zeros
     cdef public object name
     cdef object __weakref__
 
@@ -14,20 +16,19 @@ cdef class Block:
 
 
 cdef class Record:
-    cdef readonly object gate       # a Row, a Gate, or None: the variable of a transform
-    cdef readonly tuple kept        # of a Row, the partials, None for a constant; of a Gate, the operands' values
-    cdef readonly tuple operands    # their values
-    cdef readonly object value
+    cdef object gate                # a Row, a Gate, or None: the variable of a transform
+    cdef tuple operands             # their values
+    cdef object value
 
-    cpdef Py_ssize_t pull(self, Tape tape, Py_ssize_t slot) except -1
-    cpdef int push(self, Tape tape, Py_ssize_t slot) except -1
+    cdef Py_ssize_t pull(self, Tape tape, Py_ssize_t slot) except -1
+    cdef int push(self, Tape tape, Py_ssize_t slot) except -1
     cdef Py_ssize_t nbytes(self) except -1
-    cdef object pulls(self, object along)
-    cdef object tangent(self, list tangents)
 
 
+cdef void use_loops(const Executor* executor) noexcept
 cdef Link* link_of_any(object handle) noexcept
 cdef object add_block(PyObject* home, Record record, tuple handles)
+cdef object add_record(PyObject* home, Record record, Py_ssize_t n, Link** links)
 cdef Block new_array(object numbers)
 cdef object part_of(Nodes* nodes, int32_t operand, object like)
 cdef Py_ssize_t seed(Tape tape, Link* link, object pull) except -1

@@ -1,29 +1,27 @@
-"""Gates on blocks of numbers, and gates of the user's own: how they are recorded, swept, and held.
-
-A block gate occupies one slot of the tape like any other; what it did is in a Record, and its operands are in the pool,
-so that compaction and sweeps find them as they find those of any gate with many operands.
+"""Block, and Array: a handle on a block of numbers.
 
 No list comprehensions here nor in the other modules of the engine: those that Cython 3.3 compiles free an item twice
 when memory runs out.
 """
 import numpy as np
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
-from libc.string cimport memcpy
 
 
 from fastprop import gates
-from fastprop.gates import blocks
+from fastprop.gates.blocks import GetItem, Transpose
 from fastprop.handles.face import ArrayFace
-from fastprop.handles.operands import (
-    as_block, as_float, as_operand, as_result, fit, frozen, gate_pulls, gate_tangent, holds_handles, like_block,
-    product, stack,
-)
-from fastprop.engine import kernels
+from fastprop.handles.operands import Values, as_block, as_float, frozen, holds_handles, like_block, stack
 
-cdef tuple OUR_MODULES = (gates.__name__, blocks.__name__)     # whose gates hold no handles
-cdef object EMPTY = frozen(np.zeros(0))
+cdef enum:
+    FEW_AXES = 5
+
+cdef object EMPTY = np.asarray(frozen(np.zeros(0)))
+cdef list reversal = []         # by the number of axes
+for _axes in range(FEW_AXES):
+    reversal.append(Transpose(tuple(range(_axes - 1, -1, -1))))
 
 
 # -------------------------------------------------------------------------------------------------------- handle
@@ -37,20 +35,25 @@ cdef Link* link_of_any(object handle) noexcept:
     return NULL
 
 
+@cython.no_gc       # the arrays hold no objects
 cdef class Block:
     """What an Array is to the engine: a link and two read-only NumPy arrays."""
 
-    def __cinit__(self, *_, **__):
+    def __cinit__(self):
         self.link.owner = <PyObject*>self
         self.link.size = 0
         self.numbers = EMPTY
 
     def __dealloc__(self):
+        if self.link.tape != NULL and self.link.key != PINNED:
+            release_block(&self.link, cnp.PyArray_NBYTES(<cnp.ndarray>self.numbers))
         detach(&self.link)
 
     cdef int hold(self, object numbers) except -1:
+        if type(numbers) is not np.ndarray:
+            numbers = numbers.view(np.ndarray)
         self.numbers = numbers
-        self.link.size = numbers.size
+        self.link.size = cnp.PyArray_SIZE(<cnp.ndarray>numbers)
         return 0
 
     @property
@@ -63,36 +66,103 @@ cdef class Block:
     def value(self):
         """The numbers, as a read-only array. A leaf's can be assigned, a result's can't."""
         check_fresh(&self.link)
-        return self.numbers
+        return self.numbers.view(Values)
 
     @value.setter
     def value(self, value):
         check_fresh(&self.link)
         if self.link.tape != NULL:
             raise ValueError("the value of a result can't be assigned; assign to leaves and compute it again")
-        self.numbers = like_block(value, self.numbers, "value")
+        self.hold(like_block(value, self.numbers, "value"))
         self.link.key = NO_TAPE
 
     @property
     def grad(self):
         """The sum of what sweeps backward have brought, as a read-only array; it can be assigned."""
         check_fresh(&self.link)
-        return self.slope if self.slope is not None else frozen(np.zeros_like(self.numbers))
+        return self.slope.view(Values) if self.slope is not None else frozen(np.zeros(self.shape, self.dtype))
 
     @grad.setter
     def grad(self, grad):
         check_fresh(&self.link)
         if np.ndim(grad) == 0:
-            grad = np.full(self.numbers.shape, as_float(grad, "grad"), self.numbers.dtype)
-        self.slope = like_block(grad, self.numbers, "grad")
+            number = as_float(grad, "grad")
+            self.slope = None if number == 0.0 else frozen(np.full(self.shape, number, self.dtype)).view(np.ndarray)
+        else:
+            self.slope = like_block(grad, self.numbers, "grad").view(np.ndarray)
 
     def __getitem__(self, index):
         """A number of the block as a Unit, or a part of it as an Array."""
-        cdef Py_ssize_t place = place_in(self.numbers, index)
-        if place < 0:
-            return ArrayFace.__getitem__(self, index)
+        cdef Py_ssize_t place = place_in(<cnp.ndarray>self.numbers, index)
+        if place >= 0:
+            check_fresh(&self.link)
+            return owned(element(self, place))
+        if is_plain_index(index) and not nodes_of(current_home()).tracing:
+            try:
+                return apply_move(GetItem(index), self)
+            except IndexError:
+                pass                    # there it gets its own name
+        return ArrayFace.__getitem__(self, index)
+
+    # As operators, ufuncs and attributes that NumPy's arrays have; more of these are in ArrayFace, for both engines.
+
+    @property
+    def shape(self):
+        """The length of every axis."""
         check_fresh(&self.link)
-        return owned(element(self, place))
+        return self.numbers.shape
+
+    @property
+    def dtype(self):
+        """float32 or float64."""
+        check_fresh(&self.link)
+        return self.numbers.dtype
+
+    @property
+    def T(self):
+        """The Array with its axes reversed."""
+        cdef int axes = cnp.PyArray_NDIM(<cnp.ndarray>self.numbers)
+        if axes < 2 or axes >= FEW_AXES or nodes_of(current_home()).tracing:
+            return ArrayFace.T.fget(self)
+        return apply_move(reversal[axes], self)
+
+    def __add__(left, right):
+        return operate_on_blocks(ADD, left, right)
+
+    def __sub__(left, right):
+        return operate_on_blocks(SUBTRACT, left, right)
+
+    def __mul__(left, right):
+        return operate_on_blocks(MULTIPLY, left, right)
+
+    def __truediv__(left, right):
+        return operate_on_blocks(DIVIDE, left, right)
+
+    def __pow__(left, right, modulus):
+        if modulus is not None:
+            raise TypeError("pow() of Arrays takes two operands; a modulus is for integers")
+        return operate_on_blocks(POWER, left, right)
+
+    def __mod__(left, right):
+        return operate_on_blocks(REMAINDER, left, right)
+
+    def __floordiv__(left, right):
+        return operate_on_blocks(FLOOR_DIVIDE, left, right)
+
+    def __matmul__(left, right):
+        return multiply_blocks(left, right)
+
+    def __neg__(self):
+        return operate_on_block(NEGATIVE, self)
+
+    def __pos__(self):
+        return operate_on_block(POSITIVE, self)
+
+    def __abs__(self):
+        return operate_on_block(ABSOLUTE, self)
+
+    def __array_ufunc__(self, ufunc, method, *operands, **options):
+        return array_ufunc(self, ufunc, method, *operands, **options)
 
     def backward(self, pull=None):
         """Sweep backward from here: add to `.grad` of everything that this was computed from.
@@ -105,12 +175,11 @@ cdef class Block:
         check_fresh(&self.link)
         if pull is None:
             raise ValueError(f"backward from an Array of shape {self.numbers.shape} needs a pull of that shape")
-        pull = like_block(pull, self.numbers, "the pull")
+        cdef cnp.ndarray numbers = np.asarray(like_block(pull, self.numbers, "the pull"), np.float64)
         if self.link.tape == NULL:
-            self.slope = frozen(self.grad + pull)
+            self.slope = frozen(np.asarray(self.grad + pull)).view(np.ndarray)
             return
-        cdef const double[::1] view = np.ascontiguousarray(pull, np.float64).reshape(-1)
-        backward(&self.link, &view[0] if view.shape[0] > 0 else NULL)
+        backward(&self.link, <double*>cnp.PyArray_DATA(numbers))
 
     @staticmethod
     def __fastprop_gate__(gate, operands, options):
@@ -159,11 +228,38 @@ class Array(Block, ArrayFace):
         return self
 
 
-cdef Py_ssize_t place_in(object numbers, object index) except? -2:
-    """Where in memory the one number is that an index picks; -1 if it picks a part, or leaves that to NumPy."""
+cdef extern from *:
+    """
+    /* A class made in Python looks its operators up by name; this gives it those of the compiled class under it. */
+    static void take_operators(PyObject *to, PyObject *from) {
+        PyNumberMethods *own = ((PyTypeObject *)to)->tp_as_number, *base = ((PyTypeObject *)from)->tp_as_number;
+        own->nb_add = base->nb_add, own->nb_subtract = base->nb_subtract, own->nb_multiply = base->nb_multiply;
+        own->nb_true_divide = base->nb_true_divide, own->nb_power = base->nb_power;
+        own->nb_remainder = base->nb_remainder, own->nb_floor_divide = base->nb_floor_divide;
+        own->nb_matrix_multiply = base->nb_matrix_multiply;
+        own->nb_negative = base->nb_negative, own->nb_positive = base->nb_positive;
+        own->nb_absolute = base->nb_absolute;
+    }
+    """
+    void take_operators(PyObject* to, PyObject* base) noexcept
+
+take_operators(<PyObject*>Array, <PyObject*>Block)
+
+
+cdef void release_block(Link* link, Py_ssize_t nbytes) noexcept:
+    """Note on its tape that the handle of a result goes."""
+    cdef Tape tape = <Tape>link.tape
+    cdef Nodes* nodes = &tape.nodes
+    nodes.block[block_number(nodes, link.slot)].held = False
+    tape.nbytes_dead += nbytes
+    if is_worth_reclaiming(tape):
+        nodes.limit = 0         # so that recording asks for room
+
+
+cdef Py_ssize_t place_in(cnp.ndarray numbers, object index) except? -2:
+    """Which number an index picks, in C order; -1 if it picks a part, or leaves that to NumPy."""
     cdef Py_ssize_t place = 0
-    cdef Py_ssize_t axis, i, length
-    cdef tuple shape = numbers.shape
+    cdef Py_ssize_t axis, i, length, axes = cnp.PyArray_NDIM(numbers)
     cdef tuple picks
     if type(index) is int:
         picks = (index,)
@@ -171,10 +267,10 @@ cdef Py_ssize_t place_in(object numbers, object index) except? -2:
         picks = index
     else:
         return -1
-    if len(picks) != len(shape) or numbers.size > INDEX_LIMIT:
+    if len(picks) != axes or cnp.PyArray_SIZE(numbers) > INDEX_LIMIT:
         return -1
-    for axis in range(len(shape)):
-        length = shape[axis]
+    for axis in range(axes):
+        length = cnp.PyArray_DIM(numbers, axis)
         if type(picks[axis]) is not int:
             return -1
         if not -length <= picks[axis] < length:
@@ -184,10 +280,37 @@ cdef Py_ssize_t place_in(object numbers, object index) except? -2:
     return place
 
 
+cdef bint is_plain_index(object index):
+    """Whether an index is made of Python's integers, slices of such, None and Ellipsis alone."""
+    if type(index) is tuple:
+        for part in index:
+            if type(part) is tuple or not is_plain_index(part):
+                return False
+        return True
+    if type(index) is slice:
+        return is_bound(index.start) and is_bound(index.stop) and is_bound(index.step)
+    return index is None or index is Ellipsis or type(index) is int
+
+
+cdef inline bint is_bound(object x) noexcept:
+    return x is None or type(x) is int
+
+
+cdef double number_at(cnp.ndarray numbers, Py_ssize_t place) noexcept:
+    """A number by its place in C order."""
+    cdef char* data = <char*>cnp.PyArray_DATA(numbers)
+    cdef Py_ssize_t axis, length
+    for axis in range(cnp.PyArray_NDIM(numbers) - 1, -1, -1):
+        length = cnp.PyArray_DIM(numbers, axis)
+        data += place % length * cnp.PyArray_STRIDE(numbers, axis)
+        place //= length
+    return (<float*>data)[0] if cnp.PyArray_TYPE(numbers) == cnp.NPY_FLOAT else (<double*>data)[0]
+
+
 cdef PyObject* element(Block block, Py_ssize_t place) except NULL:
     """Record that one number of a block is taken."""
     cdef PyObject* home = block.link.tape if block.link.tape != NULL else current_home()
-    cdef double value = block.numbers.item(place)
+    cdef double value = number_at(<cnp.ndarray>block.numbers, place)
     cdef int32_t operand
     if nodes_of(home).length >= nodes_of(home).limit:
         make_room(home, 0)
@@ -195,235 +318,9 @@ cdef PyObject* element(Block block, Py_ssize_t place) except NULL:
     return append(home, ELEMENT, operand, <int32_t>place, 1.0, 0.0, value)
 
 
-# ----------------------------------------------------------------------------------------------------- recording
-
-def apply_block(gate, tuple operands):
-    """Record a gate of which an operand is an Array, or a gate of the user's own."""
-    cdef Record record = Record()
-    cdef Tape home
-    record.gate = gate
-    values = []
-    for position, operand in enumerate(operands):
-        values.append(operand.value if link_of_any(operand) != NULL else as_operand(gate, position, operand))
-    record.operands = tuple(values)
-    if isinstance(gate, gates.Gate):
-        record.value = as_result(gate.forward(*record.operands), gate)
-        record.kept = record.operands
-    else:
-        evaluate_row(record, operands)
-    home = <Tape>home_of(gate, operands)
-    if type(gate).__module__ not in OUR_MODULES:
-        watch(home)
-    return add_block(<PyObject*>home, record, operands)
-
-
-cdef PyObject* home_of(object gate, tuple operands) except NULL:
-    """The tape on which a gate of these handles is recorded; forward, which is the user's, may have reset one."""
-    cdef PyObject* home = NULL
-    cdef PyObject* other = NULL
-    for operand in operands:
-        if link_of_any(operand) != NULL:
-            home = common_home(home, link_of_any(operand), &other)
-    return settled_home(home, other, gate)
-
-
-cdef int evaluate_row(Record record, tuple operands) except -1:
-    """A row of the table on blocks: value and partials in the dtype that NumPy would give, numbers being weak."""
-    cdef int opcode = kernels.opcode_of[record.gate.name]
-    numbers, kept = [], []
-    dtype = gates.result_dtype(record.gate, record.operands)
-    for x in record.operands:
-        numbers.append(np.asarray(x, dtype))
-    shape = np.broadcast_shapes(*map(np.shape, numbers))
-    for i, x in enumerate(numbers):
-        numbers[i] = np.ascontiguousarray(x if x.shape == shape else np.broadcast_to(x, shape))
-    same = tuple(numbers)
-    record.value = frozen(kernels.evaluate(opcode, same))
-    for partial, operand in zip(kernels.partials(opcode, same), operands):
-        kept.append(partial if link_of_any(operand) != NULL else None)
-    record.kept = tuple(kept)
-    return 0
-
-
-cdef object add_block(PyObject* home, Record record, tuple handles):
-    """A slot for a record, and the handle of its result; results of other tapes are constants."""
-    cdef Nodes* nodes = nodes_of(home)
-    cdef int32_t n = <int32_t>len(handles)
-    cdef bint single = type(record.value) is float
-    cdef Block result = None if single else new_array(record.value)
-    cdef int32_t number, operand, i
-    cdef Py_ssize_t offset
-    cdef Link* link
-    cdef Py_ssize_t nbytes = record.nbytes()
-    make_room(home, n + 1)
-    reserve_block(nodes)
-    offset = nodes.pool_length
-    for i in range(n):
-        operand = NONE
-        link = link_of_any(handles[i])
-        if link != NULL and (link.tape == NULL or link.tape == home):
-            operand = operand_of(home, link)
-        nodes.pool_operand[offset + 1 + i] = operand
-        nodes.pool_partial[offset + 1 + i] = 0.0
-    unit = append(home, BLOCK, <int32_t>offset, n, 0.0, 0.0, record.value) if single else NULL
-    slot = nodes.length - 1 if single else write(home, BLOCK, <int32_t>offset, n, 0.0, 0.0, 0.0)
-    number = nodes.free_block
-    nodes.free_block = nodes.block[number].touched
-    nodes.block[number].record = <PyObject*>record
-    incref(<PyObject*>record)
-    nodes.block[number].buffer = NULL
-    nodes.block[number].touched = UNTOUCHED
-    nodes.block[number].size = NUMBER if single else result.link.size
-    nodes.block[number].nbytes = nbytes
-    (<Tape>home).nbytes_held += nbytes
-    nodes.pool_operand[offset] = number
-    nodes.pool_partial[offset] = 0.0
-    nodes.pool_length = offset + n + 1
-    if single:
-        return owned(unit)
-    attach(home, &result.link, <PyObject*>result, slot, False)
-    return result
-
-
 cdef Block new_array(object numbers):
     """An Array that is on no tape yet."""
     cdef Block array = Block.__new__(Array)
-    array.hold(numbers)
+    array.numbers = numbers
+    array.link.size = cnp.PyArray_SIZE(<cnp.ndarray>numbers)
     return array
-
-
-# -------------------------------------------------------------------------------------------------------- sweeps
-
-cdef object array_of(const double* buffer, object like):
-    """An adjoint buffer as an array with the shape and the dtype of `like`."""
-    cdef double[::1] view
-    numbers = np.zeros(like.shape)
-    if numbers.size > 0 and buffer != NULL:
-        view = numbers.reshape(-1)
-        memcpy(&view[0], buffer, <size_t>view.shape[0] * sizeof(double))
-    return numbers.astype(like.dtype, copy=False)
-
-
-cdef object sum_of(object gradient, const double* buffer):
-    """A gradient plus the adjoint of a sweep."""
-    with np.errstate(all="ignore"):
-        return frozen(gradient + array_of(buffer, gradient))
-
-
-cdef int take_gradient(object array, object gradient) except -1:
-    (<Block>array).slope = gradient
-    return 0
-
-
-cdef int add_to(double* buffer, object part) except -1:
-    """Add an array to an adjoint buffer of its size."""
-    cdef const double[::1] view
-    cdef Py_ssize_t i
-    if part.size > 0:       # which the callers have made the buffer's
-        view = np.ascontiguousarray(part, np.float64).reshape(-1)
-        for i in range(view.shape[0]):
-            buffer[i] += view[i]
-    return 0
-
-
-cdef Py_ssize_t size_of(Nodes* nodes, int32_t operand) noexcept:
-    """How many numbers an operand has, NUMBER if it is one of a Unit's."""
-    if operand < 0:
-        return nodes.leaf[~operand].link.size
-    return nodes.block[block_number(nodes, operand)].size if nodes.opcode[operand] == BLOCK else NUMBER
-
-
-cdef int add_part(Nodes* nodes, int32_t operand, object part) except -1:
-    """Add a pull (or a tangent), a float or an array, to the adjoint of a slot or a leaf."""
-    if size_of(nodes, operand) != NUMBER:
-        add_to(buffer_of(nodes, operand), part)
-    elif operand >= 0:
-        nodes.adjoint[operand] += <double>part
-    else:
-        touch_leaf(nodes, ~operand)
-        nodes.leaf[~operand].adjoint += <double>part
-    return 0
-
-
-cdef object part_of(Nodes* nodes, int32_t operand, object like):
-    """The adjoint (or tangent) of a slot, in the form of `like`, or None if it is all zero."""
-    cdef double* buffer
-    if size_of(nodes, operand) == NUMBER:
-        return None if nodes.adjoint[operand] == 0.0 else nodes.adjoint[operand]
-    buffer = nodes.block[block_number(nodes, operand)].buffer
-    if buffer == NULL:
-        return None
-    part = array_of(buffer, like)
-    return part if np.any(part) else None
-
-
-cdef Py_ssize_t seed(Tape tape, Link* link, object pull) except -1:
-    """Put a pull, or a tangent, on a result of this tape."""
-    add_part(&tape.nodes, <int32_t>link.slot, pull)
-    return link.slot
-
-
-cdef class Record:
-    """A gate on blocks as it was recorded."""
-
-    cpdef Py_ssize_t pull(self, Tape tape, Py_ssize_t slot) except -1:
-        """Pull on the operands; returns the lowest slot that was reached."""
-        cdef Nodes* nodes = &tape.nodes
-        cdef Py_ssize_t low = slot
-        cdef Py_ssize_t offset = nodes.operand[slot].first + 1
-        cdef Py_ssize_t i
-        cdef int32_t operand
-        along = part_of(nodes, <int32_t>slot, self.value)
-        if along is None or self.gate is None:
-            return low
-        pulls = self.pulls(along)
-        for i in range(nodes.operand[slot].second):
-            operand = nodes.pool_operand[offset + i]
-            if operand != NONE and pulls[i] is not None:
-                add_part(nodes, operand, fit(pulls[i], self.operands[i]))
-                if 0 <= operand < low:
-                    low = operand
-        return low
-
-    cdef Py_ssize_t nbytes(self) except -1:
-        """What the arrays take that this holds on to."""
-        cdef Py_ssize_t total = 0
-        for array in (self.value, *self.operands, *(() if self.kept is self.operands else self.kept)):
-            if isinstance(array, np.ndarray):
-                total += array.nbytes
-        return total
-
-    cdef object pulls(self, object along):
-        if isinstance(self.gate, gates.Gate):
-            return gate_pulls(self.gate, along, self.kept)
-        pulls = []
-        with np.errstate(all="ignore"):
-            for partial in self.kept:
-                pulls.append(None if partial is None else product(along, partial))
-        return pulls
-
-    cpdef int push(self, Tape tape, Py_ssize_t slot) except -1:
-        """Carry the operands' tangents to the result's."""
-        cdef Nodes* nodes = &tape.nodes
-        cdef Py_ssize_t offset = nodes.operand[slot].first + 1
-        cdef Py_ssize_t i
-        cdef int32_t operand
-        cdef bint moving = False
-        tangents = []
-        for i in range(nodes.operand[slot].second):
-            operand = nodes.pool_operand[offset + i]
-            tangents.append(part_of(nodes, operand, self.operands[i]) if operand >= 0 else None)
-            moving = moving or tangents[i] is not None
-        if moving:
-            add_part(nodes, <int32_t>slot, fit(self.tangent(tangents), self.value))
-        return 0
-
-    cdef object tangent(self, list tangents):
-        if isinstance(self.gate, gates.Gate):
-            return gate_tangent(self.gate, tuple(tangents), self.kept)
-        along = 0.0
-        with np.errstate(all="ignore"):
-            for tangent, partial in zip(tangents, self.kept):
-                if tangent is not None:
-                    along = along + product(tangent, partial)
-        return along

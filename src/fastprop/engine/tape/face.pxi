@@ -64,6 +64,10 @@ def array_ufunc(self, ufunc, method, *operands, **options):
         if n == 1:
             return ufunc_of_one(<object>opcode, operands[0])
         return ufunc_of_two(<object>opcode, python_number(operands[0]), python_number(operands[1]))
+    if opcode != NULL and 1 <= n <= 2 and method == "__call__" and not options:
+        made = ufunc_of_blocks(<object>opcode, operands)
+        if made is not None:
+            return made
     if is_recorded(operands):
         return recorded_ufunc(self, ufunc, method, operands, options)
     return Face.__array_ufunc__(self, ufunc, method, *operands, **options)
@@ -74,6 +78,16 @@ def array_function(self, function, types, arguments, options):
     if is_recorded(arguments):
         return recorded_function(self, function, types, arguments, options)
     return Face.__array_function__(self, function, types, arguments, options)
+
+
+cdef object ufunc_of_blocks(int opcode, tuple operands):
+    """The same of Arrays; None if there is none."""
+    cdef PyObject* given[2]
+    cdef bint blocks = False
+    for i, x in enumerate(operands):
+        given[<int>i] = <PyObject*>x
+        blocks = blocks or isinstance(x, Block)
+    return apply_elementwise(opcode, <int>len(operands), given) if blocks else None
 
 
 cdef object ufunc_of_one(int opcode, Unit x):
@@ -117,6 +131,8 @@ cdef int complete_unit() except -1:
     functions = sys.modules[__name__]
     for name in gates.methods:
         members[name] = PyInstanceMethod_New(getattr(functions, name))
+        if name not in vars(ArrayFace):
+            setattr(Array, name, members[name])
     members_changed(<PyObject*>Unit)
     return 0
 

@@ -66,6 +66,8 @@ cdef object call_one(PyObject* self, PyObject* x):
         return owned(record_one((<Applied>self).opcode, (<Applied>self).strong, x, partial, value))
     if type_of(x) == <PyTypeObject*>float:
         return gate.one(<double><object>x, &partial)
+    if type_of(x) == <PyTypeObject*>Array:
+        return operate_on_block((<Applied>self).opcode, <object>x)
     return (<Applied>self).row(<object>x)
 
 

@@ -60,6 +60,7 @@ cdef struct BlockResult:
     Py_ssize_t size         # of an Array result; NUMBER for a Unit
     Py_ssize_t nbytes       # of the arrays that the record holds
     int32_t touched         # as a leaf's; of a free entry: the next free one
+    bint held               # by its handle; else nobody asks for its adjoint when it has been passed on
 
 cdef struct Source:         # where a gate was recorded
     int32_t code            # the code object, by its number on the tape
@@ -118,6 +119,9 @@ cdef int reserve_block(Nodes* nodes) except -1
 cdef void give_back(Nodes* nodes, Py_ssize_t reserved) noexcept
 cdef Py_ssize_t block_bytes(const Nodes* nodes) noexcept nogil
 cdef double* buffer_of(Nodes* nodes, int32_t operand) except NULL
+cdef double* first_buffer(Nodes* nodes, int32_t operand, bint* first) except NULL
+cdef void pass_buffer_on(Nodes* nodes, int32_t number, int32_t operand) noexcept nogil
+cdef void drop_buffer(double** buffer, Py_ssize_t size) noexcept
 cdef Py_ssize_t bytes_held(const Nodes* nodes) noexcept nogil
 cdef void clean_adjoints(Nodes* nodes, Py_ssize_t end) noexcept nogil
 cdef void touch_leaf(Nodes* nodes, Py_ssize_t k) noexcept nogil

@@ -1,5 +1,5 @@
 """The tape's typed arrays: allocation, and the two sweeps."""
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
@@ -179,28 +179,61 @@ cdef void clean_adjoints(Nodes* nodes, Py_ssize_t end) noexcept nogil:
         nodes.clean = end
 
 
+cdef inline double** buffer_place(Nodes* nodes, int32_t operand) noexcept nogil:
+    """Where it stands which adjoint buffer an Array has."""
+    return &nodes.block[block_number(nodes, operand)].buffer if operand >= 0 else &nodes.leaf[~operand].buffer
+
+
 cdef double* buffer_of(Nodes* nodes, int32_t operand) except NULL:
     """The adjoint buffer of an Array, all zero when a sweep first asks for it."""
-    cdef double** buffer
-    cdef Py_ssize_t size
-    cdef int32_t number
-    if operand >= 0:
-        number = block_number(nodes, operand)
-        buffer = &nodes.block[number].buffer
-        size = nodes.block[number].size
-    else:
-        buffer = &nodes.leaf[~operand].buffer
-        size = nodes.leaf[~operand].link.size
-    if buffer[0] == NULL:
-        buffer[0] = <double*>PyMem_RawCalloc(<size_t>max(size, <Py_ssize_t>1), sizeof(double))
+    cdef bint first
+    cdef double* buffer = first_buffer(nodes, operand, &first)
+    if first:
+        memset(buffer, 0, <size_t>block_size(nodes, operand) * sizeof(double))
+    return buffer
+
+
+cdef double* first_buffer(Nodes* nodes, int32_t operand, bint* first) except NULL:
+    """The adjoint buffer of an Array; when a sweep first asks for it, it holds nothing yet."""
+    cdef double** buffer = buffer_place(nodes, operand)
+    cdef Py_ssize_t size = block_size(nodes, operand)
+    first[0] = buffer[0] == NULL
+    if first[0]:
+        buffer[0] = <double*>take_memory(<size_t>max(size, <Py_ssize_t>1) * sizeof(double))
         if buffer[0] == NULL:
             raise MemoryError(f"no memory for an adjoint of {size} numbers")
-        if operand < 0:
-            touch_leaf(nodes, ~operand)
-        else:
-            nodes.block[number].touched = nodes.touched_block
-            nodes.touched_block = number
+        touch_array(nodes, operand)
     return buffer[0]
+
+
+cdef inline Py_ssize_t block_size(Nodes* nodes, int32_t operand) noexcept nogil:
+    """How many numbers an Array has, as a slot or as a leaf."""
+    return nodes.block[block_number(nodes, operand)].size if operand >= 0 else nodes.leaf[~operand].link.size
+
+
+cdef void touch_array(Nodes* nodes, int32_t operand) noexcept nogil:
+    """Put an Array on the list of those that this sweep has reached."""
+    cdef int32_t number
+    if operand < 0:
+        touch_leaf(nodes, ~operand)
+        return
+    number = block_number(nodes, operand)
+    if nodes.block[number].touched == UNTOUCHED:
+        nodes.block[number].touched = nodes.touched_block
+        nodes.touched_block = number
+
+
+cdef void pass_buffer_on(Nodes* nodes, int32_t number, int32_t operand) noexcept nogil:
+    """Make the adjoint buffer of a block that of an operand that has none yet."""
+    buffer_place(nodes, operand)[0] = nodes.block[number].buffer
+    nodes.block[number].buffer = NULL
+    touch_array(nodes, operand)
+
+
+cdef void drop_buffer(double** buffer, Py_ssize_t size) noexcept:
+    """Free an adjoint buffer, if there is one."""
+    give_memory(buffer[0], <size_t>size * sizeof(double))
+    buffer[0] = NULL
 
 
 cdef void touch_leaf(Nodes* nodes, Py_ssize_t k) noexcept nogil:

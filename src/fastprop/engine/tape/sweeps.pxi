@@ -33,9 +33,9 @@ def variable(Tape tape, value):
             operand = operand_of(home, link)
         return owned(append(home, POSITIVE, operand, NONE, link.value if operand == NONE else 1.0, 0.0, link.value))
     if link != NULL:
-        return earlier_block(tape, value, value.value)
-    record.value = as_block(value, "a variable")
-    record.kept = record.operands = ()
+        return earlier_block(tape, value, (<Block>value).numbers)
+    record.value = np.asarray(as_block(value, "a variable"))
+    record.operands = ()
     return add_block(home, record, ())
 
 
@@ -349,9 +349,14 @@ cdef object handle_of(Tape tape, int32_t operand, object recorded, dict handles)
     if isinstance(owner, Unit):
         same = memcmp(&leaf.link.value, &leaf.value, sizeof(double)) == 0       # bit by bit: NaN, and the sign of 0
         return owner if same else earlier_value(tape, operand)
-    if isinstance(recorded, np.ndarray) and recorded is not owner.value:
+    if isinstance(recorded, np.ndarray) and not are_same_numbers(recorded, (<Block>owner).numbers):
         return earlier_block(tape, owner, recorded)
     return owner
+
+
+cdef bint are_same_numbers(cnp.ndarray x, cnp.ndarray y) noexcept:
+    """Whether two arrays that nobody changes are one in memory."""
+    return cnp.PyArray_DATA(x) == cnp.PyArray_DATA(y)
 
 
 cdef object pinned_handle(Tape tape, Py_ssize_t slot):
@@ -379,9 +384,9 @@ cdef object earlier_value(Tape tape, int32_t operand):
 
 cdef object earlier_block(Tape tape, object leaf, object value):
     """The same of an Array."""
-    cdef Record record = Record.__new__(Record)
+    cdef Elementwise record = Elementwise.__new__(Elementwise)
+    record.opcode = POSITIVE
     record.gate = gates.positive
-    record.value = value
-    record.kept = (np.ones_like(value),)
-    record.operands = (value,)
+    record.value = value.view(np.ndarray)
+    record.operands = (record.value,)
     return add_block(<PyObject*>tape, record, (leaf,))

@@ -18,6 +18,7 @@ cdef class Tape:
     cdef Py_ssize_t reserved        # the user's wish for room
     cdef Py_ssize_t nbytes_held     # of the arrays in blocks, since the last time
     cdef Py_ssize_t nbytes_at       # and at so many of them
+    cdef Py_ssize_t nbytes_dead     # of Arrays whose handles have gone, since the old slots were looked at
     cdef uint64_t resets
     cdef bint captures              # results of other tapes are constants here
     cdef bint busy                  # being swept, by thread `user`

@@ -9,7 +9,6 @@ import threading
 import weakref
 
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.mem cimport PyMem_RawFree
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int32_t, uint64_t
@@ -29,6 +28,8 @@ cdef enum:
     NURSERY = 8192              # slots recorded before the young are compacted, at least: they stay in the cache
     NURSERY_MOST = 1 << 22
     PLENTY = 1 << 25            # bytes of arrays in blocks; below, gates alone say when to compact
+    SOME = 1 << 20              # bytes of dead Arrays that may wait to be reclaimed,
+    SLOT_WORTH = 64             # and so many more for each slot that has to be looked at
     SHORT = 1 << 14             # gates swept before the GIL is released for the rest
     PATIENCE = 1 << 20          # gates swept between two looks for Ctrl-C: a few milliseconds
 
@@ -104,6 +105,7 @@ cdef class Tape:
         self.leaves_at = NURSERY
         self.nbytes_held = 0
         self.nbytes_at = PLENTY
+        self.nbytes_dead = 0
         self.pool_at = SPACIOUS
         self.nodes.limit = min(self.nodes.capacity, self.nursery)
 
@@ -336,6 +338,7 @@ cdef int make_room(PyObject* home, Py_ssize_t pool) except -1:
         or nodes.leaf_length >= tape.leaves_at
         or nodes.pool_length >= tape.pool_at
         or tape.nbytes_held >= tape.nbytes_at
+        or is_worth_reclaiming(tape)
     )
     cdef uint64_t resets = tape.resets
     refuse_if_busy(tape)
@@ -349,6 +352,11 @@ cdef int make_room(PyObject* home, Py_ssize_t pool) except -1:
     reserve_pool(nodes, pool)
     nodes.limit = nodes.capacity if tape.held else min(nodes.capacity, tape.young + tape.nursery, tape.full_at)
     return 0
+
+
+cdef inline bint is_worth_reclaiming(Tape tape) noexcept:
+    """Whether Arrays have died whose numbers take so much memory that looking at all slots is nothing beside it."""
+    return tape.nbytes_dead >= SOME + SLOT_WORTH * tape.nodes.length
 
 
 cdef int reclaim(Tape tape, bint full) except -1:
@@ -367,6 +375,7 @@ cdef int reclaim(Tape tape, bint full) except -1:
         tape.full_at = nodes.length + max(nodes.length, tape.nursery)
         tape.leaves_at = nodes.leaf_length + max(nodes.leaf_length, nodes.length, <Py_ssize_t>NURSERY)
         tape.pool_at = nodes.pool_length + max(nodes.pool_length, nodes.length, <Py_ssize_t>SPACIOUS)
+        tape.nbytes_dead = 0
         tape.nbytes_held = block_bytes(nodes)
         tape.nbytes_at = tape.nbytes_held + max(tape.nbytes_held, 8 * nodes.length, <Py_ssize_t>PLENTY)
         give_back(nodes, tape.reserved)
@@ -458,14 +467,17 @@ cdef int pull_down(Tape tape, Py_ssize_t top, Py_ssize_t* low) except -1:
     cdef Py_ssize_t patience = steps_at_a_time(nodes, PATIENCE)
     cdef Py_ssize_t stop = max(top - steps_at_a_time(nodes, SHORT), 0)
     cdef Py_ssize_t lowest
+    cdef int32_t number
     i = sweep_backward(nodes, i, stop, low)
     while i >= low[0]:
         if i >= stop:
             if nodes.opcode[i] == BLOCK:
                 lowest = low[0]
                 low[0] = 0      # if this fails, there is no telling what it has reached
-                reached = (<object>nodes.block[block_number(nodes, i)].record).pull(tape, i)
-                low[0] = min(lowest, <Py_ssize_t>reached)
+                low[0] = min(lowest, (<Record>nodes.block[block_number(nodes, i)].record).pull(tape, i))
+                number = block_number(nodes, i)
+                if not nodes.block[number].held and nodes.pinned == NULL:
+                    drop_buffer(&nodes.block[number].buffer, nodes.block[number].size)
                 i -= 1
             else:
                 buffer_of(nodes, nodes.operand[i].first)
@@ -487,14 +499,12 @@ cdef void end_sweep(Tape tape, Py_ssize_t top, Py_ssize_t low) noexcept:
         nodes.touched_leaf = nodes.leaf[k].touched
         nodes.leaf[k].touched = UNTOUCHED
         nodes.leaf[k].adjoint = 0.0
-        PyMem_RawFree(nodes.leaf[k].buffer)
-        nodes.leaf[k].buffer = NULL
+        drop_buffer(&nodes.leaf[k].buffer, nodes.leaf[k].link.size)
     while nodes.touched_block != LAST:
         k = nodes.touched_block
         nodes.touched_block = nodes.block[k].touched
         nodes.block[k].touched = UNTOUCHED
-        PyMem_RawFree(nodes.block[k].buffer)
-        nodes.block[k].buffer = NULL
+        drop_buffer(&nodes.block[k].buffer, nodes.block[k].size)
     tape.busy = False
 
 
@@ -555,20 +565,19 @@ cdef inline int receive(Nodes* nodes, Link* link, int32_t operand, double adjoin
         if arrays is None:
             link.gradient += adjoint
     elif arrays is not None and has_buffer(nodes, operand):
-        note_array(<object>link.owner, buffer_of(nodes, operand), arrays)
+        note_array(<Block>link.owner, buffer_place(nodes, operand), nodes.pinned == NULL, arrays)
     return 0
 
 
-cdef int note_array(object array, const double* buffer, dict arrays) except -1:
-    _, gradient = arrays.get(id(array), (array, array.grad))
-    arrays[id(array)] = array, sum_of(gradient, buffer)
+cdef int note_array(Block array, double** buffer, bint alone, dict arrays) except -1:
+    """Note an Array and its new gradient, which may be the buffer itself if nobody else has it."""
+    _, gradient = arrays.get(id(array), (array, array.slope))
+    arrays[id(array)] = array, summed_gradient(array.numbers, gradient, buffer, alone)
     return 0
 
 
 cdef inline bint has_buffer(const Nodes* nodes, int32_t operand) noexcept:
-    if operand < 0:
-        return nodes.leaf[~operand].buffer != NULL
-    return nodes.block[block_number(nodes, operand)].buffer != NULL
+    return buffer_place(nodes, operand)[0] != NULL
 
 
 cdef void abandon(PyObject* home) noexcept:

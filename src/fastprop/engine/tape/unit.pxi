@@ -280,6 +280,8 @@ cdef inline object operate(int opcode, binary gate, object left, object right):
         x = <double>left
         value = gate(x, link_of(<PyObject*>right).value, &p, &q)
         return owned(record_right(opcode, x, <PyObject*>right, q, value))
+    if isinstance(left, Block) or isinstance(right, Block):
+        return operate_on_blocks(opcode, left, right)
     return apply_slowly(opcode, left, right)
 
 
@@ -308,6 +310,9 @@ def apply_gate(gate, tuple operands, dict options):
         return apply_traced(gate, operands, options)
     if not options and gate in opcodes and gate.arity != gates.SEQUENCE and are_single(operands):
         return apply_kernel(opcodes[gate], list(operands))
+    made = None if options else apply_ours(gate, operands)
+    if made is not None:
+        return made
     prepared, flat = prepare(gate, operands, options)
     if prepared in opcodes and are_single(flat):
         return apply_kernel(opcodes[prepared], list(flat))

@@ -2,8 +2,8 @@
 
 A layer written neuron by neuron is many sums of weights times the same numbers; a convolution written pixel by pixel,
 the same for every patch. In lanes, where weights are the same in all of them, such sums are the rows of a matrix.
-Terms may come in any order, sums in several pieces; what else is added stays as it was. What guards depend on stays, too:
-a lane's way must not hang on how a sum was rounded. It takes linear time, but for the sorting of every sum's terms.
+Terms may come in any order, sums in several pieces; what else is added stays as it was. What guards depend on stays,
+too: a lane's way must not hang on how a sum was rounded. It takes linear time, but for the sorting of terms.
 """
 import numpy as np
 
@@ -111,7 +111,7 @@ cdef class Rolls:
                 x = self.operand[j] - self.inputs
                 if x >= 0 and uses[x] == 1 and (step == 1 or self.is_one(unity, self.operand[j + 1])):
                     self.absorbed[x] = terms_apart(self.opcode[x]) > 0
-        cdef const uint8_t[::1] deciding = np.append(needed_gates(self.draft, [self.draft.guards]), False).astype(np.uint8)
+        cdef const uint8_t[::1] deciding = np.append(needed_gates(self.draft, [self.draft.guards]), np.uint8(0))
         for i in range(n):
             if terms_apart(self.opcode[i]) == 0 or self.absorbed[i] or deciding[i]:
                 continue

@@ -75,7 +75,10 @@ cdef tuple as_loops_take(gate, tuple operands):
             x = number(gate, position, x, arrays=True)
             if isinstance(x, np.ndarray) and not is_plain_block(x):
                 if x.dtype.newbyteorder("=") not in (np.float64, np.float32):
-                    raise TypeError(f"{gate.name}: operand {position} is {x.dtype}, expected float64 or float32")
+                    raise TypeError(
+                        f"{gate.name}: operand {position} has dtype {x.dtype}; expected float32 or float64: convert it "
+                        "with .astype first"
+                    )
                 x = np.array(x, x.dtype.newbyteorder("="))
         taken.append(x)
     return tuple(taken)

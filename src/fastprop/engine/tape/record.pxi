@@ -202,7 +202,7 @@ cdef cnp.ndarray wrapped(double* buffer, cnp.ndarray like):
     return cnp.PyArray_SimpleNewFromData(cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.NPY_DOUBLE, buffer)
 
 
-cdef int add_to(double* buffer, cnp.ndarray part, double factor=1.0) except -1:
+cdef int add_to(double* buffer, cnp.ndarray part) except -1:
     """Add an array to an adjoint buffer of its size."""
     cdef Walk to, numbers
     cdef Py_ssize_t stride = sizeof(double), size = cnp.PyArray_SIZE(part)
@@ -213,7 +213,7 @@ cdef int add_to(double* buffer, cnp.ndarray part, double factor=1.0) except -1:
     start_walk(&numbers, cnp.PyArray_NDIM(part), <Py_ssize_t*>cnp.PyArray_DIMS(part),
                <Py_ssize_t*>cnp.PyArray_STRIDES(part), cnp.PyArray_DATA(part))
     with nogil:
-        add_block_to(&to, &numbers, single, size, factor)
+        add_block_to(&to, &numbers, single, size, 1.0)
     return 0
 
 

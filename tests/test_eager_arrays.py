@@ -288,6 +288,12 @@ def test_plain_arrays_that_change_afterwards_change_nothing():
     assert_array_equal(results[1].value, [4.0, 6.0])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+def test_dtypes_that_no_loop_computes_are_refused(dtype):
+    with pytest.raises(TypeError, match=r"multiply: operand 1 has dtype float.*convert it with .astype first"):
+        fp.Array(np.ones(3)) * np.ones(3, dtype)
+
+
 # What it costs ----------------------------------------------------------------------------------------------------
 
 

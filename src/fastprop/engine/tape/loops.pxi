@@ -33,7 +33,6 @@ cdef extern from "tape/strided.h" nogil:
     double sum_of_row(const double* x, Py_ssize_t n)
     void widen_into(double* to, const float* numbers, Py_ssize_t n)
     void narrow_into(float* to, const double* numbers, Py_ssize_t n)
-    void add_floats(double* to, const float* numbers, Py_ssize_t n)
     void add_doubles(double* to, const double* numbers, Py_ssize_t n)
     void divide_numbers(double* x, Py_ssize_t n, double divisor)
     void sum_doubles(double* to, const double* x, const double* y, Py_ssize_t n)
@@ -140,7 +139,7 @@ cdef inline void* next_row(Feed* feed, Py_ssize_t begin, Py_ssize_t n, double* r
     return room
 
 
-cdef void run_gate(Bench* bench, Loop* loop, void* value, bint saves, Py_ssize_t begin, Py_ssize_t n) noexcept nogil:
+cdef void run_gate(Bench* bench, Loop* loop, void* value, bint saves, Py_ssize_t n) noexcept nogil:
     """The value at the next points, and the partials if they are wanted."""
     cdef int j
     for j in range(loop.arity):
@@ -168,7 +167,7 @@ cdef void run_forward(Loop* loop, Py_ssize_t count) noexcept nogil:
     while begin < count:
         n = next_chunk(count - begin, loop.single)
         read_rows(&bench, loop, begin, n)
-        run_gate(&bench, loop, loop.value + begin * (4 if loop.single else 8), False, begin, n)
+        run_gate(&bench, loop, loop.value + begin * (4 if loop.single else 8), False, n)
         begin += n
 
 
@@ -185,7 +184,7 @@ cdef void run_pulls(Loop* loop, Py_ssize_t count, Target* target, int targets) n
         n = next_chunk(count - begin, loop.single)
         read_rows(&bench, loop, begin, n)
         if saves:
-            run_gate(&bench, loop, bench.value, True, begin, n)
+            run_gate(&bench, loop, bench.value, True, n)
         else:
             bench.row[VALUE_ROW] = loop.value + begin * (4 if loop.single else 8)
         for t in range(targets):

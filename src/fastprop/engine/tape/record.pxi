@@ -75,7 +75,10 @@ cdef tuple as_loops_take(gate, tuple operands):
             x = number(gate, position, x, arrays=True)
             if isinstance(x, np.ndarray) and not is_plain_block(x):
                 if x.dtype.newbyteorder("=") not in (np.float64, np.float32):
-                    raise TypeError(f"{gate.name}: operand {position} is {x.dtype}, expected float64 or float32")
+                    raise TypeError(
+                        f"{gate.name}: operand {position} has dtype {x.dtype}; expected float32 or float64: convert it "
+                        "with .astype first"
+                    )
                 x = np.array(x, x.dtype.newbyteorder("="))
         taken.append(x)
     return tuple(taken)
@@ -199,7 +202,7 @@ cdef cnp.ndarray wrapped(double* buffer, cnp.ndarray like):
     return cnp.PyArray_SimpleNewFromData(cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.NPY_DOUBLE, buffer)
 
 
-cdef int add_to(double* buffer, cnp.ndarray part, double factor=1.0) except -1:
+cdef int add_to(double* buffer, cnp.ndarray part) except -1:
     """Add an array to an adjoint buffer of its size."""
     cdef Walk to, numbers
     cdef Py_ssize_t stride = sizeof(double), size = cnp.PyArray_SIZE(part)
@@ -210,7 +213,7 @@ cdef int add_to(double* buffer, cnp.ndarray part, double factor=1.0) except -1:
     start_walk(&numbers, cnp.PyArray_NDIM(part), <Py_ssize_t*>cnp.PyArray_DIMS(part),
                <Py_ssize_t*>cnp.PyArray_STRIDES(part), cnp.PyArray_DATA(part))
     with nogil:
-        add_block_to(&to, &numbers, single, size, factor)
+        add_block_to(&to, &numbers, single, size, 1.0)
     return 0
 
 

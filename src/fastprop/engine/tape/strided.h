@@ -155,11 +155,6 @@ static void widen_into(double *to, const float *from, ptrdiff_t n) {
         to[i] = from[i];
 }
 
-static void add_floats(double *to, const float *from, ptrdiff_t n) {
-    for (ptrdiff_t i = 0; i < n; i++)
-        to[i] += from[i];
-}
-
 static void narrow_into(float *to, const double *from, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i++)
         to[i] = (float)from[i];

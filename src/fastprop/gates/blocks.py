@@ -61,9 +61,9 @@ class Block(Gate):
     integral = False  # whether its value are integers, which index
     gathers = False  # whether it puts operands together: integers alone stay integers
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, moves: bool = False) -> None:
         super().__init_subclass__()
-        if "forward" in vars(cls):
+        if "forward" in vars(cls) and not moves:  # which never warns
             cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
 
     def on_objects(self, *blocks: Any) -> Any:
@@ -71,14 +71,14 @@ class Block(Gate):
         return self.forward(*blocks)
 
 
-class Linear(Gate):
-    """A gate of one operand that is linear in it; most move numbers, and never warn."""
+class Linear(Block):
+    """A gate of one operand that is linear in it."""
 
     def tangent(self, tangents: tuple[Any, ...], *_: Any) -> Any:
         return self(tangents[0])
 
 
-class Reshape(Linear):
+class Reshape(Linear, moves=True):
     """The same numbers, in the same order, in another shape."""
 
     def __init__(self, shape: Any):
@@ -91,7 +91,7 @@ class Reshape(Linear):
         return reshape(pull, shape_of(x))
 
 
-class Transpose(Linear):
+class Transpose(Linear, moves=True):
     """The axes in another order."""
 
     def __init__(self, axes: tuple[int, ...]):
@@ -104,7 +104,7 @@ class Transpose(Linear):
         return Transpose(tuple(int(i) for i in np.argsort(self.axes)))(pull)
 
 
-class BroadcastTo(Linear):
+class BroadcastTo(Linear, moves=True):
     """Numbers repeated along new axes and along axes of length one."""
 
     def __init__(self, shape: tuple[int, ...]):
@@ -117,7 +117,7 @@ class BroadcastTo(Linear):
         return unbroadcast(pull, shape_of(x))
 
 
-class AsType(Linear, Block):
+class AsType(Linear):
     """The same numbers, rounded to another dtype."""
 
     def __init__(self, dtype: Any):
@@ -130,7 +130,7 @@ class AsType(Linear, Block):
         return AsType(value_of(x).dtype)(pull)
 
 
-class GetItem(Linear):
+class GetItem(Linear, moves=True):
     """A part of a block, by integers, slices, ellipsis, newaxis, integer arrays or a mask."""
 
     def __init__(self, index: Any):
@@ -143,7 +143,7 @@ class GetItem(Linear):
         return Scatter(shape_of(x), self.index)(pull)
 
 
-class Scatter(Linear, Block):
+class Scatter(Linear):
     """Zeros, with a part added to at an index: where the pull on an item goes."""
 
     def __init__(self, shape: tuple[int, ...], index: Any):

@@ -146,3 +146,27 @@ def test_what_is_not_there_is_refused():
     assert (slots.tolist(), constants.tolist()) == ([2, CONSTANT], [0.0, 0.5])
     numbers[1] = fp.Unit(1.0)
     assert slots_of(trace, numbers) is None
+
+
+@pytest.mark.parametrize("moved", ["T", "reshape", "flip", "tile", "conv"])
+def test_blocks_with_constants_in_them_are_moved(moved):
+    """A plain number among a block's is no slot, wherever it goes."""
+
+    def f(a):
+        padded = np.pad(a, 1)
+        if moved == "conv":
+            return fp.conv2d(a.reshape(1, 1, 2, 2), np.ones((1, 1, 3, 3)), padding=1)
+        if moved == "reshape":
+            return padded.reshape(2, 8)
+        return padded.T if moved == "T" else np.flip(padded, 1) if moved == "flip" else np.tile(padded, (2, 1))
+
+    a = np.arange(4.0).reshape(2, 2)
+    expected = f(fp.Array(a)).value
+    np.testing.assert_array_equal(fp.compile(f)(a), expected)
+    np.testing.assert_array_equal(fp.compile(fp.vmap(f))(np.stack([a, 2.0 * a])), [expected, 2.0 * expected])
+
+
+@pytest.mark.parametrize("name", ["any", "all", "count_nonzero"])
+def test_conditions_of_no_numbers(name):
+    f = getattr(fp, name)
+    assert fp.compile(lambda x: f(x > 0.0) * 1.0)(np.zeros(0)) == getattr(np, name)(np.zeros(0))

@@ -435,7 +435,8 @@ def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool 
     plain = isinstance(y, np.ndarray) and y.dtype.kind in "iufb"
     number = as_real(y) is not None or as_flag(y) is not None
     if plain or number or isinstance(y, (list, tuple)) or hasattr(type(y), "__fastprop_gate__"):
-        return elementwise(relation, (x, y))
+        found = elementwise(relation, (x, y))
+        return ConditionBlock(found.numbers) if type(found) is Bundle else found  # of no numbers, too
     return NotImplemented if others is None else np.full(x.shape, others)
 
 

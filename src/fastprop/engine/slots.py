@@ -66,7 +66,9 @@ def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
         return in_rows(REDUCED[type(gate)], slots[0], gate.axes(operands[0]), gate.keepdims)
     if type(gate) is blocks.MatMul:
         return dots(*slots)
-    return slots[0].moved(gate.forward) if isinstance(gate, MOVES) and slots[0] is not None else None
+    if isinstance(gate, MOVES) and slots[0] is not None and slots[0].constants is None:
+        return slots[0].moved(gate.forward)
+    return None
 
 
 def slots_in(trace: Trace, x: Any) -> Slots | None:

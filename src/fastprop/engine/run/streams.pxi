@@ -27,9 +27,13 @@ cdef Py_ssize_t best_width(LanesRun run, Py_ssize_t lanes) except -1:
 
 
 cdef Py_ssize_t rows_of(LanesRun run) noexcept:
-    """How many slots are rows: not those that are one number for all lanes, nor what stands for their gradients."""
-    cdef Py_ssize_t numbers = run.program.inputs - run.varying.shape[0]
-    return run.program.slots - run.program.constants_count - numbers * (2 if run.program.gradient else 1)
+    """How many slots are rows: not those of what is one number for all lanes, nor of gradients that nobody wants."""
+    cdef Py_ssize_t numbers = run.program.inputs - run.varying.shape[0], i
+    if run.program.gradient:
+        numbers += run.program.inputs
+        for i in run.varying:
+            numbers -= run.wanted[i]
+    return run.program.slots - run.program.constants_count - numbers
 
 
 cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:

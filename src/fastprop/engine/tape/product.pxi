@@ -120,7 +120,7 @@ cdef class Product(Record):
     cdef void multiply(self, double* to) noexcept:
         cdef Matrix a = matrix_of(<cnp.ndarray>self.operands[0], False)
         cdef Matrix b = matrix_of(<cnp.ndarray>self.operands[1], True)
-        multiply_matrices(&a, &b, self.rows, self.inner, self.columns, to, False, self.gate is not MATMUL)
+        multiply_matrices(&a, &b, self.rows, self.inner, self.columns, to, False, type(self.gate) is StrongMatMul)
 
     cdef Py_ssize_t pull(self, Tape tape, Py_ssize_t slot) except -1:
         cdef Nodes* nodes = &tape.nodes

@@ -429,3 +429,56 @@ def test_threads_sweep_large_arrays_each_on_its_tape():
         x = a.value * k
         assert_allclose(grad, np.tanh(x) + x * (1 - np.tanh(x) ** 2), rtol=1e-9)
     assert len(found) == 4
+
+
+# What comes in and goes out by other ways
+
+
+@pytest.mark.parametrize("dtype", [int, np.int32, ">f8", ">f4"])
+def test_astype_of_what_loops_do_not_read(dtype):
+    """An Array has floats of this machine: integers are converted, and byte orders put right."""
+    w = fp.Array(np.arange(1.0, 11.0))
+    a = w.astype(dtype)
+    assert a.dtype in (np.float64, np.float32) and a.dtype.isnative
+    (a * 2.0).sum().backward()
+    np.testing.assert_array_equal((a * 2.0).value, 2.0 * np.arange(1.0, 11.0))
+    np.testing.assert_array_equal(w.grad, np.full(10, 2.0))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, complex, np.longdouble, object])
+def test_astype_of_what_is_refused(dtype):
+    with pytest.raises(TypeError, match="float32"):
+        fp.Array([1.0, 2.0]).astype(dtype)
+
+
+@pytest.mark.parametrize("pull", [[1.0, 2.0, 3.0], np.array([1, 2, 3])])
+def test_pulls_on_a_leaf_of_float32(pull):
+    w = fp.Array(np.array([1, 2, 3], np.float32))
+    w.backward(pull)
+    (w * w).sum().backward()
+    assert w.grad.dtype == np.float32
+    np.testing.assert_array_equal(w.grad, [3.0, 6.0, 9.0])
+
+
+def test_a_traced_unit_outside_of_its_trace_is_refused():
+    box = []
+    circuit = fp.trace(lambda x: box.append(x[0] * 2.0) or x[1], [1.0, 2.0])
+    with pytest.raises(TypeError, match="traced"):
+        fp.Array([1.0, 2.0, 3.0]) * box[0]
+    assert circuit([1.0, 5.0]) == 5.0
+
+
+@pytest.mark.parametrize("name", ["sum", "mean"])
+def test_sums_of_float32_are_rounded_to_it(name):
+    x = np.array([0.1, 0.2, 0.3], np.float32)
+    found = getattr(fp.Array(x), name)().value
+    assert found == float(np.float32(found))
+    assert found == getattr(reference.Array(x), name)().value
+
+
+def test_a_gate_with_too_few_operands():
+    w = fp.Array([1.0, 2.0])
+    with pytest.raises((TypeError, ValueError)):
+        w.__array_ufunc__(np.add, "__call__", w)
+    with pytest.raises((TypeError, ValueError)):
+        w.__fastprop_gate__(fp.gates.table["add"], (w,), {})

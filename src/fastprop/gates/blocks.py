@@ -122,6 +122,8 @@ class AsType(Linear):
 
     def __init__(self, dtype: Any):
         self.dtype = np.dtype(dtype)
+        if self.dtype.kind in "cOSUVmM":
+            raise TypeError(f"astype: an Array has float32 or float64 numbers, which can't be {self.dtype}")
 
     def forward(self, x: Any) -> Any:
         return np.asarray(x).astype(self.dtype)

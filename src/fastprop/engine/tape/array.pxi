@@ -175,10 +175,12 @@ cdef class Block:
         check_fresh(&self.link)
         if pull is None:
             raise ValueError(f"backward from an Array of shape {self.numbers.shape} needs a pull of that shape")
-        cdef cnp.ndarray numbers = np.asarray(like_block(pull, self.numbers, "the pull"), np.float64)
+        cdef cnp.ndarray numbers
+        pull = like_block(pull, self.numbers, "the pull")
         if self.link.tape == NULL:
-            self.slope = frozen(np.asarray(self.grad + pull)).view(np.ndarray)
+            self.slope = frozen(np.asarray(self.grad + pull, self.dtype)).view(np.ndarray)
             return
+        numbers = np.asarray(pull, np.float64)
         backward(&self.link, <double*>cnp.PyArray_DATA(numbers))
 
     @staticmethod

@@ -35,6 +35,7 @@ cdef bint read_one(Given* operands, int j, object x) except -1:
         operands.array[j] = <PyObject*>(<Block>x).numbers
     elif isinstance(x, Unit):
         operands.link[j] = &(<Unit>x).link
+        refuse_to_bake("value", operands.link[j])
         operands.number[j] = (<Unit>x).link.value
     elif isinstance(x, float) or type(x) is int:
         operands.number[j] = x
@@ -152,7 +153,7 @@ cdef object apply_elementwise(int opcode, int count, PyObject** given):
     """
     cdef Given operands
     cdef int j
-    if nodes_of(current_home()).tracing:
+    if nodes_of(current_home()).tracing or count != kernel(opcode).arity:
         return None
     operands.count = count
     for j in range(count):

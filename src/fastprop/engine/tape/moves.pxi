@@ -26,11 +26,12 @@ cdef object apply_move(object gate, Block x):
     record.gate = gate
     record.operands = (x.numbers,)
     value = gate.forward(x.numbers)
-    if isinstance(value, np.ndarray) and cnp.PyArray_NDIM(<cnp.ndarray>value) > 0:
+    if is_plain_block(value):
         record.value = value
         freeze(<cnp.ndarray>value)
     else:
-        record.value = float(value)
+        value = as_result(value, gate)
+        record.value = value if type(value) is float else value.view(np.ndarray)
     return add_record(home_of_one(link), record, 1, &link)
 
 
@@ -160,7 +161,8 @@ cdef class Summed(Record):
         self.factor = 1.0 / max(count, <Py_ssize_t>1) if mean else 1.0
         if axes == 0:
             self.add_up(&one)
-            self.value = (one / <double>count if count else NAN) if mean else one
+            one = (one / <double>count if count else NAN) if mean else one
+            self.value = <double><float>one if is_single(numbers) else one
             return 0
         sums = cnp.PyArray_ZEROS(axes, <cnp.npy_intp*>shape, cnp.NPY_DOUBLE, 0)
         size = cnp.PyArray_SIZE(sums)

@@ -25,7 +25,10 @@ def apply_block(gate, tuple operands):
     """Record a gate of which an operand is an Array, or a gate of the user's own."""
     cdef Own record
     if type(gate) is gates.Row:
-        return apply_ours(gate, as_loops_take(gate, operands))
+        made = apply_ours(gate, as_loops_take(gate, operands))
+        if made is None:
+            raise ValueError(f"{gate.name} takes {gate.arity} operands, got {len(operands)}")
+        return made
     values, ours = [], type(gate).__module__.startswith(OURS)
     for position, operand in enumerate(operands):
         if link_of_any(operand) == NULL:

@@ -538,3 +538,25 @@ def test_trace_holds_lanes_to_one_path():
     assert circuit(np.array([3.0, 4.0])) == 25.0
     with pytest.raises(fp.DivergenceError, match=r"test_branches.py:\d+: .* in lane 1"):
         circuit(np.array([3.0, -4.0]))
+
+
+def test_ways_that_capture_more_than_those_before():
+    """Lanes take a way, later, on which more of an Array outside is used; as a gate on its tape, too."""
+    w = fp.Array(np.array([2.0, 3.0, 5.0]))
+
+    def way(q):
+        return q * w[0] if q > 0.0 else q * w[1] if q > -5.0 else q * w[2]
+
+    f = fp.compile(lambda x: fp.vmap(way)(x).sum())
+    for x, expected in (([1.0, 1.0, 1.0], 6.0), ([1.0, -1.0, 1.0], 1.0), ([1.0, -1.0, -10.0], -51.0)):
+        found = f(np.array(x))
+        assert found.value == expected
+    found.backward()
+    np.testing.assert_array_equal(w.grad, [1.0, -1.0, -10.0])
+
+
+def test_one_condition_for_all_lanes_chooses_between_maps():
+    f = fp.compile(lambda a: fp.where(a[0] > 0.0, fp.vmap(lambda z: z * 2.0)(a), fp.vmap(lambda z: z * z)(a)).sum())
+    assert f(np.array([1.0, 2.0])) == 6.0
+    assert f(np.array([-1.0, 2.0])) == 5.0
+    assert fp.compile(fp.grad(f))(np.array([-1.0, 2.0])).tolist() == [-2.0, 4.0]

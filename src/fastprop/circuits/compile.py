@@ -317,10 +317,15 @@ class Compiled(Door):
     def _as_gate(self, entry: _Entry, leaves: list[Any], given: list[Any]) -> Any:
         """Compute as one gate on the tape of the handles that are given or captured."""
         self._let_differentiate(entry, leaves)
-        plan = self._plan_at(entry, leaves)
-        if plan is None:
-            return self._slowly(entry, given)
-        return apply_function(self.function, Circuit(plan), entry.signature, leaves, given)
+        for _ in range(3):
+            plan = self._plan_at(entry, leaves)
+            if plan is None:
+                break
+            try:
+                return apply_function(self.function, Circuit(plan), entry.signature, leaves, given)
+            except Retrace:  # a map in it takes a way that uses more of what is outside
+                entry.current = self._again(entry, plan, leaves)
+        return self._slowly(entry, given)
 
     def _let_differentiate(self, entry: _Entry, leaves: list[Any]) -> None:
         """Let the plans be such that have gradients; those that compute some themselves are recorded anew."""

@@ -513,7 +513,7 @@ def _lane_axes(operands: tuple[Any, ...], block: LaneBlock) -> tuple[int | None,
     axes: list[int | None] = []
     for x in operands:
         shape = np.shape(x)
-        if len(shape) > len(block.shape) or isinstance(x, ConditionBlock):
+        if len(shape) > len(block.shape) or isinstance(x, ConditionBlock) or gates.is_condition(x):
             return None
         if len(shape) == len(block.shape) and shape[0] != block.lanes:
             return None

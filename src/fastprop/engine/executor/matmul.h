@@ -252,11 +252,11 @@ static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instr
     NAME(multiply_rows)(&product, m->width, x.begins, x.apart, NAME(rows_at)(m, &x, NULL, step->result, x.rows));
 }
 
-/* Rows as columns, in panels of so many: lane after lane in each; those behind the last row are 0. */
+/* Rows as columns, in panels of so many: lane after lane in each; those that fill up a register are 0. */
 static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_t rows, ptrdiff_t n) {
-    const ptrdiff_t panels = (rows + PANEL - 1) / PANEL;
+    const ptrdiff_t panels = (rows + PANEL - 1) / PANEL, whole = (rows + REALS - 1) / REALS * REALS;
     REAL *to = NAME(taken)(x, panels * PANEL * n * (ptrdiff_t)sizeof(REAL));
-    for (ptrdiff_t i = 0; i < panels * PANEL; i += TURNED) {
+    for (ptrdiff_t i = 0; i < whole; i += TURNED) {
         REAL *here = to + i / PANEL * PANEL * n + i % PANEL;
         const REAL *r[TURNED];
         const int count = rows - i >= TURNED ? TURNED : rows > i ? (int)(rows - i) : 0;
@@ -291,11 +291,11 @@ static void NAME(sum_up)(
             if (list[k] < inputs)
                 sums[list[k]] += apart[k];
         list += x->rows * x->columns;
-    } else if (x->down == 1 && x->across != 1) {
+    } else if ((x->down == 1 && x->across != 1) || (x->rows <= REALS && x->rows < x->columns)) { /* turn the fewer */
         const NAME(Product) product = {
             x->columns, m->width, (const REAL **)right, 1, NAME(transposed)(x, pull, x->rows, m->width)
         };
-        NAME(add_matrix)(&product, x->rows, sums + index[0], x->across, 1);
+        NAME(add_matrix)(&product, x->rows, sums + index[0], x->across, x->down);
     } else {
         const NAME(Product) product = {
             x->rows, m->width, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, m->width)

@@ -15,7 +15,8 @@ from fastprop.engine.kernels cimport ADD
 
 cdef enum:
     LEAST_COLUMNS = 4       # terms from which on a sum is worth a row
-    LEAST_ROWS = 2
+    LEAST_ROWS = 3
+    LEAST_NUMBERS = 24      # of a matrix: smaller ones are quicker sum by sum
     NO_NUMBER = 2147483647
 
 
@@ -179,7 +180,8 @@ cdef class Rolls:
                 alike.append([i])
         for alike in found.values():
             for group in alike:
-                if len(group) >= LEAST_ROWS:
+                i = group[0]
+                if len(group) >= LEAST_ROWS and len(group) * (self.end[i] - self.begin[i]) >= LEAST_NUMBERS:
                     for gate in group:
                         self.rows[gate] = group
         return 0

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
@@ -186,3 +187,11 @@ def check_layouts(f, operand):
         given = layout(operand)
         assert_array_equal(given, operand)
         same(f(fp, fp.Array(given)), expected, rtol=0.0)
+
+
+def check_refused(call, text):
+    """Compare the error for a block of shape (2, 3), eagerly and compiled, with what it must say."""
+    with pytest.raises(ValueError, match=text):
+        call(fp.Array(np.ones((2, 3))))
+    with pytest.raises(ValueError, match=text):
+        fp.compile(call)(np.ones((2, 3)))

@@ -466,6 +466,15 @@ def _truths(a: Any) -> Any:
     return a != 0.0 if is_traced(a) else np.asarray(value_of(a)) != 0.0
 
 
+def _decided(name: str, a: Any, axis: Any, keepdims: bool) -> Any:
+    """Return NumPy's `any` or `all` of truth values, or of conditions as one, or along axes."""
+    truths = _truths(a)
+    if gates.is_condition(truths):
+        return getattr(truths, name)(axis, keepdims) if shape_of(truths) else truths
+    found = getattr(np, name)(truths, axis=axis, keepdims=keepdims)
+    return found if shape_of(found) else bool(found)
+
+
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Return whether one of the numbers is not 0, or one of the conditions holds: bools, in circuits conditions.
 
@@ -475,11 +484,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> fp.any(fp.Array([0.0, 2.0]))
     True
     """
-    truths = _truths(a)
-    if gates.is_condition(truths):
-        return truths.any(axis, keepdims) if shape_of(truths) else truths
-    found = np.any(truths, axis=axis, keepdims=keepdims)
-    return found if shape_of(found) else bool(found)
+    return _decided("any", a, axis, keepdims)
 
 
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -491,11 +496,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> fp.all(fp.Array([0.0, 2.0]))
     False
     """
-    truths = _truths(a)
-    if gates.is_condition(truths):
-        return truths.all(axis, keepdims) if shape_of(truths) else truths
-    found = np.all(truths, axis=axis, keepdims=keepdims)
-    return found if shape_of(found) else bool(found)
+    return _decided("all", a, axis, keepdims)
 
 
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:

@@ -300,6 +300,53 @@ def test_one_array_given_twice_has_both_gradients(axes):
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
+# Programs over some parameters and an example: all of them in one product, some left out, some used otherwise too, two
+# of them one matrix, two products of one, and one that is shared.
+PROGRAMS = {
+    "all": lambda p, x: fp.sum(fp.tanh(p["w"] @ x + p["b"])),
+    "transposed": lambda p, x: fp.sum(fp.tanh(x[:5] @ p["w"])) + fp.sum(fp.tanh(p["b"])),
+    "some rows": lambda p, x: fp.sum(fp.tanh(p["w"][:3] @ x)) + p["b"][2],
+    "some columns": lambda p, x: fp.sum(fp.tanh(p["w"][:, 1:] @ x[1:] + p["b"])),
+    "otherwise too": lambda p, x: fp.sum(fp.tanh(p["w"] @ x)) + 0.1 * fp.sum(p["w"] ** 2) + p["b"][0] * x[0],
+    "two are one": lambda p, x: sum(fp.tanh(fp.dot(row, x)) for row in [*p["w"], *p["v"]]),
+    "two products": lambda p, x: fp.sum(fp.tanh(p["w"][:3] @ x)) + fp.sum(fp.tanh(p["w"][3:] @ (x * x))),
+    "shared": lambda p, x: fp.sum(fp.tanh(p["w"] @ x + p["b"])) + fp.sum(fp.tanh(p["w"] @ (x * x) + p["b"])),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_gradients_go_where_they_belong(name, dtype):
+    """Few lanes put them there, many add them up: each against lanes one by one."""
+    rng = np.random.default_rng(11)
+    shapes = {"w": (5, 7), "v": (4, 7), "b": (5,)}
+    given = {key: (rng.normal(size=shape) * 0.5).astype(dtype) for key, shape in shapes.items()}
+    program = PROGRAMS[name]
+    step = fp.compile(fp.value_and_grad(fp.vmap(program, in_axes=(None, 0), reduce="sum")))
+    alone = fp.compile(fp.value_and_grad(program))
+    kept = {}
+    for lanes in (1, 2, 31, 33, 700, 40, 1):
+        x = rng.normal(size=(lanes, 7)).astype(dtype)
+        value, slopes = step(given, x)
+        each = [alone(given, row) for row in x]
+        tolerance = dict(rtol=2e-4, atol=2e-3) if dtype is np.float32 else dict(rtol=1e-10, atol=1e-11)
+        np.testing.assert_allclose(value, sum(float(one) for one, _ in each), **tolerance)
+        for key, slope in slopes.items():
+            assert slope.dtype == dtype
+            np.testing.assert_allclose(slope, sum(np.float64(other[key]) for _, other in each), **tolerance)
+        kept[lanes] = slopes, {key: slope.copy() for key, slope in slopes.items()}
+    for slopes, copies in kept.values():
+        for key, slope in slopes.items():
+            np.testing.assert_array_equal(slope, copies[key])
+
+
+@pytest.mark.parametrize("lanes", [3, 2000])
+def test_a_gradient_of_nothing_is_no_negative_zero(lanes):
+    w, x = np.ones((5, 6)), np.full((lanes, 6), -1.0)
+    slope = fp.compile(fp.grad(fp.vmap(lambda w, x: 0.0 * fp.sum(w @ x), in_axes=(None, 0), reduce="sum")))(w, x)
+    assert not np.signbit(slope).any()
+
+
 # Zeros, infinities, bits, ways
 
 

@@ -140,6 +140,7 @@ cdef extern from * nogil:
         void* scratch
         Py_ssize_t width
         double* sums
+        char** put
         Coming* coming
         int past_cache
     ctypedef struct Executor:

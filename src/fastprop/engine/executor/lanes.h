@@ -218,7 +218,7 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
         if (step->opcode == REGION_PULL)
             return at;
         if (step->opcode == MATMUL_PULL) {
-            NAME(pull_matmul)(&m, stream, step, space->sums);
+            NAME(pull_matmul)(&m, stream, step, space);
             continue;
         }
         if (step->opcode == ITEM_PULL) {

@@ -4,7 +4,8 @@
    A program's index holds, for every product: where the matrix begins (-1: its slots are listed), from row to row and
    from column to column of it; the same of the numbers added to every row (-1: none, -2: listed); then the slots of
    the columns' rows, of the matrix, of the added numbers. Backward: where all that is; how many inputs there are whose
-   gradients are summed up (0: none is wanted); then for every column the row that is pulled (-1: none), and how. */
+   gradients are summed up (0: none is wanted); which of the program's starts the matrix is, and the added numbers (-1:
+   none); then for every column the row that is pulled (-1: none), and how. */
 
 #define REALS (PART_BYTES / (int)sizeof(REAL)) /* in a register */
 #define MOST_PARTS (PART_BYTES == 64 ? 4 : 2)  /* of a tile: with 6 rows, they fill three quarters of the registers */
@@ -125,7 +126,7 @@ INLINE void NAME(one_tile)(
     NAME(one_tile)(product, begin, end, row, at, rows, parts, begins, apart, result, NULL, 0)
 #define PULLED_TILE(rows, parts)                                                                                        \
     NAME(one_tile)(product, begin, end, row, at, rows, parts, NULL, 0, result, adds, 1)
-#define SUMMED_TILE(rows, parts) NAME(sums_of_tile)(product, row, at, rows, parts, sums, down, across, columns)
+#define SUMMED_TILE(rows, parts) NAME(sums_of_tile)(product, row, at, rows, parts, sums, columns)
 #define BY_DEPTH(tile)                                                                                                  \
     for (ptrdiff_t begin = 0, end; begin < product->columns; begin = end) {                                            \
         end = begin + DEPTH < product->columns ? begin + DEPTH : product->columns;                                     \
@@ -142,35 +143,49 @@ static void NAME(pull_rows)(const NAME(Product) *product, ptrdiff_t n, REAL **re
     BY_DEPTH(PULLED_TILE)
 }
 
-/* One tile of a matrix, whose right side lies in panels, added to sums, `down` numbers apart from row to row and `across` from column to column. */
+typedef struct { /* where the gradients of a matrix go */
+    double *sums;    /* to which they are added, */
+    REAL *put;       /* or, if they are whole at once, where they are put; else NULL */
+    ptrdiff_t down, across; /* so many numbers apart from row to row, and from column to column */
+} NAME(Sums);
+
+/* One tile of a matrix's gradients; the product's right side lies in panels. */
 INLINE void NAME(sums_of_tile)(
-    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts, double *sums,
-    ptrdiff_t down, ptrdiff_t across, ptrdiff_t columns
+    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts,
+    const NAME(Sums) *sums, ptrdiff_t columns
 ) {
     NAME(Tile) sum;
     REAL number[MOST_ROWS * MOST_PARTS * REALS];
     EACH_ROW EACH_PART sum[i][p] = NAME(spread)(0);
     const ptrdiff_t in_panel = at / PANEL * PANEL * product->columns + at % PANEL;
     NAME(add_products)(product, 0, product->columns, row, in_panel, rows, parts, sum);
+    EACH_ROW EACH_PART sum[i][p] += NAME(spread)(0); /* a sum that begins with 0 is never -0 */
+    const int endless = NAME(is_endless)(rows, parts, sum);
+    const ptrdiff_t down = sums->down, across = sums->across, first = row * down + at * across;
+    if (__builtin_expect(!endless && sums->put != NULL && across == 1 && at + parts * REALS <= columns, 1)) {
+        EACH_ROW EACH_PART NAME(store_part)(sums->put + first + i * down + p * REALS, sum[i][p]);
+        return;
+    }
     EACH_ROW EACH_PART NAME(store_part)(number + (i * MOST_PARTS + p) * REALS, sum[i][p]);
-    if (__builtin_expect(NAME(is_endless)(rows, parts, sum), 0))
+    if (__builtin_expect(endless, 0))
         NAME(mend)(product, 0, product->columns, row, in_panel, rows, parts * REALS, number);
     const int count = columns - at < parts * REALS ? (int)(columns - at) : parts * REALS;
     EACH_ROW {
-        double *to = sums + (row + i) * down + at * across;
+        const ptrdiff_t begin = first + i * down;
         const REAL *from = number + i * MOST_PARTS * REALS;
-        if (across == 1)
+        if (sums->put != NULL)
             for (int c = 0; c < count; c++)
-                to[c] += (double)from[c];
+                sums->put[begin + c * across] = from[c];
+        else if (across == 1)
+            for (int c = 0; c < count; c++)
+                sums->sums[begin + c] += (double)from[c];
         else
             for (int c = 0; c < count; c++)
-                to[c * across] += (double)from[c];
+                sums->sums[begin + c * across] += (double)from[c];
     }
 }
 
-static void NAME(add_matrix)(
-    const NAME(Product) *product, ptrdiff_t columns, double *sums, ptrdiff_t down, ptrdiff_t across
-) {
+static void NAME(add_matrix)(const NAME(Product) *product, ptrdiff_t columns, const NAME(Sums) *sums) {
     const ptrdiff_t whole = (columns + REALS - 1) / REALS * REALS;
     ALL_TILES(whole, SUMMED_TILE);
 }
@@ -274,19 +289,25 @@ static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_
     return NAME(lines_of)(x, to, PANEL, n);
 }
 
-/* The sums of a matrix's gradients, and of the added numbers'. */
+/* The sums of a matrix's gradients, and of the added numbers'; `from` says how many inputs there are, and which starts. */
 static void NAME(sum_up)(
-    const NAME(Lanes) *m, NAME(Matrix) *x, const int32_t *index, REAL *const *pull, double *sums, ptrdiff_t inputs
+    const NAME(Lanes) *m, NAME(Matrix) *x, const int32_t *index, const int32_t *from, REAL *const *pull,
+    const Space *space
 ) {
     REAL *const *right = NAME(rows_at)(m, x, x->column, 0, x->columns);
     const int32_t *list = x->column + x->columns;
+    const int32_t inputs = from[0];
+    double *sums = space->sums;
+    NAME(Sums) whole = {
+        sums + index[0], from[1] < 0 || space->put == NULL ? NULL : (REAL *)space->put[from[1]], x->down, x->across
+    };
     if (x->listed != NULL) {
         double *apart = NAME(taken)(x, x->rows * x->columns * (ptrdiff_t)sizeof(double));
         memset(apart, 0, (size_t)(x->rows * x->columns) * sizeof(double));
         const NAME(Product) product = {
             x->rows, m->width, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, m->width)
         };
-        NAME(add_matrix)(&product, x->columns, apart, x->columns, 1);
+        NAME(add_matrix)(&product, x->columns, &(NAME(Sums)){apart, NULL, x->columns, 1});
         for (ptrdiff_t k = 0; k < x->rows * x->columns; k++)
             if (list[k] < inputs)
                 sums[list[k]] += apart[k];
@@ -295,24 +316,33 @@ static void NAME(sum_up)(
         const NAME(Product) product = {
             x->columns, m->width, (const REAL **)right, 1, NAME(transposed)(x, pull, x->rows, m->width)
         };
-        NAME(add_matrix)(&product, x->rows, sums + index[0], x->across, x->down);
+        whole.down = x->across, whole.across = x->down;
+        NAME(add_matrix)(&product, x->rows, &whole);
     } else {
         const NAME(Product) product = {
             x->rows, m->width, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, m->width)
         };
-        NAME(add_matrix)(&product, x->columns, sums + index[0], x->down, x->across);
+        NAME(add_matrix)(&product, x->columns, &whole);
     }
+    REAL *put = from[2] < 0 || space->put == NULL ? NULL : (REAL *)space->put[from[2]];
     for (ptrdiff_t i = 0; i < (x->begins == NULL ? 0 : x->rows); i++) {
         const ptrdiff_t slot = x->added != NULL ? list[i] : index[3] + i * x->apart;
         REAL part[COUNT] = {0};
+        double total = put != NULL || slot >= inputs ? 0 : sums[slot];
         NAME(add_up)(m->width, pull[i], part);
-        for (int k = 0; k < COUNT && slot < inputs; k++)
-            sums[slot] += (double)part[k];
+        for (int k = 0; k < COUNT; k++)
+            total += (double)part[k];
+        if (put != NULL)
+            put[i * x->apart] = (REAL)total;
+        else if (slot < inputs)
+            sums[slot] = total;
     }
 }
 
-static void NAME(pull_matmul)(const NAME(Lanes) *m, const Stream *stream, const Instruction *step, double *sums) {
-    const int32_t *index = stream->index + step->operand, *target = index + 2;
+static void NAME(pull_matmul)(
+    const NAME(Lanes) *m, const Stream *stream, const Instruction *step, const Space *space
+) {
+    const int32_t *index = stream->index + step->operand, *target = index + 4;
     const int32_t *of = stream->index + index[0];
     NAME(Matrix) x = NAME(matrix_of)(m, of, step->count, step->arity);
     REAL **pull = NAME(rows_at)(m, &x, NULL, step->result, x.rows);
@@ -331,7 +361,7 @@ static void NAME(pull_matmul)(const NAME(Lanes) *m, const Stream *stream, const 
         x.room = room;
     }
     if (index[1] > 0)
-        NAME(sum_up)(m, &x, of, pull, sums, index[1]);
+        NAME(sum_up)(m, &x, of, index + 1, pull, space);
 }
 
 #undef REALS

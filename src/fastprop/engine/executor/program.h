@@ -173,6 +173,7 @@ typedef struct { /* one use of a program by one thread */
     void *scratch;
     ptrdiff_t width;
     double *sums;   /* lanes: of the gradients of inputs that are numbers of matrices, by the input */
+    char **put;     /* lanes: where those of a start's matrix are put, if all lanes are here (NULL: nowhere); or NULL */
     Coming *coming; /* lanes: or NULL */
     int past_cache; /* lanes: callers' arrays are so large that what is written there should not go through the cache */
 } Space;

@@ -146,12 +146,10 @@ cdef class Assembler(Pulls):
         program.guards = np.array(found, np.int32)
         program.expected = draft.expected
         program.uniform, program.summed = np.asarray(self.uniform), np.asarray(self.summed)
-        program.single, program.starts = np.asarray(self.single), matrices_of(self.starts)
+        program.single, program.entire = np.asarray(self.single), np.zeros(self.inputs, np.uint8)
+        found = [(start, *ends) for start, (_, *ends) in self.starts.items()]
+        program.starts = np.array(found, np.int32).reshape(-1, 3)
         return program
-
-
-cdef object matrices_of(dict starts):
-    return np.array([(start, *starts[start]) for start in sorted(starts)], np.int32).reshape(-1, 3)
 
 
 def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True,

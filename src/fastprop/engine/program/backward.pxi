@@ -315,9 +315,11 @@ cdef class Pulls(Layout):
         for k in range(self.run[r], self.run[r + 1]):
             self.make_ready(self.inputs + k)
             self.arrived[k] = 0
+        cdef int32_t* matrix = self.program.index + <Py_ssize_t>self.matrix_at[r]
+        cdef int32_t start = matrix[0], added = matrix[3]
         if wanted:
-            self.note_sums(first, rows * columns)
-            self.note_sums(first + (rows + 1) * columns, self.kept_arity(r) - (rows + 1) * columns)
+            self.note_sums(first, rows * columns, start >= 0)
+            self.note_sums(first + (rows + 1) * columns, self.kept_arity(r) - (rows + 1) * columns, added >= 0)
         cdef int32_t[::1] target = np.full(2 * columns, -1, np.int32)
         for k in range(columns):
             x = self.operand[first + rows * columns + k]
@@ -336,6 +338,8 @@ cdef class Pulls(Layout):
         at = self.program.indices
         self.program.push_index(<int32_t>self.matrix_at[r])
         self.program.push_index(self.inputs if wanted else 0)
+        for x in (start, added):
+            self.program.push_index(<int32_t>self.starts[x][0] if x >= 0 else -1)
         for k in range(2 * columns):
             self.program.push_index(target[k])
         step = self.program.write(self.pulls)
@@ -343,12 +347,13 @@ cdef class Pulls(Layout):
         step.result, step.saved = self.adjoint[self.base + r], -1
         return 0
 
-    cdef int note_sums(self, int32_t first, int32_t n) except -1:
+    cdef int note_sums(self, int32_t first, int32_t n, bint even) except -1:
         """Say that the gradients of some operands, where they are inputs, are summed up by the input."""
         cdef int32_t k, x
         for k in range(first, first + n):
             x = self.operand[k]
             if x >= 0:
+                self.sums[x] += 1 if even else 2
                 if self.program.sums_end == 0 or x < self.program.sums_begin:
                     self.program.sums_begin = x
                 self.program.sums_end = max(self.program.sums_end, <Py_ssize_t>x + 1)
@@ -422,6 +427,7 @@ cdef class Pulls(Layout):
             if self.lanes and not self.wanted[place]:
                 continue
             self.clear(place)
+        self.program.entire[:] = (np.asarray(self.sums) == 1) & (np.asarray(self.summed) == 0)
         return 0
 
     cdef int pull_run(self, int32_t r) except -1:

@@ -57,7 +57,8 @@ cdef class Layout:
     cdef int32_t inputs, constants, runs, base, trash
     cdef dict region_number         # run -> the number of its region
     cdef dict matrix_at             # run -> where the index says what its matrix is
-    cdef dict starts                # input at which matrices begin -> their first and last one
+    cdef dict starts                # input at which matrices begin -> its number among these, their first and last one
+    cdef int32_t[::1] sums          # input -> how many of a matrix's gradients are added up to its own
     cdef set active_arrays          # those that wanted inputs reach
     cdef bint lanes, gradient, recycling
 
@@ -102,6 +103,7 @@ cdef class Layout:
         self.slots = np.empty(max(longest, widest, room, 1), np.int32)
         self.next_spare = np.empty(1024, np.int32)
         self.region_number, self.matrix_at, self.starts = {}, {}, {}
+        self.sums = np.zeros(self.inputs, np.int32)
         self.program = Program()
         self.program.lanes, self.program.gradient, self.program.wanted = lanes, gradient, wanted
         self.pulls = &self.program.back
@@ -450,9 +452,9 @@ cdef class Layout:
                 if not 0 <= start + i * down + k * across < self.inputs:
                     return False
         self.program.index[at], self.program.index[at + 1] = start, down
-        low, high = self.starts.get(start, (start, start))
+        number, low, high = self.starts.get(start, (len(self.starts), start, start))
         ends = [start + i * down + k * across for i in (0, rows - 1) for k in (0, columns - 1)]
-        self.starts[start] = min(low, *ends), max(high, *ends)
+        self.starts[start] = number, min(low, *ends), max(high, *ends)
         return True
 
     cdef Wiring wiring(self, int32_t r):

@@ -83,6 +83,7 @@ cdef class Program:
     cdef readonly object summed         # uint8, per input: uniform, and what is pulled on it is added to partial sums
     cdef readonly object single         # uint8, per input: whether it is read by itself, not only as one of a matrix
     cdef readonly object starts         # int32: inputs at which matrices begin, the first and the last one of them
+    cdef readonly object entire         # uint8, per input: whether its gradient is one number of one such matrix's
     cdef readonly Py_ssize_t sums_begin     # the inputs whose gradients products add up, number by number
     cdef readonly Py_ssize_t sums_end
     cdef int32_t* output        # the same numbers, for loops without the GIL

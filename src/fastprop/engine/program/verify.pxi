@@ -149,11 +149,14 @@ cdef int verify_listed(Program program, str what, Py_ssize_t begin, Py_ssize_t c
 cdef int verify_matrix_pull(Program program, str what, Instruction step) except -1:
     """Check where the index says that a product's pulls go."""
     cdef Py_ssize_t at = step.operand, k
-    verify_listed(program, what, at + 2, step.arity, -1)
+    verify_listed(program, what, at + 4, step.arity, -1)
     verify_matrix(program, what, program.index[at], step.count, step.arity)
-    if program.index[at + 1] not in (0, program.inputs) or at + 2 + 2 * step.arity > program.indices:
+    if program.index[at + 1] not in (0, program.inputs) or at + 4 + 2 * step.arity > program.indices:
         raise ValueError(f"{what} sums up the gradients of {program.index[at + 1]} inputs, there are {program.inputs}")
-    for k in range(at + 2, at + 2 + step.arity):
+    for k in (at + 2, at + 3):
+        if not -1 <= program.index[k] < len(program.starts):
+            raise ValueError(f"{what} has the start {program.index[k]}, there are {len(program.starts)}")
+    for k in range(at + 4, at + 4 + step.arity):
         if program.index[k] >= 0 and program.index[k + step.arity] not in (ASSIGN, ADD_TO):
             raise ValueError(f"{what} has a target of the kind {program.index[k + step.arity]}, which there is not")
     return 0

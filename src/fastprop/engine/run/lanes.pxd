@@ -64,6 +64,9 @@ cdef class LanesRun:
     cdef int32_t[:, ::1] starts         # of matrices: inputs, the first and the last one
     cdef Memory pointers
     cdef char** start                   # where they lie, if that is not among the numbers
+    cdef char** put                     # where their gradients are put, if that is not among the sums
+    cdef int32_t[::1] entire            # how many inputs before one have a gradient that can be put there
+    cdef Py_ssize_t puts                # so many gradients are
     cdef int32_t[::1] singles           # how many inputs before one are read by themselves
     cdef Memory sums                    # per strand: partial sums of each summed input, and of each summed output
     cdef const int64_t* lane            # which lanes; NULL: all

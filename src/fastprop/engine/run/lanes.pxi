@@ -95,9 +95,11 @@ cdef class LanesRun:
         for i in range(self.summed_inputs):
             self.sum_row[self.summed[i]] = <int32_t>i
         self.starts = program.starts
-        self.pointers = Memory(self.starts.shape[0] * <Py_ssize_t>sizeof(char*))
+        self.pointers = Memory(2 * self.starts.shape[0] * <Py_ssize_t>sizeof(char*))
         self.start = <char**>self.pointers.start
+        self.put = self.start + self.starts.shape[0]
         memset(self.start, 0, <size_t>self.pointers.nbytes)
+        self.entire = np.append(0, np.cumsum(program.entire)).astype(np.int32)
         self.singles = np.append(0, np.cumsum(program.single)).astype(np.int32)
         self.varying = np.flatnonzero(np.asarray(program.uniform) == 0).astype(np.int32)
         self.inputs_kept = []
@@ -508,8 +510,9 @@ cdef class LanesRun:
             PATIENCE // (self.width * (bench.ahead.length + bench.back.length + 1)), <Py_ssize_t>1
         )
         cdef Py_ssize_t stop
-        memset(self.partial_sums(strand, 0), 0, <size_t>self.sums_nbytes())
+        clear_sums(self, strand)
         self.aim_sums(bench, strand)
+        bench.space.put = self.put if self.puts else NULL
         if bench.arrays is not None:
             bench.arrays.use_pool(self.arrays, strand)
         while at < end and not self.stopped:
@@ -549,6 +552,7 @@ cdef class LanesRun:
         if follow_each_other(lane, lanes):
             self.lane, begin, end = NULL, lane[0], lane[0] + lanes
         self.aim_sums(bench, strand)
+        bench.space.put = NULL
         while begin < end:
             self.diverged = -1
             bench.space.width = min(self.width, (end - begin + NARROWEST - 1) // NARROWEST * NARROWEST)

@@ -1,5 +1,5 @@
 """What is one number for all lanes: read where it lies, if it can stay there; gradients where they are summed up."""
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 
 cdef enum:
@@ -36,6 +36,41 @@ cdef bint are_apart(LanesRun run, Py_ssize_t i, Py_ssize_t count) noexcept nogil
             if run.starts[k, 1] < i or run.starts[k, 2] >= i + count:
                 return False
     return True
+
+
+cdef void put_gradients(LanesRun run, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil:
+    """Let the gradients of some inputs be put side by side, if each is whole at once: all lanes are one block."""
+    cdef Py_ssize_t k
+    if run.strands != 1 or run.lanes > run.width or not lies_well(at, run.size):
+        return
+    if run.entire[i + count] - run.entire[i] != count or not are_apart(run, i, count):
+        return
+    for k in range(run.starts.shape[0]):
+        if i <= run.starts[k, 0] < i + count:
+            run.put[k] = at + (run.starts[k, 0] - i) * run.size
+    run.puts += count
+
+
+cdef bint are_put(LanesRun run, Py_ssize_t i, Py_ssize_t count) noexcept nogil:
+    """Whether the gradients of some inputs were put where they go."""
+    cdef Py_ssize_t k
+    for k in range(run.starts.shape[0] if run.puts else 0):
+        if i <= run.starts[k, 0] < i + count:
+            return run.put[k] != NULL
+    return False
+
+
+cdef void put_none(LanesRun run) noexcept nogil:
+    """Let all gradients be summed up."""
+    memset(run.put, 0, <size_t>run.starts.shape[0] * sizeof(char*))
+    run.puts = 0
+
+
+cdef void clear_sums(LanesRun run, Py_ssize_t strand) noexcept nogil:
+    """Let a strand's sums be 0: those of matrices' gradients, too, unless all of these are put elsewhere."""
+    cdef bint all_put = run.puts == run.program.sums_end - run.program.sums_begin
+    cdef Py_ssize_t nbytes = run.sums_per_strand() * run.sum_bytes() if all_put else run.sums_nbytes()
+    memset(run.partial_sums(strand, 0), 0, <size_t>nbytes)
 
 
 cdef double gradient_sum(LanesRun run, Py_ssize_t i) noexcept nogil:

@@ -306,10 +306,33 @@ cdef class Path:
             index = lanes
             batch.run.take_lanes(index.shape[0], &index[0] if index.shape[0] else NULL)
         self.opened(both, lanes is not None)
-        batch.sweep()
-        if batch.run.diverged < 0:
-            self.collect(batch, both)
+        if both and not self.owner.region.gradients:
+            self.put_gradients(batch)
+        try:
+            batch.sweep()
+            if batch.run.diverged < 0:
+                self.collect(batch, both)
+        finally:
+            put_none(batch.run)
         return batch
+
+    cdef int put_gradients(self, Batch batch) except -1:
+        """Let gradients of inputs that are the same in all lanes be put where they go, if that can be."""
+        cdef const ArrayRef* array
+        cdef const Stretch* stretch
+        cdef const Source* source
+        cdef Py_ssize_t k
+        for k in range(self.wires.stretches if batch.before is None else 0):
+            stretch = &self.wires.stretch[k]
+            source = &self.wires.source[stretch.first]
+            if source.kind != SAME or not self.owner.assigns[source.which]:
+                continue
+            array = &self.owner.arrays.adjoint[self.owner.region.array_of[source.which]]
+            if spacing_of(array, -1) == batch.run.size:
+                put_gradients(
+                    batch.run, stretch.first, array.data + offset_of(array, -1, source.element), stretch.count
+                )
+        return 0
 
     cdef int read(self, Batch batch) except -1:
         """Let the inputs be what they are now."""
@@ -451,7 +474,7 @@ cdef class Path:
         for k in range(self.wires.stretches):
             i = self.wires.stretch[k].first
             source = &self.wires.source[i]
-            if source.kind == SAME and batch.wanted[i]:
+            if source.kind == SAME and batch.wanted[i] and not are_put(batch.run, i, self.wires.stretch[k].count):
                 array = &self.owner.arrays.adjoint[region.array_of[source.which]]
                 add_numbers(
                     array, source.element, total + i, self.wires.stretch[k].count, region.single,

@@ -14,7 +14,7 @@ from fastprop.circuits.pipeline import PASSES
 from fastprop.engine import kernels
 from fastprop.engine.program import assemble
 from fastprop.engine.run import LanesRun, PointRun
-from fastprop.engine.trace import NAMES, Draft, combine, drop, expand, fold, merge, number, schedule
+from fastprop.engine.trace import NAMES, Draft, combine, drop, expand, fold, merge, number, reroll, schedule
 
 OPCODES = {name: opcode for opcode, name in NAMES.items()}
 LOGIC = {
@@ -83,6 +83,8 @@ def optimised(draft: Draft, passes: Sequence[str] = PASSES) -> Draft:
 
 def ordered(draft: Draft, passes: Sequence[str] = PASSES, window: int | None = None) -> Draft:
     """Return the draft after the passes for one point."""
+    if "reroll" in passes and draft.run is None:
+        draft = reroll(draft)
     if "schedule" in passes:
         draft = schedule(draft) if window is None else schedule(draft, window)
         if "number" in passes:

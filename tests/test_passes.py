@@ -457,7 +457,7 @@ def test_summary_tells_of_every_pass_and_of_its_time():
     assert head == repr(circuit)
     assert title.split() == ["pass", "gates", "runs", "slots", "bytes", "ms"]
     table = {line[:12].strip(): [float(x) for x in line[12:].split()] for line in lines[:-1]}
-    passes = ["expand", "fold", "merge", "drop", "combine", "schedule", "number"]
+    passes = ["expand", "fold", "merge", "drop", "combine", "reroll", "schedule", "number"]
     assert list(table) == ["as recorded", *passes, "assembled", "recycle"]
     assert table["as recorded"][0] == 7 and table["expand"][0] == 19
     assert table["merge"][0] == 17 and table["combine"][0] < 10 and table["schedule"][1] <= table["schedule"][0]

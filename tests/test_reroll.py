@@ -11,7 +11,7 @@ import fastprop as fp
 from fastprop.circuits.pipeline import PASSES
 from fastprop.engine.program import assemble, current_instruction_set, instruction_sets, use_instruction_set
 from fastprop.engine.trace import combine, expand, reroll
-from programs import Sketch, by_reference, in_lanes
+from programs import Sketch, at_point, by_reference, in_lanes, ordered
 
 
 def rolled(draft, uniform):
@@ -27,25 +27,29 @@ def rolled(draft, uniform):
 
 
 class Sums:
-    """Random sums of products: uniform inputs first, then varying ones; the terms' order, signs, pieces are random."""
+    """Random sums of products: uniform inputs first, then varying ones; the terms' order, signs, pieces are random.
 
-    def __init__(self, rows, columns, seed):
+    `places` says where the number at a row and column is among the inputs (the last column is what may be added).
+    """
+
+    def __init__(self, rows, columns, seed, places=None):
         self.rng = np.random.default_rng(seed)
         self.numbers = rows * (columns + 1)
+        self.places = np.arange(self.numbers).reshape(rows, columns + 1) if places is None else places
         self.sketch = Sketch(self.numbers + columns + 2)
         varying = list(range(self.numbers, self.numbers + columns))
         if self.rng.random() < 0.5:
             varying = [self.sketch.gate("tanh", x) for x in varying]
-        self.rows = [self.row(r * (columns + 1), varying) for r in range(rows)]
+        self.rows = [self.row(self.places[r].tolist(), varying) for r in range(rows)]
         ends = [self.sketch.gate(self.rng.choice(["tanh", "square", "positive"]), x) for x in self.rows]
         self.outputs = [*ends, self.rows[0]] if self.rng.random() < 0.5 else ends
 
-    def row(self, first, varying):
+    def row(self, numbers, varying):
         """Write one sum, in a random order: products, perhaps a number that is added, perhaps something else."""
-        terms = [("product", first + k, x) for k, x in enumerate(varying)]
+        terms = [("product", number, x) for number, x in zip(numbers, varying)]
         kind = self.rng.integers(0, 5)
         if kind in (0, 1):
-            terms.append(("plain", first + len(varying), None))
+            terms.append(("plain", numbers[-1], None))
         if kind == 2:
             terms.append(("plain", self.numbers + len(varying), None))
         if kind == 3:
@@ -118,6 +122,49 @@ def test_random_sums_are_what_the_reference_says(rows, width, seed, lanes, singl
         compare(draft, small, columns, pulls, single)
     finally:
         use_instruction_set(before)
+
+
+@settings(max_examples=100)
+@given(
+    rows=st.integers(1, 40),
+    width=st.integers(1, 40),
+    seed=st.integers(0, 10**6),
+    layout=st.sampled_from(["rows", "columns", "scattered", "apart"]),
+    single=st.booleans(),
+    instructions=st.sampled_from(instruction_sets()),
+    special=st.sampled_from([None, 0.0, np.inf, np.nan]),
+)
+def test_random_sums_at_one_point(rows, width, seed, layout, single, instructions, special):
+    """As the reference has them, wherever the numbers lie; infinities and zeros among them bring what they bring alone."""
+    rng = np.random.default_rng(seed)
+    places = np.arange(rows * (width + 1))
+    if layout == "scattered":
+        rng.shuffle(places)
+    places = places.reshape(rows, width + 1) if layout != "columns" else places.reshape(width + 1, rows).T
+    if layout == "apart":  # neither rows nor columns lie side by side
+        places = places[:, rng.permutation(width + 1)][:, ::-1]
+    sums = Sums(rows, width, seed, places)
+    draft = sums.sketch.draft(sums.outputs)
+    small = reroll(combine(expand(draft)))
+    names = [small.gate(i)[0] for i in range(len(small))]
+    assert "matmul" in names or rows < 4 or width < 8 or sums.sketch.constants
+    point = rng.normal(size=sums.sketch.inputs) * 0.5
+    pulls = rng.normal(size=len(sums.outputs))
+    if special is not None:
+        point[rng.integers(0, len(point), 2)] = special
+        pulls[rng.integers(0, len(pulls))] = 0.0
+    before = current_instruction_set()
+    try:
+        use_instruction_set(instructions)
+        values, gradient, _ = at_point(ordered(small), point, pulls, single=single)
+        expected_values, expected, _ = at_point(ordered(expand(draft), ()), point, pulls, single=single)
+    finally:
+        use_instruction_set(before)
+    if special is None:
+        expected_values, expected, _ = by_reference(draft, point, pulls)
+    tolerance = dict(rtol=1e-3, atol=1e-4) if single else dict(rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(values, expected_values, **tolerance)
+    np.testing.assert_allclose(gradient, expected, **tolerance)
 
 
 def network(shape):
@@ -345,6 +392,76 @@ def test_a_gradient_of_nothing_is_no_negative_zero(lanes):
     w, x = np.ones((5, 6)), np.full((lanes, 6), -1.0)
     slope = fp.compile(fp.grad(fp.vmap(lambda w, x: 0.0 * fp.sum(w @ x), in_axes=(None, 0), reduce="sum")))(w, x)
     assert not np.signbit(slope).any()
+
+
+# At one point
+
+
+def recurrence(p, tokens, zero=0.0):
+    """Sum the errors of a recurrence over one example, written number by number."""
+    state, total = [zero] * len(p["h"]), 0.0
+    for token, then in itertools.pairwise(tokens):
+        state = [
+            fp.tanh(p["x"][i, token] + sum(p["h"][i, j] * state[j] for j in range(len(state))) + p["b"][i])
+            for i in range(len(state))
+        ]
+        scores = [sum(p["y"][i, j] * state[j] for j in range(len(state))) for i in range(len(p["y"]))]
+        total = total + fp.logsumexp(scores) - scores[then]
+    return total
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_recurrence_step_by_step(dtype):
+    rng = np.random.default_rng(12)
+    p = {"x": (9, 5), "h": (9, 9), "y": (5, 9), "b": (9,)}
+    p = {key: (rng.normal(size=shape) * 0.4).astype(dtype) for key, shape in p.items()}
+    tokens = rng.integers(0, 5, 8).tolist()
+    circuit = fp.trace(lambda p: recurrence(p, tokens), p)
+    value, slopes = circuit.value_and_grad(p)
+    assert "6 products of 14 x 9" in circuit.summary()  # what a state is used for is one matrix, if it lies so
+    plain = fp.trace(lambda p: recurrence(p, tokens), p, passes=[name for name in PASSES if name != "reroll"])
+    expected, others = plain.value_and_grad(p)
+    tolerance = dict(rtol=1e-4, atol=1e-5) if dtype is np.float32 else dict(rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(value, expected, **tolerance)
+    for key, slope in slopes.items():
+        np.testing.assert_allclose(slope, others[key], **tolerance)
+    run = circuit.bind(p, grad={key: np.zeros_like(number) for key, number in p.items()}, value=np.zeros((), dtype))
+    run()
+
+
+def test_a_layer_of_few_examples_and_of_constants():
+    """Of two inputs, the one that is used more often is what a matrix multiplies; data may be frozen."""
+    rng = np.random.default_rng(13)
+    w, x, data = rng.normal(size=(6, 8)), rng.normal(size=8), rng.normal(size=(20, 8))
+    circuit = fp.trace(lambda w, x: fp.sum(fp.tanh(w @ x)), w, x)
+    _, (on_w, on_x) = circuit.vjp((w, x), 1.0)
+    pull = 1.0 - np.tanh(w @ x) ** 2
+    np.testing.assert_allclose(on_w, np.outer(pull, x), rtol=1e-12)
+    np.testing.assert_allclose(on_x, pull @ w, rtol=1e-12)
+    assert "1 product of 6 x 8" in circuit.summary()
+    frozen = fp.trace(lambda x: fp.sum((data @ x) ** 2), x)
+    np.testing.assert_allclose(frozen.value_and_grad(x)[1], 2.0 * data.T @ (data @ x), rtol=1e-12)
+    assert "1 product of 20 x 8" in frozen.summary()
+
+
+def test_products_stand_beside_maps_and_branches():
+    rng = np.random.default_rng(14)
+    w, x = rng.normal(size=(6, 8)), rng.normal(size=(5, 8))
+
+    def total(w, x):
+        inner = fp.vmap(lambda row: fp.sum(fp.tanh(w @ row)), reduce="sum")(x)
+        outer = w @ x[0]
+        return inner + fp.sum(fp.tanh(outer)) if x[0, 0] > 0.0 else inner - fp.sum(outer)
+
+    step = fp.compile(fp.value_and_grad(total))
+    for sign in (1.0, -1.0):
+        given = sign * np.abs(x)
+        value, slope = step(w, given)
+        leaf = fp.Array(w)
+        result = total(leaf, given)
+        result.backward()
+        np.testing.assert_allclose(value, result.value, rtol=1e-12)
+        np.testing.assert_allclose(slope, leaf.grad, rtol=1e-10, atol=1e-13)
 
 
 # Zeros, infinities, bits, ways

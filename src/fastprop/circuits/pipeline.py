@@ -79,6 +79,13 @@ class Plan:
         self._note(name, result, time.perf_counter() - began)
         return result
 
+    def _roll(self, draft: Draft, uniform: Any = None) -> Draft:
+        report: dict[str, Any] = {}
+        rolled = reroll(draft, uniform, report)
+        if uniform is not None or report["products"]:
+            self._rolled.append(report)
+        return rolled
+
     def _note(self, name: str, draft: Draft, seconds: float) -> None:
         runs = len(draft) if draft.run is None else len(draft.run) - 1
         slots = draft.inputs + len(draft.constants) + len(draft)  # a number each
@@ -95,6 +102,8 @@ class Plan:
             draft = self.draft if fused is None else fused
             if "combine" in self.passes:
                 draft = self._step("combine", combine, draft)
+            if "reroll" in self.passes and not any(region.inside for region in draft.payload.values()):
+                draft = self._step("reroll", self._roll, draft)
             if "schedule" in self.passes:
                 draft = self._step("schedule", schedule, draft)
                 if "number" in self.passes:
@@ -248,9 +257,7 @@ class Plan:
         if "combine" in self.passes:
             draft = combine(draft)
         if rolls and "reroll" in self.passes:
-            report: dict[str, Any] = {}
-            draft = reroll(draft, uniform, report)
-            self._rolled.append(report)
+            draft = self._roll(draft, uniform)
         return assemble(
             draft,
             lanes=True,

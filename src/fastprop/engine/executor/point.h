@@ -175,6 +175,8 @@ static void NAME(chain)(int opcode, ptrdiff_t n, REAL start, const REAL *x, REAL
             value[i] = carried = carried * x[i];
 }
 
+#include "executor/vector_product.h"
+
 static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
     const NAME(Machine) m = {stream, space->base, space->scratch};
     REAL *base = m.base;
@@ -210,6 +212,9 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
         case MIN:
         case LOGSUMEXP:
             NAME(lists)(&m, step, o, value, saved);
+            break;
+        case MATMUL:
+            NAME(vector_product)(&m, step, value);
             break;
         case CHAIN_ADD:
         case CHAIN_MULTIPLY:
@@ -370,6 +375,9 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
         case CHAIN_PASS:
         case CHAIN_PRODUCT:
             NAME(run_chain_back)(&m, step, o, pull);
+            break;
+        case MATMUL_PULL:
+            NAME(pull_vector_product)(&m, step, pull);
             break;
         case REGION_PULL:
             return step - stream->instruction;

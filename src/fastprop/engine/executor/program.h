@@ -58,7 +58,7 @@ enum Extra {
     REGION,        /* what the interpreter leaves to its caller: maps, gates of one's own */
     RESULT,        /* in drafts alone: a further number of the region before it */
     ITEM,          /* the number at an index (negative: from the end): operands the index, then the numbers */
-    MATMUL,        /* in lanes: a matrix that is the same in all of them, times rows (see matmul.h) */
+    MATMUL,        /* a matrix times numbers; in lanes it is the same in all of them (see vector_product.h, matmul.h) */
     EXTRA_END,
 };
 
@@ -85,7 +85,7 @@ enum Pull {
     CHAIN_PRODUCT,
     REGION_PULL,
     ITEM_PULL, /* the pull to one of the targets: operands the index, then a target for every number */
-    MATMUL_PULL, /* the pulls on the rows, and the sums of those on the matrix */
+    MATMUL_PULL, /* the pulls on the numbers, and those on the matrix, in lanes their sums */
     PULL_END,
 };
 

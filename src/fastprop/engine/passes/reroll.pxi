@@ -1,7 +1,8 @@
 """reroll: sums of products that share what varies become one product of a matrix, forward and backward.
 
 A layer written neuron by neuron is many sums of weights times the same numbers; a convolution written pixel by pixel,
-the same for every patch. In lanes, where weights are the same in all of them, such sums are the rows of a matrix.
+the same for every patch; a recurrence, step by step. In lanes, where weights are the same in all of them, such sums are
+the rows of a matrix. At one point, what varies is what is computed, or, of two inputs, the one that is used more often.
 Terms may come in any order, sums in several pieces; what else is added stays as it was. What guards depend on stays,
 too: a lane's way must not hang on how a sum was rounded. It takes linear time, but for the sorting of terms.
 """
@@ -16,7 +17,8 @@ from fastprop.engine.kernels cimport ADD
 cdef enum:
     LEAST_COLUMNS = 4       # terms from which on a sum is worth a row
     LEAST_ROWS = 3
-    LEAST_NUMBERS = 24      # of a matrix: smaller ones are quicker sum by sum
+    LEAST_NUMBERS = 24      # of a matrix in lanes: smaller ones are quicker sum by sum
+    LEAST_AT_POINT = 32
     NO_NUMBER = 2147483647
 
 
@@ -34,15 +36,15 @@ cdef int by_varying(const void* x, const void* y) noexcept nogil:
     return -1 if a.place < b.place else 1
 
 
-def reroll(Draft draft, uniform, dict report=None):
+def reroll(Draft draft, uniform=None, dict report=None):
     """Return the draft with products of matrices in the place of the sums that are their rows.
 
     Parameters
     ----------
     draft : Draft
-        Of lanes, after `combine`.
-    uniform : array of bool
-        The inputs that are the same in all lanes.
+        After `combine`.
+    uniform : array of bool, optional
+        The inputs that are the same in all lanes; without it, the draft is of one point.
     report : dict, optional
         Gets how many products there are, by (rows, columns), and how many sums of enough terms are nobody's row.
     """
@@ -63,7 +65,9 @@ cdef class Rolls:
     """The sums of a draft, taken apart: terms of a row, one number that is added, and the rest."""
 
     cdef Draft draft
+    cdef bint lanes
     cdef const uint8_t[::1] uniform
+    cdef int32_t[::1] input_uses    # at one point
     cdef uint8_t[::1] opcode
     cdef int32_t[::1] first
     cdef int32_t[::1] operand
@@ -77,7 +81,8 @@ cdef class Rolls:
     cdef int32_t[::1] rest          # of all sums: pairs
     cdef int32_t[::1] rest_begin    # gate
     cdef int32_t[::1] rest_end
-    cdef dict rows                  # gate -> its product: a list of gates
+    cdef dict rows                  # gate -> its product: a list of gates, in the order of the matrix
+    cdef set leads                  # the first gate of each product
     cdef Py_ssize_t terms, rests
 
     def __init__(self, Draft draft, uniform):
@@ -85,7 +90,9 @@ cdef class Rolls:
         if not np.any(draft.constants == 1.0):
             draft = replaced(draft, dict(constants=np.append(draft.constants, 1.0)))
         self.one = ~<int32_t>np.flatnonzero(draft.constants == 1.0)[0]
-        self.draft, self.uniform = draft, np.ascontiguousarray(uniform, np.uint8)
+        self.lanes = uniform is not None
+        self.draft, self.uniform = draft, np.ascontiguousarray(uniform if self.lanes else [0], np.uint8)
+        self.input_uses = input_uses_of(draft) if not self.lanes else np.zeros(1, np.int32)
         self.opcode, self.first, self.operand, self.inputs = draft.opcode, draft.first, draft.operand, draft.inputs
         self.absorbed = np.zeros(n, np.uint8)
         self.memory, self.rest = np.empty(3 * pairs, np.int32), np.empty(2 * pairs, np.int32)
@@ -93,10 +100,16 @@ cdef class Rolls:
         self.begin, self.end = np.zeros(n, np.int32), np.zeros(n, np.int32)
         self.rest_begin, self.rest_end = np.zeros(n, np.int32), np.zeros(n, np.int32)
         self.added = np.full(n, NO_NUMBER, np.int32)
-        self.rows = {}
+        self.rows, self.leads = {}, set()
 
     cdef inline bint is_varying(self, int32_t x) noexcept:
-        return x >= self.inputs or (x >= 0 and not self.uniform[x])
+        return x >= self.inputs or (self.lanes and x >= 0 and not self.uniform[x])
+
+    cdef inline bint comes_first(self, int32_t x, int32_t y) noexcept:
+        """Whether x varies more than y, which does not: at one point, of two inputs the one that is used more often."""
+        if self.is_varying(x) or self.is_varying(y):
+            return self.is_varying(x)
+        return x >= 0 and (y < 0 or self.input_uses[x] > self.input_uses[y])
 
     # sums into terms
 
@@ -149,9 +162,9 @@ cdef class Rolls:
         return 0
 
     cdef int add_term(self, Py_ssize_t root, int32_t x, int32_t y, bint plain) except -1:
-        if self.is_varying(x) != self.is_varying(y) and not plain:
+        if not plain and (self.is_varying(x) != self.is_varying(y) if self.lanes else x < self.inputs or y < self.inputs):
             self.term[self.terms] = Term(
-                x if self.is_varying(x) else y, <int32_t>(self.terms - self.begin[root]), y if self.is_varying(x) else x
+                x if self.comes_first(x, y) else y, <int32_t>(self.terms - self.begin[root]), y if self.comes_first(x, y) else x
             )
             self.terms += 1
         elif plain and not self.is_varying(x) and self.added[root] == NO_NUMBER:
@@ -180,11 +193,40 @@ cdef class Rolls:
                 alike.append([i])
         for alike in found.values():
             for group in alike:
-                i = group[0]
-                if len(group) >= LEAST_ROWS and len(group) * (self.end[i] - self.begin[i]) >= LEAST_NUMBERS:
-                    for gate in group:
-                        self.rows[gate] = group
+                if self.is_worth_it(group):
+                    for group in self.even_parts(group):
+                        self.leads.add(min(group))
+                        for gate in group:
+                            self.rows[gate] = group
         return 0
+
+    cdef bint is_worth_it(self, list group) except -1:
+        cdef Py_ssize_t i = group[0]
+        cdef Py_ssize_t least = LEAST_NUMBERS if self.lanes else LEAST_AT_POINT
+        return len(group) >= LEAST_ROWS and len(group) * (self.end[i] - self.begin[i]) >= least
+
+    cdef list even_parts(self, list group):
+        """Rows as their numbers follow each other, so that a matrix can be read where it lies: in parts, if that helps."""
+        cdef list ordered = [gate for _, gate in sorted([(self.term[self.begin[<Py_ssize_t>gate]].number, gate) for gate in group])], parts = [[]], part
+        cdef Py_ssize_t gate
+        cdef int32_t down = NO_NUMBER, further
+        for gate in ordered:
+            part = parts[len(parts) - 1]
+            further = self.distance(part[len(part) - 1], gate) if part else NO_NUMBER
+            if len(part) > 1 and further != down:
+                parts.append([gate])
+                continue
+            down = further
+            part.append(gate)
+        return parts if all([self.is_worth_it(part) for part in parts]) else [ordered]
+
+    cdef int32_t distance(self, Py_ssize_t i, Py_ssize_t other) noexcept:
+        """How far the numbers of a row lie behind those of another one; NO_NUMBER if that is not one distance."""
+        cdef int32_t k, found = self.term[self.begin[other]].number - self.term[self.begin[i]].number
+        for k in range(1, self.end[i] - self.begin[i]):
+            if self.term[self.begin[other] + k].number - self.term[self.begin[i] + k].number != found:
+                return NO_NUMBER
+        return found
 
     cdef uint64_t hash_of(self, Py_ssize_t i) noexcept:
         cdef uint64_t found = 14695981039346656037u
@@ -207,14 +249,12 @@ cdef class Rolls:
         """Say what was found."""
         cdef Py_ssize_t i
         cdef dict products = {}
-        cdef list group
         report["products"], report["alone"] = products, 0
         for i in range(len(self.draft)):
             if self.end[i] > self.begin[i] and i not in self.rows:
                 report["alone"] += 1
-            group = self.rows.get(i, [NO_NUMBER])
-            if group[0] == i:
-                shape = (len(group), self.end[i] - self.begin[i])
+            if i in self.leads:
+                shape = (len(self.rows[i]), self.end[i] - self.begin[i])
                 products[shape] = products.get(shape, 0) + 1
         return 0
 
@@ -227,7 +267,6 @@ cdef class Rolls:
         cdef uint8_t[::1] gone = np.zeros(max(len(self.draft), 1), np.uint8)
         cdef dict row = {}
         cdef Py_ssize_t i
-        cdef list group
         self.drop_pieces(gone)
         for i in range(len(self.draft)):
             if gone[i]:
@@ -235,9 +274,8 @@ cdef class Rolls:
             if i not in self.rows:
                 moved[i] = writer.copy(i, moved)
                 continue
-            group = self.rows[i]
-            if group[0] == i:
-                self.write_product(writer, moved, group, row)
+            if i in self.leads:
+                self.write_product(writer, moved, self.rows[i], row)
             moved[i] = self.write_rest(writer, moved, i, row[i])
         return writer.finish(moved)
 
@@ -259,7 +297,7 @@ cdef class Rolls:
         """Write a product of the sums of a group, its columns in the order of the first one's source."""
         cdef Py_ssize_t rows = len(group), columns = self.end[group[0]] - self.begin[group[0]], i, k
         cdef Term* term
-        cdef Py_ssize_t lead = group[0], gate
+        cdef Py_ssize_t gate
         cdef bint adds = any([self.added[<Py_ssize_t>gate] != NO_NUMBER for gate in group])
         cdef int32_t[::1] here = np.empty((rows + 1) * columns + rows, np.int32)
         cdef int32_t[::1] place = np.empty(columns, np.int32)
@@ -299,3 +337,14 @@ cdef class Rolls:
         for k in range(n // 2 + 1):
             here[k] = here[2 * k]
         return writer.gate(<int>TOTAL if n > 2 else <int>ADD, &here[0], n // 2 + 1, self.draft.origin[i])
+
+
+cdef int32_t[::1] input_uses_of(Draft draft):
+    """How often each input is an operand."""
+    cdef int32_t[::1] operand = draft.operand
+    cdef int32_t[::1] uses = np.zeros(draft.inputs + 1, np.int32)
+    cdef Py_ssize_t k
+    for k in range(operand.shape[0]):
+        if 0 <= operand[k] < draft.inputs:
+            uses[operand[k]] += 1
+    return uses

@@ -257,7 +257,7 @@ cdef int verify_runs(Draft draft) except -1:
     whole = f"the run of gates {run[r]} to {run[r + 1] - 1} ({NAMES[opcode[run[r]]]})"
     if opcode[wrong] == RESULT:
         raise ValueError(f"{said} begins {whole}; expected it in the run of its region")
-    if opcode[wrong] != opcode[run[r]] or opcode[wrong] == REGION:
+    if opcode[wrong] != opcode[run[r]] or opcode[wrong] == REGION or opcode[wrong] == MATMUL:
         raise ValueError(f"{said} is in {whole}; expected gates of one kind, and every region alone")
     if first[wrong + 1] - first[wrong] != first[run[r] + 1] - first[run[r]]:
         found = first[wrong + 1] - first[wrong]
@@ -277,7 +277,7 @@ cdef Py_ssize_t wrong_in_run(
     cdef bint chain
     if opcode[begin] == RESULT:
         return begin
-    if opcode[begin] == REGION:
+    if opcode[begin] == REGION or opcode[begin] == MATMUL:
         for i in range(begin + 1, end):
             if opcode[i] != RESULT:
                 return i

@@ -302,8 +302,50 @@ cdef class Pulls(Layout):
         step.result, step.saved = self.adjoint[self.base + r], self.value[self.base + r]
         return 0
 
+    cdef int pull_vector_product(self, int32_t r) except -1:
+        """Write, for one point, the pulls on the numbers that a product multiplies, on its matrix, and on what it adds."""
+        cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r)
+        cdef int32_t first = self.first[self.run[r]], added = first + (rows + 1) * columns, k
+        cdef int32_t* matrix = self.program.index + <Py_ssize_t>self.matrix_at[r]
+        cdef bint even = matrix[0] >= 0, added_even = matrix[3] >= 0
+        cdef Instruction* step
+        for k in range(columns):
+            self.here[k] = self.operand[first + rows * columns + k]
+        target = self.aim(columns)
+        on_matrix = self.ready_start(first, rows * columns, even)
+        on_added = self.ready_start(added, self.kept_arity(r) - (rows + 1) * columns, added_even)
+        at = self.program.indices
+        for x in (self.matrix_at[r], target, on_matrix, on_added):
+            self.program.push_index(<int32_t>x)
+        self.push_adjoints(first, rows * columns if on_matrix == -2 else 0)
+        self.push_adjoints(added, rows if on_added == -2 else 0)
+        step = self.program.write(self.pulls)
+        step.opcode, step.count, step.arity, step.operand = MATMUL_PULL, rows, columns, <int32_t>at
+        step.result, step.saved = self.adjoint[self.base + r], -1
+        return 0
+
+    cdef int32_t ready_start(self, int32_t first, int32_t n, bint even) except -3:
+        """Let operands be ready to be added to; returns the first adjoint if they lie evenly, else -2; -1: none is wanted."""
+        cdef int32_t k
+        cdef bint wanted = False
+        for k in range(first, first + n):
+            if self.is_active(self.operand[k]):
+                self.make_ready(self.operand[k])
+                wanted = True
+        if not wanted:
+            return -1
+        return self.adjoint_of(self.operand[first]) if even else -2
+
+    cdef int push_adjoints(self, int32_t first, int32_t n) except -1:
+        """Write the adjoint slots of operands to the index."""
+        cdef int32_t k, x
+        for k in range(first, first + n):
+            x = self.operand[k]
+            self.program.push_index(self.adjoint_of(x) if self.is_active(x) else self.trash)
+        return 0
+
     cdef int pull_matmul(self, int32_t r) except -1:
-        """Write the pulls on the rows that a product multiplies, and on its matrix, which are summed over lanes."""
+        """Write, for lanes, the pulls on the rows that a product multiplies, and on its matrix, which are summed up."""
         cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r)
         cdef int32_t first = self.first[self.run[r]], k, x, place
         cdef Instruction* step
@@ -439,8 +481,10 @@ cdef class Pulls(Layout):
             self.pull_chain(r)
         elif self.opcode[self.run[r]] == ITEM:
             self.pull_item(r)
-        elif self.opcode[self.run[r]] == MATMUL:
+        elif self.opcode[self.run[r]] == MATMUL and self.lanes:
             self.pull_matmul(r)
+        elif self.opcode[self.run[r]] == MATMUL:
+            self.pull_vector_product(r)
         elif self.in_lists(r):
             self.pull_list(r)
         else:

@@ -431,7 +431,10 @@ cdef class Layout:
         if not self.is_even(at, first, rows, columns):
             for k in range(rows * columns):
                 self.program.push_index(self.slot_of(self.operand[first + k]))
-            self.need(96 + rows * columns // 8 + 2 * rows + 2 * columns)    # a copy of it, and of its sums
+            if self.lanes:
+                self.need(96 + rows * columns // 8 + 2 * rows + 2 * columns)    # a copy of it, and of its sums
+        if not self.lanes:      # perhaps a copy
+            self.need(rows * columns + rows + 2 * columns)
         if added and not self.is_even(at + 3, first + (rows + 1) * columns, rows, 1):
             self.program.index[at + 3] = -2
             for k in range(rows):
@@ -477,7 +480,9 @@ cdef class Layout:
     cdef int measure(self, int opcode, Py_ssize_t count, Py_ssize_t arity) except -1:
         """Remember how much scratch the instruction needs: numbers, in lanes rows."""
         cdef Py_ssize_t wanted = 3 * count
-        if self.lanes:
+        if opcode == MATMUL and not self.lanes:
+            wanted = count + 2 * arity
+        elif self.lanes:
             wanted = 4 if opcode == ITEM else 4 + arity // 8    # the pointers of a row's operands
             if opcode == MATMUL:    # those of rows and columns, and what is turned
                 wanted = 96 + (count + arity) // 2 + max(count, arity)

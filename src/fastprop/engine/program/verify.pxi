@@ -110,7 +110,7 @@ cdef int verify_matrix(Program program, str what, Py_ssize_t at, Py_ssize_t rows
     """Check what the index says of a product's matrix, of the rows that it multiplies, and of what it adds."""
     cdef Py_ssize_t listed = columns
     cdef int32_t* index = program.index + at
-    if not program.lanes or at < 0 or at + 5 > program.indices:
+    if at < 0 or at + 5 > program.indices:
         raise ValueError(f"{what} has its matrix at {at} of the index, which has {program.indices} numbers")
     if index[0] >= 0:
         verify_evenly(program, what, index[0], index[1], rows, index[2], columns)
@@ -160,6 +160,29 @@ cdef int verify_matrix_pull(Program program, str what, Instruction step) except 
         if program.index[k] >= 0 and program.index[k + step.arity] not in (ASSIGN, ADD_TO):
             raise ValueError(f"{what} has a target of the kind {program.index[k + step.arity]}, which there is not")
     return 0
+
+
+cdef int verify_vector_pull(Program program, str what, Instruction step) except -1:
+    """Check, for one point, where the index says that a product's pulls go."""
+    cdef Py_ssize_t at = step.operand, rows = step.count, columns = step.arity, listed = 0
+    cdef int32_t* index
+    if at < 0 or at + 4 > program.indices:
+        raise ValueError(f"{what} has its pulls at {at} of the index, which has {program.indices} numbers")
+    verify_matrix(program, what, program.index[at], rows, columns)
+    index = program.index + program.index[at]
+    if program.index[at + 1] >= 0:
+        verify_operand(program, what, program.index[at + 1], columns, False)
+    for start, even, n in (
+        (program.index[at + 2], index[0] >= 0, rows * columns), (program.index[at + 3], index[3] >= 0, rows)
+    ):
+        if start < -2 or (start >= 0 and not (even and start >= program.adjoints)):
+            raise ValueError(f"{what} pulls on slot {start}, where no adjoints lie as the numbers do")
+        listed += n if start == -2 else 0
+    if program.index[at + 2] >= 0:
+        verify_evenly(program, what, program.index[at + 2] - program.adjoints, index[1], rows, index[2], columns)
+    if program.index[at + 3] >= 0:
+        verify_evenly(program, what, program.index[at + 3] - program.adjoints, index[4], rows, 1, 1)
+    return verify_listed(program, what, at + 4, listed, 0)
 
 
 cdef int verify_ahead(Program program) except -1:
@@ -227,6 +250,8 @@ cdef int verify_backward(Program program, Instruction step, str what) except -1:
         if arity == 0:
             return 0
         return verify_operand(program, what, step.operand, count * arity * (1 + (opcode == LIST_PRODUCT)), True)
+    if opcode == MATMUL_PULL and not program.lanes:
+        return verify_vector_pull(program, what, step)
     if opcode == MATMUL_PULL:
         return verify_matrix_pull(program, what, step)
     if opcode == ITEM_PULL and arity < 2:

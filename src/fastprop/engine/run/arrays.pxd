@@ -41,6 +41,14 @@ cdef void add_numbers(
 ) noexcept nogil
 
 
+cdef inline void move(char* to, const char* at, bint single) noexcept nogil:
+    """Copy a number, at any alignment."""
+    if single:
+        memcpy(to, at, sizeof(float))
+    else:
+        memcpy(to, at, sizeof(double))
+
+
 cdef inline double number_at(const char* at, bint single) noexcept nogil:
     cdef double wide = 0.0
     cdef float narrow = 0.0

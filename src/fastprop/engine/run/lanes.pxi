@@ -54,14 +54,6 @@ cdef enum:
     NARROWEST = 32          # lanes of a block, which is a multiple of so many
 
 
-cdef inline void move(char* to, const char* at, bint single) noexcept nogil:
-    """Copy a number, at any alignment."""
-    if single:
-        memcpy(to, at, sizeof(float))
-    else:
-        memcpy(to, at, sizeof(double))
-
-
 cdef class Bench:
     """The workspace of one thread."""
 

@@ -135,7 +135,7 @@ def test_random_sums_are_what_the_reference_says(rows, width, seed, lanes, singl
     special=st.sampled_from([None, 0.0, np.inf, np.nan]),
 )
 def test_random_sums_at_one_point(rows, width, seed, layout, single, instructions, special):
-    """As the reference has them, wherever the numbers lie; infinities and zeros among them bring what they bring alone."""
+    """As the reference has them, wherever the numbers lie; infinities and zeros as without products."""
     rng = np.random.default_rng(seed)
     places = np.arange(rows * (width + 1))
     if layout == "scattered":

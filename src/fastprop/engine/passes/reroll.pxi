@@ -105,6 +105,12 @@ cdef class Rolls:
     cdef inline bint is_varying(self, int32_t x) noexcept:
         return x >= self.inputs or (self.lanes and x >= 0 and not self.uniform[x])
 
+    cdef inline bint vary_alike(self, int32_t x, int32_t y) noexcept:
+        """Whether both vary, or, in lanes, none of them does."""
+        if self.lanes:
+            return self.is_varying(x) == self.is_varying(y)
+        return self.is_varying(x) and self.is_varying(y)
+
     cdef inline bint comes_first(self, int32_t x, int32_t y) noexcept:
         """Whether x varies more than y, which does not: at one point, of two inputs the one that is used more often."""
         if self.is_varying(x) or self.is_varying(y):
@@ -162,10 +168,11 @@ cdef class Rolls:
         return 0
 
     cdef int add_term(self, Py_ssize_t root, int32_t x, int32_t y, bint plain) except -1:
-        if not plain and (self.is_varying(x) != self.is_varying(y) if self.lanes else x < self.inputs or y < self.inputs):
-            self.term[self.terms] = Term(
-                x if self.comes_first(x, y) else y, <int32_t>(self.terms - self.begin[root]), y if self.comes_first(x, y) else x
-            )
+        cdef bint turned = not self.comes_first(x, y)
+        if not plain and not self.vary_alike(x, y):
+            if turned:
+                x, y = y, x
+            self.term[self.terms] = Term(x, <int32_t>(self.terms - self.begin[root]), y)
             self.terms += 1
         elif plain and not self.is_varying(x) and self.added[root] == NO_NUMBER:
             self.added[root] = x
@@ -206,9 +213,10 @@ cdef class Rolls:
         return len(group) >= LEAST_ROWS and len(group) * (self.end[i] - self.begin[i]) >= least
 
     cdef list even_parts(self, list group):
-        """Rows as their numbers follow each other, so that a matrix can be read where it lies: in parts, if that helps."""
-        cdef list ordered = [gate for _, gate in sorted([(self.term[self.begin[<Py_ssize_t>gate]].number, gate) for gate in group])], parts = [[]], part
+        """Rows as their numbers follow each other, so that a matrix can be read where it lies: in parts if need be."""
         cdef Py_ssize_t gate
+        cdef list numbered = [(self.term[self.begin[<Py_ssize_t>gate]].number, gate) for gate in group]
+        cdef list ordered = [gate for _, gate in sorted(numbered)], parts = [[]], part
         cdef int32_t down = NO_NUMBER, further
         for gate in ordered:
             part = parts[len(parts) - 1]

@@ -303,7 +303,7 @@ cdef class Pulls(Layout):
         return 0
 
     cdef int pull_vector_product(self, int32_t r) except -1:
-        """Write, for one point, the pulls on the numbers that a product multiplies, on its matrix, and on what it adds."""
+        """Write, for one point, the pulls on a product's numbers, on its matrix, and on what it adds."""
         cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r)
         cdef int32_t first = self.first[self.run[r]], added = first + (rows + 1) * columns, k
         cdef int32_t* matrix = self.program.index + <Py_ssize_t>self.matrix_at[r]
@@ -325,7 +325,7 @@ cdef class Pulls(Layout):
         return 0
 
     cdef int32_t ready_start(self, int32_t first, int32_t n, bint even) except -3:
-        """Let operands be ready to be added to; returns the first adjoint if they lie evenly, else -2; -1: none is wanted."""
+        """Let operands be ready to be added to; returns the first adjoint if they are even, else -2; none wanted: -1."""
         cdef int32_t k
         cdef bint wanted = False
         for k in range(first, first + n):

@@ -325,7 +325,7 @@ cdef class Pulls(Layout):
         return 0
 
     cdef int32_t ready_start(self, int32_t first, int32_t n, bint even) except -3:
-        """Let operands be ready to be added to; returns the first adjoint if they are even, else -2; none wanted: -1."""
+        """Let operands be ready to be added to; returns the first adjoint if they are even, else -2; none: -1."""
         cdef int32_t k
         cdef bint wanted = False
         for k in range(first, first + n):

@@ -9,7 +9,8 @@
 | ``__init__.pyi`` | the package's stub: checkers read no list that is added up, as the package's list is |
 
 A gate's kernel is the function ``NAME_gate`` in ``engine/kernels/``; its vector form, if it has one, is the function
-``NAME_lanes`` in a header of ``engine/vector/``.
+``NAME_lanes`` in a header of ``engine/vector/``. One of one number can have a form for floats beside it, which is
+``NAME_lanesf``; without, floats are computed as doubles.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fastprop.gates.table import methods, table
 
 _KINDS = {1: "one", 2: "two", 3: "three", SEQUENCE: "many"}  # of kernels, as kernels.pyx calls them
 _FORM = re.compile(r"^INLINE part (\w+)_lanes\(", re.MULTILINE)
+_NATIVE = re.compile(r"^INLINE partf (\w+)_lanesf\(partf x, partf \*dx\)", re.MULTILINE)
 _MADE = "made of gates/table.py by setup.py"
 
 
@@ -63,23 +65,30 @@ def _kernel(row: Row) -> str:
 
 def header(vector: dict[str, str]) -> str:
     """Return the C header; `vector` are the names and the texts of the headers in which vector forms may be."""
-    forms: dict[int, list[str]] = {1: [], 2: [], 3: []}
+    forms: dict[str, list[str]] = {"FORMS_OF_ONE": [], "FORMS_OF_TWO": [], "FORMS_OF_THREE": []}
     included = []
     for name, text in vector.items():
         found = [gate for gate in _FORM.findall(text) if gate in table]
-        included += [f'#include "vector/{name}"'] if found else []
+        included += [f'#include "vector/{name}"'] if found or _NATIVE.search(text) else []
         for gate in found:
-            forms[table[gate].arity].append(f"FORM({gate}, {gate.upper()})")
+            forms[f"FORMS_OF_{_KINDS[table[gate].arity].upper()}"].append(_form(gate))
+    natives = {_form(gate) for text in vector.values() for gate in _NATIVE.findall(text)}
+    forms["NATIVE_OF_ONE"] = [form for form in forms["FORMS_OF_ONE"] if form in natives]
+    forms["LIFTED_OF_ONE"] = [form for form in forms["FORMS_OF_ONE"] if form not in natives]
     return _lines(
         [
             f"/* The gates, and those that have a vector form, {_MADE}. */",
             *["#ifndef FASTPROP_GATES_H", "#define FASTPROP_GATES_H"],
             *included,
             *["enum Opcode {", *[f"    {name.upper()}," for name in table], "    OPCODES", "};"],
-            *[" \\\n    ".join([f"#define FORMS_OF_{_KINDS[n].upper()}(FORM)", *forms[n]]) for n in forms],
+            *[" \\\n    ".join([f"#define {name}(FORM)", *found]) for name, found in forms.items()],
             "#endif",
         ]
     )
+
+
+def _form(gate: str) -> str:
+    return f"FORM({gate}, {gate.upper()})"
 
 
 def package_stub(source: str) -> str:

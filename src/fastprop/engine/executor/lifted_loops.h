@@ -1,4 +1,4 @@
-/* The loops of the gates that have a vector form, on floats: as doubles, so many at a time, and rounded. */
+/* The loops of the gates that have a vector form, on floats: as floats, or as doubles, so many at a time, and rounded. */
 #define AT_ONCE 128
 
 typedef double Doubles[AT_ONCE] __attribute__((aligned(64)));
@@ -86,9 +86,35 @@ static void lifted_ternary(
         lifted_ternary(gate##_loop, n, x, y, z, value, saved);                                                         \
     }
 
+#define NATIVE(gate, OPCODE)                                                                                            \
+    static void gate##_loopf(ptrdiff_t n, const float *x, float *value, float *saved) {                                \
+        partf dx;                                                                                                      \
+        ptrdiff_t i = 0;                                                                                               \
+        for (; i + FLOATS <= n; i += FLOATS) {                                                                         \
+            store_partf(value + i, gate##_lanesf(load_partf(x + i), &dx));                                             \
+            if (saved != NULL)                                                                                         \
+                store_partf(saved + i, dx);                                                                            \
+        }                                                                                                              \
+        if (i < n) {                                                                                                   \
+            float last[FLOATS] = {0};                                                                                  \
+            memcpy(last, x + i, (size_t)(n - i) * sizeof(float));                                                      \
+            store_partf(last, gate##_lanesf(load_partf(last), &dx));                                                   \
+            memcpy(value + i, last, (size_t)(n - i) * sizeof(float));                                                  \
+            store_partf(last, dx);                                                                                     \
+            if (saved != NULL)                                                                                         \
+                memcpy(saved + i, last, (size_t)(n - i) * sizeof(float));                                              \
+        }                                                                                                              \
+    }
+
+#if defined(__FMA__)
+LIFTED_OF_ONE(UNARY)
+NATIVE_OF_ONE(NATIVE)
+#else
 FORMS_OF_ONE(UNARY)
+#endif
 FORMS_OF_TWO(BINARY)
 FORMS_OF_THREE(TERNARY)
+#undef NATIVE
 #undef UNARY
 #undef BINARY
 #undef TERNARY

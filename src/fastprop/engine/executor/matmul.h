@@ -11,9 +11,10 @@
 #define MOST_PARTS (PART_BYTES == 64 ? 4 : 2)  /* of a tile: with 6 rows, they fill three quarters of the registers */
 #define MOST_ROWS 8
 #define PANEL (MOST_PARTS * REALS)             /* columns that a tile takes at most */
-#define TURNED (PANEL < 8 ? PANEL : 8)         /* rows that are turned together */
 #define DEPTH 64                               /* columns of a product whose rows stay in the nearest cache */
 #define ROWS_OF(parts) ((parts) == MOST_PARTS ? 6 : MOST_ROWS)
+
+typedef __typeof__((NAME(part)){0} == (NAME(part)){0}) NAME(Places); /* of numbers in a register */
 
 typedef struct {
     ptrdiff_t rows, columns;
@@ -267,24 +268,38 @@ static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instr
     NAME(multiply_rows)(&product, m->width, x.begins, x.apart, NAME(rows_at)(m, &x, NULL, step->result, x.rows));
 }
 
+/* As many registers as each of them holds numbers, as rows of a matrix, which is turned: halves, quarters … change places. */
+INLINE void NAME(turn_registers)(NAME(part) *row) {
+    _Pragma("GCC unroll 4") for (int half = REALS / 2; half > 0; half /= 2) {
+        NAME(Places) upper, lower;
+        _Pragma("GCC unroll 16") for (int k = 0; k < REALS; k++) {
+            upper[k] = k & half ? REALS + k - half : k;
+            lower[k] = k & half ? REALS + k : k + half;
+        }
+        _Pragma("GCC unroll 16") for (int i = 0; i < REALS; i++)
+            if (!(i & half)) {
+                const NAME(part) one = row[i], other = row[i + half];
+                row[i] = __builtin_shuffle(one, other, upper);
+                row[i + half] = __builtin_shuffle(one, other, lower);
+            }
+    }
+}
+
 /* Rows as columns, in panels of so many: lane after lane in each; those that fill up a register are 0. */
 static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_t rows, ptrdiff_t n) {
     const ptrdiff_t panels = (rows + PANEL - 1) / PANEL, whole = (rows + REALS - 1) / REALS * REALS;
     REAL *to = NAME(taken)(x, panels * PANEL * n * (ptrdiff_t)sizeof(REAL));
-    for (ptrdiff_t i = 0; i < whole; i += TURNED) {
+    for (ptrdiff_t i = 0; i < whole; i += REALS) {
         REAL *here = to + i / PANEL * PANEL * n + i % PANEL;
-        const REAL *r[TURNED];
-        const int count = rows - i >= TURNED ? TURNED : rows > i ? (int)(rows - i) : 0;
-        for (int k = 0; k < count; k++)
-            r[k] = row[i + k];
-        if (count == TURNED)
-            for (ptrdiff_t lane = 0; lane < n; lane++)
-                for (int k = 0; k < TURNED; k++)
-                    here[lane * PANEL + k] = r[k][lane];
-        else
-            for (ptrdiff_t lane = 0; lane < n; lane++)
-                for (int k = 0; k < TURNED; k++)
-                    here[lane * PANEL + k] = k < count ? r[k][lane] : 0;
+        const int count = rows - i < REALS ? (int)(rows - i) : REALS;
+        for (ptrdiff_t lane = 0; lane < n; lane += REALS) {
+            NAME(part) turned[REALS];
+            _Pragma("GCC unroll 16") for (int k = 0; k < REALS; k++)
+                turned[k] = k < count ? NAME(load_part)(row[i + k] + lane) : NAME(spread)(0);
+            NAME(turn_registers)(turned);
+            _Pragma("GCC unroll 16") for (int k = 0; k < REALS; k++)
+                NAME(store_part)(here + (lane + k) * PANEL, turned[k]);
+        }
     }
     return NAME(lines_of)(x, to, PANEL, n);
 }
@@ -370,4 +385,3 @@ static void NAME(pull_matmul)(
 #undef ROWS_OF
 #undef PANEL
 #undef DEPTH
-#undef TURNED

@@ -101,6 +101,10 @@ INLINE part smaller(part bound, part x) { return (part)REGISTER(min_pd)(bound, x
 
 INLINE part larger(part bound, part x) { return (part)REGISTER(max_pd)(bound, x); }
 
+INLINE partf smallerf(partf bound, partf x) { return (partf)REGISTER(min_ps)(bound, x); }
+
+INLINE partf largerf(partf bound, partf x) { return (partf)REGISTER(max_ps)(bound, x); }
+
 INLINE part root(part x) { return (part)REGISTER(sqrt_pd)(x); }
 
 #if !defined(__AVX512F__)

@@ -36,6 +36,13 @@ INLINE part smaller(part bound, part x) { return picked(bound < x, bound, x); } 
 
 INLINE part larger(part bound, part x) { return picked(bound > x, bound, x); }
 
+INLINE partf smallerf(partf bound, partf x) {
+    const ipartf m = bound < x;
+    return (partf)((m & (ipartf)bound) | (~m & (ipartf)x));
+}
+
+INLINE partf largerf(partf bound, partf x) { return -smallerf(-bound, -x); }
+
 INLINE part root(part x) { return (part){sqrt(x[0]), sqrt(x[1])}; }
 
 INLINE int signs(ipart m) { return (m[0] < 0) | (m[1] < 0) << 1; } /* a bit per lane */

@@ -10,6 +10,7 @@
 #undef LONG_LOOP
 #include "executor/tables.h"
 #include "executor/gate.h"
+#include "executor/turn.h"
 #include "executor/lanes.h"
 #include "executor/point.h"
 #include "executor/words.h"

@@ -65,6 +65,15 @@ static ptrdiff_t run_backward(const Stream *stream, const Space *space, ptrdiff_
     return single ? backward_pointf(stream, space, begin, end) : backward_point(stream, space, begin, end);
 }
 
-static const Executor EXECUTOR = {INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf};
+static void turn_lanes(
+    char *row, ptrdiff_t apart, const char *data, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t columns, int single
+) {
+    if (single)
+        turn_columnsf((float *)row, apart, data, stride, n, columns);
+    else
+        turn_columns((double *)row, apart, data, stride, n, columns);
+}
+
+static const Executor EXECUTOR = {INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf, turn_lanes};
 
 #endif

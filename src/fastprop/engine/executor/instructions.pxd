@@ -149,3 +149,6 @@ cdef extern from * nogil:
         Py_ssize_t (*backward)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil
         const int32_t* (*words)(const Stream*, const Space*, const int32_t*) noexcept nogil
         const int32_t* (*words_single)(const Stream*, const Space*, const int32_t*) noexcept nogil
+        void (*turn_columns)(
+            char*, Py_ssize_t, const char*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int
+        ) noexcept nogil

@@ -14,8 +14,6 @@
 #define DEPTH 64                               /* columns of a product whose rows stay in the nearest cache */
 #define ROWS_OF(parts) ((parts) == MOST_PARTS ? 6 : MOST_ROWS)
 
-typedef __typeof__((NAME(part)){0} == (NAME(part)){0}) NAME(Places); /* of numbers in a register */
-
 typedef struct {
     ptrdiff_t rows, columns;
     const REAL **left; /* where each row of the matrix begins, */
@@ -266,23 +264,6 @@ static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instr
         (const REAL **)NAME(rows_at)(m, &x, x.column, 0, x.columns),
     };
     NAME(multiply_rows)(&product, m->width, x.begins, x.apart, NAME(rows_at)(m, &x, NULL, step->result, x.rows));
-}
-
-/* As many registers as each of them holds numbers, as rows of a matrix, which is turned: halves, quarters … change places. */
-INLINE void NAME(turn_registers)(NAME(part) *row) {
-    _Pragma("GCC unroll 4") for (int half = REALS / 2; half > 0; half /= 2) {
-        NAME(Places) upper, lower;
-        _Pragma("GCC unroll 16") for (int k = 0; k < REALS; k++) {
-            upper[k] = k & half ? REALS + k - half : k;
-            lower[k] = k & half ? REALS + k : k + half;
-        }
-        _Pragma("GCC unroll 16") for (int i = 0; i < REALS; i++)
-            if (!(i & half)) {
-                const NAME(part) one = row[i], other = row[i + half];
-                row[i] = __builtin_shuffle(one, other, upper);
-                row[i + half] = __builtin_shuffle(one, other, lower);
-            }
-    }
 }
 
 /* Rows as columns, in panels of so many: lane after lane in each; those that fill up a register are 0. */

@@ -186,6 +186,10 @@ typedef struct { /* what one instruction set offers */
     /* One point: from a word on until HALT, PAUSE or ENTER, whose place is returned. */
     const int32_t *(*words)(const Stream *, const Space *, const int32_t *at);
     const int32_t *(*words_single)(const Stream *, const Space *, const int32_t *at);
+    /* Columns that lie side by side in each of n lanes, `stride` bytes apart: each goes to a row, `apart` numbers apart. */
+    void (*turn_columns)(
+        char *row, ptrdiff_t apart, const char *data, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t columns, int single
+    );
 } Executor;
 
 #endif

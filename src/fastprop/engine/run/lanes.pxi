@@ -25,9 +25,6 @@ cdef extern from *:
     void scatter_list(
         char* data, const char* row, const int64_t* lane, Py_ssize_t n, int add, int single
     ) noexcept nogil
-    void turn_columns(
-        char* row, Py_ssize_t apart, const char* data, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t columns, int single
-    ) noexcept nogil
     bint all_are(const char* row, Py_ssize_t n, int truth, int single) noexcept nogil
     Py_ssize_t following(Py_ssize_t* number) noexcept nogil
     enum:
@@ -270,7 +267,7 @@ cdef class LanesRun:
             own = <char*>bench.space.base + i * row
             last = last_beside(self, i)
             if last > i:
-                turn_columns(
+                self.executor.turn_columns(
                     own, self.width, self.input[i].data + begin * self.input[i].stride, self.input[i].stride, count,
                     last - i + 1, self.single
                 )

@@ -54,6 +54,16 @@ INLINE partf exp_lanesf(partf x, partf *dx) {
     return *dx = ((1.0f + fraction) * power_of_twof(half)) * power_of_twof(k - half);
 }
 
+/* 1 / d, to a unit: what is divided by it is put right. */
+INLINE partf nearly_inversef(partf d) {
+#if defined(__AVX512F__)
+    const partf inverse = (partf)_mm512_rcp14_ps((__m512)d); /* division takes Intel's widest registers long */
+    return fusedf(fusedf(-inverse, d, spreadf(1.0f)), inverse, inverse);
+#else
+    return 1.0f / d;
+#endif
+}
+
 /* x / (d + low), and x / (d + low)**2, to about half a unit, from 1 / d; what is subtracted must not be rounded. */
 INLINE partf dividedf(partf x, partf d, partf low, partf inverse) {
     const partf once = x * inverse;
@@ -68,7 +78,7 @@ INLINE partf divided_twicef(partf x, partf d, partf low, partf inverse) {
 /* With q = exp(-2a): tanh = -(q - 1) / (2 + (q - 1)), its slope 4q / (2 + (q - 1))**2. */
 INLINE partf tanh_lanesf(partf x, partf *dx) {
     partf rest, less, q = exp_of_negativef(2.0f * magnitudef(x), &rest, &less);
-    const partf d = 2.0f + less, low = (2.0f - d) + less, inverse = 1.0f / d;
+    const partf d = 2.0f + less, low = (2.0f - d) + less, inverse = nearly_inversef(d);
     *dx = divided_twicef(4.0f * q, d, low, inverse) * rest;
     return with_signf(dividedf(less, d, low, inverse), x);
 }
@@ -76,7 +86,7 @@ INLINE partf tanh_lanesf(partf x, partf *dx) {
 /* With q = exp(-a): 1 / (1 + q), or q / (1 + q); the slope is q / (1 + q)**2. */
 INLINE partf sigmoid_lanesf(partf x, partf *dx) {
     partf rest, less, q = exp_of_negativef(magnitudef(x), &rest, &less);
-    const partf small = q * rest, d = 1.0f + small, low = (1.0f - d) + small, inverse = 1.0f / d;
+    const partf small = q * rest, d = 1.0f + small, low = (1.0f - d) + small, inverse = nearly_inversef(d);
     const ipartf negative = x < 0.0f;
     const partf above = dividedf(spreadf(1.0f), d, low, inverse), below = dividedf(q, d, low, inverse) * rest;
     *dx = divided_twicef(q, d, low, inverse) * rest;

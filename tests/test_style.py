@@ -41,7 +41,7 @@ FLOORS = (
     ("derivatives.call",),
     ("derivatives.transforms", "derivatives.checking"),
     ("circuits.signature",),
-    ("circuits.trace",),
+    ("circuits.trace", "circuits.lanes"),
     ("circuits.pipeline",),
     ("circuits.bind", "circuits.route", "circuits.diagnosis"),
     ("circuits.batching",),
@@ -54,6 +54,7 @@ FLOORS = (
     ("circuits.function_gate",),
     ("circuits.compile",),
     ("circuits.vmap",),
+    ("random",),
     ("handles", "derivatives", "circuits"),  # their __init__.py
     ("__init__",),
     ("training",),

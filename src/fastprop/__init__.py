@@ -1,8 +1,9 @@
 """fastprop: gradients of plain Python arithmetic, at the speed of compiled code."""
 
-from fastprop import datasets, errors
+from fastprop import datasets, errors, random
 from fastprop.circuits.circuit import Circuit, Run, trace
 from fastprop.circuits.compile import Compiled, compile, eager
+from fastprop.circuits.lanes import lane_max, lane_mean, lane_min, lane_sum
 from fastprop.circuits.vmap import vmap
 from fastprop.config import __version__, show_config
 from fastprop.derivatives.checking import check_grads, numerical_grad, random_search
@@ -46,7 +47,12 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "lane_max",
+    "lane_mean",
+    "lane_min",
+    "lane_sum",
     "numerical_grad",
+    "random",
     "random_search",
     "set_num_threads",
     "show_config",

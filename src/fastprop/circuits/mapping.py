@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.derived import Packed, Unpacked
+from fastprop.circuits.lanes import Asked
 from fastprop.circuits.recorded_map import Given, Grown, RecordedMap, Retrace
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
 from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, decides, innermost_scope
@@ -116,6 +117,9 @@ def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
             break
         except Grown:
             continue
+        except Asked:
+            outer.maps.remove(region)  # which is recorded anew, with what it asks for
+            raise
     for a in region.makes:
         outer.examples[a] = arrays.values[a]
     return sums

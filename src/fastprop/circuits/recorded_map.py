@@ -11,6 +11,7 @@ import numpy as np
 
 from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
+from fastprop.circuits.lanes import Asked
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import Recording, current_trace, decides, innermost_scope, numbered, record
@@ -164,6 +165,10 @@ class RecordedMap(MapRegion):
         decided = len(self.trace.guards)
         try:
             recording = self._record(points, beginning)
+        except Asked as asked:
+            if not self._sealed:
+                raise
+            raise Retrace(f"{self.name} takes a path on which it asks for the number of its lane") from asked
         except OutOfRangeError as error:
             self._refuse_decisions(decided)  # then the index is perhaps one of what is outside, as it was before
             raise in_lane(error, lane) from None

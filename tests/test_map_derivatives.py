@@ -83,9 +83,22 @@ def the_same_in_all_lanes(w, x):
     )(Y, made)  # fmt: skip
 
 
+def branching_rows(w, x):
+    return fp.vmap(lambda r: r[0] * r[1] * r[1] * w if r[0] > 0.0 else r.sum() * w * w)(fp.stack([x, x * x], 1)).sum()
+
+
+def branching_around_a_map(w, x):
+    def body(r):
+        scale = 2.0 * w if r[0] > 0.0 else w * w
+        return fp.vmap(lambda a: a * a * w if a > 0.5 else a, reduce="sum")(r) * scale
+
+    return fp.vmap(body)(fp.stack([x, x * x], 1)).sum()
+
+
 FUNCTIONS = [
     summed, several_means, logarithm_of_a_mean, in_sequence, computed_outside, nested, nested_maximum, branching,
     deciding_outside, rows, other_axis, the_same_in_all_lanes,
+    branching_rows, branching_around_a_map,
 ]  # fmt: skip
 TRANSFORMS = {
     "grad": lambda f: lambda w, x: fp.grad(f)(w, x),

@@ -14,13 +14,13 @@ from fastprop.circuits.derived import pulled_map, pushed_map
 from fastprop.circuits.lanes import Asked
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
-from fastprop.circuits.trace import Recording, current_trace, decides, innermost_scope, numbered, record
+from fastprop.circuits.trace import Recording, Retrace, current_trace, decides, innermost_scope, numbered, record
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, joined, sources
 from fastprop.engine.tape import Trace, Unit, belongs
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 
-__all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
+__all__ = ["Given", "Grown", "RecordedMap"]
 
 Given = np.ndarray[Any, Any]  # of inputs of a body: what they are, and where (`sources`)
 
@@ -45,10 +45,6 @@ class Rent:
         before = max(self.paid, self.price)
         self.paid += gates
         return max(self.paid - before, 0)
-
-
-class Retrace(Exception):  # noqa: N818 (never seen outside)
-    """A body took a path that needs the function around it to be recorded again."""
 
 
 class Grown(Exception):  # noqa: N818 (never seen outside)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
 from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
@@ -165,7 +166,7 @@ class RecordedMap(MapRegion):
             if not self._sealed:
                 raise
             raise Retrace(f"{self.name} takes a path on which it asks for the number of its lane") from asked
-        except OutOfRangeError as error:
+        except (OutOfRangeError, LinAlgError) as error:
             self._refuse_decisions(decided)  # then the index is perhaps one of what is outside, as it was before
             raise in_lane(error, lane) from None
         if recording.decides and not self.unrolled:  # a path has no arrays of its own

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
+from fastprop.gates.singular import matrix_in_lane
 from fastprop.handles.nesting import is_handle
 
 __all__ = [
@@ -35,8 +37,11 @@ class OutOfRangeError(IndexError):
         return OutOfRangeError, (self.text, self.lanes)
 
 
-def in_lane(error: OutOfRangeError, lane: int) -> OutOfRangeError:
-    """Return the error with the lane in which it occurred."""
+def in_lane(error: Exception, lane: int) -> Exception:
+    """Return the error for an index or for a matrix with the lane in which it occurred."""
+    if isinstance(error, LinAlgError):
+        return matrix_in_lane(error, int(lane))
+    assert isinstance(error, OutOfRangeError)
     return OutOfRangeError(error.text, (int(lane), *error.lanes)).with_traceback(error.__traceback__)
 
 

@@ -36,7 +36,7 @@ from fastprop.engine.tape import (
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
-from fastprop.handles.indexing import OutOfRangeError, trace_of
+from fastprop.handles.indexing import of_index, trace_of
 from fastprop.handles.nesting import flatten, is_container
 
 __all__ = [
@@ -61,6 +61,9 @@ class Bundle(IntegerOperators, ArrayFace):
     __hash__ = object.__hash__
 
     __fastprop_block__ = True
+
+    def __init_subclass__(cls) -> None:
+        cls.__name__ = Bundle.__name__
 
     def __init__(self, numbers: np.ndarray[Any, Any] | None, slots: Slots | None = None):
         self._made, self._slots = numbers, slots
@@ -186,7 +189,7 @@ class Bundle(IntegerOperators, ArrayFace):
                 return Bundle(None, slots.moved(lambda part: part[index]))
             return _wrapped(self.numbers[index])
         except IndexError as error:
-            raise OutOfRangeError(str(error)) from None
+            raise of_index(error) from None
 
     def __repr__(self) -> str:
         return f"<traced Array of shape {self.shape}>"
@@ -212,6 +215,9 @@ class Bundle(IntegerOperators, ArrayFace):
     def __fastprop_gate__(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
 
         return apply_gate(gate, operands, options)
+
+
+Bundle.__name__ = "Array"  # which it is to users, who see it in messages
 
 
 class ConditionBlock(Bundle):

@@ -495,12 +495,10 @@ def dot_product(a: Any, b: Any) -> tuple[Any, tuple[Any, ...]]:
     left, right = shape_of(a), shape_of(b)
     if not left or not right:
         return gates.multiply, (a, b)
-    if len(left) <= 2 and len(right) <= 2:
-        return MatMul(), (a, b)
     if left[-1] != right[max(len(right) - 2, 0)]:
         raise ValueError(f"dot: shapes {left} and {right} do not meet: the last axis of the one is summed with the "
-                         "last but one of the other")  # fmt: skip
-    if len(right) == 1:
+                         f"last{' but one' * (len(right) > 1)} of the other")  # fmt: skip
+    if (len(left) <= 2 and len(right) <= 2) or len(right) == 1:
         return MatMul(), (a, b)
     last = len(right) - 1
     columns = transpose(b, (last - 1, *range(last - 1), last))

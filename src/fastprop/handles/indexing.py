@@ -16,6 +16,7 @@ __all__ = [
     "check_exact",
     "in_lane",
     "is_integer",
+    "of_index",
     "out_of_range",
     "own_index",
     "trace_of",
@@ -35,6 +36,11 @@ class OutOfRangeError(IndexError):
 
     def __reduce__(self) -> Any:
         return OutOfRangeError, (self.text, self.lanes)
+
+
+def of_index(error: IndexError) -> IndexError:
+    """Return NumPy's error for an index that there is not as one that can name a lane; for what is no index, itself."""
+    return OutOfRangeError(str(error)) if "out of bounds" in str(error) else error
 
 
 def in_lane(error: Exception, lane: int) -> Exception:

@@ -36,6 +36,8 @@ ROWS = [
     (lambda x: x @ np.ones(4), ValueError, "matmul of the shapes (3,) and (4,)"),
     (lambda x: fp.inner(x, np.ones(4)), ValueError, "inner: the last axes of the shapes (3,) and (4,) do not meet"),
     (lambda x: x + MASKED, TypeError, "is a MaskedArray"),
+    (lambda x: x.at[0].set("a"), TypeError, "reshape: operand 0 is 'a' (str), expected a real number"),
+    (lambda x: fp.outer(x, "a"), TypeError, "reshape: operand 0 is 'a' (str), expected a real number"),
     (lambda x: x.item(), TypeError, "item() of an Array would drop its derivative; use .value, or .value.item()"),
     (lambda x: x.tolist(), TypeError, "tolist() of an Array would drop its derivative; use .value, or .value.tolist()"),
     (lambda x: x[0].item(), TypeError, "item() of a Unit would drop its derivative"),

@@ -66,6 +66,11 @@ class Block(Gate):
         if "forward" in vars(cls) and not moves:  # which never warns
             cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
 
+    @property
+    def name(self) -> str:
+        """The gate's name in messages and summaries: as NumPy writes it."""
+        return super().name.lower()
+
     def on_objects(self, *blocks: Any) -> Any:
         """Return the value of object arrays of Units, on which it is recorded number by number."""
         return self.forward(*blocks)

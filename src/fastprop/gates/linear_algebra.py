@@ -33,6 +33,11 @@ class Algebra(Gate):
 
     vectorised = True
 
+    @property
+    def name(self) -> str:
+        """The gate's name in messages and summaries: as NumPy writes it."""
+        return super().name.lower()
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]

@@ -239,6 +239,21 @@ def test_a_step_is_an_input():
     assert len(step.cache_info()) == 1
 
 
+def test_keys_of_numpys_integers():
+    draw = fp.compile(lambda key: fp.random.uniform(fp.random.fold_in(key, 3)))
+    for key in (np.int64(5), np.int32(6), np.int64(2**53 - 1)):
+        assert draw(key) == fp.random.uniform(fp.random.fold_in(key, 3))
+
+
+def test_circuits_in_batches_take_a_key_per_lane():
+    circuit = fp.trace(lambda key, x: x * fp.random.uniform(key), 3, 2.0)
+    keys, x = fp.random.split(1, 100), np.linspace(1.0, 2.0, 100)
+    expected = x * [fp.random.uniform(key) for key in keys]
+    np.testing.assert_array_equal(circuit.batch(keys.astype(float), x), expected)
+    total = circuit.batch(keys.astype(float), x, reduce="sum")
+    assert total == pytest.approx(np.sum(expected), rel=1e-14)
+
+
 @pytest.mark.parametrize("without", ["fold", "merge", "hoist", "combine", "schedule"])
 def test_passes_left_out(without):
     x = np.linspace(-1.0, 1.0, 9)

@@ -2,7 +2,9 @@
 
 There is no hidden state: a number is a function of its key, of the lanes of the vmaps around it, and of its place in
 the shape that is asked for. The same key gives the same numbers again; another one, say of the step of a training, is
-made by `fold_in`. They are the numbers of SplitMix64, which `gates.random_integer` counts through without a state.
+made by `fold_in`. So in a compiled function the key, or the step that is folded into it, is an argument: a key that is
+written there gives the same numbers at every call. They are the numbers of SplitMix64, which `gates.random_integer`
+counts through without a state.
 """
 
 from __future__ import annotations

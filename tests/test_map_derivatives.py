@@ -95,10 +95,22 @@ def branching_around_a_map(w, x):
     return fp.vmap(body)(fp.stack([x, x * x], 1)).sum()
 
 
+def rebound(w, x):
+    """A loop, in which each map uses what the one before it gave, by the same name."""
+    y = w
+    for k in range(3):
+
+        def step(a):
+            return fp.sin(a * y) + k * a  # noqa: B023 (on purpose)
+
+        y = fp.vmap(lambda a: step(a) * w, reduce="mean")(x)
+    return y
+
+
 FUNCTIONS = [
     summed, several_means, logarithm_of_a_mean, in_sequence, computed_outside, nested, nested_maximum, branching,
     deciding_outside, rows, other_axis, the_same_in_all_lanes,
-    branching_rows, branching_around_a_map,
+    branching_rows, branching_around_a_map, rebound,
 ]  # fmt: skip
 TRANSFORMS = {
     "grad": lambda f: lambda w, x: fp.grad(f)(w, x),

@@ -373,6 +373,41 @@ def test_a_later_path_uses_an_array_from_outside(use):
             same(plain(compiled(x * signs)), plain(expected))
 
 
+def test_a_later_path_finds_the_variables_of_its_time():
+    def f(x):
+        y = x[0]
+        for k in range(1, 4):
+            x = fp.vmap(lambda t: t * k + y if t > 0.0 else t - k)(x)  # noqa: B023 (on purpose)
+            y = x[1] * k
+        return x
+
+    def last(x):
+        for k in range(1, 4):
+            x = fp.vmap(lambda t: t * k if t > 0.0 else t)(x)  # noqa: B023
+        return x
+
+    x = np.array([-1.0, -2.0, -0.5])
+    for g in (f, last, fp.value_and_grad(lambda x: fp.sum(fp.square(f(x))))):
+        compiled = fp.compile(g)
+        for signs in (1.0, -1.0, [1.0, -4.0, 1.0], [-2.0, -1.0, 1.0], 3.0):
+            with fp.eager():
+                expected = g(x * signs)
+            same(plain(compiled(x * signs)), plain(expected))
+
+
+def test_a_function_that_calls_itself_and_one_that_is_not_bound_yet():
+    def power(t, n):
+        return 1.0 if n == 0 else t * power(t, n - 1)
+
+    def later(t):
+        return power(t, 3) + (unbound(t) if False else 0.0)
+
+    found = fp.compile(fp.grad(lambda x: fp.sum(fp.grad(lambda x: fp.sum(fp.vmap(later)(x)))(x))))(X)
+    assert_allclose(found, 6.0 * X)
+    unbound = None
+    assert unbound is None
+
+
 def test_an_array_that_outlives_its_function():
     kept = []
     fp.compile(lambda x: kept.append(fp.vmap(lambda t: t * t)(x)) or 0.0)(X)

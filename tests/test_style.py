@@ -40,7 +40,7 @@ FLOORS = (
     ("derivatives.recorded", "derivatives.swept"),
     ("derivatives.call",),
     ("derivatives.transforms", "derivatives.checking"),
-    ("circuits.signature",),
+    ("circuits.signature", "circuits.enclosed"),
     ("circuits.trace", "circuits.lanes"),
     ("circuits.pipeline",),
     ("circuits.bind", "circuits.route", "circuits.diagnosis"),

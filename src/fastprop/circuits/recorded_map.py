@@ -12,6 +12,7 @@ from numpy.linalg import LinAlgError
 
 from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
+from fastprop.circuits.enclosed import enclosed
 from fastprop.circuits.lanes import Asked
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
@@ -501,6 +502,7 @@ class RecordedMap(MapRegion):
         """Let no operand be added any more."""
         self.seal(len(self.operands))
         self._sealed = True
+        self.function = enclosed(self.function)
         self.sole = self.only_path()
 
 

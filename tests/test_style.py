@@ -56,6 +56,7 @@ FLOORS = (
     ("circuits.vmap",),
     ("random",),
     ("handles", "derivatives", "circuits"),  # their __init__.py
+    ("nn",),
     ("__init__",),
     ("training",),
     ("__main__",),

@@ -1,6 +1,6 @@
 """fastprop: gradients of plain Python arithmetic, at the speed of compiled code."""
 
-from fastprop import datasets, errors, random
+from fastprop import datasets, errors, nn, random
 from fastprop.circuits.circuit import Circuit, Run, trace
 from fastprop.circuits.compile import Compiled, compile, eager
 from fastprop.circuits.lanes import lane_max, lane_mean, lane_min, lane_sum

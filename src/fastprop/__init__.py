@@ -65,6 +65,7 @@ __all__ = [
     "lane_mean",
     "lane_min",
     "lane_sum",
+    "nn",
     "numerical_grad",
     "random",
     "random_search",

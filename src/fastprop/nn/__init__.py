@@ -8,10 +8,11 @@ from fastprop.nn import activations, init, losses, regularisers
 from fastprop.nn.activations import *  # noqa: F403
 from fastprop.nn.attention import MultiheadAttention, scaled_dot_product_attention
 from fastprop.nn.convolution import AvgPool1d, AvgPool2d, Conv1d, Conv2d, MaxPool1d, MaxPool2d
+from fastprop.nn.dropout import Dropout
 from fastprop.nn.linear import Bilinear, Embedding, Flatten, Identity, Linear, Maxout, Sequential
 from fastprop.nn.losses import *  # noqa: F403
 from fastprop.nn.module import Module
-from fastprop.nn.normalisation import LayerNorm, LocalResponseNorm, RMSNorm
+from fastprop.nn.normalisation import BatchNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from fastprop.nn.recurrent import GRU, LSTM, RNN
 from fastprop.nn.scalar import MLP, Layer, Neuron
 
@@ -38,6 +39,8 @@ __all__ = [
     "GRU",
     "MultiheadAttention",
     "scaled_dot_product_attention",
+    "Dropout",
+    "BatchNorm",
     "LayerNorm",
     "RMSNorm",
     "LocalResponseNorm",

@@ -16,6 +16,7 @@ from fastprop.gates.products import matmul
 from fastprop.gates.reductions import softmax
 from fastprop.gates.shapes import reshape, swapaxes
 from fastprop.handles.nesting import shape_of
+from fastprop.nn.dropout import Dropout
 from fastprop.nn.init import Random, glorot_uniform, zeros
 from fastprop.nn.labels import as_block
 from fastprop.nn.linear import Linear, checked
@@ -96,6 +97,8 @@ class MultiheadAttention(Module):
         How many features queries, keys, values and outputs have.
     num_heads : int
         How many heads; they divide `embed_dim`.
+    dropout : float
+        The probability with which a weight is left out while it learns, as in `Dropout`.
     bias : bool
         Whether the projections have biases.
     rng, dtype
@@ -120,7 +123,14 @@ class MultiheadAttention(Module):
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, bias: bool = True, *, rng: Random = None, dtype: DTypeLike | None = None
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        *,
+        rng: Random = None,
+        dtype: DTypeLike | None = None,
     ):
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(
@@ -131,6 +141,7 @@ class MultiheadAttention(Module):
         self.in_proj_weight: Any = Array(glorot_uniform((3 * embed_dim, embed_dim), random, dtype))
         self.in_proj_bias: Any = Array(zeros((3 * embed_dim,), dtype=dtype)) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, rng=random, dtype=dtype)
+        self.dropout = Dropout(dropout)
         if bias:
             self.out_proj.bias = Array(zeros((embed_dim,), dtype=dtype))
 
@@ -167,7 +178,7 @@ class MultiheadAttention(Module):
             mask = real[None, :] if mask is None else mask & real[None, :]
             attn_mask = mask if added is None else where(mask, added, -np.inf)
         heads = [self._heads(x, k) for k, x in enumerate((query, key, value))]
-        weights = _weights(heads[0], heads[1], attn_mask, is_causal, None)
+        weights = self.dropout(_weights(heads[0], heads[1], attn_mask, is_causal, None))
         together = swapaxes(matmul(weights, heads[2]), 0, 1)
         return self.out_proj(reshape(together, (shape_of(query)[0], self.embed_dim))), weights.mean(axis=0)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastprop.engine.tape import Array, Unit, zero_grad
 from fastprop.handles.nesting import flatten, shape_of
+from fastprop.random import fold_in
 
 __all__ = ["Module"]
 
@@ -52,6 +53,12 @@ class Module:
 
     buffer_names: ClassVar[tuple[str, ...]] = ()
     """The attributes, arrays, that are saved with the parameters and are not learnt by gradients."""
+
+    draws: ClassVar[bool] = False
+    """Whether it draws random numbers, by its attribute `key`, which `apply` gives it."""
+
+    keeps: bool = False
+    """Whether its buffers may be assigned to: in a copy that `apply` made to give them back."""
 
     def parts(self) -> Mapping[str, Any]:
         """Return what may be parts, by their names: the attributes."""
@@ -112,9 +119,27 @@ class Module:
         for leaf, value in self._matched(params):
             leaf.value = value
 
+    def buffers(self) -> dict[str, Any]:
+        """Return all buffers, nested as `params` nests parameters."""
+        buffers: dict[str, Any] = _buffer_tree(self, set(), lambda owner, name: _own(getattr(owner, name)))
+        return buffers
+
+    def load_buffers(self, buffers: Mapping[str, Any]) -> None:
+        """Give all buffers these numbers, nested as those of `buffers`: ValueError or TypeError, or all of them."""
+        for place, value in self._matched_buffers(buffers):
+            held = getattr(place.owner, place.name)
+            setattr(place.owner, place.name, np.array(value, held.dtype))
+
     # Calls with other numbers -----------------------------------------------------------------------------------------
 
-    def apply(self, params: Mapping[str, Any] | None, *inputs: Any, **options: Any) -> Any:
+    def apply(
+        self,
+        params: Mapping[str, Any] | None,
+        *inputs: Any,
+        key: Any = None,
+        buffers: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
         """Call it with other numbers for its parameters; nothing in it changes.
 
         Parameters
@@ -123,6 +148,15 @@ class Module:
             Numbers, arrays, handles or traced values, nested as `params()` nests them; None: its own leaves.
         *inputs, **options
             What it is called with.
+        key : int or Unit, optional
+            Of `fastprop.random`, for what draws random numbers: every such layer folds its own number into it.
+        buffers : dict, optional
+            Numbers for its buffers, nested as `buffers()` nests them.
+
+        Returns
+        -------
+        object
+            What comes out; with `buffers`, a tuple of that and of the new buffers.
 
         Raises
         ------
@@ -144,18 +178,30 @@ class Module:
         >>> gradients["weight"].shape
         (1, 2)
         """
-        return self.bound(params)(*inputs, **options)
+        bound = self.bound(params, key, buffers)
+        result = bound(*inputs, **options)
+        return result if buffers is None else (result, bound.buffers())
 
-    def bound(self: Self, params: Mapping[str, Any] | None) -> Self:
+    def bound(
+        self: Self, params: Mapping[str, Any] | None, key: Any = None, buffers: Mapping[str, Any] | None = None
+    ) -> Self:
         """Return the same Module with other numbers for its parameters, which has no leaves; for `apply`, and methods.
 
         Parameters
         ----------
-        params : dict or None
+        params, key, buffers
             As for `apply`.
         """
         values = {} if params is None else {id(leaf): value for leaf, value in self._matched(params)}
         bound: Self = _copied(self, values, {})
+        if buffers is not None:
+            for place, value in bound._matched_buffers(buffers):
+                setattr(place.owner, place.name, value)
+                place.owner.keeps = True
+        if key is not None:
+            drawing = [module for _, module in bound.named_modules() if module.draws]
+            for number, module in enumerate(drawing):
+                module.key = fold_in(key, number)  # type: ignore[attr-defined]
         return bound
 
     def _matched(self, params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
@@ -169,6 +215,16 @@ class Module:
                     "the parameter"
                 )
         return list(zip(leaves, values))
+
+    def _matched_buffers(self, buffers: Mapping[str, Any]) -> list[tuple[_Place, Any]]:
+        """Return the place of every buffer with what `buffers` has for it."""
+        places, nesting = flatten(_buffer_tree(self, set(), _Place))
+        values = nesting.leaves_of(buffers, "buffers")
+        for index, (place, value) in enumerate(zip(places, values)):
+            shape = shape_of(getattr(place.owner, place.name))
+            if _shape(value) != shape:
+                raise ValueError(f"buffers{nesting.path(index)} has the shape {_shape(value)}; expected {shape}")
+        return list(zip(places, values))
 
     # Saving -----------------------------------------------------------------------------------------------------------
 
@@ -277,6 +333,32 @@ def _tree(thing: Any, seen: set[int], taken: Callable[[Any], Any]) -> Any:
             found[name] = taken(part)
     in_a_row = isinstance(thing, (list, tuple)) and len(found) == len(thing) and all(is_leaf(x) for _, x in parts)
     return list(found.values()) if in_a_row else found
+
+
+class _Place:
+    """Where a buffer is: a Module, and the name of its attribute."""
+
+    def __init__(self, owner: Module, name: str):
+        self.owner, self.name = owner, name
+
+
+def _buffer_tree(thing: Any, seen: set[int], taken: Callable[[Module, str], Any]) -> dict[str, Any]:
+    """Return what is taken of the buffers of all Modules that were not seen before, nested by name."""
+    found: dict[str, Any] = {}
+    if isinstance(thing, Module):
+        if id(thing) in seen:
+            return {}
+        seen.add(id(thing))
+        found.update({name: taken(thing, name) for name in thing.buffer_names})
+    for name, part in _parts(thing):
+        inner = {} if is_leaf(part) else _buffer_tree(part, seen, taken)
+        if inner:
+            found[name] = inner
+    return found
+
+
+def _own(value: Any) -> Any:
+    return np.array(value) if isinstance(value, np.ndarray) else value
 
 
 def _places(module: Module) -> list[tuple[str, Any, str | None]]:

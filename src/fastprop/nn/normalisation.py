@@ -1,4 +1,4 @@
-"""Layers that bring numbers to one size, and dropout's kin: over the features of one example, and over its channels."""
+"""Layers that bring numbers to one size: over the features of an example, over its channels, or over all examples."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastprop.engine.functions import hypot, power
+from fastprop.circuits.lanes import lane_mean, lane_sum
+from fastprop.engine.functions import hypot, power, sqrt
 from fastprop.engine.functions import sum as total
 from fastprop.engine.tape import Array
 from fastprop.gates.items import as_item, described
 from fastprop.gates.reductions import norm, std
-from fastprop.gates.shapes import pad, reshape
+from fastprop.gates.shapes import concatenate, pad, reshape, stack
 from fastprop.handles.nesting import shape_of
 from fastprop.nn.module import Module
 
-__all__ = ["LayerNorm", "LocalResponseNorm", "RMSNorm"]
+__all__ = ["BatchNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
 
 
 class LayerNorm(Module):
@@ -108,6 +109,105 @@ class RMSNorm(Module):
             return reshape(flat, shape)
         root = norm(flat, axis=-1, keepdims=True) / math.sqrt(shape_of(flat)[-1])
         return affine_of(reshape(flat / hypot(root, math.sqrt(self.eps)), shape), self.weight, None)
+
+
+class BatchNorm(Module):
+    """The numbers of every channel less their mean, over their standard deviation, across the lanes of a vmap.
+
+    While it learns, mean and variance are those of the batch: of all lanes, and all places in a channel. The running
+    ones, which it uses afterwards (`Module.eval`), are buffers: ``model.apply(params, x, buffers=buffers)`` gives the
+    new ones back beside the output, and `Module.load_buffers` keeps them.
+
+    Parameters
+    ----------
+    num_features : int
+        How many channels: the length of the first axis of an example.
+    eps : float
+        What is added to the variance, more than 0.
+    momentum : float
+        The share of the new in the running mean and variance.
+    affine : bool
+        Whether there are a weight, which begins as 1, and a bias, which begins as 0, for every channel.
+    dtype : dtype, optional
+        float64, or float32.
+
+    Attributes
+    ----------
+    running_mean, running_var : ndarray
+        Of shape (num_features,); the variance is the unbiased one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastprop as fp
+    >>> layer = fp.nn.BatchNorm(1)
+    >>> def loss(params, buffers, x):
+    ...     y, buffers = layer.apply(params, x, buffers=buffers)
+    ...     return fp.sum(y * y), buffers
+    >>> batch = fp.vmap(loss, in_axes=(None, None, 0), reduce="mean")
+    >>> step = fp.compile(fp.value_and_grad(batch, has_aux=True))
+    >>> (value, buffers), gradients = step(layer.params(), layer.buffers(), np.array([[1.0], [2.0], [3.0]]))
+    >>> layer.load_buffers(buffers)
+    >>> layer.running_mean, layer.running_var
+    (array([0.2]), array([1.]))
+    >>> layer.eval()([0.2]).value
+    array([0.])
+    """
+
+    buffer_names = ("running_mean", "running_var")
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        *,
+        dtype: DTypeLike | None = None,
+    ):
+        if not 0.0 <= momentum <= 1.0:
+            raise ValueError(f"BatchNorm with momentum {momentum}; expected the new one's share, from 0 to 1")
+        self.eps, self.momentum, dtype = checked_eps(self, eps), momentum, dtype or np.float64
+        self.weight: Any = Array(np.ones(num_features, dtype)) if affine else None
+        self.bias: Any = Array(np.zeros(num_features, dtype)) if affine else None
+        self.running_mean: Any = np.zeros(num_features, dtype)
+        self.running_var: Any = np.ones(num_features, dtype)
+
+    def __call__(self, x: Any) -> Any:
+        """Normalise one example, whose first axis are the channels; while it learns, in the body of a vmap.
+
+        Raises
+        ------
+        ValueError
+            If it learns from one number of a channel, which has no variance.
+        """
+        x = as_item(x)
+        shape, channels = shape_of(x), shape_of(self.running_mean)[0]
+        if not shape or shape[0] != channels:
+            raise ValueError(f"BatchNorm of {described(x)}; expected {channels} channels along the first axis")
+        rows = reshape(x, (channels, math.prod(shape[1:])))
+        centred, variance = self._of_batch(rows) if self.training else (rows - self.running_mean[:, None], None)
+        spread = sqrt((self.running_var if variance is None else variance) + self.eps)
+        column = None if self.weight is None else self.weight[:, None]
+        result = affine_of(centred / spread[:, None], column, None if self.bias is None else self.bias[:, None])
+        return reshape(result, shape)
+
+    def _of_batch(self, rows: Any) -> tuple[Any, Any]:
+        """Return numbers less the batch's mean, and the batch's variance; note what comes of them."""
+        sums = lane_sum(concatenate([rows.mean(axis=1), np.ones(1)]))
+        lanes, first = sums[-1], sums[:-1] / sums[-1]
+        count = lanes * shape_of(rows)[1]
+        if count == 1.0:
+            raise ValueError("BatchNorm learns from one example, which has no variance; expected a batch, or eval()")
+        centred = rows - first[:, None]
+        moments = lane_mean(stack([centred.mean(axis=1), (centred * centred).mean(axis=1)]))
+        rest = moments[0]  # what the rounding of the first mean has left
+        variance = moments[1] - rest * rest
+        if self.keeps:
+            unbiased = variance * (count / (count - 1.0))
+            for name, new in (("running_mean", first + rest), ("running_var", unbiased)):
+                setattr(self, name, (1.0 - self.momentum) * getattr(self, name) + self.momentum * new)
+        return centred - rest[:, None], variance
 
 
 class LocalResponseNorm(Module):

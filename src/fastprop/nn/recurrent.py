@@ -19,6 +19,7 @@ from fastprop.gates.items import as_item, described
 from fastprop.gates.products import matmul
 from fastprop.gates.shapes import concatenate, stack, swapaxes
 from fastprop.handles.nesting import shape_of
+from fastprop.nn.dropout import Dropout
 from fastprop.nn.init import Random, uniform
 from fastprop.nn.module import Module
 
@@ -39,6 +40,7 @@ class _Recurrent(Module):
         hidden_size: int,
         num_layers: int = 1,
         bias: bool = True,
+        dropout: float = 0.0,
         bidirectional: bool = False,
         *,
         rng: Random = None,
@@ -48,6 +50,7 @@ class _Recurrent(Module):
             raise ValueError(f"{type(self).__name__} with num_layers {num_layers}; expected at least one")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.bidirectional = bias, bidirectional
+        self.dropouts = [Dropout(dropout) for _ in range(num_layers - 1)]
         self.directions = ("", "_reverse") if bidirectional else ("",)
         random, rows = np.random.default_rng(rng), self.blocks * hidden_size
         bound = 1.0 / math.sqrt(hidden_size) if hidden_size else 0.0
@@ -96,6 +99,7 @@ class _Recurrent(Module):
         first, outputs = self._first_states(state), x
         last: list[State] = []
         for layer in range(self.num_layers):
+            outputs = self.dropouts[layer - 1](outputs) if layer else outputs
             sides = []
             for direction in self.directions:
                 begun = first[len(last)]
@@ -161,6 +165,8 @@ class RNN(_Recurrent):
         What is on top.
     bias : bool
         Whether there are biases, two of them.
+    dropout : float
+        The probability with which an output between two layers is left out while it learns, as in `Dropout`.
     bidirectional : bool
         Whether every layer goes backwards over the sequence, too.
     rng, dtype
@@ -189,6 +195,7 @@ class RNN(_Recurrent):
         num_layers: int = 1,
         nonlinearity: str = "tanh",
         bias: bool = True,
+        dropout: float = 0.0,
         bidirectional: bool = False,
         *,
         rng: Random = None,
@@ -196,7 +203,7 @@ class RNN(_Recurrent):
     ):
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f'RNN with nonlinearity {nonlinearity!r}; expected "tanh" or "relu"')
-        super().__init__(input_size, hidden_size, num_layers, bias, bidirectional, rng=rng, dtype=dtype)
+        super().__init__(input_size, hidden_size, num_layers, bias, dropout, bidirectional, rng=rng, dtype=dtype)
         self.nonlinearity: Callable[[Any], Any] = getattr(functions, nonlinearity)
 
     def step(self, x: Any, h: Any, state: State) -> State:
@@ -217,6 +224,8 @@ class LSTM(_Recurrent):
         How many layers are stacked.
     bias : bool
         Whether there are biases, two of them.
+    dropout : float
+        The probability with which an output between two layers is left out while it learns, as in `Dropout`.
     bidirectional : bool
         Whether every layer goes backwards over the sequence, too.
     rng, dtype
@@ -260,6 +269,8 @@ class GRU(_Recurrent):
         How many layers are stacked.
     bias : bool
         Whether there are biases, two of them.
+    dropout : float
+        The probability with which an output between two layers is left out while it learns, as in `Dropout`.
     bidirectional : bool
         Whether every layer goes backwards over the sequence, too.
     rng, dtype

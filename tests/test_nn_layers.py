@@ -238,6 +238,13 @@ def test_dtype(layer):
     assert {leaf.dtype for leaf in layer.parameters()} == {np.dtype(np.float32)}
 
 
+@pytest.mark.parametrize("layer", [nn.Linear, nn.GRU, nn.Embedding, lambda i, o, dtype: nn.LayerNorm(i, dtype=dtype)])
+@pytest.mark.parametrize("dtype", [int, np.float16, complex])
+def test_dtypes_are_of_floats(layer, dtype):
+    with pytest.raises(TypeError, match="expected float64 or float32"):
+        layer(3, 2, dtype=dtype)
+
+
 def test_float32_stays_float32():
     layer = nn.Linear(3, 2, rng=0, dtype=np.float32)
     x = np.ones((4, 3), np.float32)
@@ -331,6 +338,7 @@ def test_kernel_longer_than_its_input(make):
         (lambda: nn.MaxPool1d(0), "kernel_size"),
         (lambda: nn.MaxPool1d(2, stride=0), "stride"),
         (lambda: nn.AvgPool2d(2, padding=-1), "padding"),
+        (lambda: nn.Linear(-1, 2), r"\(2, -1\); expected lengths from 0 on"),
         (lambda: nn.Maxout(2, 2, pieces=0), "pieces"),
         (lambda: nn.LocalResponseNorm(0), "at least one"),
         (lambda: nn.MultiheadAttention(6, 4), "4 heads of 6"),

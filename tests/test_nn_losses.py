@@ -412,6 +412,12 @@ def test_what_does_not_fit_is_a_value_error(make, match):
         make()
 
 
+@pytest.mark.parametrize("loss", [nn.squared_error, nn.hinge, nn.binary_cross_entropy])
+def test_text_is_no_number(loss):
+    with pytest.raises(TypeError, match="expected numbers"):
+        loss("a", 1.0)
+
+
 def test_lists_are_arrays():
     assert nn.cross_entropy([1.0, 2.0], 1) == nn.cross_entropy(np.array([1.0, 2.0]), np.int64(1))
     units = [fp.Unit(1.0), fp.Unit(2.0)]

@@ -1,6 +1,8 @@
 """Modules: how parameters are found, named, saved, and put in for one call; micrograd's network; training."""
 
+import copy
 import dataclasses
+import pickle
 import re
 import threading
 
@@ -95,6 +97,22 @@ def test_params_that_do_not_fit(change, error, match, call):
     with pytest.raises(error, match=match):
         model.apply(params, [1.0, 2.0]) if call == "apply" else model.load_params(params)
     assert model.scale.value == 2.0
+
+
+@pytest.mark.parametrize("bad", [np.array(["a", "b"]), np.ones(2, complex), fp.Array([1.0, 2.0])])
+def test_what_is_kept_are_plain_numbers(bad):
+    model = nn.Sequential(nn.Linear(1, 2, rng=0), nn.BatchNorm(2))
+    params, buffers = model.params(), model.buffers()
+    before = model.state_dict()
+    for tree in (params["0"], params["1"], buffers["1"]):
+        for name in tree:
+            tree[name] = tree[name] + 1.0
+    params["1"]["bias"] = buffers["1"]["running_var"] = bad
+    for load, numbers in ((model.load_params, params), (model.load_buffers, buffers)):
+        with pytest.raises(TypeError, match="expected plain numbers"):
+            load(numbers)
+    for name, value in model.state_dict().items():
+        assert_array_equal(value, before[name])
 
 
 def test_nothing_is_left_behind():
@@ -208,6 +226,35 @@ def test_buffers_are_saved_and_are_no_parameters():
     state["1.seen"] = state["1.seen"].astype(float)
     with pytest.raises(ValueError, match=r"1\.seen has the dtype float64"):
         model.load_state_dict(state)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_modules_are_copied_and_pickled(copied):
+    first, second = nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=1)
+    second.weight = first.weight
+    model = nn.Sequential(first, nn.BatchNorm(2), second, nn.MLP(2, [2], rng=0), first).eval()
+    other = copied(model)
+    assert not other.training and other[0] is other[4]
+    assert other[2].weight is other[0].weight is not first.weight
+    for (name, a), (other_name, b) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        assert name == other_name and a is not b and type(a) is type(b)
+        assert_array_equal(a.value, b.value)
+    other[0].weight.value = np.zeros((2, 2))
+    assert np.any(first.weight.value)
+    assert_array_equal(copied(model)([1.0, 2.0]).value, model([1.0, 2.0]).value)
+
+
+def test_leaves_in_containers_are_copied():
+    class Table(nn.Module):
+        def __init__(self):
+            self.rows = {"a": [fp.Array([1.0])], "b": (fp.Unit(2.0), 3)}
+            self.sizes = [4, 5]
+
+    model = Table()
+    other = copy.deepcopy(model)
+    assert [name for name, _ in other.named_parameters()] == ["rows.a.0", "rows.b.0"]
+    assert other.rows["b"][1] == 3 and other.sizes == [4, 5] and other.sizes is not model.sizes
+    assert other.rows["b"][0] is not model.rows["b"][0]
 
 
 def test_modes():

@@ -19,6 +19,7 @@ __all__ = [
     "constant",
     "fan_in_uniform",
     "fans",
+    "float_dtype",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -59,25 +60,35 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     >>> init.fans((8, 3, 5, 5))
     (75, 200)
     """
+    if any(length < 0 for length in shape):
+        raise ValueError(f"weights of shape {tuple(shape)}; expected lengths from 0 on")
     if len(shape) < 2:
         raise ValueError(f"weights of shape {tuple(shape)}; expected (out, in, …): one axis has no fan-in and fan-out")
     field = math.prod(shape[2:])
     return shape[1] * field, shape[0] * field
 
 
+def float_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
+    """Return float64 or float32: TypeError if it is neither; None stands for float64."""
+    found = np.dtype(np.float64 if dtype is None else dtype)
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"parameters of dtype {found}; expected float64 or float32")
+    return found
+
+
 def zeros(shape: Sequence[int], rng: Random = None, dtype: DTypeLike | None = None) -> Floats:
     """Return zeros: right for biases; as weights before a hidden layer they make all its neurons learn the same."""
-    return np.zeros(shape, dtype or np.float64)
+    return np.zeros(shape, float_dtype(dtype))
 
 
 def ones(shape: Sequence[int], rng: Random = None, dtype: DTypeLike | None = None) -> Floats:
     """Return ones."""
-    return np.ones(shape, dtype or np.float64)
+    return np.ones(shape, float_dtype(dtype))
 
 
 def constant(shape: Sequence[int], rng: Random = None, dtype: DTypeLike | None = None, *, value: float) -> Floats:
     """Return the same number everywhere."""
-    return np.full(shape, value, dtype or np.float64)
+    return np.full(shape, value, float_dtype(dtype))
 
 
 def uniform(
@@ -92,14 +103,14 @@ def uniform(
     array([[ 0.274, -0.46 ],
            [-0.918, -0.967]])
     """
-    return np.random.default_rng(rng).uniform(low, high, shape).astype(dtype or np.float64)
+    return np.random.default_rng(rng).uniform(low, high, shape).astype(float_dtype(dtype))
 
 
 def normal(
     shape: Sequence[int], rng: Random = None, dtype: DTypeLike | None = None, *, mean: float = 0.0, std: float = 1.0
 ) -> Floats:
     """Return numbers of a normal distribution."""
-    return np.random.default_rng(rng).normal(mean, std, shape).astype(dtype or np.float64)
+    return np.random.default_rng(rng).normal(mean, std, shape).astype(float_dtype(dtype))
 
 
 def fan_in_uniform(shape: Sequence[int], rng: Random = None, dtype: DTypeLike | None = None) -> Floats:
@@ -174,7 +185,7 @@ def orthogonal(
     drawn = np.random.default_rng(rng).normal(size=(max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(drawn)
     q = q * np.where(np.diagonal(r) < 0.0, -1.0, 1.0)  # so that it is uniformly distributed; the sign of 0 is +
-    return np.asarray(gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype or np.float64)
+    return np.asarray(gain * (q if rows >= columns else q.T)).reshape(shape).astype(float_dtype(dtype))
 
 
 def _root(gain: float, fan: int) -> float:

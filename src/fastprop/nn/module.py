@@ -7,13 +7,14 @@ so it leaves nothing behind, may be traced, and may run in many threads at once.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from fastprop.engine.tape import Array, Unit, zero_grad
-from fastprop.handles.nesting import flatten, shape_of
+from fastprop.handles.nesting import as_number, flatten, is_handle, shape_of
 from fastprop.random import fold_in
 
 __all__ = ["Module"]
@@ -116,7 +117,7 @@ class Module:
 
     def load_params(self, params: Mapping[str, Any]) -> None:
         """Give all parameters these numbers, nested as those of `params`: ValueError or TypeError, or all of them."""
-        for leaf, value in self._matched(params):
+        for leaf, value in [(leaf, _plain(value, "params")) for leaf, value in self._matched(params)]:
             leaf.value = value
 
     def buffers(self) -> dict[str, Any]:
@@ -126,9 +127,8 @@ class Module:
 
     def load_buffers(self, buffers: Mapping[str, Any]) -> None:
         """Give all buffers these numbers, nested as those of `buffers`: ValueError or TypeError, or all of them."""
-        for place, value in self._matched_buffers(buffers):
-            held = getattr(place.owner, place.name)
-            setattr(place.owner, place.name, np.array(value, held.dtype))
+        for place, value in [(place, _plain(value, "buffers")) for place, value in self._matched_buffers(buffers)]:
+            setattr(place.owner, place.name, np.array(value, getattr(place.owner, place.name).dtype))
 
     # Calls with other numbers -----------------------------------------------------------------------------------------
 
@@ -147,7 +147,7 @@ class Module:
         params : dict or None
             Numbers, arrays, handles or traced values, nested as `params()` nests them; None: its own leaves.
         *inputs, **options
-            What it is called with.
+            What it is called with: by name, unless the name is one of those here.
         key : int or Unit, optional
             Of `fastprop.random`, for what draws random numbers: every such layer folds its own number into it.
         buffers : dict, optional
@@ -268,10 +268,18 @@ class Module:
             else:
                 setattr(owner, key, np.array(state[name]))
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes for `copy.deepcopy` and pickle, in which leaves stand that can be saved."""
+        copied: dict[str, Any] = {name: _saved(part) for name, part in vars(self).items()}
+        return copied
+
     # Modes ------------------------------------------------------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
-        """Let it, and all Modules in it, learn (or, with False, be used), and return it."""
+        """Let it, and all Modules in it, learn (or, with False, be used), and return it.
+
+        What is compiled keeps the mode in which it was recorded: compile one function to learn, and one to use it.
+        """
         for _, module in self.named_modules():
             module.training = bool(mode)
         return self
@@ -357,8 +365,54 @@ def _buffer_tree(thing: Any, seen: set[int], taken: Callable[[Module, str], Any]
     return found
 
 
+def _plain(value: Any, name: str) -> Any:
+    """Return a number, or an array of numbers, that is to be kept: TypeError if it is none."""
+    found = as_number(value)
+    if found is None or is_handle(found):
+        raise TypeError(f"{name} with {type(value).__name__} {value!r:.60}; expected plain numbers to keep")
+    return found
+
+
 def _own(value: Any) -> Any:
     return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+class _SavedLeaf:
+    """A leaf as it is pickled, or copied deeply: one that stands in several places stays one."""
+
+    known: ClassVar[weakref.WeakValueDictionary[int, _SavedLeaf]] = weakref.WeakValueDictionary()
+
+    def __init__(self, leaf: Any):
+        self.leaf = leaf
+
+    @classmethod
+    def of(cls, leaf: Any) -> _SavedLeaf:
+        """Return what stands for a leaf, the same one as long as somebody holds it."""
+        return cls.known.setdefault(id(leaf), cls(leaf))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self.leaf), (_numbers(self.leaf),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        made = memo[id(self)] = type(self.leaf)(_numbers(self.leaf))
+        memo.setdefault(id(memo), []).append(self)  # kept alive, as deepcopy does it
+        return made
+
+
+def _saved(thing: Any) -> Any:
+    """Return a thing in which what can be saved stands for leaves; Modules in it do this themselves."""
+    if is_leaf(thing):
+        return _SavedLeaf.of(thing)
+    if not isinstance(thing, (list, tuple, dict)) or not _parts(thing):
+        return thing
+    if isinstance(thing, dict):
+        return {name: _saved(part) for name, part in thing.items()}
+    return _like(thing, [_saved(part) for part in thing])
+
+
+def _like(row: Any, parts: list[Any]) -> Any:
+    """Return parts as a list, or a tuple of the same class."""
+    return parts if isinstance(row, list) else getattr(type(row), "_make", tuple)(parts)
 
 
 def _places(module: Module) -> list[tuple[str, Any, str | None]]:
@@ -408,8 +462,7 @@ def _copied(thing: Any, values: dict[int, Any], copies: dict[int, Any]) -> Any:
         elif isinstance(thing, dict):
             made = {name: _copied(part, values, copies) for name, part in thing.items()}
         else:
-            parts = [_copied(part, values, copies) for part in thing]
-            made = parts if isinstance(thing, list) else getattr(type(thing), "_make", tuple)(parts)
+            made = _like(thing, [_copied(part, values, copies) for part in thing])
         copies[id(thing)] = made
     return copies[id(thing)]
 

@@ -16,6 +16,7 @@ from fastprop.gates.items import as_item, described
 from fastprop.gates.reductions import norm, std
 from fastprop.gates.shapes import concatenate, pad, reshape, stack
 from fastprop.handles.nesting import shape_of
+from fastprop.nn.init import float_dtype
 from fastprop.nn.module import Module
 
 __all__ = ["BatchNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
@@ -54,7 +55,7 @@ class LayerNorm(Module):
         dtype: DTypeLike | None = None,
     ):
         self.normalized_shape, self.eps = last_axes(normalized_shape), checked_eps(self, eps)
-        affine, dtype = elementwise_affine, dtype or np.float64
+        affine, dtype = elementwise_affine, float_dtype(dtype)
         self.weight: Any = Array(np.ones(self.normalized_shape, dtype)) if affine else None
         self.bias: Any = Array(np.zeros(self.normalized_shape, dtype)) if affine and bias else None
 
@@ -97,7 +98,7 @@ class RMSNorm(Module):
         *,
         dtype: DTypeLike | None = None,
     ):
-        dtype = np.dtype(dtype or np.float64)
+        dtype = float_dtype(dtype)
         least = float(np.finfo(dtype).eps)
         self.normalized_shape, self.eps = last_axes(normalized_shape), checked_eps(self, least if eps is None else eps)
         self.weight: Any = Array(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
@@ -167,7 +168,7 @@ class BatchNorm(Module):
     ):
         if not 0.0 <= momentum <= 1.0:
             raise ValueError(f"BatchNorm with momentum {momentum}; expected the new one's share, from 0 to 1")
-        self.eps, self.momentum, dtype = checked_eps(self, eps), momentum, dtype or np.float64
+        self.eps, self.momentum, dtype = checked_eps(self, eps), momentum, float_dtype(dtype)
         self.weight: Any = Array(np.ones(num_features, dtype)) if affine else None
         self.bias: Any = Array(np.zeros(num_features, dtype)) if affine else None
         self.running_mean: Any = np.zeros(num_features, dtype)

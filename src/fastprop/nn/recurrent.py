@@ -18,6 +18,7 @@ from fastprop.engine.tape import Array
 from fastprop.gates.items import as_item, described
 from fastprop.gates.products import matmul
 from fastprop.gates.shapes import concatenate, stack, swapaxes
+from fastprop.handles.indexing import trace_of
 from fastprop.handles.nesting import shape_of
 from fastprop.nn.dropout import Dropout
 from fastprop.nn.init import Random, uniform
@@ -95,6 +96,8 @@ class _Recurrent(Module):
                 "fastprop.vmap makes lanes of a batch"
             )
         steps = shape_of(x)[0]
+        if length is not None and trace_of(length) is None and not 0 <= length <= steps:
+            raise ValueError(f"{type(self).__name__}: length {length} of a sequence of {steps} steps")
         real = [True if length is None else t < length for t in range(steps)]
         first, outputs = self._first_states(state), x
         last: list[State] = []

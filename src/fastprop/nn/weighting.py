@@ -138,6 +138,9 @@ def shared(logs: Any, shares: Any, class_weights: Any) -> Any:
 def alike(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     """Return two blocks of the same shape: ValueError if they are not."""
     pair = [x if is_handle(x) else as_block(x)[()] for x in (prediction, target)]
+    for x in pair:
+        if not is_handle(x) and getattr(x, "dtype", np.dtype(float)).kind not in "biuf":
+            raise TypeError(f"{name}: predictions and targets of dtype {x.dtype}; expected numbers")
     if shape_of(pair[0]) != shape_of(pair[1]):
         raise ValueError(
             f"{name}: predictions of shape {shape_of(pair[0])} and targets of shape {shape_of(pair[1])}; expected "

@@ -8,7 +8,7 @@ so it leaves nothing behind, may be traced, and may run in many threads at once.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -89,7 +89,9 @@ class Module:
 
     def parameters(self) -> list[Any]:
         """Return all leaves, each once."""
-        return [leaf for _, leaf in self.named_parameters()]
+        found: dict[int, Any] = {}
+        _gather((self,), found, ())
+        return list(found.values())
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters back to zero."""
@@ -325,6 +327,19 @@ def _walk(thing: Any, path: tuple[str, ...], outer: tuple[int, ...]) -> Iterator
     if not is_leaf(thing):
         for name, part in _parts(thing):
             yield from _walk(part, (*path, name), (*outer, id(thing)))
+
+
+def _gather(parts: Iterable[Any], found: dict[int, Any], outer: tuple[int, ...]) -> None:
+    """Put all leaves in some parts, by their identities; as `_walk`, for networks of many scalars."""
+    for part in parts:
+        if isinstance(part, (Unit, Array)):
+            if part._tape is None:
+                found[id(part)] = part
+        elif isinstance(part, (Module, list, tuple, dict)):
+            if id(part) in outer:
+                raise ValueError(f"a {type(part).__name__} contains itself: what is in a Module must end in leaves")
+            named = part.parts() if isinstance(part, Module) else part
+            _gather(named if isinstance(named, (list, tuple)) else named.values(), found, (*outer, id(part)))
 
 
 def _tree(thing: Any, seen: set[int], taken: Callable[[Any], Any]) -> Any:

@@ -189,6 +189,13 @@ def test_one_example_has_no_variance(front):
     front(nn.BatchNorm(2).apply, (None, 0))(layer.params(), X[:1, :6].reshape(1, 2, 3))  # of three places
 
 
+def test_a_call_alone_leaves_the_statistics():
+    layer = nn.BatchNorm(2)
+    before = layer.running_mean
+    assert np.all(np.isfinite(fp.vmap(layer)(X[:, :2]).value))
+    assert layer.running_mean is before
+
+
 def test_one_example_after_others():
     layer = nn.BatchNorm(2)
     run = fp.compile(fp.vmap(layer.apply, (None, 0)))

@@ -414,6 +414,7 @@ def test_tokens_in_lanes():
 @pytest.mark.parametrize("index", [2, -3])
 def test_padding_row_has_no_gradient(index):
     table = nn.Embedding(5, 2, padding_idx=index, rng=0)
+    assert table.padding_idx == 2
     assert_array_equal(table.weight.value[2], [0.0, 0.0])
     table.weight.value = np.ones((5, 2))
     assert_array_equal(table([2, 3]).value, np.ones((2, 2)))
@@ -459,6 +460,18 @@ def test_a_query_that_attends_to_nothing():
         assert np.all(np.isfinite(q_leaf.grad)) and q_leaf.grad[1].any()
 
 
+def test_no_nan_is_made_where_a_query_attends_to_nothing(monkeypatch):
+    seen = []
+
+    def softmax(x, axis):
+        seen.append(fp.softmax(x, axis=axis))
+        return seen[-1]
+
+    monkeypatch.setattr("fastprop.nn.attention.softmax", softmax)
+    nn.scaled_dot_product_attention(numbers(2, 3), numbers(4, 3), numbers(4, 3), np.zeros((2, 4), bool))
+    assert len(seen) == 1 and np.all(np.isfinite(seen[0]))
+
+
 def test_a_layer_whose_keys_are_all_masked():
     layer = nn.MultiheadAttention(4, 2, rng=0)
     x = numbers(3, 4)
@@ -478,25 +491,25 @@ def test_numbers_are_added_to_the_products():
 
 def test_masked_keys_may_be_nan_and_true_means_attend():
     layer = shifted(nn.MultiheadAttention(4, 2, rng=0))
-    x = numbers(5, 4)
-    padded = x.copy()
-    padded[3:] = np.nan
+    x, values = numbers(5, 4), numbers(5, 4, seed=2)
+    padded, unreal = x.copy(), values.copy()
+    padded[3:] = unreal[3:] = np.nan
     real = np.arange(5) < 3
-    expected, shares = layer(x[:3], x[:3], x[:3])
-    output, weights = layer(x[:3], padded, padded, key_mask=real)
+    expected, shares = layer(x[:3], x[:3], values[:3])
+    output, weights = layer(x[:3], padded, unreal, key_mask=real)
     assert_allclose(output.value, expected.value, rtol=1e-12)
     assert_allclose(weights.value[:, :3], shares.value, rtol=1e-12)
     assert_array_equal(weights.value[:, 3:], np.zeros((3, 2)))
     mask = np.tri(3, 5, dtype=bool)
-    causal = layer(x[:3], x[:3], x[:3], is_causal=True)[0].value
-    assert_allclose(layer(x[:3], padded, padded, attn_mask=mask, key_mask=real)[0].value, causal, rtol=1e-12)
+    causal = layer(x[:3], x[:3], values[:3], is_causal=True)[0].value
+    assert_allclose(layer(x[:3], padded, unreal, attn_mask=mask, key_mask=real)[0].value, causal, rtol=1e-12)
 
-    def output_of(params, x, length):
-        return layer.apply(params, x[:3], x, x, key_mask=np.arange(5) < length)[0]
+    def output_of(params, x, v, length):
+        return layer.apply(params, x[:3], x, v, key_mask=np.arange(5) < length)[0]
 
-    batch = fp.compile(fp.vmap(output_of, (None, 0, 0)))
-    found = batch(layer.params(), np.stack([padded, x]), np.array([3, 5]))
+    batch = fp.compile(fp.vmap(output_of, (None, 0, 0, 0)))
+    found = batch(layer.params(), np.stack([padded, x]), np.stack([unreal, values]), np.array([3, 5]))
     assert_allclose(found[0], expected.value, rtol=1e-10)
-    assert_allclose(found[1], layer(x[:3], x, x)[0].value, rtol=1e-10)
-    step = fp.compile(fp.grad(fp.vmap(lambda *a: fp.sum(output_of(*a)[:, 0]), (None, 0, 0), reduce="sum")))
-    assert np.all(np.isfinite(step(layer.params(), padded[None], np.array([3]))["in_proj_weight"]))
+    assert_allclose(found[1], layer(x[:3], x, values)[0].value, rtol=1e-10)
+    step = fp.compile(fp.grad(fp.vmap(lambda *a: fp.sum(output_of(*a)[:, 0]), (None, 0, 0, 0), reduce="sum")))
+    assert np.all(np.isfinite(step(layer.params(), padded[None], unreal[None], np.array([3]))["in_proj_weight"]))

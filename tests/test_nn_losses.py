@@ -215,10 +215,12 @@ EDGES = {
     "entropy, inf": (nn.cross_entropy, [INF, 0.0], 0, 0.0, [0.0, 0.0]),
     "entropy, -inf": (nn.cross_entropy, [-INF, 0.0], 0, INF, [-1.0, 1.0]),
     "entropy, 40": (nn.cross_entropy, [40.0, 0.0], 0, 4.248354255291589e-18, [-4.248354255291589e-18, 4.248354255e-18]),
+    "entropy, far below 0": (nn.cross_entropy, [-1e12, -2e12], 0, 0.0, [0.0, 0.0]),
     "entropy, one class": (nn.cross_entropy, [3.0], 0, 0.0, [0.0]),
     "entropy, masked class": (nn.cross_entropy, [-INF, 0.0], [0.0, 1.0], 0.0, [0.0, 0.0]),
     "binary, inf": (nn.binary_cross_entropy_with_logits, INF, 1.0, 0.0, 0.0),
     "binary, -inf": (nn.binary_cross_entropy_with_logits, -INF, 1.0, INF, -1.0),
+    "binary, -inf, target 0": (nn.binary_cross_entropy_with_logits, -INF, 0.0, 0.0, 0.0),
     "binary, 40": (nn.binary_cross_entropy_with_logits, 40.0, 1.0, 4.248354255291589e-18, -4.248354255291589e-18),
     "binary, probability 0": (nn.binary_cross_entropy, 0.0, 1.0, INF, -INF),
     "binary, probability 1": (nn.binary_cross_entropy, 1.0, 1.0, 0.0, -1.0),
@@ -474,6 +476,7 @@ def test_regularisers_are_what_they_say():
 
 def test_regularisers_take_modules_and_arrays():
     model = nn.Sequential(nn.Linear(3, 2, rng=0), nn.MLP(2, [1], rng=0))
+    model[1].layers[0].neurons[0].b.value = 2.0
     result = regularisers.l2(model, 1.0)
     result.backward()
     assert_allclose(result.value, regularisers.l2(model.params(), 1.0))

@@ -49,7 +49,7 @@ def reduced(losses: Any, weights: Any, reduction: str, counted: Any = None) -> A
 
 def mean_of(losses: Any, weights: Any) -> Any:
     """Return a sum over another one; of nothing 0."""
-    return where(weights == 0.0, 0.0, divide(losses, where(weights == 0.0, 1.0, weights)))
+    return divide(losses, where(weights == 0.0, 1.0, weights))
 
 
 def times(weights: Any, losses: Any) -> Any:

@@ -4,6 +4,8 @@ import copy
 import dataclasses
 import pickle
 import re
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -32,6 +34,16 @@ class Mixed(nn.Module):
 
 
 NAMES = ["scale", "table.a", "table.b.0", "table.b.1", "blocks.0.weight", "blocks.0.bias", "blocks.3.0.weight"]
+
+
+def test_networks_are_imported_when_they_are_asked_for():
+    program = (
+        "import sys, fastprop\n"
+        "assert 'nn' in dir(fastprop) and 'fastprop.nn' not in sys.modules and 'numpy.random' not in sys.modules\n"
+        "assert fastprop.nn.ReLU()(-1.0) == 0.0 and 'fastprop.nn' in sys.modules\n"
+        "assert not hasattr(fastprop, 'nets')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_parts_are_found_in_order():

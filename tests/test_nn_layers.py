@@ -368,6 +368,22 @@ def test_layers_of_width_0():
     assert nn.LayerNorm(0)(np.ones(0)).shape == (0,)
     assert nn.Linear(3, 2)(np.ones((0, 3))).shape == (0, 2)
     assert nn.Conv1d(0, 2, 3)(np.ones((0, 5))).shape == (2, 3)
+    for layer in (nn.Bilinear(3, 3, 0), nn.Bilinear(0, 2, 4), nn.Bilinear(2, 0, 4)):
+        outputs, *sizes = layer.weight.shape
+        for call in (layer.apply, fp.compile(layer.apply)):
+            assert call(layer.params(), *map(np.ones, sizes)).shape == (outputs,)
+    for layer in (nn.Maxout(3, 0), nn.Maxout(0, 3)):
+        outputs, _, inputs = layer.weight.shape
+        assert fp.compile(layer.apply)(layer.params(), np.ones(inputs)).shape == (outputs,)
+
+
+@pytest.mark.parametrize("queries, keys", [(0, 3), (3, 0), (0, 0)])
+def test_attention_without_queries_or_keys(queries, keys):
+    layer = nn.MultiheadAttention(4, 2, rng=0)
+    for call in (layer.apply, fp.compile(layer.apply)):
+        output, weights = call(layer.params(), np.ones((queries, 4)), np.ones((keys, 4)), np.ones((keys, 4)))
+        assert weights.shape == (queries, keys)
+        assert_array_equal(output, np.zeros((queries, 4)) if keys == 0 else np.zeros((0, 4)))
 
 
 def test_batch_of_0():

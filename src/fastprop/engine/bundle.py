@@ -550,8 +550,8 @@ def _product(dot: Any, x: Any, y: Any) -> Any:
     if x.ndim > 2 or y.ndim > 2:
         shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         x, y = np.broadcast_to(x, (*shape, *x.shape[-2:])), np.broadcast_to(y, (*shape, *y.shape[-2:]))
-        parts = [_product(dot, x[place], y[place]).numbers for place in np.ndindex(shape)]
-        return _wrapped(np.array(parts, object).reshape((*shape, *parts[0].shape)))
+        numbers = [n for place in np.ndindex(shape) for n in _product(dot, x[place], y[place]).numbers.flat]
+        return _wrapped(object_array(numbers, (*shape, *x.shape[len(shape) : -1], *y.shape[len(shape) + 1 :])))
     rows = x.reshape(1, -1) if x.ndim == 1 else x
     columns = y.reshape(-1, 1) if y.ndim == 1 else y
     dots = [dot(list(row), list(column)) for row in rows for column in columns.T]

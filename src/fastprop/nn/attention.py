@@ -188,4 +188,4 @@ class MultiheadAttention(Module):
         projected = matmul(x, swapaxes(self.in_proj_weight[rows], 0, 1))
         if self.in_proj_bias is not None:
             projected = projected + self.in_proj_bias[rows]
-        return swapaxes(reshape(projected, (shape_of(x)[0], self.num_heads, -1)), 0, 1)
+        return swapaxes(reshape(projected, (shape_of(x)[0], self.num_heads, self.embed_dim // self.num_heads)), 0, 1)

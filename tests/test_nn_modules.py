@@ -256,6 +256,30 @@ def test_modules_are_copied_and_pickled(copied):
     assert_array_equal(copied(model)([1.0, 2.0]).value, model([1.0, 2.0]).value)
 
 
+def test_a_shallow_copy_shares_the_leaves():
+    model = nn.Sequential(nn.Linear(2, 2, rng=0))
+    other = copy.copy(model[0])
+    assert other is not model[0] and other.weight is model[0].weight
+    other.bias = None
+    assert model[0].bias is not None
+
+
+def test_states_go_through_files(tmp_path):
+    model, other = Mixed(), Mixed()
+    model.load_params(map_leaves(lambda x: 3.0 * x, model.params()))
+    np.savez(tmp_path / "model.npz", **model.state_dict())
+    with np.load(tmp_path / "model.npz") as state:
+        other.load_state_dict(state)
+    assert_array_equal(other([1.0, 2.0]).value, model([1.0, 2.0]).value)
+
+
+def test_a_part_of_a_sequence_of_layers():
+    model = nn.Sequential(nn.Linear(2, 3, rng=0), fp.tanh, nn.Linear(3, 1, rng=1))
+    features = model[:2]
+    assert isinstance(features, nn.Sequential) and len(features) == 2 and list(features) == model.layers[:2]
+    assert_allclose(features([1.0, 2.0]).value, np.tanh(model[0]([1.0, 2.0]).value), rtol=1e-14)
+
+
 def test_leaves_in_containers_are_copied():
     class Table(nn.Module):
         def __init__(self):

@@ -270,6 +270,11 @@ class Module:
             else:
                 setattr(owner, key, np.array(state[name]))
 
+    def __copy__(self: Self) -> Self:
+        made = object.__new__(type(self))
+        made.__dict__.update(vars(self))
+        return made
+
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes for `copy.deepcopy` and pickle, in which leaves stand that can be saved."""
         copied: dict[str, Any] = {name: _saved(part) for name, part in vars(self).items()}

@@ -123,6 +123,23 @@ def _remainder_divisor(x: Any, y: Any) -> Any:
         return -mp.floor(x / y)
 
 
+def _random_integer(key: Any, counter: Any) -> Any:
+    """Go through SplitMix64 step by step, as the paper has it; its seed is the first number of the key's own."""
+
+    def numbers(state: int, step: int) -> Iterator[int]:
+        while True:
+            state = (state + step) % 2**64
+            mixed = (state ^ state // 2**30) * 0xBF58476D1CE4E5B9 % 2**64
+            mixed = (mixed ^ mixed // 2**27) * 0x94D049BB133111EB % 2**64
+            yield mixed ^ mixed // 2**31
+
+    if key != mp.floor(key) or counter != mp.floor(counter) or not 0 <= key <= 2**53 or abs(counter) > 2**53:
+        return mp.nan
+    golden = int(mp.floor(2**64 / mp.phi)) | 1
+    seed = next(numbers(int(key), golden))
+    return mpf(next(numbers(seed, int(counter) * golden)) // 2**11)
+
+
 def _floor_divide(x: Any, y: Any) -> Any:
     return -_remainder_divisor(x, y)
 
@@ -220,6 +237,7 @@ TRUTH: dict[str, tuple[Formula, ...]] = {
         lambda x, a: mpf(0) if x > 0 else TRUTH["expm1"][0](x),
     ),
     "strong_multiply": (lambda x, y: x * y, lambda x, y: y, lambda x, y: x),
+    "random_integer": (_random_integer, lambda x, y: 0 * _random_integer(x, y), lambda x, y: 0 * _random_integer(x, y)),
 }
 
 

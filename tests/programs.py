@@ -236,7 +236,7 @@ def in_threads(functions):
 ELEMENTWISE = sorted(
     name
     for name, row in gates.table.items()
-    if row.arity > 0 and name not in ("polygamma", "where", "strong_multiply", "gammaln", "digamma")
+    if row.arity > 0 and name not in ("polygamma", "where", "strong_multiply", "gammaln", "digamma", "random_integer")
 )
 SEQUENCES = ("sum", "prod", "mean", "max", "min", "dot", "logsumexp")
 FAVOURITES = ("multiply", "divide", "sqrt", "log", "power", "relu", "maximum", "absolute", "square", "reciprocal")

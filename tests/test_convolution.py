@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
+from fastprop import reference
 from fronts import blocks, check_derivatives, check_edge, check_edge_everywhere, check_layouts, check_values, fixed
 
 block = blocks()
@@ -177,7 +178,7 @@ REFUSED = {
     "padding of text": (lambda: fp.conv1d(X, W, padding="full"), TypeError, "padding is 'full'"),
     "same with a stride": (lambda: fp.conv1d(X, W, stride=2, padding="same"), ValueError, "strides of 1"),
     "bias": (lambda: fp.conv1d(X, W, np.ones(3)), ValueError, "each of 4 channels"),
-    "pooling of a row": (lambda: fp.max_pool1d(X[0, 0], 2), ValueError, "expected .examples, channels"),
+    "pooling of a row": (lambda: fp.max_pool1d(X[0, 0], 2), ValueError, "expected 3 axes .examples, channels"),
     "pooling longer than input": (lambda: fp.avg_pool1d(X, 6), ValueError, "spans 6"),
     "padding beyond half": (lambda: fp.max_pool1d(X, 2, padding=2), ValueError, "half of the window"),
     "convolve of nothing": (lambda: fp.convolve(X[0, 0, :0], [1.0]), ValueError, "a number in it"),
@@ -190,3 +191,29 @@ REFUSED = {
 def test_refused(call, kind, text):
     with pytest.raises(kind, match=text):
         call()
+
+
+@pytest.mark.parametrize("name", ["conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool1d", "avg_pool2d"])
+def test_one_example_needs_no_axis_of_examples(name):
+    """As PyTorch has it: (C, H, W) is one of (N, C, H, W), and so is the result."""
+    axes = 1 if name.endswith("1d") else 2
+    generator = np.random.default_rng(4)
+    x = generator.normal(size=(2, 6, 5)[: axes + 1])
+    function = getattr(fp, name)
+    if name.startswith("conv"):
+        weight, bias = generator.normal(size=(4, 2, 3, 2)[: axes + 2]), generator.normal(size=4)
+
+        def one(x):
+            return function(x, weight, bias, padding=1)
+    else:
+
+        def one(x):
+            return function(x, 2)
+
+    expected = one(x[None])[0]
+    slopes = fp.grad(lambda x: fp.sum(fp.square(one(x))))(x[None])[0]
+    for found in (one(x), fp.compile(one)(x), fp.vmap(one)(np.stack([x, x]))[1]):
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for engine in (fp, reference):
+        np.testing.assert_allclose(one(engine.Array(x)).value, expected, rtol=1e-12)
+        np.testing.assert_allclose(engine.grad(lambda x: fp.sum(fp.square(one(x))))(x), slopes, rtol=1e-11)

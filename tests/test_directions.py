@@ -195,3 +195,30 @@ def test_rows_of_the_rule_for_zero():
     for count in (1, 3):
         rows = fp.jacobian(lambda p, count=count: [entropy(p)] * count)([0.0, 0.0])
         assert rows == [[-math.inf, 0.0]] * count
+
+
+ROW, COLUMN = np.array([1.0, 2.0, 3.0]), np.array([[0.5], [-1.0]])
+BROADCAST = {
+    "add": lambda x: x + ROW,
+    "subtract": lambda x: ROW - x,
+    "divide": lambda x: x / ROW * COLUMN,
+    "maximum": lambda x: fp.maximum(x, ROW),
+    "where": lambda x: fp.where(ROW > 1.5, x, COLUMN),
+    "array": lambda x: fp.multiply(x, COLUMN) + ROW,
+    "clip": lambda x: fp.clip(ROW, x, 2.5),
+}
+
+
+@pytest.mark.parametrize("name", BROADCAST)
+@pytest.mark.parametrize("x", [1.5, [1.5], [[1.5], [0.5]]], ids=["number", "one", "column"])
+def test_tangents_of_what_is_broadcast(name, x):
+    f, x = BROADCAST[name], np.array(x) if np.ndim(x) else x
+    direction = 2.0 if np.ndim(x) == 0 else np.full(np.shape(x), 2.0)
+    step = 1e-6
+    numerical = (f(x + step * direction) - f(x - step * direction)) / (2.0 * step)
+    for engine in ENGINES.values():
+        value, tangent = engine.jvp(f, (x,), (direction,))
+        np.testing.assert_allclose(value, f(x))
+        np.testing.assert_allclose(tangent, numerical, rtol=1e-6, atol=1e-6)
+        second = engine.jvp(lambda x, f=f, engine=engine: engine.jvp(f, (x,), (direction,))[1], (x,), (direction,))[1]
+        np.testing.assert_allclose(second, np.zeros_like(numerical), atol=1e-9)

@@ -94,6 +94,7 @@ SMOOTH = {
     "silu": [lambda x: mp.diff(lambda t: t / (1 + mp.exp(-t)), x)],
     "sech": [lambda x: -mp.sech(x) * mp.tanh(x)],
     "tanh": [lambda x: mp.sech(x) ** 2],
+    "random_integer": [lambda x, y: mpf(0)] * 2,  # between integers it is not defined
     "logaddexp": [lambda x, y: 1 / (1 + mp.exp(y - x)), lambda x, y: 1 / (1 + mp.exp(x - y))],
 }
 ONE_OPERAND = [0.0, 0.3, -0.3, 0.7, -0.9, 1.7, -2.3, 4.2, 5.5, 1e-9, -1e-9, 20.0, -20.0, 40.0, 1.0 - 1e-5, -1.0 + 1e-9]
@@ -109,6 +110,8 @@ def smooth_points(name):
     domain = gates.table[name].domain
     if name == "polygamma":
         return [(1.0, 0.7), (2.0, -1.3), (3.0, 4.5), (1.0, -0.2), (0.0, 2.5)]
+    if name == "random_integer":
+        return [(3.0, 5.0), (0.0, -1.0), (2.0**53 - 1.0, 7.0)]
     if len(domain) == 1:
         return [
             (x,)

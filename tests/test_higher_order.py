@@ -85,6 +85,7 @@ EXACT = {
     "dot": lambda *x: mp.fdot(x[: len(x) // 2], x[len(x) // 2 :]),
     "logsumexp": lambda *x: mp.log(mp.fsum(map(mp.exp, x))),
     "strong_multiply": lambda x, y: x * y,
+    "random_integer": lambda key, counter: mp.mpf(0),  # but for a constant: an integer has no neighbours
 }
 
 # Points that the table lists because the gate, or a derivative of it, has no derivative there.
@@ -102,6 +103,8 @@ def smooth_points(row):
     """Points inside of the domain, and how many digits they take: samples, and the row's own where it is smooth."""
     if row.arity == gates.SEQUENCE:
         return [((0.45, -1.3, 2.6, 0.2), 60)]
+    if row.name == "random_integer":
+        return [((3.0, 5.0), 60), ((0.0, -1.0), 60), ((2.0**53 - 1.0, 7.0), 60)]
     domains = [(low, high) if constant is not None else None for (low, high), constant in zip(row.domain, row.partials)]
     inside = [[2.0] if d is None else [x for x in SAMPLES if d[0] < x < d[1]] for d in domains]
     columns = [column[i:] + column[:i] for i, column in enumerate(inside)]  # no two operands are equal: no ties

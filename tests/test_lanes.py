@@ -413,3 +413,22 @@ def test_sums_are_the_same_bits_where_ways_were_found_and_anew():
         for route in entry.routes.values():
             route.clear()
     assert circuit_of(x) == grown[-1]
+
+
+@pytest.mark.usefixtures("instruction_set")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_logsumexp_of_lanes_has_its_digits_near_zero(dtype):
+    inf, low = math.inf, -40.0 if dtype == np.float64 else -20.0
+    rows = [
+        [0.0, low, 2.0 * low], [low, 0.0, low], [low, low, 0.0], [0.0, 0.0, low], [1.0, 2.0, 3.0], [1e4, 1e4, 1e4],
+        [-inf, 0.0, low], [-inf, -inf, -inf], [inf, 1.0, 2.0], [inf, inf, -inf], [math.nan, 0.0, low],
+    ]  # fmt: skip
+    x = np.array(rows * 9, dtype)
+    expected = np.array([fp.logsumexp(row) for row in x.tolist()])
+    slopes = np.array([fp.grad(fp.logsumexp)(row) for row in x.astype(float)])
+    mapped = fp.vmap(fp.logsumexp)
+    both = fp.compile(fp.vmap(fp.value_and_grad(fp.logsumexp)))
+    tolerance = 8.0 * np.finfo(dtype).eps
+    for found in (mapped(x), fp.compile(mapped)(x), both(x)[0], fp.trace(fp.logsumexp, x[0], dtype=dtype).batch(x)):
+        np.testing.assert_allclose(found, expected, rtol=tolerance)
+    np.testing.assert_allclose(both(x)[1], slopes, rtol=tolerance, atol=1e-300)

@@ -223,6 +223,59 @@ ERRORS = {
 }
 
 
+def lane_fronts(f, example):
+    """A function of matrices in lanes, on all fronts."""
+
+    def eager(a):
+        with fp.eager():
+            return fp.vmap(f)(a)
+
+    def branching(a):
+        return f(a) if a[..., 0, 0] > 0.0 else f(a) * 1.0
+
+    return {
+        "now": fp.vmap(f),
+        "eager": eager,
+        "compiled": fp.compile(fp.vmap(f)),
+        "parted": fp.compile(fp.vmap(branching)),
+        "gradient": fp.compile(fp.grad(lambda a: fp.sum(fp.vmap(f)(a)))),
+        "leaves": lambda a: fp.vmap(f)(fp.Array(a)),
+        "batch": fp.trace(f, example).batch,
+    }
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_the_lane_of_a_matrix_that_cannot_be_taken(name):
+    call, text = ERRORS[name]
+    text = text.replace(" 1 of the batch", "").replace(" 0 of the batch", "")
+    bad = np.zeros((2, 2)) if name == "solve_triangular" else np.ones((2, 2))
+    if name == "solve_triangular":
+
+        def call(a):
+            return fp.solve_triangular(a, np.ones(2))
+
+    for lanes, lane in ((3, 0), (700, 555), (2000, 1999)):
+        a = np.repeat(np.diag([1.0, 2.0])[None], lanes, 0)
+        a[::2] *= 1.5
+        if name != "cholesky":
+            a[1::3, 0, 0] *= -1.0
+        for front, f in lane_fronts(call, a[1]).items():
+            f(a)
+            broken = a.copy()
+            broken[lane] = bad
+            with pytest.raises(LinAlgError, match=f"{text}.*, in lane {lane}$"):
+                f(broken)
+                raise AssertionError(front)
+
+
+def test_the_place_of_a_matrix_in_the_batch_of_its_lane():
+    a = np.broadcast_to(np.eye(2), (40, 3, 2, 2)).copy()
+    a[33, 2] = 0.0
+    for f in (fp.vmap(fp.inv), fp.compile(fp.vmap(fp.inv))):
+        with pytest.raises(LinAlgError, match=r"inv: matrix 2 of the batch is singular, in lane 33$"):
+            f(a)
+
+
 @pytest.mark.parametrize(("call", "text"), ERRORS.values(), ids=ERRORS)
 def test_matrices_that_cannot_be_taken(engine, call, text):
     for make in (engine.Array, np.asarray):

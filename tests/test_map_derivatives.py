@@ -83,9 +83,34 @@ def the_same_in_all_lanes(w, x):
     )(Y, made)  # fmt: skip
 
 
+def branching_rows(w, x):
+    return fp.vmap(lambda r: r[0] * r[1] * r[1] * w if r[0] > 0.0 else r.sum() * w * w)(fp.stack([x, x * x], 1)).sum()
+
+
+def branching_around_a_map(w, x):
+    def body(r):
+        scale = 2.0 * w if r[0] > 0.0 else w * w
+        return fp.vmap(lambda a: a * a * w if a > 0.5 else a, reduce="sum")(r) * scale
+
+    return fp.vmap(body)(fp.stack([x, x * x], 1)).sum()
+
+
+def rebound(w, x):
+    """A loop, in which each map uses what the one before it gave, by the same name."""
+    y = w
+    for k in range(3):
+
+        def step(a):
+            return fp.sin(a * y) + k * a  # noqa: B023 (on purpose)
+
+        y = fp.vmap(lambda a: step(a) * w, reduce="mean")(x)
+    return y
+
+
 FUNCTIONS = [
     summed, several_means, logarithm_of_a_mean, in_sequence, computed_outside, nested, nested_maximum, branching,
     deciding_outside, rows, other_axis, the_same_in_all_lanes,
+    branching_rows, branching_around_a_map, rebound,
 ]  # fmt: skip
 TRANSFORMS = {
     "grad": lambda f: lambda w, x: fp.grad(f)(w, x),

@@ -344,3 +344,72 @@ def test_ctrl_c_ends_inner_lanes_and_the_same_call_works_again():
         f(x, y)  # which would take minutes
     timer.join()
     assert_array_equal(f(x, y[:3]), few)
+
+
+LATE = {  # what a path that is first taken later uses of an array that a map made
+    "sum": lambda t, y: t * fp.sum(y),
+    "number": lambda t, y: t * y[0],
+    "largest": lambda t, y: t * fp.max(y),
+    "map": lambda t, y: fp.vmap(lambda s: s * t, reduce="sum")(y),
+    "branching map": lambda t, y: fp.vmap(lambda s: s * t if s > t else t, reduce="sum")(y),
+}
+
+
+@pytest.mark.parametrize("use", LATE.values(), ids=LATE)
+def test_a_later_path_uses_an_array_from_outside(use):
+    def f(x):
+        y = fp.vmap(lambda t: t * t)(x)
+        return fp.vmap(lambda t: use(t, y) if t > 0.0 else t)(x)
+
+    def loss(x):
+        return fp.sum(fp.square(f(x)))
+
+    x = np.array([-1.0, -2.0, -0.5])
+    for g in (f, fp.value_and_grad(loss), fp.grad(lambda x: fp.sum(fp.square(fp.grad(loss)(x))))):
+        compiled = fp.compile(g)
+        for signs in (1.0, -1.0, [1.0, -1.0, 1.0], [-2.0, -1.0, 1.0]):
+            with fp.eager():
+                expected = g(x * signs)
+            same(plain(compiled(x * signs)), plain(expected))
+
+
+def test_a_later_path_finds_the_variables_of_its_time():
+    def f(x):
+        y = x[0]
+        for k in range(1, 4):
+            x = fp.vmap(lambda t: t * k + y if t > 0.0 else t - k)(x)  # noqa: B023 (on purpose)
+            y = x[1] * k
+        return x
+
+    def last(x):
+        for k in range(1, 4):
+            x = fp.vmap(lambda t: t * k if t > 0.0 else t)(x)  # noqa: B023
+        return x
+
+    x = np.array([-1.0, -2.0, -0.5])
+    for g in (f, last, fp.value_and_grad(lambda x: fp.sum(fp.square(f(x))))):
+        compiled = fp.compile(g)
+        for signs in (1.0, -1.0, [1.0, -4.0, 1.0], [-2.0, -1.0, 1.0], 3.0):
+            with fp.eager():
+                expected = g(x * signs)
+            same(plain(compiled(x * signs)), plain(expected))
+
+
+def test_a_function_that_calls_itself_and_one_that_is_not_bound_yet():
+    def power(t, n):
+        return 1.0 if n == 0 else t * power(t, n - 1)
+
+    def later(t):
+        return power(t, 3) + (unbound(t) if False else 0.0)
+
+    found = fp.compile(fp.grad(lambda x: fp.sum(fp.grad(lambda x: fp.sum(fp.vmap(later)(x)))(x))))(X)
+    assert_allclose(found, 6.0 * X)
+    unbound = None
+    assert unbound is None
+
+
+def test_an_array_that_outlives_its_function():
+    kept = []
+    fp.compile(lambda x: kept.append(fp.vmap(lambda t: t * t)(x)) or 0.0)(X)
+    with pytest.raises(ValueError, match="a traced array is used where the function that computed it has returned"):
+        kept[0][0]

@@ -167,3 +167,12 @@ def test_too_large_is_an_error_at_once():
 def test_einsum_takes_subscripts_first():
     with pytest.raises(TypeError, match="takes the subscripts first"):
         fp.einsum(fp.Array([1.0]), [0])
+
+
+@pytest.mark.parametrize("shapes", [((0, 2, 3), (3, 2)), ((0, 2, 3), (3,)), ((3,), (0, 3, 2)), ((2, 2), (0, 2, 3))])
+def test_stacks_of_no_matrices_are_recorded(shapes):
+    a, b = map(np.zeros, shapes)
+    found, slopes = fp.compile(fp.value_and_grad(lambda a, b: fp.sum(a @ b), argnums=(0, 1)))(a, b)
+    assert found == 0.0
+    assert [slope.shape for slope in slopes] == list(shapes)
+    assert fp.compile(lambda a, b: a @ b)(a, b).shape == (a @ b).shape

@@ -27,7 +27,7 @@ def test_listing_gates_runs_no_code_of_the_users():
         Resetting.armed = True
         steps = tape._steps([total], [variable])
     assert (total.value, len(tape)) == (3.0, 3)
-    assert [gate.name for _, gate, *_ in steps[2]] == ["Sum", "multiply"]
+    assert [gate.name for _, gate, *_ in steps[2]] == ["sum", "multiply"]
 
 
 def test_a_tape_whose_slots_have_to_stay_where_they_are_refuses_a_reset():

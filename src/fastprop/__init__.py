@@ -1,8 +1,12 @@
 """fastprop: gradients of plain Python arithmetic, at the speed of compiled code."""
 
-from fastprop import datasets, errors
+import importlib
+from typing import TYPE_CHECKING
+
+from fastprop import datasets, errors, random
 from fastprop.circuits.circuit import Circuit, Run, trace
 from fastprop.circuits.compile import Compiled, compile, eager
+from fastprop.circuits.lanes import lane_max, lane_mean, lane_min, lane_sum
 from fastprop.circuits.vmap import vmap
 from fastprop.config import __version__, show_config
 from fastprop.derivatives.checking import check_grads, numerical_grad, random_search
@@ -22,6 +26,17 @@ from fastprop.gates.scans import *  # noqa: F403
 from fastprop.gates.selection import *  # noqa: F403
 from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of arrays)
 from fastprop.threads import get_num_threads, set_num_threads
+
+if TYPE_CHECKING:
+    from fastprop import nn
+else:
+
+    def __getattr__(name):
+        """Import a room that is imported when it is asked for."""
+        if name != "nn":
+            raise AttributeError(f"module 'fastprop' has no attribute {name!r}")
+        return importlib.import_module(f"fastprop.{name}")
+
 
 __all__ = [
     "Array",
@@ -46,7 +61,13 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "lane_max",
+    "lane_mean",
+    "lane_min",
+    "lane_sum",
+    "nn",
     "numerical_grad",
+    "random",
     "random_search",
     "set_num_threads",
     "show_config",

@@ -72,7 +72,7 @@ class Slot:
             along = shared.gate_tangent(self.gate, tuple(tangents), self.values)
         else:
             along = sum(product(t, partial) for t, partial in zip(tangents, self.partials) if t is not None)
-        return fit(along, self.value)
+        return fit(along + np.zeros(np.shape(self.value)), self.value)  # a number moves all numbers of a block
 
     def passes_on(self, position: int) -> bool:
         """Whether any pull can reach an operand: not if a strong gate did not choose it."""

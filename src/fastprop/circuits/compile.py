@@ -13,12 +13,11 @@ import numpy as np
 
 from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static
 from fastprop.circuits.function_gate import apply_function
-from fastprop.circuits.mapping import Retrace
 from fastprop.circuits.paths import MOST_PATHS, Paths
 from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.route import gradient_route, value_route
 from fastprop.circuits.signature import Signature, positions_of
-from fastprop.circuits.trace import current_trace, record
+from fastprop.circuits.trace import Retrace, current_trace, record
 from fastprop.derivatives.call import is_active, name_of
 from fastprop.engine.door import Form
 from fastprop.engine.run import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager

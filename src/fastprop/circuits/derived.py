@@ -23,7 +23,7 @@ from fastprop.engine.run import PackRegion, UnpackRegion
 from fastprop.engine.tape import Trace, Unit
 from fastprop.engine.trace import stand_in
 from fastprop.gates import is_condition
-from fastprop.handles.nesting import flatten, map_leaves, shape_of, size_of
+from fastprop.handles.nesting import LEAF, flatten, map_leaves, shape_of, size_of
 
 __all__ = ["Packed", "Unpacked", "pulled_map", "pushed_map"]
 
@@ -118,17 +118,18 @@ def pulled_map(region: Any, record_map: RecordMap, pull: Parts, operands: Sequen
         assert trace is not None
         call = body.call(given[: len(arrays)], differentiated, [stand_in(trace, x) for x in outside])
         along = {**sums, **dict(zip(mapped, given[len(arrays) :]))}
-        parts = call.raw_gradients(body.pulls_by_output(call, along))
+        swept = call.raw_gradients(body.pulls_by_output(call, along))
+        (variables, _), (parts, others) = _by_argument(call, call.variables), _by_argument(call, swept)
         summed: list[Any] = []
         stacked: list[Any] = []
-        for k, part, x in zip(differentiated, parts, call.variables):
+        for k, part, x in zip(differentiated, parts, variables):
             found = Bundle(object_array([0.0] * size_of(x), shape_of(x))) if part is None and shape_of(x) else part
             place, key = region_places[k]
             if axes[k] is None and not hasattr(found, "map_unit"):
                 summed.append(((place, (key, 0)), found))
             else:
                 stacked.append(((place, (key, axes[k])), 0.0 if found is None else found))
-        for m, part in zip(captured, parts[len(differentiated) :]):
+        for m, part in zip(captured, others):
             for key, x in ({0: part} if not isinstance(part, Parts) else part.found).items():
                 if isinstance(key, tuple):
                     stacked.append(((m, (_outer_number(trace, key[0]), key[1], "sum")), x))
@@ -189,7 +190,10 @@ def pushed_map(region: Any, record_map: RecordMap, tangents: Sequence[Any], oper
         trace = current_trace()
         assert trace is not None
         call = body.call(given[: len(arrays)], list(mapped), [stand_in(trace, x) for x in outside])
-        directions = [*given[len(arrays) :], *[_inner_parts(tangents[m], trace, home) for m in captured]]
+        directions: list[Any] = []
+        for nesting, along in zip(call.nestings, given[len(arrays) :]):
+            directions += [along] if nesting is LEAF else _numbers_of(along)
+        directions += [_inner_parts(tangents[m], trace, home) for m in captured]
         return call.nesting.unflatten(call.tangents(call.variables, directions))
 
     leaves = [*[region.given[k] for k in arrays], *mapped.values()]
@@ -240,6 +244,16 @@ class _Body:
                 done += size
                 output += 1
         return found
+
+
+def _by_argument(call: Call, parts: Sequence[Any]) -> tuple[list[Any], Sequence[Any]]:
+    """Return what there is of each argument of a call, whose blocks may be variables number by number, and the rest."""
+    found, start = [], 0
+    for nesting in call.nestings:
+        own = parts[start : start + nesting.size]
+        found.append(own[0] if nesting is LEAF else nesting.unflatten(0.0 if x is None else x for x in own))
+        start += nesting.size
+    return found, parts[start:]
 
 
 def _here(leaf: Any) -> Any:

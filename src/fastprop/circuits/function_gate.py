@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.circuit import Circuit, Run
+from fastprop.circuits.enclosed import enclosed
 from fastprop.circuits.paths import MOST_PATHS
 from fastprop.circuits.pipeline import PASSES, Plan
 from fastprop.circuits.signature import Signature
@@ -52,7 +53,7 @@ def call_as_gate(function: Callable[..., Any], name: str, args: Sequence[Any], k
     dtype = signature.call_form.dtype
     leaves = signature.leaves(built, dtype, named)
     recording = record(function, signature, leaves, dtype, max_paths=MOST_PATHS)
-    return apply_function(function, Circuit(Plan(recording, PASSES)), signature, leaves, given)
+    return apply_function(enclosed(function), Circuit(Plan(recording, PASSES)), signature, leaves, given)
 
 
 class FunctionGate(Gate):

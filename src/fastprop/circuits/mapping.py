@@ -10,9 +10,18 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.derived import Packed, Unpacked
-from fastprop.circuits.recorded_map import Given, Grown, RecordedMap, Retrace
+from fastprop.circuits.lanes import Asked
+from fastprop.circuits.recorded_map import Given, Grown, RecordedMap
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
-from fastprop.circuits.trace import LazyBundle, Recording, Whole, current_trace, decides, innermost_scope
+from fastprop.circuits.trace import (
+    LazyBundle,
+    Recording,
+    Whole,
+    current_trace,
+    decides,
+    innermost_scope,
+    recording_of,
+)
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
 from fastprop.engine.bundle import Bundle, LaneBlock, lane_block, let_lane_blocks, object_array
 from fastprop.engine.run import Kind, MapRun, sources
@@ -21,7 +30,7 @@ from fastprop.engine.trace import region_gate
 from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_part
 
-__all__ = ["RecordedMap", "Retrace", "record_map"]
+__all__ = ["RecordedMap", "record_map"]
 
 # Recording ------------------------------------------------------------------------------------------------------------
 
@@ -116,6 +125,9 @@ def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
             break
         except Grown:
             continue
+        except Asked:
+            outer.maps.remove(region)  # which is recorded anew, with what it asks for
+            raise
     for a in region.makes:
         outer.examples[a] = arrays.values[a]
     return sums
@@ -170,7 +182,7 @@ def _example(leaf: Any, axis: int | None, outer: Recording) -> Any:
     """Return the values of a leaf at the first lane."""
     values: Any
     if isinstance(leaf, LaneBlock):
-        values = leaf.map_unit._tape.recording.examples[leaf.number]
+        values = recording_of(leaf.map_unit._tape).examples[leaf.number]
     elif isinstance(leaf, LazyBundle):
         values = leaf.given
     elif isinstance(leaf, Bundle):
@@ -252,7 +264,7 @@ def _numbers(region: RecordedMap, leaf: Any) -> Given:
 def _unpacked(block: LaneBlock) -> list[Unit]:
     """Record that an array becomes numbers, where it was made."""
     trace = block.map_unit._tape
-    values = np.ravel(trace.recording.examples[block.number]).tolist()
+    values = np.ravel(recording_of(trace).examples[block.number]).tolist()
     units: list[Unit] = region_gate(trace, [block.map_unit], Unpacked(block.number, block.shape), values)
     return units[: block.size]
 

@@ -8,18 +8,21 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
 from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
+from fastprop.circuits.enclosed import enclosed
+from fastprop.circuits.lanes import Asked
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
-from fastprop.circuits.trace import Recording, current_trace, decides, innermost_scope, numbered, record
+from fastprop.circuits.trace import Recording, Retrace, current_trace, decides, innermost_scope, numbered, record
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, joined, sources
 from fastprop.engine.tape import Trace, Unit, belongs
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 
-__all__ = ["Given", "Grown", "RecordedMap", "Retrace"]
+__all__ = ["Given", "Grown", "RecordedMap"]
 
 Given = np.ndarray[Any, Any]  # of inputs of a body: what they are, and where (`sources`)
 
@@ -44,10 +47,6 @@ class Rent:
         before = max(self.paid, self.price)
         self.paid += gates
         return max(self.paid - before, 0)
-
-
-class Retrace(Exception):  # noqa: N818 (never seen outside)
-    """A body took a path that needs the function around it to be recorded again."""
 
 
 class Grown(Exception):  # noqa: N818 (never seen outside)
@@ -164,7 +163,11 @@ class RecordedMap(MapRegion):
         decided = len(self.trace.guards)
         try:
             recording = self._record(points, beginning)
-        except OutOfRangeError as error:
+        except Asked as asked:
+            if not self._sealed:
+                raise
+            raise Retrace(f"{self.name} takes a path on which it asks for the number of its lane") from asked
+        except (OutOfRangeError, LinAlgError) as error:
             self._refuse_decisions(decided)  # then the index is perhaps one of what is outside, as it was before
             raise in_lane(error, lane) from None
         if recording.decides and not self.unrolled:  # a path has no arrays of its own
@@ -499,6 +502,7 @@ class RecordedMap(MapRegion):
         """Let no operand be added any more."""
         self.seal(len(self.operands))
         self._sealed = True
+        self.function = enclosed(self.function)
         self.sole = self.only_path()
 
 

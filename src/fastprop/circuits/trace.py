@@ -26,6 +26,7 @@ from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatte
 __all__ = [
     "LazyBundle",
     "Recording",
+    "Retrace",
     "Whole",
     "array_here",
     "current_trace",
@@ -33,7 +34,12 @@ __all__ = [
     "innermost_scope",
     "numbered",
     "record",
+    "recording_of",
 ]
+
+
+class Retrace(Exception):  # noqa: N818 (never seen outside)
+    """A body took a path that needs the function around it to be recorded again."""
 
 
 class LazyBundle(Bundle):
@@ -52,7 +58,7 @@ class LazyBundle(Bundle):
 
     def array(self) -> int:
         """Return its number among the arrays of the recording at work, read as a whole."""
-        recording: Recording = self.home.recording
+        recording = recording_of(self.home)
         return array_here(self.home, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
 
     @property
@@ -92,7 +98,7 @@ class LazyBundle(Bundle):
 
     def number_in(self, trace: Trace) -> int:
         """Return its number among the arrays of a recording."""
-        recording: Recording = self.home.recording
+        recording = recording_of(self.home)
         return recording.array_number(trace, self.home, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
 
     def as_variable(self, trace: Trace, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LazyBundle:
@@ -134,8 +140,7 @@ class ArrayVariable(LazyBundle):
         if self.stand_in is None:
             return self.source.number_in(trace)
         _ = self.map_unit
-        recording: Recording = self.home.recording
-        return recording.array_number(trace, self.home, self._number)
+        return recording_of(self.home).array_number(trace, self.home, self._number)
 
     @property
     def map_unit(self) -> Unit:
@@ -495,8 +500,18 @@ def _array_in(here: Trace, trace: Trace, number: int) -> int:
         raise ValueError("a traced function uses an array of another one; pass it as an argument")
     number = _array_in(here.parent, trace, number)
     recording: Recording = here.recording
-    outer: Recording = here.parent.recording
+    outer = recording_of(here.parent)
     return recording.array_of(Whole("outer", leaf=number), outer.examples[number])
+
+
+def recording_of(trace: Trace) -> Recording:
+    """Return the recording of a trace whose arrays are used, while it is recorded: else Retrace."""
+    recording: Recording | None = trace.recording
+    if recording is None:
+        if current_trace() is None:
+            raise ValueError("a traced array is used where the function that computed it has returned; return it, too")
+        raise Retrace("a vmap takes a path on which it uses an array that is outside of it")
+    return recording
 
 
 def current_trace() -> Trace | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
 from fastprop import engine
 from fastprop.circuits.signature import lane_signature
@@ -68,7 +69,7 @@ def in_order(name: str, first: Form, other: Form) -> list[int]:
 def _called(f: Callable[..., Any], given: tuple[list[Any], dict[str, Any]], lane: int = 0) -> Any:
     try:
         return f(*given[0], **given[1])
-    except OutOfRangeError as error:
+    except (OutOfRangeError, LinAlgError) as error:
         raise in_lane(error, lane) from None
     except IndexError as error:  # of plain arrays, or of the function itself
         error.add_note(f"in lane {lane}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastprop import engine
 from fastprop.circuits.function_gate import call_as_gate
+from fastprop.circuits.lanes import Asker, in_stages
 from fastprop.circuits.mapping import record_map
 from fastprop.circuits.paths import MOST_PATHS
 from fastprop.circuits.signature import Signature, checked_reduce
@@ -70,16 +71,17 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
         raise TypeError(f"vmap takes a function first, not {described(f)}")
     name = name_of(f)
     checked_reduce(reduce, name)
+    asker = Asker()
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
         trace = current_trace()
         at_work = trace is not None and innermost_scope().tape is trace
         if at_work and not holds_arrays_of_tapes([*args, *kwargs.values()]):
-            return record_map(f, name, args, in_axes, reduce, kwargs)
+            return in_stages(record_map, f, name, args, in_axes, reduce, kwargs, asker)
         if is_active() or is_eager():
-            return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
+            return in_stages(lane_by_lane, f, name, args, in_axes, reduce, kwargs, asker)
         if not any(is_handle(leaf) for leaf in flatten([*args, *kwargs.values()])[0]):
-            found, captures = _map_now(f, name, args, in_axes, reduce, kwargs)
+            found, captures = _map_now(mapped, name, args, kwargs)
             if not captures:
                 return found
         return call_as_gate(mapped, name, args, kwargs)
@@ -90,21 +92,14 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
     return mapped
 
 
-def _map_now(
-    f: Callable[..., Any],
-    name: str,
-    args: Sequence[Any],
-    in_axes: Any,
-    reduce: str | None,
-    kwargs: Mapping[str, Any] | None = None,
-) -> tuple[Any, bool]:
-    """Record a body and run it at the lanes of plain arguments: the result, and whether leaves were captured."""
+def _map_now(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Record a map and run it at the lanes of plain arguments: the result, and whether leaves were captured."""
     found: list[Any] = []
 
     def once(*args: Any, **kwargs: Any) -> float:
         trace = current_trace()
         assert trace is not None
-        result = record_map(f, name, args, in_axes, reduce, kwargs)
+        result = mapped(*args, **kwargs)
         outer: Recording = trace.recording
         found.append(map_leaves(lambda leaf: _example_of(leaf, outer), result))
         return 0.0

@@ -36,7 +36,7 @@ from fastprop.engine.tape import (
 from fastprop.gates import Gate, Row, blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
-from fastprop.handles.indexing import OutOfRangeError, trace_of
+from fastprop.handles.indexing import of_index, trace_of
 from fastprop.handles.nesting import flatten, is_container
 
 __all__ = [
@@ -61,6 +61,9 @@ class Bundle(IntegerOperators, ArrayFace):
     __hash__ = object.__hash__
 
     __fastprop_block__ = True
+
+    def __init_subclass__(cls) -> None:
+        cls.__name__ = Bundle.__name__
 
     def __init__(self, numbers: np.ndarray[Any, Any] | None, slots: Slots | None = None):
         self._made, self._slots = numbers, slots
@@ -186,7 +189,7 @@ class Bundle(IntegerOperators, ArrayFace):
                 return Bundle(None, slots.moved(lambda part: part[index]))
             return _wrapped(self.numbers[index])
         except IndexError as error:
-            raise OutOfRangeError(str(error)) from None
+            raise of_index(error) from None
 
     def __repr__(self) -> str:
         return f"<traced Array of shape {self.shape}>"
@@ -212,6 +215,9 @@ class Bundle(IntegerOperators, ArrayFace):
     def __fastprop_gate__(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
 
         return apply_gate(gate, operands, options)
+
+
+Bundle.__name__ = "Array"  # which it is to users, who see it in messages
 
 
 class ConditionBlock(Bundle):
@@ -544,8 +550,8 @@ def _product(dot: Any, x: Any, y: Any) -> Any:
     if x.ndim > 2 or y.ndim > 2:
         shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
         x, y = np.broadcast_to(x, (*shape, *x.shape[-2:])), np.broadcast_to(y, (*shape, *y.shape[-2:]))
-        parts = [_product(dot, x[place], y[place]).numbers for place in np.ndindex(shape)]
-        return _wrapped(np.array(parts, object).reshape((*shape, *parts[0].shape)))
+        numbers = [n for place in np.ndindex(shape) for n in _product(dot, x[place], y[place]).numbers.flat]
+        return _wrapped(object_array(numbers, (*shape, *x.shape[len(shape) : -1], *y.shape[len(shape) + 1 :])))
     rows = x.reshape(1, -1) if x.ndim == 1 else x
     columns = y.reshape(-1, 1) if y.ndim == 1 else y
     dots = [dot(list(row), list(column)) for row in rows for column in columns.T]

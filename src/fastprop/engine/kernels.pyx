@@ -11,6 +11,7 @@ from libc.math cimport (
     expm1, fabs, floor, fma, fmax, fmod, hypot, isfinite, isinf, log, log10, log1p, log2, pow, rint, signbit, sin, sinh,
     sqrt, tan, tanh, tgamma, trunc
 )
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 import numpy as np
@@ -23,9 +24,11 @@ cdef extern from * nogil:
     """
     static const double LN2 = 0.6931471805599453, LN10 = 2.302585092994046, PI = 3.141592653589793;
     static const double TWO_200 = 0x1p200, TWO_MINUS_200 = 0x1p-200;
-    static const double TWO_600 = 0x1p600, TWO_MINUS_600 = 0x1p-600;
+    static const double TWO_600 = 0x1p600, TWO_MINUS_600 = 0x1p-600, TWO_53 = 0x1p53;
+    static const uint64_t GOLDEN = 0x9E3779B97F4A7C15; /* 2**64 divided by the golden ratio */
     """
-    const double LN2, LN10, PI, TWO_200, TWO_MINUS_200, TWO_600, TWO_MINUS_600
+    const uint64_t GOLDEN
+    const double LN2, LN10, PI, TWO_200, TWO_MINUS_200, TWO_600, TWO_MINUS_600, TWO_53
 
 include "kernels/arithmetic.pxi"
 include "kernels/elementary.pxi"

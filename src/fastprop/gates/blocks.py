@@ -66,6 +66,11 @@ class Block(Gate):
         if "forward" in vars(cls) and not moves:  # which never warns
             cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
 
+    @property
+    def name(self) -> str:
+        """The gate's name in messages and summaries: as NumPy writes it."""
+        return super().name.lower()
+
     def on_objects(self, *blocks: Any) -> Any:
         """Return the value of object arrays of Units, on which it is recorded number by number."""
         return self.forward(*blocks)
@@ -495,12 +500,10 @@ def dot_product(a: Any, b: Any) -> tuple[Any, tuple[Any, ...]]:
     left, right = shape_of(a), shape_of(b)
     if not left or not right:
         return gates.multiply, (a, b)
-    if len(left) <= 2 and len(right) <= 2:
-        return MatMul(), (a, b)
     if left[-1] != right[max(len(right) - 2, 0)]:
         raise ValueError(f"dot: shapes {left} and {right} do not meet: the last axis of the one is summed with the "
-                         "last but one of the other")  # fmt: skip
-    if len(right) == 1:
+                         f"last{' but one' * (len(right) > 1)} of the other")  # fmt: skip
+    if (len(left) <= 2 and len(right) <= 2) or len(right) == 1:
         return MatMul(), (a, b)
     last = len(right) - 1
     columns = transpose(b, (last - 1, *range(last - 1), last))

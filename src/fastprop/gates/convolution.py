@@ -202,11 +202,14 @@ def _conv(
     """Return the products of all windows with all kernels."""
     x, weight = as_item(x), as_item(weight)
     shape, kernel = shape_of(x), shape_of(weight)
-    if len(shape) != axes + 2 or len(kernel) != axes + 2:
+    if len(shape) not in (axes + 1, axes + 2) or len(kernel) != axes + 2:
         raise ValueError(
             f"{name} of {described(x)} with weights of {described(weight)}; expected {axes + 2} axes each: (examples, "
-            "channels, …) and (channels out, channels in, …)"
+            "channels, …), where the examples may be left out, and (channels out, channels in, …)"
         )
+    if len(shape) == axes + 1:
+        one = _conv(name, axes, blocks.reshape(x, (1, *shape)), weight, bias, stride, padding, dilation, groups)
+        return blocks.reshape(one, shape_of(one)[1:])
     channels, out = kernel[1], kernel[0]
     if operator.index(groups) < 1 or shape[1] != channels * groups or out % groups:
         raise ValueError(
@@ -239,7 +242,7 @@ def conv1d(
     Parameters
     ----------
     x : Array or array_like
-        Of shape (examples, channels, length).
+        Of shape (examples, channels, length), or of one example.
     weight : Array or array_like
         Of shape (channels out, channels in / groups, kernel's length); it is not reversed.
     bias : Array or array_like, optional
@@ -273,7 +276,7 @@ def conv2d(
     Parameters
     ----------
     x : Array or array_like
-        Of shape (examples, channels, height, width).
+        Of shape (examples, channels, height, width), or of one example.
     weight : Array or array_like
         Of shape (channels out, channels in / groups, kernel's height, kernel's width); it is not reversed.
     bias : Array or array_like, optional
@@ -306,7 +309,7 @@ def _pool(name: str, axes: int, x: Any, kernel_size: Any, stride: Any, padding: 
     x = as_item(x)
     shape = shape_of(x)
     if len(shape) not in (axes + 1, axes + 2):
-        raise ValueError(f"{name} of {described(x)}; expected (examples, channels, …) with {axes + 2} axes")
+        raise ValueError(f"{name} of {described(x)}; expected {axes + 2} axes (examples, channels, …), or one less")
     sizes = _numbers(name, "kernel_size", kernel_size, axes, 1)
     strides = sizes if stride is None else _numbers(name, "stride", stride, axes, 1)
     widths = [(p, p) for p in _numbers(name, "padding", padding, axes, 0)]
@@ -330,7 +333,7 @@ def max_pool1d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -
     Parameters
     ----------
     x : Array or array_like
-        Of shape (examples, channels, length).
+        Of shape (examples, channels, length), or of one example.
     kernel_size : int
         The window's length.
     stride : int, optional
@@ -353,7 +356,7 @@ def max_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -
     Parameters
     ----------
     x : Array or array_like
-        Of shape (examples, channels, height, width).
+        Of shape (examples, channels, height, width), or of one example.
     kernel_size : int or pair of int
         The window's height and width.
     stride : int or pair of int, optional
@@ -381,7 +384,7 @@ def avg_pool1d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -
     Parameters
     ----------
     x : Array or array_like
-        Of shape (examples, channels, length).
+        Of shape (examples, channels, length), or of one example.
     kernel_size : int
         The window's length.
     stride : int, optional
@@ -404,7 +407,7 @@ def avg_pool2d(x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0) -
     Parameters
     ----------
     x : Array or array_like
-        Of shape (examples, channels, height, width).
+        Of shape (examples, channels, height, width), or of one example.
     kernel_size : int or pair of int
         The window's height and width.
     stride : int or pair of int, optional

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.gates import blocks, convolution, linear_algebra, products, reductions, scans, selection, shapes
+from fastprop.gates.items import is_traced
 
 __all__ = ["FAMILIES", "functions", "methods", "of_numpy", "refusal"]
 
@@ -27,6 +28,18 @@ _INNER: dict[str, Callable[..., Any]] = {"take": selection.taken, "trace": selec
 
 methods = {name: function for name, function in {**functions, **_INNER}.items() if hasattr(np.ndarray, name)}
 
+
+def _like(a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None) -> np.ndarray:
+    """Return a plain array of zeros in the shape of an Array: a constant, whatever the Array is computed of."""
+    own = np.float64 if is_traced(a) else a.value.dtype
+    return np.zeros(blocks.shape_of(a) if shape is None else shape, own if dtype is None else dtype)
+
+
+def _full_like(a: Any, fill_value: Any, *args: Any, **options: Any) -> Any:
+    found = _like(a, *args, **options)
+    return found + fill_value if gates.recorder_of(fill_value) is not None else np.full_like(found, fill_value)
+
+
 # NumPy's functions that are rows of the table of gates, or have another name there
 _ROWS: dict[str, Callable[..., Any]] = {
     **{name: gates.table[name] for name in ("sum", "mean", "prod", "max", "min", "where", "round")},
@@ -37,6 +50,10 @@ _ROWS: dict[str, Callable[..., Any]] = {
     "amax": gates.max,
     "amin": gates.min,
     "dot": blocks.dot,
+    "zeros_like": _like,
+    "empty_like": _like,
+    "ones_like": lambda a, *args, **options: np.ones_like(_like(a, *args, **options)),
+    "full_like": _full_like,
     "shape": blocks.shape_of,
     "ndim": lambda a: len(blocks.shape_of(a)),
     "size": lambda a: math.prod(blocks.shape_of(a)),

@@ -58,6 +58,16 @@ def _part(item: Any, what: str) -> Any:
     return real
 
 
+def integers(what: str, given: Any, least: int | None = None) -> np.ndarray[Any, Any]:
+    """Return an option as an array of integers; TypeError or ValueError, which name it, if it is none."""
+    found = np.asarray(given)
+    if found.size and found.dtype.kind not in "iu":
+        raise TypeError(f"{what} is {given!r:.60}; expected integers")
+    if least is not None and np.min(found, initial=least) < least:
+        raise ValueError(f"{what} is {given!r:.60}; expected none below {least}")
+    return found.astype(np.int64)
+
+
 def as_recorded(x: Any) -> Any:
     """Return an operand as what stands for it where a circuit is being recorded: of a leaf, not the leaf itself."""
     x = as_item(x)

@@ -19,6 +19,7 @@ from fastprop.gates import Gate, blocks
 from fastprop.gates.blocks import MatMul, ProdOfOthers, StrongMatMul, Sum, shape_of, swap_last, unbroadcast
 from fastprop.gates.items import as_item, described
 from fastprop.gates.shapes import concatenate, stack
+from fastprop.gates.singular import matrix_error
 
 __all__ = ["solve", "solve_triangular", "inv", "det", "slogdet", "cholesky", "eigh", "qr"]
 
@@ -31,6 +32,11 @@ class Algebra(Gate):
     """A gate on matrices, which takes many at once."""
 
     vectorised = True
+
+    @property
+    def name(self) -> str:
+        """The gate's name in messages and summaries: as NumPy writes it."""
+        return super().name.lower()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -48,13 +54,8 @@ def _each(function: Callable[..., Any], what: str, *arrays: Any) -> Any:
             try:
                 function(*[x[place] for x in whole])
             except LinAlgError:
-                raise LinAlgError(_named(what, place)) from None
+                raise matrix_error(what, place) from None
         raise
-
-
-def _named(what: str, place: tuple[int, ...]) -> str:
-    where = f" {place[0] if len(place) == 1 else place} of the batch" if place else ""
-    return what.format(where)
 
 
 def _product(a: Any, b: Any) -> Any:
@@ -151,7 +152,7 @@ class SolveTriangular(Algebra):
         singular = np.any(np.diagonal(a, axis1=-2, axis2=-1) == 0.0, -1)
         if np.any(singular) and not self.lenient:
             place = tuple(np.argwhere(singular)[0].tolist())
-            raise LinAlgError(_named("solve_triangular: matrix{} has a zero on its diagonal, and is singular", place))
+            raise matrix_error("solve_triangular: matrix{} has a zero on its diagonal, and is singular", place)
         x = self._substituted(a, b)
         return np.where(singular[..., np.newaxis, np.newaxis], np.nan, x).astype(x.dtype) if np.any(singular) else x
 

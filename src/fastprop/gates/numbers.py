@@ -105,6 +105,11 @@ def number(gate: Any, position: int, operand: Any, arrays: bool = False) -> Any:
         return real
     if arrays and (isinstance(operand, (list, tuple)) or shape_of(as_array(operand))):
         return as_reals(operand, f"{gate.name}: operand {position}", flags=True)
+    if isinstance(operand, np.ndarray) and as_array(operand) is None:
+        kind = type(operand).__name__
+        raise TypeError(
+            f"{gate.name}: operand {position} is a {kind}; expected a plain array: np.asarray() of it, or .filled()"
+        )
     kind = f"{operand.dtype} array" if isinstance(operand, np.ndarray) else type(operand).__name__
     raise TypeError(
         f"{gate.name}: operand {position} is {operand!r:.60} ({kind}), expected a real number; "

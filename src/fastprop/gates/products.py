@@ -94,6 +94,8 @@ def inner(a: Any, b: Any) -> Any:
     a, b = as_item(a), as_item(b)
     if not shape_of(a) or not shape_of(b):
         return gates.multiply(a, b)
+    if shape_of(a)[-1] != shape_of(b)[-1]:
+        raise ValueError(f"inner: the last axes of the shapes {shape_of(a)} and {shape_of(b)} do not meet")
     return tensordot(a, b, (-1, -1))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.gates.numbers import number, without_flags
-from fastprop.gates.values import strong_product
+from fastprop.gates.values import random_integers, strong_product
 
 SEQUENCE = -1  # the arity of a gate that takes one sequence (dot: two) of any length
 
@@ -228,6 +228,7 @@ def logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> 
 # NumPy's functions of the same names
 _UFUNCS: dict[str, Any] = {name: x for name, x in vars(np).items() if isinstance(x, np.ufunc)}
 _UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint, "strong_multiply": strong_product}
+_UFUNCS["random_integer"] = random_integers
 del _UFUNCS["maximum"], _UFUNCS["minimum"]  # which may give -0 for the larger of 0 and -0
 _REDUCTIONS: dict[str, Any] = {name: getattr(np, name) for name in ("sum", "prod", "mean", "max", "min", "dot")}
 _REDUCTIONS["logsumexp"] = logsumexp_array

@@ -16,7 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from fastprop import gates
 from fastprop.gates import blocks, recorder_of
 from fastprop.gates.blocks import Block, GetItem, Reshape, Scatter, Stack, shape_of
-from fastprop.gates.items import as_item, described, moves
+from fastprop.gates.items import as_item, described, integers, moves
 
 __all__ = [
     "reshape",
@@ -474,11 +474,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any
     """
     array = as_item(array)
     shape = shape_of(array)
-    if np.asarray(pad_width).dtype.kind not in "iu":
-        raise TypeError(f"pad: the width is {pad_width!r:.60}; expected integers")
-    widths = np.broadcast_to(pad_width, (len(shape), 2)).tolist()
-    if np.min(widths, initial=0) < 0:
-        raise ValueError(f"pad: the width is {pad_width!r:.60}; expected none below 0: a slice takes numbers away")
+    widths = np.broadcast_to(integers("pad: pad_width", pad_width, 0), (len(shape), 2)).tolist()
     if mode in _FRAMES:
         for axis, width in enumerate(widths):
             if any(width):
@@ -541,8 +537,8 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     if axis is None:
         return blocks.reshape(roll(Reshape(-1)(a), shift, 0), shape_of(a))
     axes = normalize_axis_tuple(axis, len(shape_of(a)), allow_duplicate=True)
-    for k, by in zip(*np.broadcast_arrays(axes, shift)):
-        places = np.roll(np.arange(shape_of(a)[k]), operator.index(by))
+    for k, by in zip(*np.broadcast_arrays(axes, integers("roll: shift", shift))):
+        places = np.roll(np.arange(shape_of(a)[k]), by)
         a = GetItem((slice(None),) * int(k) + (places,))(a)
     return a
 
@@ -559,12 +555,10 @@ def tile(A: Any, reps: Any) -> Any:
            [1., 2., 1., 2.]])
     """
     A = as_item(A)
-    times = [operator.index(n) for n in np.atleast_1d(reps)]
+    times = np.atleast_1d(integers("tile: reps", reps, 0)).tolist()
     shape = shape_of(A)
     shape = (1,) * (len(times) - len(shape)) + shape
     times = [1] * (len(shape) - len(times)) + times
-    if min(times, default=1) < 0:
-        raise ValueError(f"tile: {reps} repetitions; expected none below 0")
     rows = blocks.reshape(A, tuple(length for n in shape for length in (1, n)))
     spread = blocks.broadcast_to(rows, tuple(length for pair in zip(times, shape) for length in pair))
     return Reshape(tuple(n * length for n, length in zip(times, shape)))(spread)
@@ -593,4 +587,5 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     if axis is None:
         a, axis = Reshape(-1)(a), 0
     place = normalize_axis_index(axis, len(shape_of(a)))
-    return GetItem((slice(None),) * place + (np.repeat(np.arange(shape_of(a)[place]), repeats),))(a)
+    places = np.repeat(np.arange(shape_of(a)[place]), integers("repeat: repeats", repeats, 0))
+    return GetItem((slice(None),) * place + (places,))(a)

@@ -212,8 +212,16 @@ strong_multiply = _row("strong_multiply", "``pull * partial``, but 0 if either i
                        lambda pull, partial: partial, lambda pull, partial: pull,
                        at=((0.0, inf), (0.0, nan), (inf, 0.0), (nan, 0.0)),
                        names=("pull", "partial"))
+
+# What random numbers are made of (fastprop.random)
+random_integer = _row("random_integer", "An integer from 0 to 2**53 that two integers decide, and looks random.",
+                      values.random_integer, lambda key, counter: flat(random_integer(key, counter)),
+                      lambda key, counter: flat(random_integer(key, counter)),
+                      domain=(values.KEYS, values.COUNTERS),
+                      at=((0.0, 0.0), (2.0**53, -(2.0**53)), (1.0, -1.0), (0.5, 0.0), (-1.0, 0.0), (1.0, nan)),
+                      strong=True, names=("key", "counter"))
 # fmt: on
 
 # The gates that are methods of handles too: those whose first operand is one.
 methods = [name for name, row in table.items() if row.arity > 0 and row.partials[0] is not None]
-methods.remove("strong_multiply")
+methods = [name for name in methods if name not in ("strong_multiply", "random_integer")]

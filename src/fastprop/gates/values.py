@@ -18,6 +18,9 @@ import numpy as np
 inf, nan, pi = math.inf, math.nan, math.pi
 ERF_SLOPE, NDTR_SLOPE = 2.0 / math.sqrt(pi), 1.0 / math.sqrt(2.0 * pi)  # of erf and ndtr at 0
 _LOG_POLE = {0.0: -inf}
+KEYS, COUNTERS = (0.0, 2.0**53), (-(2.0**53), 2.0**53)  # of random_integer
+_WORD, _GOLDEN = 2**64 - 1, 0x9E3779B97F4A7C15  # 2**64 divided by the golden ratio
+_FACTORS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def ieee(function: Callable[[float], float], poles: dict[float, float] | None = None) -> Callable[[float], float]:
@@ -300,6 +303,43 @@ def logsumexp(*x: float) -> float:
     others = list(x)
     others.remove(top)
     return top + math.log1p(sum(*[math.exp(term - top) for term in others]))
+
+
+def random_integer(key: float, counter: float) -> float:
+    """Return a number of SplitMix64 (Steele, Lea and Flood 2014), counted from a seed mixed of the key: 53 bits."""
+    if not (_is_integer_in(key, KEYS) and _is_integer_in(counter, COUNTERS)):
+        return nan
+    return float(_mixed(_mixed(int(key) + _GOLDEN) + int(counter) * _GOLDEN) >> 11)
+
+
+def _is_integer_in(x: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] <= x <= bounds[1] and x == math.floor(x)
+
+
+def _mixed(state: int) -> int:
+    """Return 64 bits of which each depends on all of the state's: Stafford's variant 13 of MurmurHash3's last step."""
+    state &= _WORD
+    state = (state ^ state >> 30) * _FACTORS[0] & _WORD
+    state = (state ^ state >> 27) * _FACTORS[1] & _WORD
+    return state ^ state >> 31
+
+
+def random_integers(keys: Any, counters: Any) -> Any:
+    """Return the same of arrays, number by number."""
+    dtype = np.result_type(keys, counters)
+    keys, counters = np.broadcast_arrays(np.asarray(keys, np.float64), np.asarray(counters, np.float64))
+    right = (keys >= KEYS[0]) & (keys <= KEYS[1]) & (keys == np.floor(keys))
+    right &= (np.abs(counters) <= COUNTERS[1]) & (counters == np.floor(counters))
+    states = _all_mixed(np.where(right, keys, 0.0).astype(np.uint64) + np.uint64(_GOLDEN))
+    steps = np.where(right, counters, 0.0).astype(np.int64).astype(np.uint64)
+    found = (_all_mixed(states + steps * np.uint64(_GOLDEN)) >> np.uint64(11)).astype(np.float64)
+    return np.where(right, found, nan).astype(dtype)[()]
+
+
+def _all_mixed(states: Any) -> Any:
+    states = (states ^ states >> np.uint64(30)) * np.uint64(_FACTORS[0])
+    states = (states ^ states >> np.uint64(27)) * np.uint64(_FACTORS[1])
+    return states ^ states >> np.uint64(31)
 
 
 def strong_multiply(pull: float, partial: float) -> float:

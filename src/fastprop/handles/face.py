@@ -30,7 +30,7 @@ from fastprop.gates.blocks import (
     value_of,
 )
 from fastprop.gates.functions import of_numpy, refusal
-from fastprop.handles.indexing import OutOfRangeError, own_index, trace_of
+from fastprop.handles.indexing import of_index, own_index, trace_of
 from fastprop.handles.methods import ArrayMethods, GateMethods
 from fastprop.handles.operands import as_item
 from fastprop.handles.updates import At
@@ -53,7 +53,7 @@ _OTHER_NAMES: dict[str, Any] = {
 def described(handle: Any) -> str:
     """Return what a handle is, for an error: a Unit, an Array."""
     name = type(handle).__name__
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 class DecimalRound(Gate):
@@ -137,6 +137,14 @@ class Face(GateMethods):
             "math.exp), or .value if the plain number is meant"
         )
 
+    def item(self, *index: int) -> NoReturn:
+        """Refuse: a plain number has no derivative."""
+        raise TypeError(f"item() of {described(self)} would drop its derivative; use .value, or .value.item()")
+
+    def tolist(self) -> NoReturn:
+        """Refuse: plain numbers have no derivative."""
+        raise TypeError(f"tolist() of {described(self)} would drop its derivative; use .value, or .value.tolist()")
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         raise TypeError(
             f"a plain NumPy array made of {described(self)} would drop its derivative; "
@@ -215,7 +223,7 @@ class ArrayFace(Face, ArrayMethods):
         try:
             return GetItem(own_index(index))(self)
         except IndexError as error:
-            raise OutOfRangeError(str(error)) from None
+            raise of_index(error) from None
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         raise TypeError(

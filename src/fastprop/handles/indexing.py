@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.linalg import LinAlgError
 
+from fastprop.gates.singular import matrix_in_lane
 from fastprop.handles.nesting import is_handle
 
 __all__ = [
@@ -14,6 +16,7 @@ __all__ = [
     "check_exact",
     "in_lane",
     "is_integer",
+    "of_index",
     "out_of_range",
     "own_index",
     "trace_of",
@@ -35,8 +38,16 @@ class OutOfRangeError(IndexError):
         return OutOfRangeError, (self.text, self.lanes)
 
 
-def in_lane(error: OutOfRangeError, lane: int) -> OutOfRangeError:
-    """Return the error with the lane in which it occurred."""
+def of_index(error: IndexError) -> IndexError:
+    """Return NumPy's error for an index that there is not as one that can name a lane; for what is no index, itself."""
+    return OutOfRangeError(str(error)) if "out of bounds" in str(error) else error
+
+
+def in_lane(error: Exception, lane: int) -> Exception:
+    """Return the error for an index or for a matrix with the lane in which it occurred."""
+    if isinstance(error, LinAlgError):
+        return matrix_in_lane(error, int(lane))
+    assert isinstance(error, OutOfRangeError)
     return OutOfRangeError(error.text, (int(lane), *error.lanes)).with_traceback(error.__traceback__)
 
 

@@ -15,5 +15,5 @@ INLINE vecf square_rootf(vecf x) { /* exact to the last bit: a double has more t
         return narrow(low, high);                                                                                      \
     }
 UNARY(exp)
-UNARY(log)
+UNARY(log1p)
 #undef UNARY

@@ -102,15 +102,19 @@ static void NAME(logsumexps)(
     LONG_LOOP(VEC top = NAME(term)(x[0], single[0], i, k);
               for (int t = 1; t < terms; t++) top = NAME(largest)(top, NAME(term)(x[t], single[t], i, k));
               const MASK endless = NAME(is_equal)(NAME(absolute)(top), NAME(broadcast)((REAL)INFINITY));
-              VEC sum = NAME(broadcast)(0);
+              VEC others = NAME(broadcast)(0), more = NAME(broadcast)(-1); /* of those equal to top one is left to log1p */
               for (int t = 0; t < terms; t++) {
                   const VEC a = NAME(term)(x[t], single[t], i, k);
+                  const MASK equal = NAME(is_equal)(a, top);
                   VEC e = NAME(exp_gate)(a - top, &ignored);
-                  e = NAME(select)(endless, NAME(truth)(NAME(is_equal)(a, top) & NAME(is_less)(NAME(broadcast)(0), a)), e);
-                  sum += e;
+                  e = NAME(select)(endless, NAME(truth)(equal & NAME(is_less)(NAME(broadcast)(0), a)), e);
+                  others += NAME(select)(equal, NAME(broadcast)(0), e);
+                  more += NAME(truth)(equal);
                   if (saved != NULL) PUT(power + t * step, e);
               }
-              PUT(value, NAME(select)(endless, top, top + NAME(log_gate)(sum, &ignored)));
+              others += more;
+              const VEC sum = NAME(broadcast)(1) + others;
+              PUT(value, NAME(select)(endless, top, top + NAME(log1p_gate)(others, &ignored)));
               if (saved != NULL) for (int t = 0; t < terms; t++) {
                   const VEC e = GET(power + t * step);
                   PUT(power + t * step, NAME(select)(NAME(is_zero)(e), e, e / sum));

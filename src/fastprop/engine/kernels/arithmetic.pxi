@@ -219,3 +219,20 @@ cdef double strong_multiply_gate(double pull, double partial, double* dpull, dou
     dpull[0] = partial
     dpartial[0] = pull
     return weighed(pull, partial)
+
+
+cdef inline uint64_t mixed(uint64_t state) noexcept nogil:
+    """Return 64 bits of which each depends on all of the state's: Stafford's variant 13 of MurmurHash3's last step."""
+    state = (state ^ (state >> 30)) * <uint64_t> 0xBF58476D1CE4E5B9
+    state = (state ^ (state >> 27)) * <uint64_t> 0x94D049BB133111EB
+    return state ^ (state >> 31)
+
+
+cdef double random_integer_gate(double key, double counter, double* dkey, double* dcounter) noexcept nogil:
+    """SplitMix64 (Steele, Lea and Flood 2014): its number `counter`, from a seed that is mixed of the key."""
+    dkey[0] = dcounter[0] = NAN
+    if not (0.0 <= key <= TWO_53 and fabs(counter) <= TWO_53 and key == floor(key) and counter == floor(counter)):
+        return NAN
+    dkey[0] = dcounter[0] = 0.0
+    cdef uint64_t state = mixed(<uint64_t> key + GOLDEN)
+    return <double> (mixed(state + <uint64_t> <int64_t> counter * GOLDEN) >> 11)

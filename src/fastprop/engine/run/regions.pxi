@@ -1,5 +1,9 @@
 """Uses of regions: what a program leaves to others, at one point and in lanes; and those that are Python's."""
 import numpy as np
+from numpy.linalg import LinAlgError
+
+from fastprop.gates.singular import lane_of_batch
+from fastprop.handles.indexing import in_lane
 
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy
@@ -77,15 +81,21 @@ cdef class CalledInLanes(LaneRegion):
 
     cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
         with gil:
-            return self.call(run, bench, count)
+            return self.call(run, bench, begin, count)
 
     cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
         with gil:
             return self.call_back(run, bench, count)
 
-    cdef int call(self, LanesRun run, Bench bench, Py_ssize_t count) except -1:
-        cdef Py_ssize_t k = self.wiring.result
-        for column in self.wiring.region.forward_lanes(self.columns(run, bench, count), count):
+    cdef int call(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
+        cdef Py_ssize_t k
+        try:
+            found = self.wiring.region.forward_lanes(self.columns(run, bench, count), count)
+        except LinAlgError as error:
+            raised, k = lane_of_batch(error)
+            raise in_lane(raised, run.lane[begin + k] if run.lane != NULL else begin + k) from None
+        k = self.wiring.result
+        for column in found:
             write_row(run, bench, k, column)
             k += 1
         return 0

@@ -26,8 +26,10 @@ cdef extern from *:
     #ifndef FASTPROP_BUILD_KIND
     #define FASTPROP_BUILD_KIND "unknown"
     #endif
+    static void rename_type(PyObject *kind, const char *name) { ((PyTypeObject *)kind)->tp_name = name; }
     """
     const char* FASTPROP_BUILD_KIND
+    void rename_type(object kind, const char* name)
 
 
 cdef class Applied:
@@ -50,6 +52,9 @@ cdef class Applied:
 
     def __reduce__(self):
         return carried_by, (self.row.name,)
+
+
+rename_type(Applied, "fastprop.gate")   # as Python names what has got too many operands: fastprop.gate.sin()
 
 
 def carried_by(name):

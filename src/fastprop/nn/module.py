@@ -1,0 +1,493 @@
+"""Module: what has parameters and is called; how they are found, named, saved, and put in for one call.
+
+Parameters are leaves. Nothing is registered: whatever stands in an attribute is found there, in the order in which the
+attributes were made. A call with other numbers (`Module.apply`) runs a copy in which these stand where the leaves are,
+so it leaves nothing behind, may be traced, and may run in many threads at once.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from fastprop.engine.tape import Array, Unit, zero_grad
+from fastprop.handles.nesting import as_number, flatten, is_handle, shape_of
+from fastprop.random import fold_in
+
+__all__ = ["Module"]
+
+Self = TypeVar("Self", bound="Module")
+
+
+class Module:
+    """What has parameters and is called: a layer, a network, or any part of one.
+
+    A layer of one's own makes its parameters in `__init__` and says in `__call__` what it does with one example:
+    ``fp.vmap`` makes a batch of it. Attributes that are leaves (Units, Arrays), Modules, and lists, tuples and dicts of
+    these, are its parts.
+
+    Attributes
+    ----------
+    training : bool
+        Whether it learns, or is used; see `train` and `eval`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastprop as fp
+    >>> class Scale(fp.nn.Module):
+    ...     def __init__(self, features):
+    ...         self.factor = fp.Array(np.ones(features))
+    ...     def __call__(self, x):
+    ...         return self.factor * x
+    >>> model = fp.nn.Sequential(Scale(2), fp.nn.Linear(2, 1, rng=0))
+    >>> [name for name, leaf in model.named_parameters()]
+    ['0.factor', '1.weight', '1.bias']
+    >>> model([1.0, 2.0]).shape
+    (1,)
+    """
+
+    training: bool = True
+
+    buffer_names: ClassVar[tuple[str, ...]] = ()
+    """The attributes, arrays, that are saved with the parameters and are not learnt by gradients."""
+
+    draws: ClassVar[bool] = False
+    """Whether it draws random numbers, by its attribute `key`, which `apply` gives it."""
+
+    keeps: bool = False
+    """Whether its buffers may be assigned to: in a copy that `apply` made to give them back."""
+
+    def parts(self) -> Mapping[str, Any]:
+        """Return what may be parts, by their names: the attributes."""
+        return vars(self)
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Say what comes out; every Module has its own."""
+        raise TypeError(f"{type(self).__name__} has no __call__ of its own, so it can't be called")
+
+    # Parameters -------------------------------------------------------------------------------------------------------
+
+    def named_modules(self) -> Iterator[tuple[str, Module]]:
+        """Yield this Module (named "") and all in it, each once, with the first of their names."""
+        seen: set[int] = set()
+        for path, part in _walk(self, (), ()):
+            if isinstance(part, Module) and id(part) not in seen:
+                seen.add(id(part))
+                yield ".".join(path), part
+
+    def named_parameters(self) -> Iterator[tuple[str, Any]]:
+        """Yield all leaves, each once, with the first of their names, such as ``layers.0.weight``."""
+        seen: set[int] = set()
+        for path, part in _walk(self, (), ()):
+            if is_leaf(part) and id(part) not in seen:
+                seen.add(id(part))
+                yield ".".join(path), part
+
+    def parameters(self) -> list[Any]:
+        """Return all leaves, each once."""
+        found: dict[int, Any] = {}
+        _gather((self,), found, ())
+        return list(found.values())
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all parameters back to zero."""
+        zero_grad(self.parameters())
+
+    def params(self) -> dict[str, Any]:
+        """Return the numbers of all parameters, as `apply` takes them.
+
+        Returns
+        -------
+        dict
+            Arrays (of Units, floats), nested as the Modules are: dicts by the names of attributes, lists where leaves
+            stand in a list. A parameter that stands in several places is in the first of them.
+
+        Examples
+        --------
+        >>> import fastprop as fp
+        >>> model = fp.nn.Sequential(fp.nn.Linear(2, 3, rng=0), fp.nn.Tanh())
+        >>> params = model.params()
+        >>> params["0"]["weight"].shape
+        (3, 2)
+        """
+        params: dict[str, Any] = _tree(self, set(), _numbers)
+        return params
+
+    def load_params(self, params: Mapping[str, Any]) -> None:
+        """Give all parameters these numbers, nested as those of `params`: ValueError or TypeError, or all of them."""
+        for leaf, value in [(leaf, _plain(value, "params")) for leaf, value in self._matched(params)]:
+            leaf.value = value
+
+    def buffers(self) -> dict[str, Any]:
+        """Return all buffers, nested as `params` nests parameters."""
+        buffers: dict[str, Any] = _buffer_tree(self, set(), lambda owner, name: _own(getattr(owner, name)))
+        return buffers
+
+    def load_buffers(self, buffers: Mapping[str, Any]) -> None:
+        """Give all buffers these numbers, nested as those of `buffers`: ValueError or TypeError, or all of them."""
+        for place, value in [(place, _plain(value, "buffers")) for place, value in self._matched_buffers(buffers)]:
+            setattr(place.owner, place.name, np.array(value, getattr(place.owner, place.name).dtype))
+
+    # Calls with other numbers -----------------------------------------------------------------------------------------
+
+    def apply(
+        self,
+        params: Mapping[str, Any] | None,
+        *inputs: Any,
+        key: Any = None,
+        buffers: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Call it with other numbers for its parameters; nothing in it changes.
+
+        Parameters
+        ----------
+        params : dict or None
+            Numbers, arrays, handles or traced values, nested as `params()` nests them; None: its own leaves.
+        *inputs, **options
+            What it is called with: by name, unless the name is one of those here.
+        key : int or Unit, optional
+            Of `fastprop.random`, for what draws random numbers: every such layer folds its own number into it.
+        buffers : dict, optional
+            Numbers for its buffers, nested as `buffers()` nests them.
+
+        Returns
+        -------
+        object
+            What comes out; with `buffers`, a tuple of that and of the new buffers.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is missing, is one too many, or has another shape.
+
+        Examples
+        --------
+        A training step:
+
+        >>> import numpy as np
+        >>> import fastprop as fp
+        >>> model = fp.nn.Linear(2, 1, rng=0)
+        >>> def loss(params, x, y):
+        ...     return fp.nn.squared_error(model.apply(params, x), y)
+        >>> step = fp.compile(fp.value_and_grad(fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")))
+        >>> x = np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+        >>> value, gradients = step(model.params(), x, x[:, :1])
+        >>> gradients["weight"].shape
+        (1, 2)
+        """
+        bound = self.bound(params, key, buffers)
+        result = bound(*inputs, **options)
+        return result if buffers is None else (result, bound.buffers())
+
+    def bound(
+        self: Self, params: Mapping[str, Any] | None, key: Any = None, buffers: Mapping[str, Any] | None = None
+    ) -> Self:
+        """Return the same Module with other numbers for its parameters, which has no leaves; for `apply`, and methods.
+
+        Parameters
+        ----------
+        params, key, buffers
+            As for `apply`.
+        """
+        values = {} if params is None else {id(leaf): value for leaf, value in self._matched(params)}
+        bound: Self = _copied(self, values, {})
+        if buffers is not None:
+            for place, value in bound._matched_buffers(buffers):
+                setattr(place.owner, place.name, value)
+                place.owner.keeps = True
+        if key is not None:
+            drawing = [module for _, module in bound.named_modules() if module.draws]
+            for number, module in enumerate(drawing):
+                module.key = fold_in(key, number)  # type: ignore[attr-defined]
+        return bound
+
+    def _matched(self, params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+        """Return every leaf with what `params` has for it."""
+        leaves, nesting = flatten(_tree(self, set(), lambda leaf: leaf))
+        values = nesting.leaves_of(params, "params")
+        for index, (leaf, value) in enumerate(zip(leaves, values)):
+            if _shape(value) != shape_of(leaf):
+                raise ValueError(
+                    f"params{nesting.path(index)} has the shape {_shape(value)}; expected {shape_of(leaf)}, that of "
+                    "the parameter"
+                )
+        return list(zip(leaves, values))
+
+    def _matched_buffers(self, buffers: Mapping[str, Any]) -> list[tuple[_Place, Any]]:
+        """Return the place of every buffer with what `buffers` has for it."""
+        places, nesting = flatten(_buffer_tree(self, set(), _Place))
+        values = nesting.leaves_of(buffers, "buffers")
+        for index, (place, value) in enumerate(zip(places, values)):
+            shape = shape_of(getattr(place.owner, place.name))
+            if _shape(value) != shape:
+                raise ValueError(f"buffers{nesting.path(index)} has the shape {_shape(value)}; expected {shape}")
+        return list(zip(places, values))
+
+    # Saving -----------------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return copies of all parameters and buffers as NumPy arrays, by name; a shared one under all its names."""
+        return {name: np.array(_held(owner, key)) for name, owner, key in _places(self)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give all parameters and buffers the numbers in a `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If names are missing or too many, or shapes or dtypes differ: all of them are named, and nothing is loaded.
+
+        Examples
+        --------
+        >>> import fastprop as fp
+        >>> trained, fresh = fp.nn.Linear(2, 1, rng=0), fp.nn.Linear(2, 1, rng=1)
+        >>> fresh.load_state_dict(trained.state_dict())
+        >>> fresh([1.0, 2.0]).value == trained([1.0, 2.0]).value
+        array([ True])
+        """
+        places = _places(self)
+        names = [name for name, _, _ in places]
+        wrong = [f"{name} is missing" for name in names if name not in state]
+        wrong += [f"{name} is none of its names" for name in state if name not in names]
+        found: dict[Any, tuple[str, np.ndarray[Any, Any]]] = {}
+        for name, owner, key in places:
+            if name in state:
+                value, expected = np.asarray(state[name]), np.asarray(_held(owner, key))
+                wrong += _differences(name, value, expected)
+                first, other = found.setdefault((id(owner), key), (name, value))
+                if not np.array_equal(value, other, equal_nan=value.dtype.kind == "f"):
+                    wrong.append(f"{name} and {first} are one parameter, and their numbers differ")
+        if wrong:
+            raise ValueError(f"nothing was loaded: {'; '.join(wrong)}")
+        for name, owner, key in places:
+            if key is None:
+                owner.value = np.array(state[name]) if shape_of(owner) else float(state[name])
+            else:
+                setattr(owner, key, np.array(state[name]))
+
+    def __copy__(self: Self) -> Self:
+        made = object.__new__(type(self))
+        made.__dict__.update(vars(self))
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes for `copy.deepcopy` and pickle, in which leaves stand that can be saved."""
+        copied: dict[str, Any] = {name: _saved(part) for name, part in vars(self).items()}
+        return copied
+
+    # Modes ------------------------------------------------------------------------------------------------------------
+
+    def train(self: Self, mode: bool = True) -> Self:
+        """Let it, and all Modules in it, learn (or, with False, be used), and return it.
+
+        What is compiled keeps the mode in which it was recorded: compile one function to learn, and one to use it.
+        """
+        for _, module in self.named_modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self: Self) -> Self:
+        """Let it, and all Modules in it, be used: no randomness, statistics stay. Return it."""
+        return self.train(False)
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, part in _parts(self):
+            leaf = is_leaf(part)
+            shown.append(f"{name}: {shape_of(part)}" if leaf else f"{name}: {_shown(part)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+# What stands where ----------------------------------------------------------------------------------------------------
+
+
+def is_leaf(x: Any) -> bool:
+    """Say whether `x` is a leaf, a Unit or Array that was made by hand."""
+    return isinstance(x, (Unit, Array)) and x._tape is None
+
+
+def _parts(thing: Any) -> list[tuple[str, Any]]:
+    """Return the leaves, Modules and containers that stand right in a Module or container, by their names."""
+    if isinstance(thing, Module):
+        named: Any = thing.parts().items()
+    else:
+        named = thing.items() if isinstance(thing, dict) else enumerate(thing)
+    return [(str(name), part) for name, part in named if is_leaf(part) or _has_parts(part)]
+
+
+def _has_parts(part: Any) -> bool:
+    return isinstance(part, (Module, list, tuple, dict))
+
+
+def _walk(thing: Any, path: tuple[str, ...], outer: tuple[int, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield everything in a Module, itself first, in order and as often as it stands there."""
+    if id(thing) in outer:
+        raise ValueError(f"{'.'.join(path)} contains itself: what is in a Module must end in leaves")
+    yield path, thing
+    if not is_leaf(thing):
+        for name, part in _parts(thing):
+            yield from _walk(part, (*path, name), (*outer, id(thing)))
+
+
+def _gather(parts: Iterable[Any], found: dict[int, Any], outer: tuple[int, ...]) -> None:
+    """Put all leaves in some parts, by their identities; as `_walk`, for networks of many scalars."""
+    for part in parts:
+        if isinstance(part, (Unit, Array)):
+            if part._tape is None:
+                found[id(part)] = part
+        elif isinstance(part, (Module, list, tuple, dict)):
+            if id(part) in outer:
+                raise ValueError(f"a {type(part).__name__} contains itself: what is in a Module must end in leaves")
+            named = part.parts() if isinstance(part, Module) else part
+            _gather(named if isinstance(named, (list, tuple)) else named.values(), found, (*outer, id(part)))
+
+
+def _tree(thing: Any, seen: set[int], taken: Callable[[Any], Any]) -> Any:
+    """Return what is taken of the leaves that were not seen before, nested by name; lists of leaves as lists."""
+    found: dict[str, Any] = {}
+    parts = _parts(thing)
+    for name, part in parts:
+        if not is_leaf(part):
+            inner = _tree(part, seen, taken)
+            if inner:
+                found[name] = inner
+        elif id(part) not in seen:
+            seen.add(id(part))
+            found[name] = taken(part)
+    in_a_row = isinstance(thing, (list, tuple)) and len(found) == len(thing) and all(is_leaf(x) for _, x in parts)
+    return list(found.values()) if in_a_row else found
+
+
+class _Place:
+    """Where a buffer is: a Module, and the name of its attribute."""
+
+    def __init__(self, owner: Module, name: str):
+        self.owner, self.name = owner, name
+
+
+def _buffer_tree(thing: Any, seen: set[int], taken: Callable[[Module, str], Any]) -> dict[str, Any]:
+    """Return what is taken of the buffers of all Modules that were not seen before, nested by name."""
+    found: dict[str, Any] = {}
+    if isinstance(thing, Module):
+        if id(thing) in seen:
+            return {}
+        seen.add(id(thing))
+        found.update({name: taken(thing, name) for name in thing.buffer_names})
+    for name, part in _parts(thing):
+        inner = {} if is_leaf(part) else _buffer_tree(part, seen, taken)
+        if inner:
+            found[name] = inner
+    return found
+
+
+def _plain(value: Any, name: str) -> Any:
+    """Return a number, or an array of numbers, that is to be kept: TypeError if it is none."""
+    found = as_number(value)
+    if found is None or is_handle(found):
+        raise TypeError(f"{name} with {type(value).__name__} {value!r:.60}; expected plain numbers to keep")
+    return found
+
+
+def _own(value: Any) -> Any:
+    return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+class _SavedLeaf:
+    """A leaf as it is pickled, or copied deeply: one that stands in several places stays one."""
+
+    known: ClassVar[weakref.WeakValueDictionary[int, _SavedLeaf]] = weakref.WeakValueDictionary()
+
+    def __init__(self, leaf: Any):
+        self.leaf = leaf
+
+    @classmethod
+    def of(cls, leaf: Any) -> _SavedLeaf:
+        """Return what stands for a leaf, the same one as long as somebody holds it."""
+        return cls.known.setdefault(id(leaf), cls(leaf))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self.leaf), (_numbers(self.leaf),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        made = memo[id(self)] = type(self.leaf)(_numbers(self.leaf))
+        memo.setdefault(id(memo), []).append(self)  # kept alive, as deepcopy does it
+        return made
+
+
+def _saved(thing: Any) -> Any:
+    """Return a thing in which what can be saved stands for leaves; Modules in it do this themselves."""
+    if is_leaf(thing):
+        return _SavedLeaf.of(thing)
+    if not isinstance(thing, (list, tuple, dict)) or not _parts(thing):
+        return thing
+    if isinstance(thing, dict):
+        return {name: _saved(part) for name, part in thing.items()}
+    return _like(thing, [_saved(part) for part in thing])
+
+
+def _like(row: Any, parts: list[Any]) -> Any:
+    """Return parts as a list, or a tuple of the same class."""
+    return parts if isinstance(row, list) else getattr(type(row), "_make", tuple)(parts)
+
+
+def _places(module: Module) -> list[tuple[str, Any, str | None]]:
+    """Return all names with what holds the numbers: a leaf and None, or a Module and the name of its buffer."""
+    found: list[tuple[str, Any, str | None]] = []
+    for path, part in _walk(module, (), ()):
+        if is_leaf(part):
+            found.append((".".join(path), part, None))
+        elif isinstance(part, Module):
+            found += [(".".join((*path, name)), part, name) for name in part.buffer_names]
+    return found
+
+
+def _held(owner: Any, key: str | None) -> Any:
+    return owner.value if key is None else getattr(owner, key)
+
+
+def _numbers(leaf: Any) -> Any:
+    return np.array(leaf.value) if shape_of(leaf) else leaf.value
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return shape_of(value) if hasattr(value, "shape") else np.shape(value)
+
+
+def _differences(name: str, value: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> list[str]:
+    """Say in what an array is not what is expected."""
+    wrong = []
+    if value.shape != expected.shape:
+        wrong.append(f"{name} has the shape {value.shape}, expected {expected.shape}")
+    if value.dtype != expected.dtype:
+        wrong.append(f"{name} has the dtype {value.dtype}, expected {expected.dtype}")
+    return wrong
+
+
+def _copied(thing: Any, values: dict[int, Any], copies: dict[int, Any]) -> Any:
+    """Return a copy of what has parts, with values where leaves stand; what is shared stays shared."""
+    if is_leaf(thing):
+        return values.get(id(thing), thing)
+    if not _has_parts(thing):
+        return thing
+    if id(thing) not in copies:
+        if isinstance(thing, Module):
+            made: Any = object.__new__(type(thing))
+            copies[id(thing)] = made
+            made.__dict__.update({name: _copied(part, values, copies) for name, part in vars(thing).items()})
+        elif isinstance(thing, dict):
+            made = {name: _copied(part, values, copies) for name, part in thing.items()}
+        else:
+            made = _like(thing, [_copied(part, values, copies) for part in thing])
+        copies[id(thing)] = made
+    return copies[id(thing)]
+
+
+def _shown(part: Any) -> str:
+    if isinstance(part, Module):
+        return repr(part)
+    return f"[{', '.join([str(shape_of(x)) if is_leaf(x) else _shown(x) for _, x in _parts(part)])}]"

@@ -1,6 +1,6 @@
 """fastprop: gradients of plain Python arithmetic, at the speed of compiled code."""
 
-from fastprop import datasets, errors
+from fastprop import datasets, errors, optim
 from fastprop.circuits.circuit import Circuit, Run, trace
 from fastprop.circuits.compile import Compiled, compile, eager
 from fastprop.circuits.vmap import vmap
@@ -47,6 +47,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "numerical_grad",
+    "optim",
     "random_search",
     "set_num_threads",
     "show_config",

@@ -214,7 +214,7 @@ class _Point:
     def tried(self, numbers: Vector) -> float:
         """Return the same, and keep it if it is the best."""
         value = self.called(numbers)
-        if value > self.best_value or math.isnan(self.best_value):
+        if value > self.best_value or math.isnan(self.best_value) > math.isnan(value):
             self.best, self.best_value = numbers, value
         return value
 

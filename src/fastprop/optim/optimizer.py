@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.engine.program import current_instruction_set
-from fastprop.engine.update import Update
+from fastprop.engine.update import Update, are_same
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.nesting import Nesting, children_of, flatten, is_container, is_handle
 
@@ -63,6 +63,7 @@ class Optimizer:
         names, leaves, nesting = taken(source, name)
         handles = is_handle(leaves[0])
         self._source = source if handles else nesting.unflatten(map(like, leaves))
+        self._leaves = flatten(tree_of(source))[0] if handles else []
         self._update = Update(
             kind, rule, len(moments), leaves, nesting, names, handles, start, current_instruction_set()
         )
@@ -195,12 +196,10 @@ class Optimizer:
 
     def _check_leaves(self) -> None:
         """Raise a ValueError that names the Units and Arrays that are others than at first."""
-        known = self._update.params
-        leaves = leaves_of(self._source)
-        if len(leaves) == len(known) and all(new is old for new, old in zip(leaves, known)):
+        if are_same(flatten(tree_of(self._source))[0], self._leaves):
             return
         names, leaves, _ = taken(self._source, type(self).__name__)
-        before, now = dict(zip(self.names, known)), dict(zip(names, leaves))
+        before, now = dict(zip(self.names, self._update.params)), dict(zip(names, leaves))
         changes = [f"{name} was dropped" for name in before if name not in now]
         changes += [f"{name} was added" for name in now if name not in before]
         changes += [f"{name} was replaced" for name in now if name in before and now[name] is not before[name]]

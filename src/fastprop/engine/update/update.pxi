@@ -142,25 +142,35 @@ cdef class Update:
 
     # ------------------------------------------------------------------------------------------------- in and out
 
-    cdef int read(self, Py_ssize_t k, object given, object slope, list held, str what, str slopes) except -1:
+    cdef inline bint read_number(self, Py_ssize_t k, object given, object slope):
+        """Note a single number and its gradient, if they are plain floats."""
+        cdef Leaf* leaf = &self.leaf[k]
+        if leaf.size != WHOLE or type(given) is not float or type(slope) is not float:
+            return False
+        self.block[leaf.place] = <double>given
+        self.block[self.singles + leaf.place] = <double>slope
+        return True
+
+    cdef int read(self, Py_ssize_t k, object given, object slope, list held) except -1:
         """Find the numbers and the gradient of a parameter, of which copies are held if they have gaps."""
         cdef Leaf* leaf = &self.leaf[k]
+        cdef str name = self.names[k]
         if slope is None:
             leaf.skipped = True
         if leaf.size == WHOLE:
-            self.block[leaf.place] = number_of(given, what)
+            self.block[leaf.place] = number_of(given, name)
             if slope is not None:
-                self.block[self.singles + leaf.place] = number_of(slope, slopes)
+                self.block[self.singles + leaf.place] = number_of(slope, f"the gradient of {name}")
             return 0
         like = self.moments[k]
         if not PyArray_CheckExact(<PyObject*>given) or not is_ready(<PyObject*>given, leaf, like, 0):
-            given = in_line(given, leaf, like, what)
+            given = in_line(given, leaf, like, name)
         held.append(given)
         leaf.numbers = array_data(<PyObject*>given)
         if slope is None:
             return 0
         if not PyArray_CheckExact(<PyObject*>slope) or not is_ready(<PyObject*>slope, leaf, like, 0):
-            slope = in_line(slope, leaf, like, slopes)
+            slope = in_line(slope, leaf, like, f"the gradient of {name}")
         held.append(slope)
         leaf.slopes = array_data(<PyObject*>slope)
         return 0
@@ -279,7 +289,7 @@ cdef class Update:
 
     def step(self, double rate, params, grads, frozen, bint in_place):
         """Return containers of new numbers; with `in_place`, the old ones, their arrays written into."""
-        cdef list values, slopes, held = [], made = []
+        cdef list values, slopes, made, held = []
         cdef Py_ssize_t k
         self.begin(rate)
         try:
@@ -287,15 +297,12 @@ cdef class Update:
             slopes = leaves_of(grads, self.tree, "grads")
             for k in range(self.count):
                 self.leaf[k].skipped = frozen is not None and self.names[k] in frozen
-                self.read(k, values[k], None if self.leaf[k].skipped else slopes[k], held,
-                          self.names[k], self.names[k])
+                if not self.read_number(k, values[k], slopes[k]):
+                    self.read(k, values[k], None if self.leaf[k].skipped else slopes[k], held)
+            made = values
             for k in range(self.count):
-                if self.leaf[k].size == WHOLE or self.leaf[k].skipped:
-                    made.append(values[k])
-                elif in_place:
-                    made.append(self.written(k, values[k]))
-                else:
-                    made.append(self.fresh(k))
+                if self.leaf[k].size != WHOLE and not self.leaf[k].skipped:
+                    made[k] = self.written(k, values[k]) if in_place else self.fresh(k)
             self.move(rate)
             return self.given_back(params, made, in_place)
         finally:
@@ -347,13 +354,12 @@ cdef class Update:
             self.block[self.leaf[k].place] = link.value
             self.block[self.singles + self.leaf[k].place] = link.gradient
             return 0
-        name = self.names[k]
         if isinstance(param, Block):
             slope = (<Block>param).slope
             if slope is None:
                 slope = np.zeros(param.shape, param.dtype)
-            return self.read(k, (<Block>param).numbers, slope, held, name, name)
-        return self.read(k, param.value, param.grad, held, name, name)
+            return self.read(k, (<Block>param).numbers, slope, held)
+        return self.read(k, param.value, param.grad, held)
 
     cdef int assign(self, Py_ssize_t k, object array) except -1:
         """Give a Unit or an Array its new numbers."""
@@ -393,3 +399,14 @@ cdef class Update:
                 self.block[(3 + i) * self.singles + self.leaf[k].place] = moments[i]
             else:
                 self.moments[k][i] = moments[i]
+
+
+def are_same(list left, list right):
+    """Say whether two lists hold the same things."""
+    cdef Py_ssize_t i
+    if len(left) != len(right):
+        return False
+    for i in range(len(left)):
+        if left[i] is not right[i]:
+            return False
+    return True

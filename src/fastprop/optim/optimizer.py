@@ -23,7 +23,8 @@ class Optimizer:
 
     *Numbers and arrays* in nested containers are values: ``params = optimizer.step(params, grads)`` gives new ones.
     Whoever keeps the old ones keeps the old numbers; as soon as nobody does, their memory is written again, so that a
-    loop allocates nothing. With ``in_place=True`` the arrays of `params` themselves are written into.
+    loop allocates nothing. With ``in_place=True`` the arrays of `params` themselves are written into, which is quicker
+    for what does not fit into the processor's cache.
 
     A step looks at all gradients before it moves anything. A gradient that is not finite, or whose square is not where
     the rule takes squares, is a ValueError that names it; no parameter, and nothing that the rule remembers, has then
@@ -196,7 +197,11 @@ class Optimizer:
 
     def _check_leaves(self) -> None:
         """Raise a ValueError that names the Units and Arrays that are others than at first."""
-        if are_same(flatten(tree_of(self._source))[0], self._leaves):
+        tree = tree_of(self._source)
+        children = list(tree.values()) if type(tree) is dict else tree
+        if type(children) is list and are_same(children, self._leaves):
+            return  # a flat container, which is looked through much more quickly
+        if are_same(flatten(tree)[0], self._leaves):
             return
         names, leaves, _ = taken(self._source, type(self).__name__)
         before, now = dict(zip(self.names, self._update.params)), dict(zip(names, leaves))

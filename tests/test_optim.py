@@ -1,6 +1,7 @@
 """Update rules: each equal to a plain statement of it in NumPy, on both kinds of parameters, and what they mean."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -167,6 +168,23 @@ def test_memory_that_nobody_holds_is_written_again():
     assert kept[0] == number
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_loop_allocates_no_arrays(in_place):
+    params, grads = {"w": np.ones((100, 100)), "b": np.ones(5000, np.float32)}, {}
+    grads = {name: 0.5 * value for name, value in params.items()}
+    optimizer = optim.Adam(params)
+    for _ in range(3):
+        params = optimizer.step(params, grads, in_place=in_place)
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5):
+            params = optimizer.step(params, grads, in_place=in_place)
+        assert tracemalloc.get_traced_memory()[1] - before < 5000
+    finally:
+        tracemalloc.stop()
+
+
 def test_arrays_that_were_bent_are_not_written_again():
     params, grads = [np.ones((2, 3))], [np.ones((2, 3))]
     optimizer = optim.SGD(params, lr=1.0)
@@ -285,6 +303,15 @@ def test_momentum_has_the_rate_outside():
     optimizer.lr = inside.lr = 0.1
     assert optimizer.step(params, [1.0]) == [pytest.approx(-1.0 - 0.1 * 1.5)]
     assert inside.step(other, [1.0]) == [pytest.approx(-1.0 - 0.5 - 0.1)]
+
+
+@EVERY
+def test_maximizing_goes_down_the_gradient_turned_round(rule, statement, options):
+    up, down, random = rule([0.5], **options, maximize=True), rule([0.5], **options), np.random.default_rng(8)
+    params = expected = [0.5]
+    for grad in random.normal(size=6).tolist():
+        params, expected = up.step(params, [grad]), down.step(expected, [-grad])
+        assert params == expected
 
 
 def test_decay_uses_the_scheduled_rate():

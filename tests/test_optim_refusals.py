@@ -199,6 +199,20 @@ class Model:
         yield "b", self.b
 
 
+def test_steps_are_made_outside_of_circuits():
+    params = {"w": np.ones(2), "b": 1.0}
+    lanes = {"w": np.ones((3, 2)), "b": np.ones(3)}
+    optimizer = optim.SGD(params)
+    for call in (
+        lambda: fp.compile(optimizer.step)(params, params),
+        lambda: fp.vmap(optimizer.step)(lanes, lanes),
+        lambda: fp.grad(lambda p, g: optimizer.step(p, g)["b"])(params, params),
+    ):
+        with pytest.raises(TypeError, match="expected plain numbers, outside of circuits and transforms"):
+            call()
+    assert optimizer.steps == 0
+
+
 def test_leaves_that_were_replaced_added_or_dropped():
     model, listed, named = Model(), [fp.Unit(1.0), fp.Unit(2.0)], {"x": fp.Unit(1.0)}
     optimizers = [optim.Adam(model), optim.Adam(listed), optim.Adam(named)]

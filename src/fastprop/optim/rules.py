@@ -39,6 +39,8 @@ class SGD(Optimizer):
         Step by the b to come: ``g + momentum * b`` in its place. Nesterov, 1983; Sutskever et al., 2013.
     rate_inside : bool, default False
         Momentum as a velocity.
+    maximize : bool, default False
+        Whether to go up the gradient, not down.
     schedule : callable, optional
         Gives the rate's factor for a number of steps made so far.
 
@@ -65,6 +67,7 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         rate_inside: bool = False,
+        maximize: bool = False,
         schedule: Schedule | None = None,
     ):
         rule = {
@@ -73,6 +76,7 @@ class SGD(Optimizer):
             "weight_decay": at_least_zero("SGD", "weight_decay", weight_decay),
             "nesterov": nesterov,
             "rate_inside": rate_inside,
+            "maximize": maximize,
         }
         if nesterov and not (momentum > 0.0 and dampening == 0.0):
             raise ValueError(
@@ -101,6 +105,8 @@ class Adagrad(Optimizer):
         The first s.
     eps : float, default 1e-10
         Keeps the quotient small where s is.
+    maximize : bool, default False
+        Whether to go up the gradient, not down.
     schedule : callable, optional
         Gives the rate's factor for a number of steps made so far.
 
@@ -121,6 +127,7 @@ class Adagrad(Optimizer):
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
         *,
+        maximize: bool = False,
         schedule: Schedule | None = None,
     ):
         start = at_least_zero("Adagrad", "initial_accumulator_value", initial_accumulator_value)
@@ -128,6 +135,7 @@ class Adagrad(Optimizer):
             "lr_decay": at_least_zero("Adagrad", "lr_decay", lr_decay),
             "weight_decay": at_least_zero("Adagrad", "weight_decay", weight_decay),
             "eps": at_least_zero("Adagrad", "eps", eps),
+            "maximize": maximize,
         }
         options = {"lr": lr, "initial_accumulator_value": start, **rule}
         super().__init__(params, "Adagrad", ("sum",), options, rule, schedule, start)
@@ -151,6 +159,8 @@ class Adadelta(Optimizer):
         What lets it start: without it nothing ever moves.
     weight_decay : float, default 0
         What pulls parameters to 0.
+    maximize : bool, default False
+        Whether to go up the gradient, not down.
     schedule : callable, optional
         Gives the rate's factor for a number of steps made so far.
 
@@ -170,6 +180,7 @@ class Adadelta(Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         *,
+        maximize: bool = False,
         schedule: Schedule | None = None,
     ):
         options = {
@@ -177,6 +188,7 @@ class Adadelta(Optimizer):
             "rho": fraction("Adadelta", "rho", rho),
             "eps": at_least_zero("Adadelta", "eps", eps),
             "weight_decay": at_least_zero("Adadelta", "weight_decay", weight_decay),
+            "maximize": maximize,
         }
         rule = {"beta2": options["rho"], **options}
         super().__init__(params, "Adadelta", ("square_avg", "acc_delta"), options, rule, schedule)
@@ -204,6 +216,8 @@ class RMSprop(Optimizer):
         What is left of the buffer after a step.
     centered : bool, default False
         Whether to divide by the root of the variance.
+    maximize : bool, default False
+        Whether to go up the gradient, not down.
     schedule : callable, optional
         Gives the rate's factor for a number of steps made so far.
 
@@ -225,6 +239,7 @@ class RMSprop(Optimizer):
         momentum: float = 0.0,
         centered: bool = False,
         *,
+        maximize: bool = False,
         schedule: Schedule | None = None,
     ):
         options = {
@@ -234,6 +249,7 @@ class RMSprop(Optimizer):
             "weight_decay": at_least_zero("RMSprop", "weight_decay", weight_decay),
             "momentum": fraction("RMSprop", "momentum", momentum),
             "centered": centered,
+            "maximize": maximize,
         }
         more = centered or momentum > 0.0
         moments = ("square_avg", "grad_avg", "momentum_buffer") if more else ("square_avg",)
@@ -261,6 +277,8 @@ class Adam(Optimizer):
         What pulls parameters to 0, by way of the gradient; `AdamW` decays them apart from it.
     amsgrad : bool, default False
         Whether v may not fall. The greatest is taken before the start is taken out, as PyTorch does.
+    maximize : bool, default False
+        Whether to go up the gradient, not down.
     schedule : callable, optional
         Gives the rate's factor for a number of steps made so far.
 
@@ -292,6 +310,7 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         *,
+        maximize: bool = False,
         schedule: Schedule | None = None,
     ):
         name = type(self).__name__
@@ -302,6 +321,7 @@ class Adam(Optimizer):
             "eps": at_least_zero(name, "eps", eps),
             "weight_decay": at_least_zero(name, "weight_decay", weight_decay),
             "amsgrad": amsgrad,
+            "maximize": maximize,
         }
         rule = {"beta1": options["betas"][0], "beta2": options["betas"][1], "decoupled": self._decoupled, **options}
         moments = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
@@ -321,6 +341,8 @@ class AdamW(Adam):
         As in `Adam`.
     weight_decay : float, default 1e-2
         What pulls parameters to 0, apart from the gradient.
+    maximize : bool, default False
+        Whether to go up the gradient, not down.
     schedule : callable, optional
         Gives the rate's factor for a number of steps made so far.
 
@@ -343,9 +365,10 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         *,
+        maximize: bool = False,
         schedule: Schedule | None = None,
     ):
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, schedule=schedule)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, schedule=schedule)
 
 
 class Windowgrad(Optimizer):
@@ -365,6 +388,8 @@ class Windowgrad(Optimizer):
         Keeps the quotient small where v is.
     weight_decay : float, default 0
         What pulls parameters to 0.
+    maximize : bool, default False
+        Whether to go up the gradient, not down.
     schedule : callable, optional
         Gives the rate's factor for a number of steps made so far.
 
@@ -384,6 +409,7 @@ class Windowgrad(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         *,
+        maximize: bool = False,
         schedule: Schedule | None = None,
     ):
         options = {
@@ -391,6 +417,7 @@ class Windowgrad(Optimizer):
             "rho": fraction("Windowgrad", "rho", rho),
             "eps": at_least_zero("Windowgrad", "eps", eps),
             "weight_decay": at_least_zero("Windowgrad", "weight_decay", weight_decay),
+            "maximize": maximize,
         }
         rule = {"beta2": options["rho"], **options}
         super().__init__(params, "Windowgrad", ("square_avg",), options, rule, schedule)

@@ -2,13 +2,13 @@
 
    Options are rounded to NUMBER once, after 1 - beta and the corrections have been computed in double. */
 #define NAME(rule) EXPAND3(rule, NUMBER, SET)
-#define OPEN                                                                                       \
-    const NUMBER *p = on->numbers, *g = on->slopes;                                          \
-    NUMBER *q = on->out;                                                                        \
-    const Py_ssize_t n = on->size;                                                              \
-    const NUMBER decay = rule->decoupled ? 0 : (NUMBER)rule->weight_decay;                         \
-    const NUMBER rate = (NUMBER)on->rate;                                                       \
-    const NUMBER eps = (NUMBER)rule->eps;                                                          \
+#define OPEN                                                                                      \
+    const NUMBER *p = on->numbers, *g = on->slopes;                                               \
+    NUMBER *q = on->out;                                                                          \
+    const Py_ssize_t n = on->size;                                                                \
+    const NUMBER decay = rule->decoupled ? 0 : (NUMBER)rule->weight_decay;                        \
+    const NUMBER rate = (NUMBER)on->rate, way = rule->maximize ? -1 : 1;                          \
+    const NUMBER eps = (NUMBER)rule->eps;                                                         \
     (void)rate, (void)eps
 
 /* A gradient's share of a step: nothing where both are 0, and eps too. */
@@ -137,13 +137,13 @@ static TARGET void NAME(windowgrad)(const Rule *rule, const Stretch *on) {
     }
 }
 
-#define OPEN_ADAM                                                                                  \
-    OPEN;                                                                                          \
-    NUMBER *mean = on->moment[0], *square = on->moment[1];                                   \
-    const NUMBER beta1 = (NUMBER)rule->beta1, rest1 = (NUMBER)(1.0 - rule->beta1);                 \
-    const NUMBER beta2 = (NUMBER)rule->beta2, rest2 = (NUMBER)(1.0 - rule->beta2);                 \
-    const NUMBER pace = (NUMBER)(on->rate / on->correction1);                                \
-    const NUMBER whole = (NUMBER)(1.0 / sqrt(on->correction2));                                 \
+#define OPEN_ADAM                                                                                 \
+    OPEN;                                                                                         \
+    NUMBER *mean = on->moment[0], *square = on->moment[1];                                        \
+    const NUMBER beta1 = (NUMBER)rule->beta1, rest1 = (NUMBER)(1.0 - rule->beta1);                \
+    const NUMBER beta2 = (NUMBER)rule->beta2, rest2 = (NUMBER)(1.0 - rule->beta2);                \
+    const NUMBER pace = (NUMBER)(on->rate / on->correction1);                                     \
+    const NUMBER whole = (NUMBER)(1.0 / sqrt(on->correction2));                                   \
     const NUMBER kept = (NUMBER)(rule->decoupled ? 1.0 - on->rate * rule->weight_decay : 1.0)
 
 static TARGET void NAME(adam)(const Rule *rule, const Stretch *on) {

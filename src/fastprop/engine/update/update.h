@@ -13,7 +13,7 @@ enum { MOMENTS = 3 };
 /* What a rule is told when it is made. Rates of decay are kept as they came: float32 would round .99999999 to 1. */
 typedef struct {
     int kind;
-    int nesterov, rate_inside, amsgrad, centered, decoupled;
+    int maximize, nesterov, rate_inside, amsgrad, centered, decoupled;
     double momentum, dampening, beta1, beta2, eps, weight_decay, lr_decay;
 } Rule;
 
@@ -26,8 +26,8 @@ typedef struct {
     void *out, *moment[MOMENTS];
 } Stretch;
 
-/* A gradient with the weights' decay in it; a decay of 0 adds nothing, whatever the weight is. */
-#define SLOPE(i) (decay != 0 ? g[i] + decay * p[i] : g[i])
+/* A gradient, down or up, with the weights' decay in it; a decay of 0 adds nothing, whatever the weight is. */
+#define SLOPE(i) (decay != 0 ? way * g[i] + decay * p[i] : way * g[i])
 
 #define TARGET
 #define SET baseline

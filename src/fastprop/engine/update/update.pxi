@@ -17,7 +17,7 @@ cdef extern from "update/update.h":
     enum: MOMENTS, SETS
     ctypedef struct Rule:
         int kind
-        int nesterov, rate_inside, amsgrad, centered, decoupled
+        int maximize, nesterov, rate_inside, amsgrad, centered, decoupled
         double momentum, dampening, beta1, beta2, eps, weight_decay, lr_decay
     ctypedef struct Stretch:
         Py_ssize_t size, leaf
@@ -95,11 +95,11 @@ cdef class Update:
 
     def __cinit__(self, str kind, dict options, Py_ssize_t width, list params, nesting, list names, bint handles,
                   double start, str instruction_set):
+        get = options.get
         self.rule = Rule(
-            KINDS[kind], options.get("nesterov", 0), options.get("rate_inside", 0), options.get("amsgrad", 0),
-            options.get("centered", 0), options.get("decoupled", 0), options.get("momentum", 0.0),
-            options.get("dampening", 0.0), options.get("beta1", 0.0), options.get("beta2", 0.0),
-            options.get("eps", 0.0), options.get("weight_decay", 0.0), options.get("lr_decay", 0.0),
+            KINDS[kind], get("maximize", 0), get("nesterov", 0), get("rate_inside", 0), get("amsgrad", 0),
+            get("centered", 0), get("decoupled", 0), get("momentum", 0.0), get("dampening", 0.0), get("beta1", 0.0),
+            get("beta2", 0.0), get("eps", 0.0), get("weight_decay", 0.0), get("lr_decay", 0.0),
         )
         self.loops = loops_of(instruction_set)
         self.width, self.count = width, len(params)

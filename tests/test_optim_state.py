@@ -82,6 +82,12 @@ def test_state_that_does_not_fit():
     with pytest.raises(ValueError, match="b has steps, exp_avg_sq, where steps, exp_avg, exp_avg_sq are expected"):
         optimizer.load_state_dict(state)
     state = optimizer.state_dict()
+    state["parameters"]["b"]["steps"] = -1
+    with pytest.raises(ValueError, match="steps of b is -1; expected 0 or more"):
+        optimizer.load_state_dict(state)
+    with pytest.raises(ValueError, match="the state is of another rule, with the options lr, momentum"):
+        optimizer.load_state_dict(optim.SGD([1.0]).state_dict())
+    state = optimizer.state_dict()
     state["options"]["eps"] = -1.0
     with pytest.raises(ValueError, match=r"eps is -1\.0"):
         optimizer.load_state_dict(state)

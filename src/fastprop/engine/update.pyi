@@ -1,5 +1,6 @@
 """Updates: one step of an update rule over all parameters, in one pass over their numbers."""
 
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -31,8 +32,18 @@ class Update:
         start: float,
         instruction_set: str,
     ) -> Update: ...
-    def step(self, rate: float, params: Any, grads: Any, frozen: frozenset[str] | None, in_place: bool) -> Any: ...
-    def step_handles(self, rate: float, frozen: frozenset[str] | None) -> None: ...
+    def step(
+        self,
+        rate: float,
+        params: Any,
+        grads: Any,
+        frozen: frozenset[str] | None,
+        in_place: bool,
+        own: Callable[..., Any] | None = None,
+    ) -> Any: ...
+    def step_handles(
+        self, rate: float, frozen: frozenset[str] | None, own: Callable[..., Any] | None = None
+    ) -> None: ...
     def moments_of(self, k: int) -> tuple[int, list[Any]]: ...
     def set_moments(self, k: int, steps: int, moments: list[Any]) -> None: ...
 

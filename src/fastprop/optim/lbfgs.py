@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from .flat import Flat, Vector
-from .optimizer import at_least_zero
-from .schedules import whole
+from .optimizer import at_least_zero, whole
 
 __all__ = ["LBFGS"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -26,6 +26,21 @@ class Optimizer:
     loop allocates nothing. With ``in_place=True`` the arrays of `params` themselves are written into, which is quicker
     for what does not fit into the processor's cache.
 
+    A rule of one's own is a subclass with a method `move`; it gets everything else from here.
+
+    Parameters
+    ----------
+    params : Units, Arrays, numbers or arrays, or nested containers of them
+        What is updated.
+    lr : float
+        The learning rate.
+    schedule : callable, optional
+        Gives the rate's factor for a number of steps made so far.
+    **options
+        Whatever else a rule of one's own is made with; `state_dict` has them.
+
+    Notes
+    -----
     A step looks at all gradients before it moves anything. A gradient that is not finite, or whose square is not where
     the rule takes squares, is a ValueError that names it; no parameter, and nothing that the rule remembers, has then
     changed.
@@ -42,9 +57,35 @@ class Optimizer:
         The parameters' names: where they stand, with dots between.
     frozen : frozenset of str
         Names of parameters that stay as they are, with all that is remembered of them; it can be assigned.
+
+    Examples
+    --------
+    A rule that goes by the signs of gradients, with momentum:
+
+    >>> import numpy as np
+    >>> import fastprop as fp
+    >>> class Signs(fp.optim.Optimizer):
+    ...     remembers = ("mean",)
+    ...
+    ...     def __init__(self, params, lr=0.1, beta=0.5, *, schedule=None):
+    ...         super().__init__(params, lr, schedule=schedule, beta=beta)
+    ...         self.beta = beta
+    ...
+    ...     def move(self, value, grad, moments, rate, step):
+    ...         moments[0] = self.beta * moments[0] + (1.0 - self.beta) * grad
+    ...         return value - rate * np.sign(moments[0])
+    >>> optimizer = Signs({"w": np.ones(2)})
+    >>> optimizer.step({"w": np.ones(2)}, {"w": np.array([3.0, -4.0])})
+    {'w': array([0.9, 1.1])}
     """
 
-    def __init__(
+    remembers: ClassVar[tuple[str, ...]] = ()
+    """What a rule of one's own remembers of every parameter, by name: its moments, which are 0 at first."""
+
+    def __init__(self, params: Any, lr: float, *, schedule: Callable[[int], float] | None = None, **options: Any):
+        self._begin(params, "own", self.remembers, {"lr": lr, **options}, {}, schedule)
+
+    def _begin(
         self,
         params: Any,
         kind: str,
@@ -53,8 +94,10 @@ class Optimizer:
         rule: dict[str, Any],
         schedule: Callable[[int], float] | None,
         start: float = 0.0,
-    ):
+    ) -> None:
+        """Take everything in."""
         name = type(self).__name__
+        self._own = kind == "own"
         self._moments = moments
         self._options = options
         self._frozen: frozenset[str] = frozenset()
@@ -132,11 +175,32 @@ class Optimizer:
             if params is not None or grads is not None:
                 raise TypeError("step() of Units and Arrays takes nothing: they have their gradients themselves")
             self._check_leaves()
-            update.step_handles(rate, frozen)
+            update.step_handles(rate, frozen, self.move if self._own else None)
             return None
         if grads is None:
             raise TypeError("step() of numbers and arrays takes them and their gradients: step(params, grads)")
-        return update.step(rate, params, grads, frozen, in_place)
+        return update.step(rate, params, grads, frozen, in_place, self.move if self._own else None)
+
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: float, step: int) -> Any:
+        """Give the new numbers of one parameter: what a rule of one's own has to say.
+
+        Parameters
+        ----------
+        value, grad : array
+            The numbers and their gradients; single numbers come together, in a row.
+        moments : list of array
+            What the rule remembers of them, in the order of `remembers`; to be changed, or replaced.
+        rate : float
+            The learning rate, scheduled.
+        step : int
+            Which step of this parameter it is, from 1.
+
+        Returns
+        -------
+        array
+            In the same shape. All arrays are copies, so that a step that fails half-way changes nothing.
+        """
+        raise TypeError(f"{type(self).__name__} has no method move, which says how parameters move")
 
     def zero_grad(self) -> None:
         """Set the gradients of all Units and Arrays to 0."""
@@ -167,6 +231,9 @@ class Optimizer:
             If a parameter, or something that the rule remembers of it, is missing, is one too many, or has another
             shape or dtype. It names all of them; nothing is then loaded.
         """
+        if set(state["options"]) != set(self._options):
+            options = f"{', '.join(state['options'])}; expected {', '.join(self._options)}"
+            raise ValueError(f"load_state_dict: the state is of another rule, with the options {options}")
         fresh: Optimizer = type(self)(self._source, **state["options"], schedule=self.schedule)
         found = state["parameters"]
         wrong = [f"{name} is missing" for name in fresh.names if name not in found]
@@ -176,7 +243,7 @@ class Optimizer:
                 wrong += fresh._load(k, name, found[name])
         if wrong:
             raise ValueError(f"load_state_dict: {'; '.join(wrong)}; nothing was loaded")
-        fresh._update.steps = state["steps"]
+        fresh._update.steps = whole("load_state_dict", "steps", state["steps"])
         fresh.frozen = self._frozen
         self.__dict__.update(fresh.__dict__)
 
@@ -185,6 +252,7 @@ class Optimizer:
         wrong, moments = [], []
         if set(found) != {"steps", *self._moments}:
             return [f"{name} has {', '.join(found)}, where {', '.join(['steps', *self._moments])} are expected"]
+        steps = whole("load_state_dict", f"steps of {name}", found["steps"])
         for moment, like in zip(self._moments, self._update.moments_of(k)[1]):
             value = np.asarray(found[moment])
             moments.append(found[moment])
@@ -192,7 +260,7 @@ class Optimizer:
                 what = f"{value.dtype}{list(value.shape)}, expected {np.asarray(like).dtype}{list(np.shape(like))}"
                 wrong.append(f"{moment} of {name} is {what}")
         if not wrong:
-            self._update.set_moments(k, found["steps"], moments)
+            self._update.set_moments(k, steps, moments)
         return wrong
 
     def _check_leaves(self) -> None:
@@ -333,6 +401,15 @@ def at_least_zero(rule: str, name: str, value: Any) -> float:
     if not 0.0 <= number < float("inf"):
         raise ValueError(f"{rule}: {name} is {number}; expected a finite number, 0 or more")
     return number
+
+
+def whole(owner: str, name: str, value: Any, least: int = 0) -> int:
+    """Return an option that is a whole number, not below `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{owner}: {name} is {value!r:.60} ({type(value).__name__}); expected a whole number")
+    if value < least:
+        raise ValueError(f"{owner}: {name} is {value}; expected {least} or more")
+    return int(value)
 
 
 def fraction(rule: str, name: str, value: Any) -> float:

@@ -85,7 +85,7 @@ class SGD(Optimizer):
         if rate_inside and dampening != 0.0:
             raise ValueError(f"SGD: rate_inside with dampening {dampening}; expected none")
         moments = ("momentum_buffer",) if momentum > 0.0 else ()
-        super().__init__(params, "SGD", moments, {"lr": lr, **rule}, rule, schedule)
+        self._begin(params, "SGD", moments, {"lr": lr, **rule}, rule, schedule)
 
 
 class Adagrad(Optimizer):
@@ -138,7 +138,7 @@ class Adagrad(Optimizer):
             "maximize": maximize,
         }
         options = {"lr": lr, "initial_accumulator_value": start, **rule}
-        super().__init__(params, "Adagrad", ("sum",), options, rule, schedule, start)
+        self._begin(params, "Adagrad", ("sum",), options, rule, schedule, start)
 
 
 class Adadelta(Optimizer):
@@ -191,7 +191,7 @@ class Adadelta(Optimizer):
             "maximize": maximize,
         }
         rule = {"beta2": options["rho"], **options}
-        super().__init__(params, "Adadelta", ("square_avg", "acc_delta"), options, rule, schedule)
+        self._begin(params, "Adadelta", ("square_avg", "acc_delta"), options, rule, schedule)
 
 
 class RMSprop(Optimizer):
@@ -253,7 +253,7 @@ class RMSprop(Optimizer):
         }
         more = centered or momentum > 0.0
         moments = ("square_avg", "grad_avg", "momentum_buffer") if more else ("square_avg",)
-        super().__init__(params, "RMSprop", moments, options, {"beta2": options["alpha"], **options}, schedule)
+        self._begin(params, "RMSprop", moments, options, {"beta2": options["alpha"], **options}, schedule)
 
 
 class Adam(Optimizer):
@@ -325,7 +325,7 @@ class Adam(Optimizer):
         }
         rule = {"beta1": options["betas"][0], "beta2": options["betas"][1], "decoupled": self._decoupled, **options}
         moments = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
-        super().__init__(params, "Adam", moments, options, rule, schedule)
+        self._begin(params, "Adam", moments, options, rule, schedule)
 
 
 class AdamW(Adam):
@@ -420,4 +420,4 @@ class Windowgrad(Optimizer):
             "maximize": maximize,
         }
         rule = {"beta2": options["rho"], **options}
-        super().__init__(params, "Windowgrad", ("square_avg",), options, rule, schedule)
+        self._begin(params, "Windowgrad", ("square_avg",), options, rule, schedule)

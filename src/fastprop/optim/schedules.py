@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from .optimizer import Optimizer, at_least_zero
+from .optimizer import Optimizer, at_least_zero, whole
 
 __all__ = ["Cosine", "Exponential", "InverseTime", "Product", "ReduceLROnPlateau", "Schedule", "Step", "WarmUp"]
 
@@ -270,12 +270,3 @@ class ReduceLROnPlateau:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` has given."""
         self.best, self.bad, self.resting = state["best"], state["bad"], state["resting"]
-
-
-def whole(owner: str, name: str, value: Any, least: int) -> int:
-    """Return an option that is a whole number, not below `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{owner}: {name} is {value!r:.60} ({type(value).__name__}); expected a whole number")
-    if value < least:
-        raise ValueError(f"{owner}: {name} is {value}; expected {least} or more")
-    return int(value)

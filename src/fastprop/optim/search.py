@@ -16,8 +16,7 @@ import numpy as np
 from fastprop.derivatives.checking import random_search
 
 from .flat import Flat, Vector
-from .optimizer import at_least_zero
-from .schedules import whole
+from .optimizer import at_least_zero, whole
 
 __all__ = ["coordinate_search", "genetic_search", "random_search", "simulated_annealing"]
 

@@ -17,7 +17,7 @@
 static TARGET Py_ssize_t NAME(refused)(const Rule *rule, const Stretch *on) {
     OPEN;
     const NUMBER *sum = on->moment[0];
-    const NUMBER limit = rule->kind == RULE_SGD ? LARGEST : SQRT(LARGEST);
+    const NUMBER limit = rule->kind == RULE_SGD || rule->kind == RULE_OWN ? LARGEST : SQRT(LARGEST);
     INTEGER bad = 0;
     (void)q;
     for (Py_ssize_t i = 0; i < n; i++) bad |= !(MAGNITUDE(SLOPE(i)) <= limit);

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <stdint.h>
 
-enum Kind { RULE_SGD, RULE_ADAGRAD, RULE_ADADELTA, RULE_RMSPROP, RULE_ADAM, RULE_WINDOWGRAD };
+enum Kind { RULE_SGD, RULE_ADAGRAD, RULE_ADADELTA, RULE_RMSPROP, RULE_ADAM, RULE_WINDOWGRAD, RULE_OWN };
 enum { MOMENTS = 3 };
 
 /* What a rule is told when it is made. Rates of decay are kept as they came: float32 would round .99999999 to 1. */

@@ -6,6 +6,7 @@ as nobody else holds it: whoever keeps the old arrays keeps the old numbers.
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport INFINITY, expm1, log
+from libc.string cimport memcpy
 
 from fastprop.engine.tape cimport NO_TAPE, Block, Link, Unit
 
@@ -13,7 +14,7 @@ cdef extern from "update/update.h":
     """
     #define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
     """
-    enum: RULE_SGD, RULE_ADAGRAD, RULE_ADADELTA, RULE_RMSPROP, RULE_ADAM, RULE_WINDOWGRAD
+    enum: RULE_SGD, RULE_ADAGRAD, RULE_ADADELTA, RULE_RMSPROP, RULE_ADAM, RULE_WINDOWGRAD, RULE_OWN
     enum: MOMENTS, SETS
     ctypedef struct Rule:
         int kind
@@ -35,7 +36,7 @@ cdef extern from "update/update.h":
 
 cdef dict KINDS = {
     "SGD": RULE_SGD, "Adagrad": RULE_ADAGRAD, "Adadelta": RULE_ADADELTA, "RMSprop": RULE_RMSPROP, "Adam": RULE_ADAM,
-    "Windowgrad": RULE_WINDOWGRAD,
+    "Windowgrad": RULE_WINDOWGRAD, "own": RULE_OWN,
 }
 
 
@@ -57,7 +58,7 @@ cdef class Update:
     Parameters
     ----------
     kind : str
-        The rule: "SGD", "Adam", …
+        The rule: "SGD", "Adam", …; "own" for one in Python, which comes with every step.
     options : dict
         What the rule's struct is to hold.
     width : int
@@ -239,7 +240,7 @@ cdef class Update:
             next.correction2 = -expm1(<double>(steps + 1) * log(self.rule.beta2)) if self.rule.beta2 > 0.0 else 1.0
         return 0
 
-    cdef int move(self, double rate) except -1:
+    cdef int move(self, double rate, object own) except -1:
         """Move everything, or raise and have moved nothing."""
         cdef Py_ssize_t i, place = -1, stretches = self.plan(rate)
         with nogil:
@@ -248,14 +249,64 @@ cdef class Update:
                 if place >= 0:
                     break
             else:
-                for i in range(stretches):
-                    self.loops.move(&self.rule, &self.stretch[i])
+                if self.rule.kind != RULE_OWN:
+                    for i in range(stretches):
+                        self.loops.move(&self.rule, &self.stretch[i])
         if place >= 0:
             self.refuse(&self.stretch[i], place)
+        if self.rule.kind == RULE_OWN:
+            self.move_by(own, stretches)
         for i in range(self.count):
             self.leaf[i].steps += not self.leaf[i].skipped
         self.steps += 1
         return 0
+
+    cdef int move_by(self, object own, Py_ssize_t stretches) except -1:
+        """The same by a function in Python, which gets copies: what it keeps or does harms nobody."""
+        cdef list moved = []
+        cdef Stretch* stretch
+        cdef Py_ssize_t i, k
+        for i in range(stretches):
+            stretch = &self.stretch[i]
+            moments = []
+            for k in range(self.width):
+                moments.append(self.copied(stretch, stretch.moment[k]))
+            value = own(self.copied(stretch, stretch.numbers), self.copied(stretch, stretch.slopes), moments,
+                        stretch.rate, self.leaf[stretch.leaf].steps + 1)
+            parts = [value, *moments]
+            if len(parts) != self.width + 1:
+                raise ValueError(f"move left {len(parts) - 1} moments of {self.width}; expected as many as before")
+            for k in range(len(parts)):
+                parts[k] = self.fitting(stretch, parts[k], "the value" if k == 0 else "a moment")
+            moved.append(parts)
+        for i in range(stretches):
+            stretch = &self.stretch[i]
+            size = stretch.size * (4 if stretch.single else 8)
+            memcpy(stretch.out, array_data(<PyObject*>moved[i][0]), <size_t>size)
+            for k in range(self.width):
+                memcpy(stretch.moment[k], array_data(<PyObject*>moved[i][k + 1]), <size_t>size)
+        return 0
+
+    cdef object copied(self, const Stretch* stretch, const void* numbers):
+        """A copy of numbers, in the shape of their parameter; single numbers make a row."""
+        shape = (stretch.size,)
+        if self.leaf[stretch.leaf].size != WHOLE:
+            shape = self.moments[stretch.leaf].shape[1:]
+        copy = np.empty(shape, np.float32 if stretch.single else np.float64)
+        memcpy(array_data(<PyObject*>copy), numbers, <size_t>(stretch.size * (4 if stretch.single else 8)))
+        return copy
+
+    cdef object fitting(self, const Stretch* stretch, object numbers, str what):
+        """What a function in Python gave for some numbers, as they lie in memory."""
+        found = np.asarray(numbers)
+        shape = (stretch.size,)
+        if self.leaf[stretch.leaf].size != WHOLE:
+            shape = self.moments[stretch.leaf].shape[1:]
+        if found.shape != shape or found.dtype.kind not in "fiu":
+            name = self.names[stretch.leaf]
+            given = f"{found.dtype}{list(found.shape)}"
+            raise ValueError(f"move: {what} of {name} is {given}; expected numbers{list(shape)}")
+        return np.ascontiguousarray(found, np.float32 if stretch.single else np.float64)
 
     cdef int refuse(self, const Stretch* stretch, Py_ssize_t place) except -1:
         """Raise the ValueError that names a gradient."""
@@ -287,7 +338,7 @@ cdef class Update:
 
     # --------------------------------------------------------------------------------------------------- one step
 
-    def step(self, double rate, params, grads, frozen, bint in_place):
+    def step(self, double rate, params, grads, frozen, bint in_place, own=None):
         """Return containers of new numbers; with `in_place`, the old ones, their arrays written into."""
         cdef list values, slopes, made, held = []
         cdef Py_ssize_t k
@@ -303,7 +354,7 @@ cdef class Update:
             for k in range(self.count):
                 if self.leaf[k].size != WHOLE and not self.leaf[k].skipped:
                     made[k] = self.written(k, values[k]) if in_place else self.fresh(k)
-            self.move(rate)
+            self.move(rate, own)
             return self.given_back(params, made, in_place)
         finally:
             self.busy = False
@@ -327,7 +378,7 @@ cdef class Update:
                 made[k] = self.block[2 * self.singles + self.leaf[k].place]
         return put_together(self.tree, made, &next)
 
-    def step_handles(self, double rate, frozen):
+    def step_handles(self, double rate, frozen, own=None):
         """Update the Units and Arrays themselves, by their gradients."""
         cdef list held = [], made = []
         cdef Py_ssize_t k
@@ -338,7 +389,7 @@ cdef class Update:
                 self.read_handle(k, held)
             for k in range(self.count):
                 made.append(None if self.leaf[k].size == WHOLE or self.leaf[k].skipped else self.fresh(k))
-            self.move(rate)
+            self.move(rate, own)
             for k in range(self.count):
                 if not self.leaf[k].skipped:
                     self.assign(k, made[k])

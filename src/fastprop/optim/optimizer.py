@@ -265,11 +265,7 @@ class Optimizer:
 
     def _check_leaves(self) -> None:
         """Raise a ValueError that names the Units and Arrays that are others than at first."""
-        tree = tree_of(self._source)
-        children = list(tree.values()) if type(tree) is dict else tree
-        if type(children) is list and are_same(children, self._leaves):
-            return  # a flat container, which is looked through much more quickly
-        if are_same(flatten(tree)[0], self._leaves):
+        if are_same(listed(self._source), self._leaves) or are_same(flatten(tree_of(self._source))[0], self._leaves):
             return
         names, leaves, _ = taken(self._source, type(self).__name__)
         before, now = dict(zip(self.names, self._update.params)), dict(zip(names, leaves))
@@ -328,6 +324,15 @@ def tree_of(source: Any) -> Any:
     if callable(getattr(source, "named_parameters", None)):
         return dict(source.named_parameters())
     return list(source.parameters()) if callable(getattr(source, "parameters", None)) else source
+
+
+def listed(source: Any) -> list[Any]:
+    """Return what an object gives as its parameters, or what is in a flat container, without a look at any of it."""
+    if callable(getattr(source, "parameters", None)):
+        return list(source.parameters())
+    if isinstance(source, dict):
+        return list(source.values())
+    return list(source) if isinstance(source, (list, tuple)) else [source]
 
 
 def leaves_of(source: Any) -> list[Any]:

@@ -35,13 +35,18 @@ typedef struct {
 #undef TARGET
 #undef SET
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__)
+#if defined(__clang__)
+#define WIDEST "" /* which chooses it by a flag of the whole file alone */
+#else
+#define WIDEST ",prefer-vector-width=512"
+#endif
 #define TARGET __attribute__((target("avx2,fma")))
 #define SET avx2
 #include "update/types.h"
 #undef TARGET
 #undef SET
-#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,prefer-vector-width=512")))
+#define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw" WIDEST)))
 #define SET avx512
 #include "update/types.h"
 #undef TARGET
@@ -56,7 +61,7 @@ typedef struct {
 
 static const Loops LOOPS[] = {
     {"baseline", refused_baseline, move_baseline},
-#if defined(__x86_64__) && defined(__GNUC__)
+#if defined(__x86_64__)
     {"avx2", refused_avx2, move_avx2},
     {"avx512", refused_avx512, move_avx512},
 #endif

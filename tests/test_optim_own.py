@@ -108,6 +108,25 @@ def test_what_own_rules_give_must_fit():
         optim.Optimizer([1.0], 0.1).step([1.0], [1.0])
 
 
+def test_own_rules_remember_a_few_things():
+    class Many(optim.Optimizer):
+        remembers = tuple("abcdefgh")
+
+        def move(self, value, grad, moments, rate, step):
+            for k, moment in enumerate(moments):
+                moment += k
+            return value
+
+    params = [np.ones(2), 1.0]
+    optimizer = Many(params, 0.1)
+    optimizer.step(params, params)
+    state = optimizer.state_dict()["parameters"]["0"]
+    assert [state[name].tolist() for name in "abcdefgh"] == [[k, k] for k in range(8)]
+    Many.remembers += ("i",)
+    with pytest.raises(ValueError, match="remembers 9 things of every number; expected 8 at most"):
+        Many(params, 0.1)
+
+
 def test_single_numbers_come_in_rows():
     seen = []
 

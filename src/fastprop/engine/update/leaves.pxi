@@ -99,6 +99,8 @@ cdef object put_together(tuple plan, list leaves, Py_ssize_t* next):
             children.append(put_together(child, leaves, next))
     if kind is list:
         return children
+    if kind is dict:
+        return dict(zip(<tuple>plan[1], children))
     return tuple(children) if kind is tuple else plan[4].build(children)
 
 

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum Kind { RULE_SGD, RULE_ADAGRAD, RULE_ADADELTA, RULE_RMSPROP, RULE_ADAM, RULE_WINDOWGRAD, RULE_OWN };
-enum { MOMENTS = 3 };
+enum { MOMENTS = 8 }; /* of a number at most: ours have 3, those in Python what they like */
 
 /* What a rule is told when it is made. Rates of decay are kept as they came: float32 would round .99999999 to 1. */
 typedef struct {

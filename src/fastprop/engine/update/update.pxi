@@ -27,7 +27,7 @@ cdef extern from "update/update.h":
         const void* numbers
         const void* slopes
         void* out
-        void* moment[3]
+        void* moment[8]
     ctypedef struct Loops:
         const char* name
         Py_ssize_t (*refused)(const Rule*, const Stretch*) noexcept nogil
@@ -96,6 +96,8 @@ cdef class Update:
 
     def __cinit__(self, str kind, dict options, Py_ssize_t width, list params, nesting, list names, bint handles,
                   double start, str instruction_set):
+        if width > MOMENTS:
+            raise ValueError(f"a rule that remembers {width} things of every number; expected {MOMENTS} at most")
         get = options.get
         self.rule = Rule(
             KINDS[kind], get("maximize", 0), get("nesterov", 0), get("rate_inside", 0), get("amsgrad", 0),

@@ -137,10 +137,12 @@ def test_single_numbers_come_in_rows():
 
     optimizer = Looking([1.0, np.ones((1, 2)), 2.0, 3.0], 0.5, schedule=lambda t: 0.5)
     params = optimizer.step([1.0, np.ones((1, 2)), 2.0, 3.0], [0.1, np.zeros((1, 2)), 0.2, None])
-    optimizer.step(params, [0.0, None, 0.0, 1.0])
+    params = optimizer.step(params, [0.0, None, 0.0, 1.0])
+    seen.append(params[2:])
     assert seen == [
         *[([1.0], [0.1], 0.25, 1), ([[1.0, 1.0]], [[0.0, 0.0]], 0.25, 1), ([2.0], [0.2], 0.25, 1)],
-        *[([0.9, 1.8], [0.0, 0.0], 0.25, 2), ([3.0], [1.0], 0.25, 1)],
+        *[([0.9], [0.0], 0.25, 2), ([1.8], [0.0], 0.25, 2), ([3.0], [1.0], 0.25, 1)],
+        [1.8, 2.0],
     ]
 
 

@@ -62,6 +62,15 @@ def test_gradient_whose_square_is_not_finite(rule, dtype, large, instruction_set
     assert optim.SGD(params).step(params, {"w": grad})["w"][37] == dtype(1.0) - dtype(1e-3) * dtype(large)
 
 
+@pytest.mark.parametrize("between", [None, np.zeros((0,))])
+def test_the_right_number_is_named_behind_an_array_that_does_not_move(between):
+    params = {"a": 1.0, "b": np.zeros(2) if between is None else between, "c": 2.0, "d": 3.0}
+    for name in "acd":
+        grads = {"a": 1.0, "b": between, "c": 1.0, "d": 1.0, name: math.nan}
+        with pytest.raises(ValueError, match=f"the gradient of {name} is nan"):
+            optim.Adam(params).step(params, grads)
+
+
 def test_decay_counts_for_the_square():
     params = {"w": np.array([1.0, 1e200])}
     with pytest.raises(ValueError, match=r"w at \[1\] is 0; with what is added to it"):

@@ -94,6 +94,17 @@ def test_state_that_does_not_fit():
     assert repr(optimizer.state_dict()) == before
 
 
+def test_names_are_told_apart():
+    params = {"a.b": 1.0, "a": {"b": 2.0}, 1: 3.0, "1": 4.0}
+    optimizer = optim.Adam(params)
+    assert optimizer.names == ["['a.b']", "['a']['b']", "[1]", "['1']"]
+    grads = {"a.b": 1.0, "a": {"b": 2.0}, 1: 3.0, "1": 4.0}
+    params = optimizer.step(params, grads)
+    again = optim.Adam(params)
+    again.load_state_dict(optimizer.state_dict())
+    assert optimizer.step(params, grads) == again.step(params, grads)
+
+
 def test_optimizer_does_not_keep_the_first_numbers(collected):
     params = [np.ones(1000)]
     optimizer, reference = optim.Adam(params), weakref.ref(params[0])

@@ -343,8 +343,9 @@ def leaves_of(source: Any) -> list[Any]:
 def taken(source: Any, rule: str) -> tuple[list[str], list[Any], Nesting]:
     """Return the parameters' names, themselves, and how they are nested; numbers as floats."""
     leaves, nesting = flatten(tree_of(source))
-    names = list(names_of(tree_of(source))) or [""]
-    names = [name or "the parameter" for name in names]
+    names = [name or "the parameter" for name in names_of(tree_of(source))]
+    if len(set(names)) < len(names):  # {"a.b": …, "a": {"b": …}}
+        names = [nesting.path(k) for k in range(len(names))]
     if not leaves:
         raise ValueError(f"{rule}: there are no parameters; expected at least one")
     handles = [is_handle(leaf) for leaf in leaves]

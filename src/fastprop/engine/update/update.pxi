@@ -207,7 +207,7 @@ cdef class Update:
                 continue
             if (
                 last != NULL and leaf.size == WHOLE == self.leaf[last.leaf].size
-                and leaf.place == self.leaf[last.leaf].place + last.size and leaf.steps == self.leaf[last.leaf].steps
+                and k == last.leaf + last.size and leaf.steps == self.leaf[last.leaf].steps
             ):
                 last.size += 1
                 continue

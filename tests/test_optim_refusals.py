@@ -65,9 +65,9 @@ def test_gradient_whose_square_is_not_finite(rule, dtype, large, instruction_set
 @pytest.mark.parametrize("between", [None, np.zeros((0,))])
 def test_the_right_number_is_named_behind_an_array_that_does_not_move(between):
     params = {"a": 1.0, "b": np.zeros(2) if between is None else between, "c": 2.0, "d": 3.0}
-    for name in "acd":
-        grads = {"a": 1.0, "b": between, "c": 1.0, "d": 1.0, name: math.nan}
-        with pytest.raises(ValueError, match=f"the gradient of {name} is nan"):
+    for bad in "acd":
+        grads = {"a": 1.0, "b": between, "c": 1.0, "d": 1.0, bad: math.nan}
+        with pytest.raises(ValueError, match=f"the gradient of {bad} is nan"):
             optim.Adam(params).step(params, grads)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import fastprop as fp
 from fastprop import optim
+from fastprop.engine.program import instruction_sets, use_instruction_set
 
 # Schedules ------------------------------------------------------------------------------------------------------------
 
@@ -197,6 +198,29 @@ def test_clip_norm_of_float32():
     found = optim.clip_norm(grads, 1.0)
     assert found["w"].dtype == np.float32 and found["w"].tolist() == [np.float32(0.6), np.float32(0.8)]
     assert found["b"] is None and grads["w"].tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clip_norm_of_arrays_of_all_kinds(dtype, instruction_set):
+    random = np.random.default_rng(0)
+    whole = random.normal(size=(40, 30)).astype(dtype)
+    for grads in (whole, whole[::2], whole.T, whole[:, ::-1], whole.astype(whole.dtype.newbyteorder()), whole[:1, :7]):
+        expected = np.linalg.norm(grads.astype(np.float64))
+        assert optim.norm([grads, 0.5]) == pytest.approx(math.hypot(expected, 0.5), rel=1e-14)
+        found = optim.clip_norm([grads, None], 2.0)[0]
+        np.testing.assert_allclose(found, grads * (2.0 / expected), rtol=1e-6 if dtype == np.float32 else 1e-15)
+        assert found.dtype == dtype and found.flags.c_contiguous
+    assert optim.norm(np.arange(4)) == math.sqrt(14.0)
+
+
+def test_norms_are_the_same_bits_on_every_instruction_set():
+    numbers = np.random.default_rng(1).normal(size=1001)
+    found = set()
+    for name in instruction_sets():
+        use_instruction_set(name)
+        found.add((optim.norm(numbers), optim.clip_norm(numbers, 1.0).tobytes()))
+    use_instruction_set()
+    assert len(found) == 1
 
 
 def test_clip_value():

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 from fastprop.handles.nesting import Nesting
@@ -48,3 +50,5 @@ class Update:
     def set_moments(self, k: int, steps: int, moments: list[Any]) -> None: ...
 
 def are_same(left: list[Any], right: list[Any]) -> bool: ...
+def sum_of_squares(numbers: NDArray[np.floating[Any]], instruction_set: str) -> float: ...
+def divided(numbers: NDArray[np.floating[Any]], by: float, instruction_set: str) -> NDArray[np.floating[Any]]: ...

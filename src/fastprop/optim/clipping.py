@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from fastprop.engine.program import current_instruction_set
+from fastprop.engine.update import divided, sum_of_squares
 from fastprop.gates.numbers import as_real
 from fastprop.handles.nesting import flatten
 
 from .optimizer import given, leaves_of
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_norm", "clip_value", "norm"]
+
+_READ = (np.dtype(np.float32), np.dtype(np.float64))
+_LEAST, _MOST = 1e-270, 1e300  # sums of squares between these have lost nothing
 
 
 def norm(grads: Any) -> float:
@@ -158,14 +163,27 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
         leaf.grad = _within(leaf.grad, limit)
 
 
+def _in_line(grad: Any) -> Any:
+    """Return a gradient as an array that the engine reads."""
+    if type(grad) is np.ndarray and grad.flags.carray and grad.dtype in _READ:
+        return grad
+    array = np.asarray(grad)
+    return np.ascontiguousarray(array, np.float32 if array.dtype.newbyteorder("=") == np.float32 else np.float64)
+
+
 def _measured(grads: list[Any]) -> tuple[float, float]:
-    """Return a power of 2 near the greatest magnitude, and the norm divided by it, which has no overflow."""
-    blocks = [np.abs(np.asarray(grad, np.float64)) for grad in grads if np.size(grad) and grad is not None]
-    most = max([float(block.max()) for block in blocks], key=lambda x: math.inf if x != x else x, default=0.0)
+    """Return a power of 2, and the norm divided by it, which has no overflow and loses nothing to 0."""
+    chosen = current_instruction_set()
+    blocks = [_in_line(grad) for grad in grads if grad is not None]
+    total = sum([sum_of_squares(block, chosen) for block in blocks])
+    if _LEAST < total < _MOST:
+        return 1.0, math.sqrt(total)
+    magnitudes = [float(np.abs(block).max()) for block in blocks if block.size]
+    most = max(magnitudes, key=lambda x: math.inf if math.isnan(x) else x, default=0.0)
     if most == 0.0 or not math.isfinite(most):
         return most, 1.0
     unit = math.ldexp(1.0, math.frexp(most)[1] - 1)
-    return unit, math.sqrt(sum(float(np.sum(np.square(block / unit))) for block in blocks))
+    return unit, math.sqrt(sum(float(np.sum(np.square(block / np.float64(unit)))) for block in blocks))
 
 
 def _clipped(grads: list[Any], limit: float) -> tuple[list[Any], float]:
@@ -175,15 +193,17 @@ def _clipped(grads: list[Any], limit: float) -> tuple[list[Any], float]:
     if not math.isfinite(unit) or before <= limit:
         return grads, before
     if limit == 0.0:
-        return [_scaled(grad, lambda x: x * 0.0) for grad in grads], before
-    return [_scaled(grad, lambda x: x / unit / (root / limit)) for grad in grads], before
+        return [_scaled(grad, math.inf) for grad in grads], before
+    if unit != 1.0:
+        grads = [_scaled(grad, unit) for grad in grads]
+    return [_scaled(grad, root / limit) for grad in grads], before
 
 
-def _scaled(grad: Any, by: Any) -> Any:
-    """Return a gradient scaled in float64, and rounded once."""
-    if grad is None or not np.shape(grad):
-        return None if grad is None else float(by(float(grad)))
-    return by(np.asarray(grad, np.float64)).astype(np.asarray(grad).dtype)
+def _scaled(grad: Any, by: float) -> Any:
+    """Return a gradient divided by a number."""
+    if grad is None:
+        return None
+    return divided(_in_line(grad), by, current_instruction_set()) if np.shape(grad) else float(grad) / by
 
 
 def _within(grad: Any, limit: float) -> Any:

@@ -193,6 +193,24 @@ static void NAME(move)(const Rule *rule, const Stretch *on) {
     }
 }
 
+static TARGET double NAME(squares)(Py_ssize_t n, const NUMBER *x) {
+    double strand[STRANDS] = {0.0}, sum = 0.0;
+    Py_ssize_t i = 0;
+    for (; i + STRANDS <= n; i += STRANDS)
+        for (int k = 0; k < STRANDS; k++) strand[k] += (double)x[i + k] * x[i + k];
+    for (; i < n; i++) strand[i % STRANDS] += (double)x[i] * x[i];
+    for (int k = 0; k < STRANDS; k++) sum += strand[k];
+    return sum;
+}
+
+/* In float32 a product with the inverse, in double, is rounded to the same number all but always. */
+static TARGET void NAME(divide)(Py_ssize_t n, const NUMBER *x, double by, NUMBER *q) {
+    const double inverse = 1.0 / by;
+#pragma GCC ivdep
+    for (Py_ssize_t i = 0; i < n; i++)
+        q[i] = (NUMBER)(sizeof(NUMBER) < sizeof(double) ? (double)x[i] * inverse : (double)x[i] / by);
+}
+
 #undef NAME
 #undef OPEN
 #undef OPEN_ADAM

@@ -35,3 +35,11 @@ static Py_ssize_t EXPAND2(refused, SET)(const Rule *rule, const Stretch *on) {
 static void EXPAND2(move, SET)(const Rule *rule, const Stretch *on) {
     on->single ? EXPAND3(move, float, SET)(rule, on) : EXPAND3(move, double, SET)(rule, on);
 }
+
+static double EXPAND2(squares, SET)(int single, Py_ssize_t n, const void *numbers) {
+    return single ? EXPAND3(squares, float, SET)(n, numbers) : EXPAND3(squares, double, SET)(n, numbers);
+}
+
+static void EXPAND2(divide, SET)(int single, Py_ssize_t n, const void *numbers, double by, void *out) {
+    single ? EXPAND3(divide, float, SET)(n, numbers, by, out) : EXPAND3(divide, double, SET)(n, numbers, by, out);
+}

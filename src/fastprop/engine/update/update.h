@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 enum Kind { RULE_SGD, RULE_ADAGRAD, RULE_ADADELTA, RULE_RMSPROP, RULE_ADAM, RULE_WINDOWGRAD, RULE_OWN };
+enum { STRANDS = 32 };
 enum { MOMENTS = 8 }; /* of a number at most: ours have 3, those in Python what they like */
 
 /* What a rule is told when it is made. Rates of decay are kept as they came: float32 would round .99999999 to 1. */
@@ -57,13 +58,15 @@ typedef struct {
     const char *name;
     Py_ssize_t (*refused)(const Rule *, const Stretch *);     /* the first number whose gradient can't be used, or -1 */
     void (*move)(const Rule *, const Stretch *);
+    double (*squares)(int single, Py_ssize_t n, const void *numbers);   /* their sum, in strands: the same bits for all */
+    void (*divide)(int single, Py_ssize_t n, const void *numbers, double by, void *out);
 } Loops;
 
 static const Loops LOOPS[] = {
-    {"baseline", refused_baseline, move_baseline},
+    {"baseline", refused_baseline, move_baseline, squares_baseline, divide_baseline},
 #if defined(__x86_64__)
-    {"avx2", refused_avx2, move_avx2},
-    {"avx512", refused_avx512, move_avx512},
+    {"avx2", refused_avx2, move_avx2, squares_avx2, divide_avx2},
+    {"avx512", refused_avx512, move_avx512, squares_avx512, divide_avx512},
 #endif
 };
 enum { SETS = sizeof LOOPS / sizeof *LOOPS };

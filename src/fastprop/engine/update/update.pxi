@@ -32,6 +32,8 @@ cdef extern from "update/update.h":
         const char* name
         Py_ssize_t (*refused)(const Rule*, const Stretch*) noexcept nogil
         void (*move)(const Rule*, const Stretch*) noexcept nogil
+        double (*squares)(int single, Py_ssize_t n, const void* numbers) noexcept nogil
+        void (*divide)(int single, Py_ssize_t n, const void* numbers, double by, void* out) noexcept nogil
     const Loops* LOOPS
 
 cdef dict KINDS = {
@@ -463,3 +465,34 @@ def are_same(list left, list right):
         if left[i] is not right[i]:
             return False
     return True
+
+
+def sum_of_squares(cnp.ndarray numbers, str instruction_set):
+    """Return the sum of the squares of a contiguous array of float32 or float64, in float64."""
+    cdef const Loops* loops = loops_of(instruction_set)
+    cdef bint single = check_line(numbers)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(numbers)
+    cdef double total
+    with nogil:
+        total = loops.squares(single, n, cnp.PyArray_DATA(numbers))
+    return total
+
+
+def divided(cnp.ndarray numbers, double by, str instruction_set):
+    """Return a contiguous array divided by a number, computed in float64."""
+    cdef const Loops* loops = loops_of(instruction_set)
+    cdef bint single = check_line(numbers)
+    cdef cnp.ndarray result = np.empty_like(numbers, subok=False)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(numbers)
+    with nogil:
+        loops.divide(single, n, cnp.PyArray_DATA(numbers), by, cnp.PyArray_DATA(result))
+    return result
+
+
+cdef bint check_line(cnp.ndarray numbers) except -1:
+    """Whether numbers are float32, not float64; raise if they do not lie one behind the other."""
+    cdef int kind = cnp.PyArray_TYPE(numbers)
+    if not numbers.flags.c_contiguous or not numbers.flags.aligned or not numbers.dtype.isnative or \
+            (kind != NPY_FLOAT and kind != NPY_DOUBLE):
+        raise ValueError("expected an array of float32 or float64, aligned and contiguous")
+    return kind == NPY_FLOAT

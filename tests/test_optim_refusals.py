@@ -160,6 +160,7 @@ def test_parameters_that_are_none():
         ({"w": "name"}, TypeError, "w is 'name'"),
         ([True], TypeError, "0 is True"),
         ("params", TypeError, "the parameters are 'params'"),
+        ([{"params": [1.0], "lr": 0.1}], TypeError, "there are no groups of parameters here; make one optimizer for"),
         (None, TypeError, "the parameters are None"),
         ([fp.Unit(1.0), 2.0], TypeError, "1 is no Unit or Array"),
         ([1.0, {"b": fp.Unit(1.0)}], TypeError, "1.b is a Unit or Array"),

@@ -308,6 +308,8 @@ def _rebuilt(
 
 def given(params: Any, rule: str) -> Any:
     """Return parameters in a form that can be read again: what is run through once becomes a list."""
+    if isinstance(params, (list, tuple)) and any(isinstance(group, dict) and "params" in group for group in params):
+        raise TypeError(f"{rule}: there are no groups of parameters here; make one optimizer for each")
     if is_handle(params) or is_container(type(params)) or isinstance(params, np.ndarray) or as_real(params) is not None:
         return params
     if callable(getattr(params, "named_parameters", None)) or callable(getattr(params, "parameters", None)):

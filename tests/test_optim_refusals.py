@@ -253,6 +253,14 @@ def test_parameters_come_in_many_forms():
         u.value, u.grad = 1.0, 0.25
         optimizer.step()
         assert u.value == 0.75
+
+    class Layers(list):
+        def parameters(self):
+            return [leaf for layer in self for leaf in layer]
+
+    layers = Layers([[fp.Unit(1.0, grad=1.0)], [fp.Unit(2.0, grad=1.0)]])
+    optim.SGD(layers, lr=0.5).step()
+    assert [layer[0].value for layer in layers] == [0.5, 1.5]
     array = np.ones(2)
     assert optim.SGD(array, lr=1.0).step(array, array).tolist() == [0.0, 0.0]
     assert optim.SGD(3, lr=1.0).step(3.0, 2) == 1.0

@@ -310,9 +310,9 @@ def given(params: Any, rule: str) -> Any:
     """Return parameters in a form that can be read again: what is run through once becomes a list."""
     if isinstance(params, (list, tuple)) and any(isinstance(group, dict) and "params" in group for group in params):
         raise TypeError(f"{rule}: there are no groups of parameters here; make one optimizer for each")
-    if is_handle(params) or is_container(type(params)) or isinstance(params, np.ndarray) or as_real(params) is not None:
-        return params
     if callable(getattr(params, "named_parameters", None)) or callable(getattr(params, "parameters", None)):
+        return params
+    if is_handle(params) or is_container(type(params)) or isinstance(params, np.ndarray) or as_real(params) is not None:
         return params
     if isinstance(params, (Iterator, Iterable)) and not isinstance(params, str):
         return list(params)
@@ -321,8 +321,6 @@ def given(params: Any, rule: str) -> Any:
 
 def tree_of(source: Any) -> Any:
     """Return the nested container that an object has, or is."""
-    if is_handle(source) or is_container(type(source)) or isinstance(source, np.ndarray):
-        return source
     if callable(getattr(source, "named_parameters", None)):
         return dict(source.named_parameters())
     return list(source.parameters()) if callable(getattr(source, "parameters", None)) else source

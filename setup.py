@@ -33,7 +33,7 @@ if subprocess.run(f"{COMPILER} {WIDE} -E -xc {os.devnull}", shell=True, capture_
 if KIND == "check":  # else it compiles for ten minutes; AddressSanitizer finds what null and object-size would
     COMMON += " -fno-sanitize=alignment,null,object-size --param asan-instrumentation-with-call-threshold=0"
 SETS = {
-    "baseline": COMMON,
+    **dict.fromkeys(["baseline", "update"], COMMON),  # update has loops for every set in one module
     "avx2": f"{COMMON} -mavx2 -mfma {WIDE}",
     "avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
 }
@@ -50,7 +50,7 @@ ENGINE = Path("src", "fastprop", "engine")
 sys.modules["fastprop"] = type(sys)("fastprop")  # an empty package: the table is read before there is an engine
 sys.modules["fastprop"].__path__ = [str(ENGINE.parent)]
 importlib.import_module("fastprop.gates.lists").write(ENGINE.parent, MADE := Path("build", "made"))
-LONGER = "kernels door program avx512 tape avx2 trace run baseline"  # to compile, each than the one before
+LONGER = "update kernels door program avx512 tape avx2 trace run baseline"  # to compile, each than the one before
 SHARED = "fastprop.engine.shared"  # what Cython needs in every module, compiled once
 EXTENSIONS = [
     Extension(

@@ -1,4 +1,4 @@
-"""Training: data, the classifier of scalar neurons, the momentum rule, the fit loop and the main job's parts."""
+"""Training: data, the classifier of scalar neurons, the fit loop and the main job's parts."""
 
 import io
 import itertools
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fastprop import reference
-from fastprop.training import Classifier, Momentum, batches, evaluate, fit, job, split, step
+from fastprop.optim import SGD
+from fastprop.training import Classifier, batches, evaluate, fit, job, split, step
 from fastprop.training.job import INTERRUPTED, Options, Printer, compare, make, run
 
 XOR = [([0.0, 0.0], 0), ([0.0, 1.0], 1), ([1.0, 0.0], 1), ([1.0, 1.0], 0)]
@@ -18,7 +19,7 @@ XOR = [([0.0, 0.0], 0), ([0.0, 1.0], 1), ([1.0, 0.0], 1), ([1.0, 1.0], 0)]
 def learner(engine, seed=3, hidden=(4,), rate=0.5, activation="tanh"):
     random = np.random.default_rng(seed)
     classifier = Classifier([2, *hidden, 2], engine, random, activation=activation)
-    return classifier, Momentum(classifier.parameters, rate), random
+    return classifier, SGD(classifier.parameters, lr=rate, momentum=0.9, rate_inside=True), random
 
 
 def fitted(engine, epochs=40, **options):
@@ -137,27 +138,6 @@ def test_classifier_says_what_is_wrong(engine):
             Classifier(sizes, engine, random)
 
 
-# The momentum rule ----------------------------------------------------------------------------------------------------
-
-
-def test_momentum_follows_its_formula(engine):
-    leaf, rule_value, velocity = engine.Unit(3.0), 3.0, 0.0
-    rule = Momentum([leaf], rate=0.1, momentum=0.8)
-    for _ in range(10):
-        leaf.grad = 0.0
-        (leaf * leaf).backward()
-        rule.update()
-        velocity = 0.8 * velocity - 0.1 * 2.0 * rule_value
-        rule_value += velocity
-        assert leaf.value == pytest.approx(rule_value)
-
-
-@pytest.mark.parametrize(("rate", "momentum"), [(0.0, 0.9), (-1.0, 0.9), (math.nan, 0.9), (0.1, 1.0), (0.1, -0.1)])
-def test_momentum_says_what_is_wrong(rate, momentum):
-    with pytest.raises(ValueError, match="expected a number"):
-        Momentum([], rate, momentum)
-
-
 # The fit loop ---------------------------------------------------------------------------------------------------------
 
 
@@ -175,7 +155,7 @@ def test_step_learns_from_the_mean_of_its_batch(engine):
 
 def test_evaluate_changes_nothing(engine):
     classifier, _, _ = learner(engine)
-    step(classifier, Momentum(classifier.parameters, 0.1), XOR)
+    step(classifier, SGD(classifier.parameters, lr=0.1), XOR)
     before = classifier.values, [leaf.grad for leaf in classifier.parameters]
     evaluate(classifier, XOR)
     assert (classifier.values, [leaf.grad for leaf in classifier.parameters]) == before
@@ -259,6 +239,16 @@ def test_fit_that_overflows_says_so(engine):
     classifier, rule, random = learner(engine, rate=1e200, hidden=(4, 4), activation="relu")
     with pytest.raises(OverflowError, match=r"the training loss became (nan|inf) in epoch \d+ at rate 1e\+200; try"):
         fit(classifier, rule, XOR, XOR, epochs=20, batch=4, random=random)
+
+
+def test_fit_whose_gradient_is_infinite_says_so(engine):
+    classifier, rule, random = learner(engine)
+    classifier.parameters[0].value = 0.0
+    classifier.loss = lambda scores, label: engine.sqrt(classifier.parameters[0])
+    before = classifier.values
+    with pytest.raises(OverflowError, match=r"the gradient of 0 is inf; .*; no parameter was changed; try a smaller"):
+        fit(classifier, rule, XOR, XOR, epochs=1, batch=1, random=random)
+    assert classifier.values == before
 
 
 # The main job ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from fastprop import datasets, errors, random
+from fastprop import datasets, errors, optim, random
 from fastprop.circuits.circuit import Circuit, Run, trace
 from fastprop.circuits.compile import Compiled, compile, eager
 from fastprop.circuits.lanes import lane_max, lane_mean, lane_min, lane_sum
@@ -67,6 +67,7 @@ __all__ = [
     "lane_sum",
     "nn",
     "numerical_grad",
+    "optim",
     "random",
     "random_search",
     "set_num_threads",

@@ -154,7 +154,7 @@ def random_search(
     for _ in range(tries):
         values = [value + random.uniform(-step, step, shape_of(value)) for value in point.values]
         value = point.one_number(point.outputs_at(values))
-        if value > best_value:
+        if value > best_value or math.isnan(best_value) > math.isnan(value):
             best, best_value = values, value
     return point.nested(best), best_value
 

@@ -1,4 +1,4 @@
-"""Training: batches of examples, a classifier of scalar neurons, the momentum rule, the fit loop and the main job.
+"""Training: batches of examples, a classifier of scalar neurons, the fit loop and the main job.
 
 Nothing here knows which engine it runs on: a `Classifier` is given one, as a module (``fastprop`` itself or
 ``fastprop.reference``), and the rest works on its Units.
@@ -7,14 +7,12 @@ Nothing here knows which engine it runs on: a `Classifier` is given one, as a mo
 from .classifier import Classifier, Neuron
 from .data import Example, Split, batches, split
 from .fit import Epoch, History, Score, evaluate, fit, step
-from .momentum import Momentum
 
 __all__ = [
     "Classifier",
     "Epoch",
     "Example",
     "History",
-    "Momentum",
     "Neuron",
     "Score",
     "Split",

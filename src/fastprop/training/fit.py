@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastprop.optim import Optimizer
+
 from .classifier import Classifier
 from .data import Example, batches
-from .momentum import Momentum
 
 Progress = Callable[[list[list[Example]], int], Iterable[list[Example]]]
 """Given an epoch's batches and its number, hands the batches out one by one, and may show how far it has come."""
@@ -71,7 +72,7 @@ class History:
         return sum(epoch.seconds for epoch in self.epochs)
 
 
-def step(classifier: Classifier, rule: Momentum, batch: Sequence[Example]) -> Score:
+def step(classifier: Classifier, rule: Optimizer, batch: Sequence[Example]) -> Score:
     """Learn from one batch.
 
     Each example gets a circuit of its own, pulled by its share of the mean; the gradients add up in the leaves.
@@ -89,8 +90,17 @@ def step(classifier: Classifier, rule: Momentum, batch: Sequence[Example]) -> Sc
         loss.backward(1.0 / len(batch))
         losses += loss.value
         right += _highest(scores) == label
-    rule.update()
+    if math.isfinite(losses):  # else the parameters stay, and `fit` says why
+        _move(rule)
     return Score(losses / len(batch), right / len(batch))
+
+
+def _move(rule: Optimizer) -> None:
+    """Move the parameters, or say in the fit's manner that a gradient has overflowed before the loss did."""
+    try:
+        rule.step()
+    except ValueError as error:
+        raise OverflowError(f"{error}; try a smaller rate") from error
 
 
 def evaluate(classifier: Classifier, examples: Sequence[Example]) -> Score:
@@ -105,7 +115,7 @@ def evaluate(classifier: Classifier, examples: Sequence[Example]) -> Score:
 
 def fit(
     classifier: Classifier,
-    rule: Momentum,
+    rule: Optimizer,
     training: Sequence[Example],
     validation: Sequence[Example],
     *,
@@ -121,7 +131,7 @@ def fit(
     ----------
     classifier : Classifier
         Whose parameters are trained.
-    rule : Momentum
+    rule : Optimizer
         How they move once the gradients are known.
     training, validation : sequence of Example
         To learn from, and to choose the best epoch by.
@@ -168,7 +178,7 @@ def fit(
     return history
 
 
-def _pass(classifier: Classifier, rule: Momentum, dealt: Iterable[list[Example]], number: int) -> tuple[Score, float]:
+def _pass(classifier: Classifier, rule: Optimizer, dealt: Iterable[list[Example]], number: int) -> tuple[Score, float]:
     """One pass over the batches: the mean score, and the processor time that the steps took."""
     losses, right, count, seconds = 0.0, 0.0, 0, 0.0
     for batch in dealt:
@@ -177,7 +187,7 @@ def _pass(classifier: Classifier, rule: Momentum, dealt: Iterable[list[Example]]
         seconds += time.process_time() - started
         if not math.isfinite(score.loss):
             raise OverflowError(
-                f"the training loss became {score.loss} in epoch {number} at rate {rule.rate:g}; try a smaller rate"
+                f"the training loss became {score.loss} in epoch {number} at rate {rule.lr:g}; try a smaller rate"
             )
         losses += score.loss * len(batch)
         right += score.accuracy * len(batch)

@@ -13,10 +13,10 @@ from typing import TextIO
 import numpy as np
 
 from ..datasets import load_digits
+from ..optim import SGD
 from .classifier import Classifier
 from .data import Example, Split, split
 from .fit import Epoch, History, evaluate, fit, step
-from .momentum import Momentum
 
 PIXELS, CLASSES = 64, 10
 VALIDATION = TEST = 300
@@ -92,11 +92,12 @@ def run(options: Options, engine: ModuleType, reference: ModuleType, out: TextIO
     return 0
 
 
-def make(options: Options, seed: int, engine: ModuleType) -> tuple[Classifier, Momentum, np.random.Generator]:
+def make(options: Options, seed: int, engine: ModuleType) -> tuple[Classifier, SGD, np.random.Generator]:
     """Make what one training needs; a seed gives the same start on every engine."""
     random = np.random.default_rng(seed)
     classifier = Classifier([PIXELS, *options.hidden, CLASSES], engine, random, activation=options.activation)
-    return classifier, Momentum(classifier.parameters, options.rate, options.momentum), random
+    rule = SGD(classifier.parameters, lr=options.rate, momentum=options.momentum, rate_inside=True)
+    return classifier, rule, random
 
 
 def train(options: Options, seed: int, engine: ModuleType, examples: Split, printer: Printer) -> Result:

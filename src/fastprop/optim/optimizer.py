@@ -1,0 +1,428 @@
+"""Optimizer: what all update rules share. Parameters are taken in once; a step moves all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastprop.engine.program import current_instruction_set
+from fastprop.engine.update import Update, are_same
+from fastprop.gates.numbers import as_array, as_real
+from fastprop.handles.nesting import Nesting, children_of, flatten, is_container, is_handle
+
+__all__ = ["Optimizer"]
+
+
+class Optimizer:
+    """An update rule over parameters, which are of one of two kinds.
+
+    *Units and Arrays* are updated themselves, by their gradients: `step` takes nothing. They come in a list, a dict by
+    name, any nesting of these, or as an object with `named_parameters` or `parameters`, such as a module.
+
+    *Numbers and arrays* in nested containers are values: ``params = optimizer.step(params, grads)`` gives new ones.
+    Whoever keeps the old ones keeps the old numbers; as soon as nobody does, their memory is written again, so that a
+    loop allocates nothing. With ``in_place=True`` the arrays of `params` themselves are written into, which is quicker
+    for what does not fit into the processor's cache.
+
+    A rule of one's own is a subclass with a method `move`; it gets everything else from here.
+
+    Parameters
+    ----------
+    params : Units, Arrays, numbers or arrays, or nested containers of them
+        What is updated.
+    lr : float
+        The learning rate.
+    schedule : callable, optional
+        Gives the rate's factor for a number of steps made so far.
+    **options
+        Whatever else a rule of one's own is made with; `state_dict` has them.
+
+    Notes
+    -----
+    A step looks at all gradients before it moves anything. A gradient that is not finite, or whose square is not where
+    the rule takes squares, is a ValueError that names it; no parameter, and nothing that the rule remembers, has then
+    changed.
+
+    Attributes
+    ----------
+    lr : float
+        The learning rate; it can be assigned.
+    schedule : callable or None
+        Gives for the number of steps made so far, from 0, the factor by which the rate is multiplied.
+    steps : int
+        How many steps were made.
+    names : list of str
+        The parameters' names: where they stand, with dots between.
+    frozen : frozenset of str
+        Names of parameters that stay as they are, with all that is remembered of them; it can be assigned.
+
+    Examples
+    --------
+    A rule that goes by the signs of gradients, with momentum:
+
+    >>> import numpy as np
+    >>> import fastprop as fp
+    >>> class Signs(fp.optim.Optimizer):
+    ...     remembers = ("mean",)
+    ...
+    ...     def __init__(self, params, lr=0.1, beta=0.5, *, schedule=None):
+    ...         super().__init__(params, lr, schedule=schedule, beta=beta)
+    ...         self.beta = beta
+    ...
+    ...     def move(self, value, grad, moments, rate, step):
+    ...         moments[0] = self.beta * moments[0] + (1.0 - self.beta) * grad
+    ...         return value - rate * np.sign(moments[0])
+    >>> optimizer = Signs({"w": np.ones(2)})
+    >>> optimizer.step({"w": np.ones(2)}, {"w": np.array([3.0, -4.0])})
+    {'w': array([0.9, 1.1])}
+    """
+
+    remembers: ClassVar[tuple[str, ...]] = ()
+    """What a rule of one's own remembers of every parameter, by name: its moments, which are 0 at first."""
+
+    def __init__(self, params: Any, lr: float, *, schedule: Callable[[int], float] | None = None, **options: Any):
+        self._begin(params, "own", self.remembers, {"lr": lr, **options}, {}, schedule)
+
+    def _begin(
+        self,
+        params: Any,
+        kind: str,
+        moments: tuple[str, ...],
+        options: dict[str, Any],
+        rule: dict[str, Any],
+        schedule: Callable[[int], float] | None,
+        start: float = 0.0,
+    ) -> None:
+        """Take everything in."""
+        name = type(self).__name__
+        self._own = kind == "own"
+        self._moments = moments
+        self._options = options
+        self._frozen: frozenset[str] = frozenset()
+        self.schedule = schedule
+        self.lr = options["lr"]
+        source = given(params, name)
+        names, leaves, nesting = taken(source, name)
+        handles = is_handle(leaves[0])
+        self._source = source if handles else nesting.unflatten(map(like, leaves))
+        self._leaves = flatten(tree_of(source))[0] if handles else []
+        self._update = Update(
+            kind, rule, len(moments), leaves, nesting, names, handles, start, current_instruction_set()
+        )
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self._lr = at_least_zero(type(self).__name__, "lr", lr)
+
+    @property
+    def steps(self) -> int:
+        """How many steps were made."""
+        return self._update.steps
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters' names."""
+        return list(self._update.names)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Names of the parameters that stay as they are."""
+        return self._frozen
+
+    @frozen.setter
+    def frozen(self, names: Iterable[str]) -> None:
+        frozen = frozenset([names] if isinstance(names, str) else names)
+        unknown = sorted(map(str, frozen.difference(self._update.names)))
+        if unknown:
+            raise ValueError(f"frozen: there is no parameter {', '.join(unknown)}; they are {', '.join(self.names)}")
+        self._frozen = frozen
+
+    def step(self, params: Any = None, grads: Any = None, *, in_place: bool = False) -> Any:
+        """Make one step.
+
+        Parameters
+        ----------
+        params, grads : nested containers of numbers and arrays
+            The parameters as they are and their gradients, nested as the optimizer's parameters are; None for a
+            gradient skips its parameter. Of Units and Arrays, whose gradients they have themselves: nothing.
+        in_place : bool, optional
+            Write into the arrays of `params`.
+
+        Returns
+        -------
+        nested containers of numbers and arrays
+            The new parameters; of Units and Arrays None.
+
+        Raises
+        ------
+        ValueError
+            If a gradient, or its square where the rule takes squares, is not finite; if the rate is not finite or below
+            0; if there are other parameters than before, or in other shapes. It names them; nothing has changed.
+        TypeError
+            If parameters or gradients are nested otherwise, or have another dtype.
+        """
+        update = self._update
+        rate = self._lr if self.schedule is None else self._lr * self.schedule(update.steps)
+        frozen = self._frozen or None
+        if update.handles:
+            if params is not None or grads is not None:
+                raise TypeError("step() of Units and Arrays takes nothing: they have their gradients themselves")
+            self._check_leaves()
+            update.step_handles(rate, frozen, self.move if self._own else None)
+            return None
+        if grads is None:
+            raise TypeError("step() of numbers and arrays takes them and their gradients: step(params, grads)")
+        return update.step(rate, params, grads, frozen, in_place, self.move if self._own else None)
+
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: float, step: int) -> Any:
+        """Give the new numbers of one parameter: what a rule of one's own has to say.
+
+        Parameters
+        ----------
+        value, grad : array
+            The numbers and their gradients; single numbers come together, in a row.
+        moments : list of array
+            What the rule remembers of them, in the order of `remembers`; to be changed, or replaced.
+        rate : float
+            The learning rate, scheduled.
+        step : int
+            Which step of this parameter it is, from 1.
+
+        Returns
+        -------
+        array
+            In the same shape. All arrays are copies, so that a step that fails half-way changes nothing.
+        """
+        raise TypeError(f"{type(self).__name__} has no method move, which says how parameters move")
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all Units and Arrays to 0."""
+        for leaf in self._update.params:
+            leaf.grad = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give everything that the optimizer needs to go on from here, but for the parameters and the schedule.
+
+        Returns
+        -------
+        dict
+            ``options`` as the rule was made with, the rate as it is now; ``steps``; ``parameters``, by name: the steps
+            that each has made, and what the rule remembers of it, under PyTorch's names. All arrays are copies.
+        """
+        parameters = {}
+        for k, name in enumerate(self._update.names):
+            steps, moments = self._update.moments_of(k)
+            parameters[name] = {"steps": steps, **dict(zip(self._moments, moments))}
+        return {"options": {**self._options, "lr": self._lr}, "steps": self.steps, "parameters": parameters}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` has given, bit for bit.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, or something that the rule remembers of it, is missing, is one too many, or has another
+            shape or dtype. It names all of them; nothing is then loaded.
+        """
+        if set(state["options"]) != set(self._options):
+            options = f"{', '.join(state['options'])}; expected {', '.join(self._options)}"
+            raise ValueError(f"load_state_dict: the state is of another rule, with the options {options}")
+        fresh: Optimizer = type(self)(self._source, **state["options"], schedule=self.schedule)
+        found = state["parameters"]
+        wrong = [f"{name} is missing" for name in fresh.names if name not in found]
+        wrong += [f"{name} is no parameter of this optimizer" for name in found if name not in fresh.names]
+        for k, name in enumerate(fresh.names):
+            if name in found:
+                wrong += fresh._load(k, name, found[name])
+        if wrong:
+            raise ValueError(f"load_state_dict: {'; '.join(wrong)}; nothing was loaded")
+        fresh._update.steps = whole("load_state_dict", "steps", state["steps"])
+        fresh.frozen = self._frozen
+        self.__dict__.update(fresh.__dict__)
+
+    def _load(self, k: int, name: str, found: dict[str, Any]) -> list[str]:
+        """Set what is remembered of one parameter, or say what is wrong with it."""
+        wrong, moments = [], []
+        if set(found) != {"steps", *self._moments}:
+            return [f"{name} has {', '.join(found)}, where {', '.join(['steps', *self._moments])} are expected"]
+        steps = whole("load_state_dict", f"steps of {name}", found["steps"])
+        for moment, like in zip(self._moments, self._update.moments_of(k)[1]):
+            value = np.asarray(found[moment])
+            moments.append(found[moment])
+            if value.shape != np.shape(like) or value.dtype != np.asarray(like).dtype:
+                what = f"{value.dtype}{list(value.shape)}, expected {np.asarray(like).dtype}{list(np.shape(like))}"
+                wrong.append(f"{moment} of {name} is {what}")
+        if not wrong:
+            self._update.set_moments(k, steps, moments)
+        return wrong
+
+    def _check_leaves(self) -> None:
+        """Raise a ValueError that names the Units and Arrays that are others than at first."""
+        if are_same(listed(self._source), self._leaves) or are_same(flatten(tree_of(self._source))[0], self._leaves):
+            return
+        names, leaves, _ = taken(self._source, type(self).__name__)
+        before, now = dict(zip(self.names, self._update.params)), dict(zip(names, leaves))
+        changes = [f"{name} was dropped" for name in before if name not in now]
+        changes += [f"{name} was added" for name in now if name not in before]
+        changes += [f"{name} was replaced" for name in now if name in before and now[name] is not before[name]]
+        raise ValueError(f"the parameters have changed: {', '.join(changes) or 'their order'}; make a new optimizer")
+
+    def __reduce__(self) -> Any:
+        nesting = None if self._update.handles else self._update.nesting
+        source = self._source
+        if nesting is not None:  # the shapes alone: the numbers are the caller's
+            source = [(np.shape(leaf), np.asarray(leaf).dtype) for leaf in flatten(source)[0]]
+        return _rebuilt, (type(self), source, nesting, self.schedule, self.frozen, self.state_dict())
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in {**self._options, "lr": self._lr}.items())
+        return f"<{type(self).__name__} of {len(self._update.names)} parameters: {options}, {self.steps} steps>"
+
+
+def _rebuilt(
+    kind: type[Optimizer],
+    source: Any,
+    nesting: Nesting | None,
+    schedule: Any,
+    frozen: frozenset[str],
+    state: dict[str, Any],
+) -> Any:
+    """Make an optimizer again from its pickle."""
+    if nesting is not None:
+        source = nesting.unflatten(zeros(*shape_and_dtype) for shape_and_dtype in source)
+    optimizer = kind(source, **state["options"], schedule=schedule)
+    optimizer.frozen = frozen
+    optimizer.load_state_dict(state)
+    return optimizer
+
+
+# Parameters -----------------------------------------------------------------------------------------------------------
+
+
+def given(params: Any, rule: str) -> Any:
+    """Return parameters in a form that can be read again: what is run through once becomes a list."""
+    if isinstance(params, (list, tuple)) and any(isinstance(group, dict) and "params" in group for group in params):
+        raise TypeError(f"{rule}: there are no groups of parameters here; make one optimizer for each")
+    if callable(getattr(params, "named_parameters", None)) or callable(getattr(params, "parameters", None)):
+        return params
+    if is_handle(params) or is_container(type(params)) or isinstance(params, np.ndarray) or as_real(params) is not None:
+        return params
+    if isinstance(params, (Iterator, Iterable)) and not isinstance(params, str):
+        return list(params)
+    raise TypeError(f"{rule}: the parameters are {params!r:.60}; expected Units, Arrays, numbers, arrays, or nests of")
+
+
+def tree_of(source: Any) -> Any:
+    """Return the nested container that an object has, or is."""
+    if callable(getattr(source, "named_parameters", None)):
+        return dict(source.named_parameters())
+    return list(source.parameters()) if callable(getattr(source, "parameters", None)) else source
+
+
+def listed(source: Any) -> list[Any]:
+    """Return what an object gives as its parameters, or what is in a flat container, without a look at any of it."""
+    if callable(getattr(source, "parameters", None)):
+        return list(source.parameters())
+    if isinstance(source, dict):
+        return list(source.values())
+    return list(source) if isinstance(source, (list, tuple)) else [source]
+
+
+def leaves_of(source: Any) -> list[Any]:
+    """Return Units and Arrays, each once."""
+    return list({id(leaf): leaf for leaf in flatten(tree_of(source))[0]}.values())
+
+
+def taken(source: Any, rule: str) -> tuple[list[str], list[Any], Nesting]:
+    """Return the parameters' names, themselves, and how they are nested; numbers as floats."""
+    leaves, nesting = flatten(tree_of(source))
+    names = [name or "the parameter" for name in names_of(tree_of(source))]
+    if len(set(names)) < len(names):  # {"a.b": …, "a": {"b": …}}
+        names = [nesting.path(k) for k in range(len(names))]
+    if not leaves:
+        raise ValueError(f"{rule}: there are no parameters; expected at least one")
+    handles = [is_handle(leaf) for leaf in leaves]
+    if any(handles) and not all(handles):
+        where = names[handles.index(not handles[0])]
+        raise TypeError(f"{rule}: {where} is {'no' if handles[0] else 'a'} Unit or Array, the others are otherwise")
+    if handles[0]:
+        once = {id(leaf): (name, leaf) for name, leaf in reversed(list(zip(names, leaves)))}
+        names, leaves = map(list, zip(*reversed(once.values())))
+    return names, [checked(leaf, name, rule) for name, leaf in zip(names, leaves)], nesting
+
+
+def checked(leaf: Any, name: str, rule: str) -> Any:
+    """Return a parameter if it is one: a leaf, a number as a float, or an array of float32 or float64."""
+    if is_handle(leaf):
+        if leaf._tape is not None:
+            raise ValueError(f"{rule}: {name} is the result of a gate; expected leaves, which can be assigned")
+        return leaf
+    real = as_real(leaf)
+    if real is not None:
+        return real
+    array = as_array(leaf)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{rule}: {name} is {leaf!r:.60} ({type(leaf).__name__}); expected a number or an array")
+    if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
+        raise TypeError(f"{rule}: {name} has dtype {array.dtype}; expected float32 or float64: convert it with .astype")
+    return array
+
+
+def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return what stands for a parameter of numbers: 0.0, or an array of zeros that takes no memory."""
+    return np.broadcast_to(np.zeros((), dtype), shape) if shape else 0.0
+
+
+def like(leaf: Any) -> Any:
+    """Return what has the shape and the dtype of a number or an array, lest its numbers be kept."""
+    return zeros(np.shape(leaf), np.asarray(leaf).dtype.newbyteorder("="))
+
+
+def names_of(tree: Any) -> Iterator[str]:
+    """Yield for every leaf where it stands, with dots between."""
+    if not is_container(type(tree)):
+        yield ""
+        return
+    keys, children = children_of(tree)
+    for key, child in zip(range(len(children)) if isinstance(keys, int) else keys, children):
+        for name in names_of(child):
+            yield f"{key}.{name}" if name else str(key)
+
+
+# Options --------------------------------------------------------------------------------------------------------------
+
+
+def at_least_zero(rule: str, name: str, value: Any) -> float:
+    """Return an option that is a finite number, 0 or more."""
+    number = as_real(value)
+    if number is None:
+        raise TypeError(f"{rule}: {name} is {value!r:.60} ({type(value).__name__}); expected a number")
+    if not 0.0 <= number < float("inf"):
+        raise ValueError(f"{rule}: {name} is {number}; expected a finite number, 0 or more")
+    return number
+
+
+def whole(owner: str, name: str, value: Any, least: int = 0) -> int:
+    """Return an option that is a whole number, not below `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{owner}: {name} is {value!r:.60} ({type(value).__name__}); expected a whole number")
+    if value < least:
+        raise ValueError(f"{owner}: {name} is {value}; expected {least} or more")
+    return int(value)
+
+
+def fraction(rule: str, name: str, value: Any) -> float:
+    """Return an option that is a number from 0 up to, not including, 1."""
+    number = as_real(value)
+    if number is None:
+        raise TypeError(f"{rule}: {name} is {value!r:.60} ({type(value).__name__}); expected a number")
+    if not 0.0 <= number < 1.0:
+        raise ValueError(f"{rule}: {name} is {number}; expected a number from 0 up to, not including, 1")
+    return number

@@ -30,7 +30,6 @@ from fastprop.engine.program import instruction_sets, use_instruction_set
         (optim.WarmUp(2) * optim.Step(2, 0.5) * optim.Exponential(0.5), [1, 2, 4], [0.25, 0.125, 1 / 64]),
         ((lambda t: 2.0) * optim.WarmUp(2), [1, 2], [1.0, 2.0]),
     ],
-    ids=repr,
 )
 def test_schedule(schedule, at, expected):
     assert [schedule(t) for t in at] == pytest.approx(expected, rel=1e-15, abs=1e-300)

@@ -18,6 +18,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from fastprop import gates
 from fastprop.gates import Gate
+from fastprop.gates.numbers import as_array, as_reals
 from fastprop.gates.row import logsumexp_array
 from fastprop.gates.values import strong_product
 
@@ -500,6 +501,9 @@ def dot_product(a: Any, b: Any) -> tuple[Any, tuple[Any, ...]]:
     left, right = shape_of(a), shape_of(b)
     if not left or not right:
         return gates.multiply, (a, b)
+    for i, x in enumerate((a, b)):
+        if as_array(x) is None:
+            as_reals(x, f"dot: operand {i}")  # which says what to use
     if left[-1] != right[max(len(right) - 2, 0)]:
         raise ValueError(f"dot: shapes {left} and {right} do not meet: the last axis of the one is summed with the "
                          f"last{' but one' * (len(right) > 1)} of the other")  # fmt: skip

@@ -357,6 +357,8 @@ PROGRAMS = {
     "otherwise too": lambda p, x: fp.sum(fp.tanh(p["w"] @ x)) + 0.1 * fp.sum(p["w"] ** 2) + p["b"][0] * x[0],
     "two are one": lambda p, x: sum(fp.tanh(fp.dot(row, x)) for row in [*p["w"], *p["v"]]),
     "two products": lambda p, x: fp.sum(fp.tanh(p["w"][:3] @ x)) + fp.sum(fp.tanh(p["w"][3:] @ (x * x))),
+    "with what is the same": lambda p, x: fp.sum(fp.tanh(p["w"] @ x)) * fp.exp(p["b"][1]) + p["b"][2] * p["v"][0, 0],
+    "normalised": lambda p, x: fp.sum(fp.tanh((p["w"] / fp.sqrt(fp.sum(p["w"] ** 2))) @ x)) + fp.sum(p["v"] @ x),
     "shared": lambda p, x: fp.sum(fp.tanh(p["w"] @ x + p["b"])) + fp.sum(fp.tanh(p["w"] @ (x * x) + p["b"])),
 }
 

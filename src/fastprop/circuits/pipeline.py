@@ -22,6 +22,7 @@ from fastprop.engine.trace import (
     fuse_inside,
     hoist,
     merge,
+    narrow,
     number,
     reroll,
     schedule,
@@ -62,7 +63,7 @@ class Plan:
         self._lock: Any
         give_lock(self)
         self._programs: dict[Any, Program] = {}
-        self._lane_programs: dict[Any, tuple[Program, Program | None]] = {}
+        self._lane_programs: dict[Any, tuple[Program, Program | None, np.ndarray[Any, Any]]] = {}
         self._spare: dict[Program, list[PointRun]] = {}
         draft = recording.draft
         self._note("as recorded", draft, 0.0)
@@ -78,6 +79,12 @@ class Plan:
         result: Draft = function(draft)
         self._note(name, result, time.perf_counter() - began)
         return result
+
+    def _scheduled(self, draft: Draft) -> Draft:
+        """Return a part of the draft in the order for one point."""
+        if "combine" in self.passes:
+            draft = combine(draft)
+        return number(schedule(draft)) if "schedule" in self.passes else draft
 
     def _roll(self, draft: Draft, uniform: Any = None) -> Draft:
         report: dict[str, Any] = {}
@@ -95,8 +102,7 @@ class Plan:
         """Return the draft in the order for one point; with pulls as inputs, if that is of use."""
         fused = fuse(self.draft) if early and self.recording.arrays else None
         if fused is not None:
-            draft = combine(fused) if "combine" in self.passes else fused
-            return number(schedule(draft)) if "schedule" in self.passes else draft
+            return self._scheduled(fused)
         if self._ordered is None:
             fused = fuse_inside(self.draft)
             draft = self.draft if fused is None else fused
@@ -166,10 +172,11 @@ class Plan:
         wanted: np.ndarray[Any, Any],
         arrays: frozenset[int] = frozenset(),
         rolls: bool = True,
-    ) -> tuple[Program, Program | None]:
+    ) -> tuple[Program, Program | None, np.ndarray[Any, Any]]:
         """Return the program for lanes, for some inputs that are uniform and some whose gradients are wanted.
 
-        And the program for what is the same in all lanes, whose outputs are further uniform inputs, if there is such.
+        And the program for what is the same in all lanes, whose outputs are further uniform inputs, if there is such,
+        with the inputs that it takes.
         `arrays` are those whose gradients are wanted; with `rolls`, sums may become products of matrices.
         """
         if gradient:
@@ -178,7 +185,7 @@ class Plan:
         recycling, whole = self._recycles, wanted
         with self._lock:
             if key not in self._lane_programs:
-                once, draft = None, self.draft
+                once, draft, taken = None, self.draft, np.zeros(0, np.int32)
                 if "hoist" in self.passes and uniform.any():
                     began = time.perf_counter()
                     once, draft = hoist(self.draft, uniform)
@@ -188,8 +195,11 @@ class Plan:
                 program = self._in_lanes(draft, gradient, uniform, wanted, arrays, rolls)
                 before = None
                 if once is not None and len(once.outputs):
-                    before = assemble(once, gradient=gradient, wanted=whole, recycling=recycling)
-                self._lane_programs[key] = program, before
+                    once, taken = narrow(once)
+                    before = assemble(
+                        self._scheduled(once), gradient=gradient, wanted=whole[taken], recycling=recycling
+                    )
+                self._lane_programs[key] = program, before, taken
             return self._lane_programs[key]
 
     def inputs(self, leaves: Sequence[Any]) -> np.ndarray[Any, Any]:

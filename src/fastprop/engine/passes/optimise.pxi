@@ -508,6 +508,22 @@ def hoist(Draft draft, uniform):
     return once, without(draft, np.asarray(alone)[:n], border)
 
 
+def narrow(Draft draft):
+    """Return the draft with no other inputs than it reads, and which of all they are."""
+    inputs = draft.inputs
+    read = np.zeros(inputs, np.bool_)
+    for operands in (draft.operand, draft.outputs, draft.guards):
+        read[operands[(operands >= 0) & (operands < inputs)]] = True
+    taken = np.flatnonzero(read).astype(np.int32)
+    moved = np.zeros(inputs + 1, np.int32)
+    moved[taken] = np.arange(len(taken))
+    changed = {"inputs": len(taken)}
+    for name in ("operand", "outputs", "guards"):
+        x = getattr(draft, name)
+        changed[name] = np.where(x >= inputs, x - inputs + len(taken), np.where(x < 0, x, moved[np.clip(x, 0, inputs)]))
+    return replaced(draft, {name: x if name == "inputs" else x.astype(np.int32) for name, x in changed.items()}), taken
+
+
 cdef Draft without(Draft draft, gone, border):
     """The gates that are left when some are gone, of which those at the border have become inputs."""
     cdef Py_ssize_t n = len(draft)

@@ -1,5 +1,5 @@
 """Batch: a program at many lanes, and before it what is the same in all of them."""
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
 cdef class Batch:
@@ -12,8 +12,12 @@ cdef class Batch:
     cdef uint8_t[::1] uniform
     cdef uint8_t[::1] wanted
     cdef Memory pulls                   # on what was computed before
+    cdef int32_t[::1] taken             # the inputs from which it is computed
+    cdef int32_t[::1] taken_below       # how many of these lie before an input
 
     cdef int put(self, Py_ssize_t i, double value) except -1
+    cdef bint takes_before(self, Py_ssize_t i, Py_ssize_t count) noexcept
+    cdef int put_before(self, Py_ssize_t i, const char* at, Py_ssize_t count) noexcept
     cdef int open(self) except -1
     cdef int sweep(self) except -1
     cdef double value_sum(self, Py_ssize_t k) noexcept

@@ -38,12 +38,16 @@ cdef class Batch:
         self, plan, bint gradient, uniform, wanted, Py_ssize_t lanes, bint sums_values, arrays=frozenset(),
         bint rolls=True
     ):
-        program, before = plan.lanes(gradient, uniform, wanted, arrays, rolls)
+        program, before, taken = plan.lanes(gradient, uniform, wanted, arrays, rolls)
         self.run = LanesRun(program, plan.single, lanes, sums_values)
         self.before = None if before is None else PointRun(before, plan.single)
         self.gradient = gradient
         self.uniform, self.wanted = uniform, wanted
         self.inputs = len(uniform)
+        self.taken = taken
+        reads = np.zeros(self.inputs + 1, np.int32)
+        reads[np.asarray(taken) + 1] = 1
+        self.taken_below = np.cumsum(reads).astype(np.int32)
         self.gates = min(plan.work, 1 << 30)
         outside = np.array(uniform, np.bool_) & np.array(wanted, np.bool_)
         outside[program.sums_begin : program.sums_end] = False
@@ -53,8 +57,19 @@ cdef class Batch:
     cdef int put(self, Py_ssize_t i, double value) except -1:
         """Give the value of a uniform input."""
         self.run.set_number(i, value)
-        if self.before is not None:
-            self.before.put(i, value)
+        if self.takes_before(i, 1):
+            self.before.put(self.taken_below[i], value)
+        return 0
+
+    cdef bint takes_before(self, Py_ssize_t i, Py_ssize_t count) noexcept:
+        """Whether what is the same in all lanes is computed from some of these inputs."""
+        return self.taken_below[i + count] > self.taken_below[i]
+
+    cdef int put_before(self, Py_ssize_t i, const char* at, Py_ssize_t count) noexcept:
+        """Give the values of uniform inputs that lie side by side to what is computed from them."""
+        cdef Py_ssize_t k
+        for k in range(self.taken_below[i], self.taken_below[i + count]):
+            self.before.put(k, number_at(at + (self.taken[k] - i) * self.run.size, self.run.single))
         return 0
 
     cdef int open(self) except -1:
@@ -85,26 +100,21 @@ cdef class Batch:
 
     cdef int gradient_sums(self, double* sums) except -1:
         """Write the summed gradient of every uniform input that is wanted, and anything for the others."""
-        cdef Py_ssize_t i, k
+        cdef Py_ssize_t k
         cdef bint any_wanted = False
         cdef PointRun before = self.before
         cdef double* pulls = <double*>self.pulls.start
-        if before is None:
-            memset(sums, 0, <size_t>self.inputs * sizeof(double))
-            gradient_sums(self.run, sums)
-            return 0
-        for i in range(self.inputs):
-            if self.uniform[i] and self.wanted[i]:
-                sums[i] = gradient_sum(self.run, i)
-                any_wanted = True
+        memset(sums, 0, <size_t>self.inputs * sizeof(double))
+        gradient_sums(self.run, sums, self.inputs)
+        for k in range(self.taken.shape[0]):
+            any_wanted = any_wanted or self.wanted[self.taken[k]]
         if not any_wanted:
             return 0
         for k in range(before.program.outputs_count):
             pulls[k] = gradient_sum(self.run, self.inputs + k)
         before.pull(pulls)
-        for i in range(self.inputs):
-            if self.uniform[i] and self.wanted[i]:
-                sums[i] += before.get(before.program.adjoints + i)
+        for k in range(self.taken.shape[0]):
+            sums[self.taken[k]] += before.get(before.program.adjoints + k)
         return 0
 
     # for Python

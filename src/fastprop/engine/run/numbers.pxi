@@ -82,16 +82,17 @@ cdef double gradient_sum(LanesRun run, Py_ssize_t i) noexcept nogil:
     return total
 
 
-cdef void gradient_sums(LanesRun run, double* sums) noexcept nogil:
-    """Add the gradients of uniform inputs, summed over all lanes, to zeros."""
+cdef void gradient_sums(LanesRun run, double* sums, Py_ssize_t inputs) noexcept nogil:
+    """Add the gradients of the first inputs, where they are uniform, summed over all lanes, to zeros."""
     cdef Py_ssize_t i, strand
     cdef const double* part
     for strand in range(run.strands):
         part = run.matrix_sums(strand)
-        for i in range(run.program.sums_begin, run.program.sums_end):
+        for i in range(run.program.sums_begin, min(run.program.sums_end, inputs)):
             sums[i] += part[i]
     for i in run.summed:
-        sums[i] += run.sum_of(run.sum_row[i])
+        if i < inputs:
+            sums[i] += run.sum_of(run.sum_row[i])
 
 
 cdef double* direct_sums(LanesRun run) noexcept nogil:

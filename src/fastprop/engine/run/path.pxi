@@ -322,10 +322,12 @@ cdef class Path:
         cdef const Stretch* stretch
         cdef const Source* source
         cdef Py_ssize_t k
-        for k in range(self.wires.stretches if batch.before is None else 0):
+        for k in range(self.wires.stretches):
             stretch = &self.wires.stretch[k]
             source = &self.wires.source[stretch.first]
             if source.kind != SAME or not self.owner.assigns[source.which]:
+                continue
+            if batch.takes_before(stretch.first, stretch.count):
                 continue
             array = &self.owner.arrays.adjoint[self.owner.region.array_of[source.which]]
             if spacing_of(array, -1) == batch.run.size:
@@ -364,8 +366,9 @@ cdef class Path:
         cdef int axis = self.owner.region.axis_of[source.which]
         cdef Py_ssize_t step = spacing_of(array, axis), k, i = stretch.first
         cdef char* at = array.data + offset_of(array, axis, source.element)
-        if axis < 0 and step == run.size and run.uniform[i] and batch.before is None:
+        if axis < 0 and step == run.size and run.uniform[i]:
             take_numbers(run, i, at, stretch.count)
+            batch.put_before(i, at, stretch.count)
             return 0
         if run.uniform[i]:
             leave_none(run, i, stretch.count)

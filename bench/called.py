@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import fastprop as fp
+import sequences
 from circuits import (
     Circuit,
     make_black_scholes,
@@ -227,6 +228,40 @@ def networks(small: bool) -> Iterator[Case]:
     yield training(large, 32, "Arrays", first=True)
 
 
+def in_sequence(small: bool) -> Iterator[Case]:
+    """A character RNN and a GPT at one point, in float64, and an LSTM of 32 lanes in float32."""
+    size, length = (6, 4) if small else (32, 25)
+    p = sequences.rnn_parameters(size, size)
+    tokens = np.random.default_rng(8).integers(0, size, length + 1).tolist()
+    yield sequence("character RNN", lambda p: sequences.rnn(p, tokens), p, lambda: sequences.rnn_by_hand(p, tokens))
+    width = 8 if small else 16
+    ours = sequences.gpt_parameters(width, 16, 27)
+    text = [26, 4, 12, 12, 0, 26]
+    yield sequence("GPT in scalars", lambda p: sequences.gpt(p, text), ours)
+    inner = sequences.lstm_parameters(*((5, 4) if small else (128, 128)))
+    xs = np.random.default_rng(9).normal(size=(32, 3 if small else 32, inner["x"].shape[1])).astype(np.float32)
+    mapped = fp.vmap(sequences.lstm, in_axes=(None, 0), reduce="mean")
+    yield sequence("LSTM, 32 lanes", lambda p: mapped(p, xs), inner, lambda: sequences.lstm_by_hand(inner, xs))
+
+
+def sequence(name: str, loss: Callable[[Any], Any], p: Any, by_hand: Callable[[], Any] | None = None) -> Case:
+    """Value and gradient of a loss of some parameters; without a statement by hand, the baseline is the same bound."""
+    function = fp.compile(fp.value_and_grad(loss))
+    slopes = {key: np.zeros_like(number) for key, number in p.items()}
+    run = fp.trace(loss, p).bind(p, grad=slopes) if by_hand is None else None
+
+    def prove() -> None:
+        value, found = function(p)
+        if by_hand is None:
+            return sequences.prove_along(fp.compile(loss), p, found)
+        expected, known = by_hand()
+        np.testing.assert_allclose(value, expected, rtol=1e-4)
+        for key in p:
+            np.testing.assert_allclose(found[key], known[key], rtol=1e-3, atol=1e-4 * float(np.abs(known[key]).max()))
+
+    return Case(name, lambda: function(p), prove, run if by_hand is None else by_hand)
+
+
 def steps(small: bool) -> Iterator[Case]:
     """Training steps written as one function: value and gradient, and the update; beside these called one by one."""
     circuits = [make_neuron(), make_black_scholes(), make_product(), make_rosenbrock()]
@@ -415,6 +450,7 @@ def cases(quick: bool) -> Iterator[Case]:
     yield step(1000)
     yield network(quick)
     yield from networks(quick)
+    yield from in_sequence(quick)
     yield from steps(quick)
     yield columns(quick)
     yield classifier(by_label=True)

@@ -359,6 +359,11 @@ PROGRAMS = {
     "two products": lambda p, x: fp.sum(fp.tanh(p["w"][:3] @ x)) + fp.sum(fp.tanh(p["w"][3:] @ (x * x))),
     "with what is the same": lambda p, x: fp.sum(fp.tanh(p["w"] @ x)) * fp.exp(p["b"][1]) + p["b"][2] * p["v"][0, 0],
     "normalised": lambda p, x: fp.sum(fp.tanh((p["w"] / fp.sqrt(fp.sum(p["w"] ** 2))) @ x)) + fp.sum(p["v"] @ x),
+    "side by side": lambda p, x: fp.sum(fp.tanh(p["w"] @ x + p["u"] @ x[:4] + p["b"])),
+    "interleaved": lambda p, x: sum(
+        fp.tanh(sum(p["w"][i, j] * x[j] + p["u"][i, j] * (x[j] * x[j + 1]) for j in range(4)) + p["b"][i])
+        for i in range(5)
+    ),
     "shared": lambda p, x: fp.sum(fp.tanh(p["w"] @ x + p["b"])) + fp.sum(fp.tanh(p["w"] @ (x * x) + p["b"])),
 }
 
@@ -368,7 +373,7 @@ PROGRAMS = {
 def test_gradients_go_where_they_belong(name, dtype):
     """Few lanes put them there, many add them up: each against lanes one by one."""
     rng = np.random.default_rng(11)
-    shapes = {"w": (5, 7), "v": (4, 7), "b": (5,)}
+    shapes = {"w": (5, 7), "v": (4, 7), "u": (5, 4), "b": (5,)}
     given = {key: (rng.normal(size=shape) * 0.5).astype(dtype) for key, shape in shapes.items()}
     program = PROGRAMS[name]
     step = fp.compile(fp.value_and_grad(fp.vmap(program, in_axes=(None, 0), reduce="sum")))
@@ -387,6 +392,27 @@ def test_gradients_go_where_they_belong(name, dtype):
     for slopes, copies in kept.values():
         for key, slope in slopes.items():
             np.testing.assert_array_equal(slope, copies[key])
+
+
+@pytest.mark.parametrize("axes", [(None, 0), None])
+def test_matrices_side_by_side_are_products_of_their_own(axes):
+    rng = np.random.default_rng(15)
+    w, u, x = rng.normal(size=(6, 5)), rng.normal(size=(6, 8)), rng.normal(size=(3, 5))
+
+    def body(p, x):
+        return fp.sum(fp.tanh(p[0] @ x + p[1] @ fp.concatenate([x, x[:3] * x[2:]])))
+
+    circuit = fp.trace(body, (w, u), x[0])
+    if axes is None:
+        circuit.value_and_grad((w, u), x[0])
+    else:
+        circuit.batch((w, u), x, in_axes=axes)
+    assert "1 product of 6 x 13" in circuit.summary()
+    slopes = fp.compile(fp.grad(body))((w, u), x[0])
+    given = np.concatenate([x[0], x[0, :3] * x[0, 2:]])
+    pull = 1.0 - np.tanh(w @ x[0] + u @ given) ** 2
+    np.testing.assert_allclose(slopes[0], np.outer(pull, x[0]), rtol=1e-12)
+    np.testing.assert_allclose(slopes[1], np.outer(pull, given), rtol=1e-12)
 
 
 @pytest.mark.parametrize("lanes", [3, 2000])

@@ -302,31 +302,51 @@ cdef class Rolls:
         return 0
 
     cdef int write_product(self, Writer writer, int32_t[::1] moved, list group, dict row) except -1:
-        """Write a product of the sums of a group, its columns in the order of the first one's source."""
+        """Write a product of the sums of a group, its columns in the order of the first one's source.
+
+        If its numbers are those of several matrices side by side, each is read where it lies: a product of its own.
+        """
         cdef Py_ssize_t rows = len(group), columns = self.end[group[0]] - self.begin[group[0]], i, k
         cdef Term* term
         cdef Py_ssize_t gate
         cdef bint adds = any([self.added[<Py_ssize_t>gate] != NO_NUMBER for gate in group])
-        cdef int32_t[::1] here = np.empty((rows + 1) * columns + rows, np.int32)
-        cdef int32_t[::1] place = np.empty(columns, np.int32)
         cdef int32_t zero = writer.constant(0.0) if adds else 0, x
+        numbers, varying = np.empty((rows, columns), np.int32), np.empty(columns, np.int32)
+        added = np.full(rows if adds else 0, zero, np.int32)
+        cdef int32_t[:, ::1] number = numbers
+        cdef int32_t[::1] place = np.empty(columns, np.int32), of_column = varying, more = added
         for i in range(rows):
             term = self.term + self.begin[group[i]]
             for k in range(columns):
                 if i == 0:
                     place[k] = term[k].place
-                    here[rows * columns + place[k]] = renamed(term[k].varying, self.inputs, moved)
-                here[i * columns + place[k]] = term[k].number
-            if adds:
-                x = self.added[group[i]]
-                here[(rows + 1) * columns + i] = zero if x == NO_NUMBER else x
-        x = writer.gate(
-            MATMUL, &here[0], (rows + 1) * columns + (rows if adds else 0), self.draft.origin[group[0]]
-        )
-        row[group[0]] = x
-        for i in range(1, rows):
-            row[group[i]] = writer.gate(RESULT, &x, 1, self.draft.origin[group[i]])
+                    of_column[place[k]] = renamed(term[k].varying, self.inputs, moved)
+                number[i, place[k]] = term[k].number
+            x = self.added[group[i]]
+            if x != NO_NUMBER:
+                more[i] = x
+        products = []
+        for block in column_blocks(numbers):
+            operands = [numbers[:, block].ravel(), varying[block], added if not products else added[:0]]
+            products.append(self.write_matrix(writer, np.concatenate(operands), group))
+        for i in range(rows):
+            row[group[i]] = self.write_total(writer, [one[i] for one in products], self.draft.origin[group[i]])
         return 0
+
+    cdef list write_matrix(self, Writer writer, const int32_t[::1] operands, list group):
+        """Write a product; returns its rows."""
+        cdef int32_t x = writer.gate(MATMUL, &operands[0], operands.shape[0], self.draft.origin[group[0]])
+        found = [x]
+        for gate in group[1:]:
+            found.append(writer.gate(RESULT, &x, 1, self.draft.origin[gate]))
+        return found
+
+    cdef int32_t write_total(self, Writer writer, list parts, int32_t origin) except? -2147483647:
+        """Write the sum of some gates."""
+        cdef int32_t[::1] here = np.array(parts, np.int32)
+        if len(parts) == 1:
+            return here[0]
+        return writer.gate(<int>TOTAL if len(parts) > 2 else <int>ADD, &here[0], len(parts), origin)
 
     cdef int32_t write_rest(self, Writer writer, int32_t[::1] moved, Py_ssize_t i, int32_t row) except? -2147483647:
         """Write what else is added to a row; returns the whole."""
@@ -356,3 +376,24 @@ cdef int32_t[::1] input_uses_of(Draft draft):
         if 0 <= operand[k] < draft.inputs:
             uses[operand[k]] += 1
     return uses
+
+
+def column_blocks(numbers):
+    """Return the columns of a matrix of input numbers: in blocks, if each of them lies evenly; else as they are."""
+    for order in (np.arange(numbers.shape[1]), np.argsort(numbers[0], kind="stable")):
+        steps = np.diff(numbers[:, order], axis=1)
+        alike = np.all(steps == steps[:1], axis=0).tolist()
+        step, begin, cuts = steps[0].tolist(), 0, []
+        for k in range(len(step)):
+            if not alike[k] or step[k] != step[begin]:
+                begin = k + 1
+                cuts.append(begin)
+        blocks = np.split(order, cuts)
+        if all([len(block) >= LEAST_COLUMNS and is_evenly_spaced(numbers[:, block[0]]) for block in blocks]):
+            return blocks
+    return [np.arange(numbers.shape[1])]
+
+
+cdef bint is_evenly_spaced(numbers):
+    steps = np.diff(numbers)
+    return bool(np.all(steps == steps[:1]))

@@ -2,6 +2,7 @@
 
 import gc
 import signal
+from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,8 @@ settings.register_profile("fastprop", deadline=None, database=None)
 settings.load_profile("fastprop")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in a shell's background, and children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+collect_ignore = [] if find_spec("jax") else ["test_jax.py"]  # which compares with it, where it is installed
 
 let_verify(True)  # what every pass makes, and every program
 

@@ -259,9 +259,11 @@ cdef class Rolls:
         cdef dict products = {}
         report["products"], report["alone"] = products, 0
         for i in range(len(self.draft)):
-            if self.end[i] > self.begin[i] and i not in self.rows:
+            if self.end[i] == self.begin[i]:
+                continue
+            if i not in self.rows:
                 report["alone"] += 1
-            if i in self.leads:
+            elif i in self.leads:
                 shape = (len(self.rows[i]), self.end[i] - self.begin[i])
                 products[shape] = products.get(shape, 0) + 1
         return 0
@@ -279,7 +281,7 @@ cdef class Rolls:
         for i in range(len(self.draft)):
             if gone[i]:
                 continue
-            if i not in self.rows:
+            if self.end[i] == self.begin[i] or i not in self.rows:
                 moved[i] = writer.copy(i, moved)
                 continue
             if i in self.leads:

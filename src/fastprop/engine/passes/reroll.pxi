@@ -83,6 +83,7 @@ cdef class Rolls:
     cdef int32_t[::1] rest_end
     cdef dict rows                  # gate -> its product: a list of gates, in the order of the matrix
     cdef set leads                  # the first gate of each product
+    cdef int32_t[::1] waiting       # pieces of a sum, and how many of their operands are done
     cdef Py_ssize_t terms, rests
 
     def __init__(self, Draft draft, uniform):
@@ -101,6 +102,7 @@ cdef class Rolls:
         self.rest_begin, self.rest_end = np.zeros(n, np.int32), np.zeros(n, np.int32)
         self.added = np.full(n, NO_NUMBER, np.int32)
         self.rows, self.leads = {}, set()
+        self.waiting = np.empty(2 * n, np.int32)
 
     cdef inline bint is_varying(self, int32_t x) noexcept:
         return x >= self.inputs or (self.lanes and x >= 0 and not self.uniform[x])
@@ -150,22 +152,24 @@ cdef class Rolls:
 
     cdef int add_terms(self, Py_ssize_t root, const uint8_t[::1] unity) except -1:
         """List the terms of a sum in the order of the source: pieces stand where what they add up is added."""
-        cdef list waiting = [(root, 0)]     # pieces, and how many of their operands are done
-        cdef Py_ssize_t gate, done
+        cdef Py_ssize_t gate = root, done = 0, depth = 0    # a piece, how many operands of it are done, and who waits
         cdef int32_t x, y, step
-        while waiting:
-            gate, done = waiting.pop()
+        while True:
             while self.first[gate] + done < self.first[gate + 1]:
                 step = terms_apart(self.opcode[gate])
                 x = self.operand[self.first[gate] + done]
                 y = self.operand[self.first[gate] + done + 1] if step == 2 else self.one
                 done += step
                 if self.is_one(unity, y) and x >= self.inputs and self.absorbed[x - self.inputs]:
-                    waiting.append((gate, done))
+                    self.waiting[depth], self.waiting[depth + 1] = <int32_t>gate, <int32_t>done
+                    depth += 2
                     gate, done = x - self.inputs, 0
                 else:
                     self.add_term(root, x, y, self.is_one(unity, y))
-        return 0
+            if depth == 0:
+                return 0
+            depth -= 2
+            gate, done = self.waiting[depth], self.waiting[depth + 1]
 
     cdef int add_term(self, Py_ssize_t root, int32_t x, int32_t y, bint plain) except -1:
         cdef bint turned = not self.comes_first(x, y)

@@ -129,10 +129,12 @@ cdef class Rolls:
         cdef int32_t j, x, step
         for i in range(n):
             step = terms_apart(self.opcode[i])
-            for j in range(self.first[i], self.first[i + 1] if step else 0, max(step, 1)):
+            j = self.first[i]
+            while j < self.first[i + 1] and step > 0:       # a range of unknown step is an object
                 x = self.operand[j] - self.inputs
                 if x >= 0 and uses[x] == 1 and (step == 1 or self.is_one(unity, self.operand[j + 1])):
                     self.absorbed[x] = terms_apart(self.opcode[x]) > 0
+                j += step
         cdef const uint8_t[::1] deciding = np.append(needed_gates(self.draft, [self.draft.guards]), np.uint8(0))
         for i in range(n):
             if terms_apart(self.opcode[i]) == 0 or self.absorbed[i] or deciding[i]:

@@ -92,6 +92,13 @@ static void NAME(unary_row)(
     }
 }
 
+/* Partials are written side by side, block after block of lanes; if a block is narrow, their rows are further apart. */
+static void NAME(move_apart)(const NAME(Lanes) *m, const Instruction *step, REAL *saved) {
+    const ptrdiff_t n = m->width;
+    for (int32_t j = step->arity - 1; saved != NULL && j > 0 && NAME(row_of)(m, step->saved + 1) != saved + n; j--)
+        memmove(NAME(row_of)(m, step->saved + j), saved + j * n, (size_t)n * sizeof(REAL));
+}
+
 static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
     const NAME(Lanes) m = {(REAL **)space->row, space->scratch, space->width, stream->slots};
     const ptrdiff_t n = m.width;
@@ -124,6 +131,7 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
         case MIN:
         case LOGSUMEXP:
             NAME(many_rows)(&m, step, operand, value, saved);
+            NAME(move_apart)(&m, step, saved);
             break;
         case ITEM:
             NAME(items)(&m, step, operand, value);
@@ -144,6 +152,7 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
                 opcode, step->arity, n, stream->point, x, y,
                 step->arity > 2 ? NAME(whole_row)(&m, operand + 2, third) : NULL, value, saved
             );
+            NAME(move_apart)(&m, step, saved);
         }
     }
     return end;

@@ -254,6 +254,8 @@ class Circuit:
             self._plan.release(self._run_at(self._plan.read(self._leaves(args, kwargs)), False))
             raise
         if found is None:
+            if kind == "value" and self._takes_handles(args, kwargs):
+                return self._recording.function(*args, **kwargs)
             leaves = self._leaves(args, kwargs)  # which says what is wrong with them
             self._plan.release(self._run_at(self._plan.read(leaves), False))
             found = route.call_at(leaves)
@@ -332,15 +334,17 @@ class Circuit:
         DivergenceError
             If a branch would go another way than where the circuit was recorded.
         """
+        return self._called("value", lambda: value_route(self._plan, self._recording.signature), args, kwargs)
+
+    def _takes_handles(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+        """Say whether there are Units or Arrays among the arguments, for which the function itself is called."""
         signature = self._recording.signature
-        if len(args) == signature.count and hold_handles((*args, *kwargs.values()), signature.static):
-            signature.check_static(args)
-            if self._recording.function is None:
-                raise TypeError(
-                    f"{self.name} was pickled without its function and takes no handles; give plain numbers"
-                )
-            return self._recording.function(*args, **kwargs)
-        return self._called("value", lambda: value_route(self._plan, signature), args, kwargs)
+        if len(args) != signature.count or not hold_handles((*args, *kwargs.values()), signature.static):
+            return False
+        signature.check_static(args)
+        if self._recording.function is None:
+            raise TypeError(f"{self.name} was pickled without its function and takes no handles; give plain numbers")
+        return True
 
     def forward(self, *args: Any) -> Run:
         """Sweep forward at new arguments; the Run that comes back can sweep backward, as often as one likes."""

@@ -42,7 +42,7 @@ FLOORS = (
     ("derivatives.call",),
     ("derivatives.transforms", "derivatives.checking"),
     ("optim",),
-    ("circuits.signature", "circuits.enclosed"),
+    ("circuits.signature", "circuits.enclosed", "circuits.captured"),
     ("circuits.trace", "circuits.lanes"),
     ("circuits.pipeline",),
     ("circuits.bind", "circuits.route", "circuits.diagnosis"),

@@ -65,7 +65,7 @@ class CircuitMap(MapRegion):
     def operand_values(self, leaves: Sequence[Any]) -> list[float]:
         """Return the operands: the leaves that are numbers, then what was captured."""
         found = [float(leaves[k]) for k in self.numbers_of_leaves]
-        return found + self.plan.recording.captured_values()
+        return [*found, *self.plan.recording.captured_values().tolist()]
 
 
 def _arrays_of(leaves: Sequence[Any], more: int) -> Arrays:

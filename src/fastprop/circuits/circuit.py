@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fastprop import engine
 from fastprop.circuits.batching import BoundLanes, batch_values
 from fastprop.circuits.bind import BoundPoint
+from fastprop.circuits.captured import gradients_of
 from fastprop.circuits.diagnosis import Profile
 from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.route import gradient_route, value_route
@@ -584,14 +584,8 @@ class Run:
 def _of_captured(circuit: Circuit, vector: np.ndarray[Any, Any], run: PointRun) -> list[Any]:
     """Return the gradients of the leaves that were captured, in the order of `Circuit.captured`."""
     recording = circuit._recording
-    found: dict[Any, Any] = {}
-    for handle in circuit.captured:
-        found[handle] = 0.0 if isinstance(handle, engine.Unit) else np.zeros(handle.shape, handle.dtype)
-    for k, (handle, place) in enumerate(recording.captured, recording.own_inputs):
-        if place < 0:
-            found[handle] += float(vector[k])
-        else:
-            found[handle].flat[place] += vector[k]
+    slopes = vector[recording.own_inputs :]
+    found = gradients_of(recording.captured_stretches(), circuit.captured, slopes)
     for a, whole in enumerate(recording.arrays):
         if whole.kind == "captured":
             found[whole.handle] += run.arrays.finished_adjoint(a)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastprop import engine
+from fastprop.circuits.captured import Stretch, stretches_of, values_of
 from fastprop.circuits.signature import Signature
 from fastprop.derivatives.call import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
@@ -225,6 +226,7 @@ class Recording:
         self.draft: Draft
         self.starts: list[int] = []
         self.captured: list[tuple[Any, int]] = []
+        self._stretches: list[Stretch] | None = None
         self.outer: list[Unit] = []  # results of an outer trace that are inputs, before the captured leaves
         self.outer_keys: list[Any] = []  # what tells them from others
         self.nesting: Nesting = LEAF
@@ -313,13 +315,19 @@ class Recording:
 
     def captured_handles(self) -> list[Any]:
         """Return the leaves that were captured, each once."""
-        handles = [handle for handle, _ in self.captured]
+        handles = [handle for stretch in self.captured_stretches() for handle in stretch.handles]
         handles += [whole.handle for whole in self.arrays if whole.kind == "captured"]
         return list(dict.fromkeys(handles))
 
-    def captured_values(self) -> list[float]:
+    def captured_stretches(self) -> list[Stretch]:
+        """Return the inputs that are numbers of captured leaves, in stretches."""
+        if self._stretches is None:
+            self._stretches = list(stretches_of(self.captured))
+        return self._stretches
+
+    def captured_values(self) -> np.ndarray[Any, Any]:
         """Return the values of the captured leaves, as they are now."""
-        return [float(h.value if place < 0 else h.value.flat[place]) for h, place in self.captured]
+        return values_of(self.captured_stretches())
 
     def line(self, slot: int) -> str:
         """Return file:line of what recorded a slot."""
@@ -360,6 +368,7 @@ class Recording:
         if trace is None:
             return
         self.draft, self.captured = draft_of(trace, self.slots, self.ends, list(zip(trace.guards, trace.outcomes)))
+        self._stretches = None
         self.cuts = np.searchsorted(self.draft.origin, trace.decided)
         self._codes, self._places = trace.places()
         self.examples = []

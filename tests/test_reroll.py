@@ -572,3 +572,16 @@ def test_the_summary_says_what_stays_and_why():
     circuit = fp.trace(lambda w, x: fp.dot(w[:5], x) + fp.dot(w[5:7], x[:2]), np.ones(7), np.ones(5))
     circuit.batch(np.ones(7), np.ones((3, 5)), in_axes=(None, 0))
     assert "reroll: no products; 1 sum shares its varying numbers with no other" in circuit.summary()
+
+
+@pytest.mark.parametrize("columns", [5, 8, 37])
+def test_a_sum_of_negative_zeros_is_one(columns):
+    w, x = np.full((6, columns), -1.0), np.zeros((3, columns))
+
+    def body(w, x):
+        return [1.0 / y for y in w @ x]
+
+    np.testing.assert_array_equal(fp.compile(lambda w: body(w, x[0]))(w), np.full(6, -np.inf))
+    np.testing.assert_array_equal(fp.trace(body, w, x[0])(w, x[0]), np.full(6, -np.inf))
+    rows = fp.compile(fp.vmap(body, in_axes=(None, 0)))(w, x)
+    np.testing.assert_array_equal(rows, np.full((6, 3), -np.inf))

@@ -6,38 +6,90 @@ later. A loop around it may have gone on by then, and ``y = fp.vmap(lambda x: x 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import CellType, FunctionType
+import functools
+from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
+
+from fastprop.handles.nesting import is_handle
 
 __all__ = ["enclosed"]
 
+_MANY = 256  # items of a container that is looked into
+_DEEP = 6  # containers, objects and functions in each other
+
 
 def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that finds the variables around it, and around functions among these, as they are now."""
-    return _copy(f, {}) if isinstance(f, FunctionType) else f
+    """Return a function that finds the variables around it as they are now.
 
-
-def _copy(f: FunctionType, known: dict[FunctionType, FunctionType]) -> FunctionType:
-    if f.__closure__ is None:
+    These are the variables of functions around it, and of functions that are reached through them, and Units and Arrays
+    in containers, attributes and globals there. Functions and objects stay the same ones: what has changed since is as
+    it was for the length of a call.
+    """
+    places = list(_places(f, set(), 0))
+    if not places:
         return f
-    if f in known:  # it calls itself
-        return known[f]
-    cells = [cell if _is_empty(cell) else CellType() for cell in f.__closure__]
-    known[f] = found = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, tuple(cells))
-    found.__kwdefaults__, found.__qualname__, found.__module__ = f.__kwdefaults__, f.__qualname__, f.__module__
-    found.__dict__.update(f.__dict__)
-    for cell, own in zip(f.__closure__, cells):
-        if own is not cell:
-            value = cell.cell_contents
-            own.cell_contents = _copy(value, known) if isinstance(value, FunctionType) else value
-    return found
+
+    @functools.wraps(f)
+    def as_it_was(*args: Any, **kwargs: Any) -> Any:
+        since = [(place, key, now) for place, key, then in places if (now := _get(place, key)) is not then]
+        if not since:
+            return f(*args, **kwargs)
+        _put(places)
+        try:
+            return f(*args, **kwargs)
+        finally:
+            _put(since)
+
+    return as_it_was
 
 
-def _is_empty(cell: CellType) -> bool:
-    """Whether its variable is not bound yet."""
+_NOTHING = object()
+
+
+def _get(place: Any, key: Any) -> Any:
+    """Return what is there now; nothing, if a variable is not bound, or an entry is gone."""
     try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return True
-    return False
+        return place.cell_contents if key is None else place[key]
+    except (ValueError, LookupError):
+        return _NOTHING
+
+
+def _put(places: list[tuple[Any, Any, Any]]) -> None:
+    for place, key, contents in places:
+        if contents is _NOTHING or _get(place, key) is contents:
+            continue
+        if key is None:
+            place.cell_contents = contents
+        elif isinstance(place, dict) or key < len(place):
+            place[key] = contents
+
+
+def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield variables (cells), and places in dicts and lists that hold handles, with what is there now."""
+    if id(x) in seen or depth > _DEEP or is_handle(x) or isinstance(x, (ModuleType, type)):
+        return
+    seen.add(id(x))
+    if isinstance(x, FunctionType):
+        for cell in x.__closure__ or ():
+            contents = _get(cell, None)
+            if contents is not _NOTHING and id(cell) not in seen:
+                seen.add(id(cell))
+                yield cell, None, contents
+                yield from _places(contents, seen, depth + 1)
+        held: Any = {name: x.__globals__[name] for name in x.__code__.co_names if name in x.__globals__}
+        yield from ((x.__globals__, name, value) for name, value in held.items() if is_handle(value))
+        return
+    if isinstance(x, functools.partial):
+        parts: Any = (x.func, *x.args, *x.keywords.values())
+    elif isinstance(x, MethodType):
+        parts = (x.__func__, x.__self__)
+    elif isinstance(x, (list, tuple, set, frozenset, dict)):
+        parts = (tuple(x.values()) if isinstance(x, dict) else tuple(x)) if len(x) <= _MANY else ()
+        if isinstance(x, (list, dict)) and parts:
+            items = x.items() if isinstance(x, dict) else enumerate(x)
+            yield from [(x, key, value) for key, value in items if is_handle(value)]
+    else:
+        parts = (x.__dict__,) if type(getattr(x, "__dict__", None)) is dict else ()
+    for part in parts:
+        yield from _places(part, seen, depth + 1)

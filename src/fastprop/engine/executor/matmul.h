@@ -76,7 +76,8 @@ INLINE void NAME(one_tile)(
 ) {
     NAME(Tile) sum;
     EACH_ROW {
-        const NAME(part) first = NAME(spread)(begins == NULL ? 0 : begins[(row + i) * apart]);
+        const REAL nothing = strong ? 0 : -(REAL)0; /* to which -0 may be added, in what is no gradient */
+        const NAME(part) first = NAME(spread)(begins == NULL ? nothing : begins[(row + i) * apart]);
         EACH_PART sum[i][p] = begin > 0 && !strong ? NAME(load_part)(result[row + i] + at + p * REALS) : first;
     }
     NAME(add_products)(product, begin, end, row, at, rows, parts, sum);

@@ -35,14 +35,15 @@ INLINE REAL NAME(sum_of_part)(NAME(part) x) {
 
 /* Rows whose numbers lie side by side, each times x. */
 INLINE void NAME(times_rows)(
-    const NAME(Grid) *grid, ptrdiff_t row, const int rows, const REAL *x, const REAL *begins, ptrdiff_t apart, REAL *result
+    const NAME(Grid) *grid, ptrdiff_t row, const int rows, const REAL *x, REAL nothing, const REAL *begins,
+    ptrdiff_t apart, REAL *result
 ) {
     const REAL *from = grid->numbers + row * grid->down;
     NAME(part) sum[4];
     REAL rest[4];
     ptrdiff_t k = 0;
     for (int i = 0; i < rows; i++)
-        sum[i] = NAME(spread)(0), rest[i] = begins == NULL ? 0 : begins[(row + i) * apart];
+        sum[i] = NAME(spread)(nothing), rest[i] = begins == NULL ? nothing : begins[(row + i) * apart];
     for (; k + REALS <= grid->columns; k += REALS) {
         const NAME(part) right = NAME(load_part)(x + k);
         _Pragma("GCC unroll 4") for (int i = 0; i < rows; i++)
@@ -56,12 +57,13 @@ INLINE void NAME(times_rows)(
 
 /* Columns whose numbers lie side by side: as many rows as `parts` registers hold. */
 INLINE void NAME(times_columns)(
-    const NAME(Grid) *grid, ptrdiff_t row, const int parts, const REAL *x, const REAL *begins, ptrdiff_t apart, REAL *result
+    const NAME(Grid) *grid, ptrdiff_t row, const int parts, const REAL *x, REAL nothing, const REAL *begins,
+    ptrdiff_t apart, REAL *result
 ) {
     NAME(part) sum[4];
     REAL first[4 * REALS];
     for (int r = 0; r < parts * REALS; r++)
-        first[r] = begins == NULL ? 0 : begins[(row + r) * apart];
+        first[r] = begins == NULL ? nothing : begins[(row + r) * apart];
     for (int p = 0; p < parts; p++)
         sum[p] = NAME(load_part)(first + p * REALS);
     const REAL *from = grid->numbers + row;
@@ -74,22 +76,24 @@ INLINE void NAME(times_columns)(
         NAME(store_part)(result + row + p * REALS, sum[p]);
 }
 
-/* result = begins + the matrix times x. */
-static void NAME(times)(const NAME(Grid) *grid, const REAL *x, const REAL *begins, ptrdiff_t apart, REAL *result) {
+/* result = begins, or `nothing`, + the matrix times x; nothing is -0, to which -0 may be added, but in gradients. */
+static void NAME(times)(
+    const NAME(Grid) *grid, const REAL *x, REAL nothing, const REAL *begins, ptrdiff_t apart, REAL *result
+) {
     ptrdiff_t row = 0;
     if (grid->across == 1) {
         for (; row + 4 <= grid->rows; row += 4)
-            NAME(times_rows)(grid, row, 4, x, begins, apart, result);
+            NAME(times_rows)(grid, row, 4, x, nothing, begins, apart, result);
         for (; row < grid->rows; row++)
-            NAME(times_rows)(grid, row, 1, x, begins, apart, result);
+            NAME(times_rows)(grid, row, 1, x, nothing, begins, apart, result);
         return;
     }
     for (; row + 4 * REALS <= grid->rows; row += 4 * REALS)
-        NAME(times_columns)(grid, row, 4, x, begins, apart, result);
+        NAME(times_columns)(grid, row, 4, x, nothing, begins, apart, result);
     for (; row + REALS <= grid->rows; row += REALS)
-        NAME(times_columns)(grid, row, 1, x, begins, apart, result);
+        NAME(times_columns)(grid, row, 1, x, nothing, begins, apart, result);
     for (; row < grid->rows; row++) {
-        REAL total = begins == NULL ? 0 : begins[row * apart];
+        REAL total = begins == NULL ? nothing : begins[row * apart];
         for (ptrdiff_t k = 0; k < grid->columns; k++)
             total += grid->numbers[row + k * grid->across] * x[k];
         result[row] = total;
@@ -107,11 +111,11 @@ static void NAME(vector_product)(const NAME(Machine) *m, const Instruction *step
         begins[i] = m->base[list[i]];
     const NAME(Grid) grid = NAME(grid_of)(m, index, rows, columns, room);
     if (index[3] == -1)
-        NAME(times)(&grid, x, NULL, 0, result);
+        NAME(times)(&grid, x, -(REAL)0, NULL, 0, result);
     else if (index[3] == -2)
-        NAME(times)(&grid, x, begins, 1, result);
+        NAME(times)(&grid, x, -(REAL)0, begins, 1, result);
     else
-        NAME(times)(&grid, x, m->base + index[3], index[4], result);
+        NAME(times)(&grid, x, -(REAL)0, m->base + index[3], index[4], result);
 }
 
 /* What the numbers are pulled: the matrix turned, times the pull, and a factor of 0 makes a term 0. */
@@ -123,7 +127,7 @@ static void NAME(pull_numbers)(
     const int direct = target->place == CONTIGUOUS && target->mode == ASSIGN;
     REAL *to = direct ? m->base + target->start : brought;
     NAME(assert_operand)(m, target, n);
-    NAME(times)(&turned, pull, NULL, 0, to);
+    NAME(times)(&turned, pull, 0, NULL, 0, to);
     for (ptrdiff_t k = 0; k < n; k++)
         if (__builtin_expect(to[k] - to[k] != 0, 0)) {
             REAL total = 0;

@@ -10,7 +10,8 @@ import pytest
 
 from fastprop import reference
 from fastprop.optim import SGD
-from fastprop.training import Classifier, batches, evaluate, fit, job, split, step
+from fastprop.training import Classifier, batches, evaluate, job, split, step
+from fastprop.training.fit import fit
 from fastprop.training.job import INTERRUPTED, Options, Printer, compare, make, run
 
 XOR = [([0.0, 0.0], 0), ([0.0, 1.0], 1), ([1.0, 0.0], 1), ([1.0, 1.0], 0)]

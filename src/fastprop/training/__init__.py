@@ -1,10 +1,9 @@
 """Training: `fit`, what it gives back, and the main job of the command line with its classifier of scalar neurons."""
 
 from .classifier import Classifier, Neuron
-from .data import Example, Split, batches, split
-from .fit import Score, evaluate, step
-from .fitting import fit
-from .history import Callback, Epoch, History
+from .data import Example, Split, split
+from .fit import evaluate, fit
+from .history import Callback, Epoch, History, Score
 
 __all__ = [
     "Callback",
@@ -15,9 +14,7 @@ __all__ = [
     "Neuron",
     "Score",
     "Split",
-    "batches",
     "evaluate",
     "fit",
     "split",
-    "step",
 ]

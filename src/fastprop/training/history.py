@@ -6,7 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Callback", "Epoch", "History"]
+__all__ = ["Callback", "Epoch", "History", "Score"]
+
+
+class Score(NamedTuple):
+    """How a model did on some examples: the mean loss, and the means of the metrics."""
+
+    loss: float
+    metrics: dict[str, float]
 
 
 class Epoch(NamedTuple):

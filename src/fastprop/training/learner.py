@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -283,6 +284,23 @@ class Steps:
             learner.params, batch.x, batch.y, weights_of(batch), learner.buffers
         )
         return found
+
+    def score_all(self, batches: Iterable[Batch]) -> tuple[float, dict[str, float]]:
+        """Return the mean loss and metrics of some batches, by the model as it is used."""
+        modes, module = self.learner.modes(), self.learner.module
+        if module is not None:
+            module.eval()
+        losses, total, sums = 0.0, 0.0, dict.fromkeys(self.metrics, 0.0)
+        try:
+            for batch in batches:
+                if batch.size:
+                    loss, weight, metrics = self.score(batch)
+                    losses, total = losses + loss, total + weight
+                    sums = {name: value + metrics[name] for name, value in sums.items()}
+        finally:
+            for part, training in modes:
+                part.training = training
+        return (losses / total if total else 0.0), {name: value / (total or math.nan) for name, value in sums.items()}
 
 
 def weights_of(batch: Batch) -> np.ndarray[Any, Any]:

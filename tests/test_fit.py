@@ -304,6 +304,32 @@ def test_modes_are_restored():
     assert model.training and not model[0].training and model[1].training
 
 
+@pytest.mark.parametrize("stratify", [False, True])
+def test_a_part_is_held_out_the_same_for_any_seed(stratify):
+    labels = np.arange(50) % 10 // 4  # 20, 20 and 10 of each class
+    seen = []
+    for seed in (1, 2):
+        rows = []
+        metrics = {"row": lambda z, y: fp.sum(z) * 0.0 + y}
+        model = nn.Sequential(nn.Linear(1, 1, init="zeros", rng=0))
+        fp.fit(
+            model,
+            lambda z, y: fp.sum(z) * 0.0,
+            (np.zeros((50, 1)), labels),
+            fp.optim.SGD(model),
+            validation=0.2,
+            stratify=stratify,
+            metrics=metrics,
+            rng=seed,
+            callbacks=lambda history, rows=rows: rows.append(history.epochs[-1]),
+        )
+        seen.append((rows[0].metrics["row"] * 40, rows[0].validation_metrics["row"] * 10))
+    assert seen[0] == pytest.approx(seen[1])
+    assert seen[0][0] + seen[0][1] == pytest.approx(labels.sum())  # every row is in one of the parts
+    if stratify:
+        assert seen[0][1] == pytest.approx(4 * 0 + 4 * 1 + 2 * 2)
+
+
 # Random numbers -------------------------------------------------------------------------------------------------------
 
 

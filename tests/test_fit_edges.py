@@ -4,6 +4,7 @@ import itertools
 import math
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
@@ -66,6 +67,8 @@ def changed(array, row, value):
         ("validation=0 of 50 examples are 0", {"validation": 0.0}),
         ("validation=0.999 of 50 examples are 50, with 0 left", {"validation": 0.999}),
         ("validation=-0.2 of 50", {"validation": -0.2}),
+        ("stratify needs targets that are labels", {"stratify": True, "validation": 0.2}),
+        ("stratify needs validation to be a part", {"stratify": True, "validation": (X, Y)}),
         ("there are no examples", {"validation": (X[:0], Y[:0])}),
         ("validation is a part of the data", {"data": [(X, Y)], "validation": 0.5}),
         ("x is one number", {"data": (1.0, 2.0)}),
@@ -102,6 +105,15 @@ def test_class_weights_are_checked():
     untouched(r"class_weight\[1\] is -1.0", model, class_weight={1: -1.0}, **options)
     untouched(r"class_weight\[0\] is nan", model, class_weight=[math.nan, 1.0, 1.0], **options)
     untouched("all weights of examples are 0", model, class_weight=[0.0, 0.0, 0.0], **options)
+
+
+def test_a_class_of_one_row_can_not_be_stratified():
+    labels = np.zeros(50, int)
+    labels[7] = 2
+    untouched(
+        "validation=0.2 of 1 examples of class 2 are 1, with 0 left", classifier(),
+        data=(X, labels), loss=nn.cross_entropy, validation=0.2, stratify=True,
+    )  # fmt: skip
 
 
 def test_models_and_optimizers_must_fit():
@@ -243,6 +255,7 @@ def test_float64_is_cast_for_float32():
     untouched("x has NaN or infinite numbers in row 5", line(dtype=np.float32), data=(changed(X, 5, 1e300), Y))
 
 
+@pytest.mark.memory
 def test_no_more_than_a_batch_is_copied(tmp_path, memory_peak):
     rows = 200_000
     x = np.memmap(tmp_path / "x", np.uint8, "w+", shape=(rows, 100))
@@ -403,6 +416,50 @@ def test_a_callback_may_change_modes_layers_and_freezing():
     np.testing.assert_allclose(losses[4:7], 0.5 * bias**2, rtol=1e-12)
     assert losses[7] < losses[6]
     assert_array_equal(model[1].weight.value, line().weight.value)
+
+
+@pytest.mark.parametrize("handles", [True, False])
+def test_a_callback_may_assign_parameters_and_statistics(handles):
+    model = nn.Sequential(nn.BatchNorm(3), line())
+    optimizer = fp.optim.SGD(model if handles else model.params(), lr=0.0)
+
+    def assign(history):
+        model[1].weight.value = np.full((1, 3), float(len(history.epochs)))
+        model[0].running_mean = np.full(3, 7.0)
+
+    history = fp.fit(
+        model, nn.squared_error, (X, Y), optimizer, epochs=3, batch_size=50, shuffle=False, callbacks=assign
+    )
+    normal = (X - X.mean(0)) / np.sqrt(X.var(0) + 1e-5)
+    for k in (1, 2):
+        error = normal @ np.full((3, 1), float(k)) + line().bias.value - Y
+        assert history.losses[k] == pytest.approx(np.mean(0.5 * error**2), rel=1e-9)
+    assert_array_equal(model[1].weight.value, np.full((1, 3), 3.0))
+    assert_array_equal(model[0].running_mean, np.full(3, 7.0))
+
+
+def test_a_callback_may_assign_what_is_not_learnt():
+    model = classifier()
+    optimizer = fp.optim.SGD(model[0], lr=0.0)
+
+    def assign(history):
+        model[2].weight.value = np.zeros((3, 5))
+        model[2].bias.value = np.zeros(3)
+
+    history = fp.fit(model, nn.cross_entropy, (X, LABELS), optimizer, epochs=2, callbacks=assign)
+    assert history.losses[0] != pytest.approx(math.log(3.0), rel=1e-3)
+    assert history.losses[1] == pytest.approx(math.log(3.0), rel=1e-12)
+
+
+def test_a_fit_in_another_thread_and_within_a_fit():
+    models, found = [line(), line(), line()], []
+    thread = threading.Thread(target=lambda: found.append(fitted(models[0])))
+    thread.start()
+    thread.join()
+    fitted(models[1], callbacks=lambda history: found.append(fitted(models[2])))
+    assert [history.stopped for history in found] == ["epochs", "epochs"]
+    assert_array_equal(numbers(models[0]), numbers(models[1]))
+    assert_array_equal(numbers(models[0]), numbers(models[2]))
 
 
 def test_a_callback_that_replaces_parameters_is_a_value_error():

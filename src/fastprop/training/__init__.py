@@ -4,6 +4,7 @@ from .classifier import Classifier, Neuron
 from .data import Example, Split, split
 from .fit import evaluate, fit
 from .history import Callback, Epoch, History, Score
+from .probing import Rates, check_gradients, find_rate
 
 __all__ = [
     "Callback",
@@ -12,9 +13,12 @@ __all__ = [
     "Example",
     "History",
     "Neuron",
+    "Rates",
     "Score",
     "Split",
+    "check_gradients",
     "evaluate",
+    "find_rate",
     "fit",
     "split",
 ]

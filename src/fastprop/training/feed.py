@@ -110,9 +110,7 @@ class Weighting:
         """Return the weights of some examples; None if all count once."""
         if self.by_label is None:
             return own
-        labels = np.asarray(y) if not isinstance(y, (dict, tuple)) else None
-        if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise ValueError("class_weight needs targets that are labels: one array of integers, one for each example")
+        labels = labels_of(y, "class_weight")
         found, which = np.unique(labels, return_inverse=True)
         unknown = [int(label) for label in found if int(label) not in self.by_label]
         if unknown and not self.is_open:
@@ -238,19 +236,40 @@ def is_arrays(data: Any) -> bool:
     return isinstance(data, tuple) and len(data) in (2, 3) and not callable(data)
 
 
-def held_out(count: int, validation: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the rows to learn from and the rows to validate with, by the number of examples alone.
+def held_out(feed: ArrayFeed, part: float, stratify: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the rows to learn from and the rows to validate with, by the data alone.
 
     So a training that is resumed holds out the same examples, whatever its random numbers.
     """
-    out = round(count * validation)
-    if not 0 < out < count:
+    order = np.random.RandomState(0).permutation(feed.count)  # whose stream NumPy promises not to change
+    if not stratify:
+        out = order[: _number_out(feed.count, part, "examples")]
+    else:
+        labels = labels_of(feed.y.all(), "stratify")
+        rows = [order[labels[order] == label] for label in np.unique(labels)]
+        out = np.concatenate([of[: _number_out(len(of), part, f"examples of class {labels[of[0]]}", 1)] for of in rows])
+    left = np.ones(feed.count, bool)
+    left[out] = False
+    return np.flatnonzero(left), np.sort(out)
+
+
+def _number_out(count: int, part: float, what: str, least: int = 0) -> int:
+    """Return how many of some examples are held out."""
+    out = max(round(count * part), least)
+    if not (0 < out < count and 0.0 < part < 1.0):
         raise ValueError(
-            f"validation={validation:g} of {count} examples are {out}, with {count - out} left to learn from; expected "
-            "at least one of each"
+            f"validation={part:g} of {count} {what} are {out}, with {count - out} left to learn from; expected at "
+            "least one of each"
         )
-    order = np.random.RandomState(0).permutation(count)  # whose stream NumPy promises not to change
-    return np.sort(order[out:]), np.sort(order[:out])
+    return out
+
+
+def labels_of(y: Any, who: str) -> np.ndarray[Any, Any]:
+    """Return targets that are labels."""
+    labels = np.asarray(y) if not isinstance(y, (dict, tuple)) else None
+    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ValueError(f"{who} needs targets that are labels: one array of integers, one for each example")
+    return labels
 
 
 def _weight(name: str, weight: Any) -> float:

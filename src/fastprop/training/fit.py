@@ -37,6 +37,7 @@ def fit(
     epochs: int = 1,
     batch_size: int = 32,
     validation: Any = None,
+    stratify: bool = False,
     callbacks: Any = (),
     rng: Any = None,
     params: Any = None,
@@ -74,6 +75,8 @@ def fit(
     validation : float, tuple of arrays, iterable or callable, optional
         Data to score the model with after every epoch, or which part of the arrays to hold out for that, from 0 to 1:
         the same rows whatever `rng` is.
+    stratify : bool, default False
+        Whether such a part is held out of every class: the targets are then one array of integers.
     callbacks : Callback, callable, ReduceLROnPlateau, or sequence of them
         Told after every epoch; where one returns True the fit ends.
     rng : int, numpy.random.Generator, optional
@@ -133,7 +136,7 @@ def fit(
     if tolerance is not None and (limit is None or not limit >= 0.0):
         raise ValueError(f"fit: tolerance is {tolerance!r}; expected a number, 0 or more")
     learner = Learner(model, optimizer, params)
-    training, checking = _feeds(data, learner, batch_size, shuffle, validation, sample_weight, class_weight)
+    training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
     told = [callbacks] if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks) else [*callbacks]
     work = _Fit(learner, Steps(learner, loss, metrics or {}), training, checking, np.random.default_rng(rng))
     work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
@@ -147,11 +150,14 @@ def _feeds(
     batch_size: int,
     shuffle: bool,
     validation: Any,
+    stratify: bool,
     sample_weight: Any,
     class_weight: Any,
 ) -> tuple[ArrayFeed | StreamFeed, ArrayFeed | StreamFeed | None]:
     """Return what gives the batches to learn from, and those to validate with."""
     part = as_real(validation)
+    if part is None and stratify:
+        raise ValueError("stratify needs validation to be a part of the data, from 0 to 1")
     if part is None:
         training = feed_of(data, learner.dtype, batch_size, shuffle, sample_weight, class_weight)
         if validation is None:
@@ -161,7 +167,7 @@ def _feeds(
         raise ValueError("validation is a part of the data, which goes with arrays; give batches for it, too")
     whole_data = feed_of(data, learner.dtype, batch_size, shuffle, sample_weight, None)
     assert isinstance(whole_data, ArrayFeed)
-    rows, out = held_out(whole_data.count, part)
+    rows, out = held_out(whole_data, part, stratify)
     training = feed_of(data, learner.dtype, batch_size, shuffle, sample_weight, class_weight, rows)
     return training, feed_of(data, learner.dtype, max(batch_size, 256), False, sample_weight, None, out)
 
@@ -257,7 +263,7 @@ class _Fit:
         self.bad += 1
         if is_better(epoch, history.best):
             history.best, self.bad = epoch, 0
-            self.best = learner.copy() if self.restores else None
+            self.best = learner.kept() if self.restores else None
         if self.callbacks and not self._tell(number):
             return False
         if self.interrupts.are_wished():
@@ -271,17 +277,9 @@ class _Fit:
         history, learner, steps = self.history, self.learner, self.steps
         losses, total, sums = 0.0, 0.0, dict.fromkeys(steps.metrics, 0.0)
         for group, key in self._groups():
-            count = group[0].size
-            found = None
-            if steps.is_simple and len(group) == 1 and group[0].weights is None and count:
-                found = steps.learn_simply(group[0])
-            if found is not None:
-                loss, gradients = found
-                weight, buffers = float(count), learner.buffers
-            else:
-                loss, weight, summed, gradients, buffers = steps.learn(group, key)
-                for name, value in summed.items():
-                    sums[name] += value
+            loss, weight, summed, gradients, buffers = steps.learn(group, key)
+            for name, value in summed.items():
+                sums[name] += value
             if weight == 0.0:
                 history.skipped += 1
                 history.step_losses.append(math.nan)
@@ -364,8 +362,9 @@ class _Fit:
             told = callback.on_epoch_end if isinstance(callback, Callback) else callback
             if told(self.history) is True and ended is None:
                 ended = callback
-        learner.follow()
-        if learner.state() != state:
+        changed = learner.state() != state
+        learner.reread()
+        if changed:
             self.steps.record()
         if ended is not None:
             return self._stop("callback", f"{name_of(ended)} ended it after epoch {number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -38,9 +39,11 @@ class Learner:
         Of the model's Units and Arrays, or of numbers nested as `params`.
     params : nested containers of numbers and arrays, optional
         Those of a function.
+    apart : bool, optional
+        Whether an optimizer of numbers stays as it is, too, and a copy of it makes the steps.
     """
 
-    def __init__(self, model: Any, optimizer: Any, params: Any):
+    def __init__(self, model: Any, optimizer: Any, params: Any, apart: bool = False):
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"optimizer is {type(optimizer).__name__}; expected an Optimizer of fastprop.optim")
         if not callable(model):
@@ -56,11 +59,11 @@ class Learner:
             raise TypeError("the optimizer is of Units and Arrays; of a function's params make it with these")
         self.lost = False  # whether the optimizer's parameters were replaced, so that it can't be given anything back
         self.buffers = {} if self.module is None else self.module.buffers()
-        self._take(params)
+        self._take(params, apart)
         kinds = {dtype_of(leaf) for leaf in flatten(self.params)[0]}
         self.dtype = np.dtype(np.float32) if kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
 
-    def _take(self, params: Any) -> None:
+    def _take(self, params: Any, apart: bool) -> None:
         """Take copies of the parameters, and the optimizer that moves them."""
         module = self.module
         pairs = [] if module is None else module._matched(module.params())
@@ -68,7 +71,7 @@ class Learner:
         if not self.owns_handles:
             tree = params if module is None else module.params()
             self.optimizer._update.nesting.leaves_of(tree, "params")
-            self.params, self.work = map_leaves(plain, tree), self.optimizer
+            self.params, self.work = map_leaves(plain, tree), copy.deepcopy(self.optimizer) if apart else self.optimizer
             return
         assert module is not None
         self.nesting = flatten(module.params())[1]
@@ -80,7 +83,7 @@ class Learner:
         self.name_of = {id(leaf): name for name, leaf in zip(names, moved)}
         self.moved = dict(zip(names, moved))
         self.params = {name: plain(leaf) for name, leaf in self.moved.items()}
-        self.rest = {id(leaf): plain(leaf) for leaf in self.leaves if id(leaf) not in self.name_of}
+        self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
         self.work = type(self.optimizer)(self.params, **self.optimizer.state_dict()["options"])
         self.work.load_state_dict(self.optimizer.state_dict())
 
@@ -124,13 +127,27 @@ class Learner:
         if self.module is not None and self.buffers and not self.lost:
             self.module.load_buffers(self.buffers)
 
-    def copy(self) -> tuple[Any, Any]:
+    def reread(self) -> None:
+        """Take over what callbacks may have assigned: parameters, buffers, what the optimizer remembers."""
+        self.follow()
+        if self.owns_handles:
+            self.params = {name: plain(leaf) for name, leaf in self.moved.items()}
+            self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
+            self.work.load_state_dict(self.optimizer.state_dict())
+        elif self.module is not None:
+            self.params = self.module.params()
+        self.buffers = {} if self.module is None else self.module.buffers()
+
+    def _unmoved(self) -> list[tuple[int, Any]]:
+        return [(id(leaf), leaf) for leaf in self.leaves if id(leaf) not in self.name_of]
+
+    def kept(self) -> tuple[Any, Any]:
         """Return copies of parameters and buffers."""
         return map_leaves(plain, self.params), map_leaves(plain, self.buffers)
 
-    def restore(self, copy: tuple[Any, Any]) -> None:
-        """Go back to what `copy` has returned."""
-        self.params, self.buffers = map_leaves(plain, copy[0]), map_leaves(plain, copy[1])
+    def restore(self, kept: tuple[Any, Any]) -> None:
+        """Go back to what `kept` has returned."""
+        self.params, self.buffers = map_leaves(plain, kept[0]), map_leaves(plain, kept[1])
 
     # Modes ------------------------------------------------------------------------------------------------------------
 
@@ -143,7 +160,8 @@ class Learner:
         if self.module is None:
             return None
         kept = (bool, int, float, str, type(None))
-        return [
+        constants = [np.asarray(leaf.value).tobytes() for _, leaf in self._unmoved()] if self.owns_handles else []
+        return constants, [
             (id(part), [(name, x if isinstance(x, kept) else id(x)) for name, x in vars(part).items() if name != "key"])
             for _, part in self.module.named_modules()
         ]
@@ -157,6 +175,10 @@ class Learner:
     def needs_others(self) -> bool:
         """Whether something in the model learns from the other examples of a batch."""
         return any(isinstance(part, BatchNorm) and training for part, training in self.modes())
+
+
+Learnt = tuple[float, float, dict[str, float], Any, Any]
+"""Mean loss, total weight, sums of metrics, gradient and new buffers of what makes one step."""
 
 
 class _Pair(Exception):  # noqa: N818 (never seen outside)
@@ -179,14 +201,10 @@ class Steps:
         """Forget what was recorded; it depends on the model's mode."""
         learner = self.learner
         self.draws = learner.draws
+        self.is_simple = not (self.pair or self.metrics or self.draws or learner.buffers)
         self.simple: Any = compile(value_and_grad(vmap(self._loss, in_axes=(None, 0, 0), reduce="mean")))
         self.general: Any = compile(value_and_grad(self._sums, has_aux=True))
         self.scored: Any = compile(self._scores)
-
-    @property
-    def is_simple(self) -> bool:
-        """Whether the gradient of a mean is all that is needed."""
-        return not (self.pair or self.metrics or self.draws or self.learner.buffers)
 
     def _loss(self, params: Any, x: Any, y: Any) -> Any:
         """Return the loss of one example."""
@@ -219,17 +237,18 @@ class Steps:
         sums = vmap(self._weighed, in_axes=(None, 0, 0, 0, None, None), reduce="sum")
         return sums(params, x, y, weights, None, buffers)[:3]
 
-    def learn_simply(self, batch: Batch) -> tuple[float, Any] | None:
-        """Return mean loss and gradient of a batch; None if the loss gives pairs after all."""
-        try:
-            found: tuple[float, Any] = self.simple(self.learner.params, batch.x, batch.y)
-        except _Pair:
-            self.pair = True
-            return None
-        return found
+    def learn(self, batches: list[Batch], key: int) -> Learnt:
+        """Return what some batches, taken together, say."""
+        learner, batch = self.learner, batches[0]
+        if self.is_simple and len(batches) == 1 and batch.weights is None and batch.size:
+            try:
+                loss, gradients = self.simple(learner.params, batch.x, batch.y)
+                return loss, batch.size, {}, gradients, learner.buffers
+            except _Pair:
+                self.pair, self.is_simple = True, False
+        return self._learn_in_general(batches, key)
 
-    def learn(self, batches: list[Batch], key: int) -> tuple[float, float, dict[str, float], Any, Any]:
-        """Return mean loss, total weight, sums of metrics, gradient and buffers of some batches taken together."""
+    def _learn_in_general(self, batches: list[Batch], key: int) -> Learnt:
         learner = self.learner
         weights = [weights_of(batch) for batch in batches]
         known = 0.0 if self.pair else float(sum([w.sum() for w in weights]))
@@ -246,7 +265,7 @@ class Steps:
                 learner.params, batch.x, batch.y, w, scale, drawn, buffers
             )
             if self.pair and not was:
-                return self.learn(batches, key)
+                return self._learn_in_general(batches, key)
             loss, total = loss + value, total + counted
             for name in sums:
                 sums[name] += metrics[name]

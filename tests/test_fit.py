@@ -165,6 +165,28 @@ def test_an_empty_batch_is_counted_and_not_made():
     assert (history.skipped, optimizer.steps, len(history.step_losses)) == (1, 1, 2)
 
 
+def test_a_step_takes_a_few_calls():
+    """What `fit` adds to a step is counted: calls of functions, Python's and C's, of ten steps and of a hundred."""
+    counts = []
+    for steps in (10, 100):
+        model, calls = line(), 0
+
+        def count(frame, event, argument):
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        x, y = np.resize(X, (4 * steps, 3)), np.resize(Y, (4 * steps, 1))
+        optimizer = fp.optim.Adam(model)
+        sys.setprofile(count)
+        try:
+            history = fp.fit(model, nn.squared_error, (x, y), optimizer, batch_size=4, progress=False)
+        finally:
+            sys.setprofile(None)
+        assert len(history.step_losses) == steps
+        counts.append(calls)
+    assert (counts[1] - counts[0]) / 90 < 25
+
+
 # Models ---------------------------------------------------------------------------------------------------------------
 
 
@@ -499,6 +521,13 @@ def test_a_plateau_lowers_the_rate():
     assert optimizer.lr == rate
 
 
+def test_rates_are_those_of_the_schedule():
+    model = line()
+    optimizer = fp.optim.SGD(model, lr=0.5, schedule=fp.optim.Step(4, gamma=0.5))
+    history = fp.fit(model, nn.squared_error, (X, Y), optimizer, epochs=4)
+    assert [epoch.rate for epoch in history.epochs] == [0.5, 0.5, 0.25, 0.25]
+
+
 def test_history_as_columns(monkeypatch):
     history = fitted(line(), epochs=2, validation=0.2, metrics={"error": lambda z, y: abs(z[0] - y[0])})
     columns = history.to_dict()
@@ -512,4 +541,6 @@ def test_history_as_columns(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError):
         history.to_frame()
+    assert repr(history).startswith("<History: 2 epochs, 4 steps, best loss ")
+    assert repr(history).endswith(" in epoch 2; epochs: all epochs were made>")
     assert History().to_dict() == {} and not History().interrupted

@@ -87,6 +87,9 @@ def test_what_can_not_be_used_is_a_value_error(message, options):
         ("data is int; expected", {"data": 3}),
         ("batch 0: got int; expected", {"data": [3]}),
         ("epochs is 1.5", {"epochs": 1.5}),
+        (r"the loss of one example is an array of shape \(1,\); expected one number", {"loss": lambda z, y: z - y}),
+        ("the loss of one example is None; expected one number", {"loss": lambda z, y: None}),
+        ("the loss of one example is an array", {"loss": lambda z, y: (z - y, 1.0)}),
         ("params go with a model that is a function", {"params": {}}),
     ],
 )
@@ -152,6 +155,22 @@ def test_batch_norm_of_one_example_is_seen_before_the_first_step():
 
 def test_prediction_and_target_of_other_shapes():
     untouched("shape", data=(X, Y[:, 0]))
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_out_of_range_is_named_with_its_row(label):
+    labels = LABELS.copy()
+    labels[37] = label
+    model = classifier()
+    optimizer = fp.optim.Adam(model)
+    with pytest.raises(IndexError, match="in row 37 of the data, in lane"):
+        fp.fit(model, nn.cross_entropy, (X, labels), optimizer, batch_size=10, shuffle=False)
+    assert optimizer.steps == 3
+    same = classifier()
+    fp.fit(same, nn.cross_entropy, (X[:30], LABELS[:30]), fp.optim.Adam(same), batch_size=10, shuffle=False)
+    assert_array_equal(numbers(model), numbers(same))
+    with pytest.raises(IndexError, match=r"in lane 37$"):
+        fp.fit(model, nn.cross_entropy, [(X, labels)], optimizer)
 
 
 # Batches from elsewhere -----------------------------------------------------------------------------------------------

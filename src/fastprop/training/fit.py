@@ -14,6 +14,7 @@ import numpy as np
 
 from fastprop.derivatives.call import name_of
 from fastprop.gates.numbers import as_real
+from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import map_leaves, plain
 from fastprop.nn.module import Module
 from fastprop.optim import SGD, ReduceLROnPlateau, norm
@@ -244,7 +245,7 @@ class _Fit:
         """Make one pass over the data, score it, and tell the callbacks; False if it was the last."""
         history, learner = self.history, self.learner
         learner.follow()
-        rate, before = learner.work.lr, len(history.step_losses)
+        rate, before = learner.rate, len(history.step_losses)
         started = time.process_time()
         try:
             found = self._pass(number, bar)
@@ -277,7 +278,10 @@ class _Fit:
         history, learner, steps = self.history, self.learner, self.steps
         losses, total, sums = 0.0, 0.0, dict.fromkeys(steps.metrics, 0.0)
         for group, key in self._groups():
-            loss, weight, summed, gradients, buffers = steps.learn(group, key)
+            try:
+                loss, weight, summed, gradients, buffers = steps.learn(group, key)
+            except OutOfRangeError as error:
+                raise _with_row(error, group) from None
             for name, value in summed.items():
                 sums[name] += value
             if weight == 0.0:
@@ -323,16 +327,14 @@ class _Fit:
         try:
             learner.params = learner.work.step(learner.params, gradients, in_place=True)
         except ValueError as error:
-            work = learner.work
-            rate = work.lr if work.schedule is None else work.lr * work.schedule(work.steps)
-            if not 0.0 <= rate < math.inf:
+            if not 0.0 <= learner.rate < math.inf:
                 raise
             return self._diverged(str(error).split(";")[0], group, number)
         return True
 
     def _diverged(self, what: str, group: list[Batch], number: int) -> bool:
         """Stop where a step can't be made."""
-        place, rate = len(self.history.step_losses) + 1, self.learner.work.lr
+        place, rate = len(self.history.step_losses) + 1, self.learner.rate
         where = self.steps.blame(group)
         return self._stop(
             "diverged",
@@ -369,6 +371,14 @@ class _Fit:
         if ended is not None:
             return self._stop("callback", f"{name_of(ended)} ended it after epoch {number}")
         return True
+
+
+def _with_row(error: OutOfRangeError, group: list[Batch]) -> OutOfRangeError:
+    """Return the error of a label or token with its row in the data, where that can be told."""
+    rows = group[0].rows
+    if len(group) > 1 or rows is None or len(error.lanes) != 1:
+        return error
+    return OutOfRangeError(f"{error.text}, in row {rows[error.lanes[0]]} of the data", error.lanes)
 
 
 def _bar(progress: bool | None, name: str, steps: int | None) -> Any:

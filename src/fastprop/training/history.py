@@ -20,8 +20,8 @@ class Epoch(NamedTuple):
     """One pass over the training examples.
 
     Loss and metrics of the training are means over the examples, each at the step that learned from it, so of a model
-    still changing; those of the validation are of the model at the end of the epoch. `seconds` are processor time of
-    the steps alone, which other programs on the machine don't lengthen.
+    still changing; those of the validation are of the model at the end of the epoch. `rate` is that of the first step;
+    `seconds` are processor time of the steps alone, which other programs on the machine don't lengthen.
     """
 
     number: int
@@ -34,7 +34,7 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What a fit has done.
 
@@ -63,7 +63,13 @@ class History:
     stopped: str = "epochs"
     reason: str = "all epochs were made"
     best: Epoch | None = None
-    params: Any = field(default=None, repr=False)
+    params: Any = None
+
+    def __repr__(self) -> str:
+        best = "" if self.best is None else f", best loss {monitored(self.best):.4g} in epoch {self.best.number}"
+        return (
+            f"<History: {len(self.epochs)} epochs, {len(self.step_losses)} steps{best}; {self.stopped}: {self.reason}>"
+        )
 
     @property
     def interrupted(self) -> bool:

@@ -14,7 +14,7 @@ from fastprop.circuits.vmap import vmap
 from fastprop.derivatives.transforms import value_and_grad
 from fastprop.engine.functions import strong_multiply, where
 from fastprop.gates import is_condition
-from fastprop.handles.nesting import dtype_of, flatten, is_handle, map_leaves, plain
+from fastprop.handles.nesting import as_number, described, dtype_of, flatten, is_handle, map_leaves, plain, shape_of
 from fastprop.nn.module import Module
 from fastprop.nn.normalisation import BatchNorm
 from fastprop.optim import Optimizer
@@ -86,6 +86,12 @@ class Learner:
         self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
         self.work = type(self.optimizer)(self.params, **self.optimizer.state_dict()["options"])
         self.work.load_state_dict(self.optimizer.state_dict())
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        work = self.work
+        return work.lr if work.schedule is None else work.lr * work.schedule(work.steps)
 
     def follow(self) -> None:
         """Take over what the optimizer's owner may have changed: rate, schedule, what is frozen."""
@@ -211,7 +217,7 @@ class Steps:
         found = self.loss(self.learner.called(params, x, None, None)[0], y)
         if isinstance(found, tuple):
             raise _Pair
-        return found
+        return _one_number(found)
 
     def _weighed(self, params: Any, x: Any, y: Any, weight: Any, key: Any, buffers: Any) -> tuple[Any, ...]:
         """Return w l, w, w times the metrics and new buffers of one example."""
@@ -219,10 +225,10 @@ class Steps:
         found = self.loss(output, y)
         if isinstance(found, tuple):
             self.pair = True
-            loss, own = found
+            loss, own = map(_one_number, found)
             total, counted = strong_multiply(weight, loss), strong_multiply(weight, own)
         else:
-            total, counted = strong_multiply(weight, found), weight
+            total, counted = strong_multiply(weight, _one_number(found)), weight
         metrics = {name: strong_multiply(counted, _number(f(output, y))) for name, f in self.metrics.items()}
         return total, counted, metrics, buffers
 
@@ -325,6 +331,14 @@ class Steps:
 def weights_of(batch: Batch) -> np.ndarray[Any, Any]:
     """Return the weights of a batch's examples: ones, if it has none."""
     return np.ones(batch.size) if batch.weights is None else batch.weights
+
+
+def _one_number(found: Any) -> Any:
+    """Return a loss, if it is one number."""
+    if shape_of(found) or as_number(found) is None:
+        what = f"an array of shape {shape_of(found)}" if shape_of(found) else described(found)
+        raise TypeError(f"the loss of one example is {what}; expected one number, such as fastprop.sum of an array")
+    return found
 
 
 def _added(left: Any, right: Any) -> Any:

@@ -343,6 +343,17 @@ def test_the_first_bad_gate_is_named():
     assert_array_equal(numbers(model), numbers(line()))
 
 
+def test_the_first_bad_gate_is_named_in_batches_that_are_taken_together():
+    def loss(z, y):
+        return fp.sum(fp.sqrt(y)) + fp.sum(z * z), 1.0
+
+    data = [(X[:0], Y[:0]), (X[:10], abs(Y[:10])), (X[10:20], changed(abs(Y[10:20]), 4, -2.0))]
+    model = line()
+    with pytest.warns(RuntimeWarning, match=r"\(first at sqrt in .*test_fit_edges.py:\d+, example 4 of the batch\)"):
+        history = fp.fit(model, loss, data, fp.optim.SGD(model), accumulate=3)
+    assert history.step_losses == []
+
+
 def test_a_gradient_that_is_infinite_ends_it_before_the_step():
     model = line()
     optimizer = fp.optim.SGD(model)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastprop.circuits.paths import MOST_PATHS
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import record
 from fastprop.engine.tape import values_at
@@ -26,7 +27,7 @@ def first_bad_gate(f: Callable[..., Any], args: Sequence[Any], dtype: np.dtype[A
     """
     signature = Signature(args, (), "loss", {})
     leaves = signature.leaves(args, dtype, {})
-    recording = record(f, signature, leaves, dtype, differentiable=False, max_paths=1, finished=False)
+    recording = record(f, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS, finished=False)
     trace = recording.trace
     assert trace is not None  # it is not finished
     values = np.asarray(values_at(trace, np.arange(len(trace), dtype=np.int32)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.nesting import Nesting, flatten
 
-__all__ = ["ArrayFeed", "Batch", "StreamFeed", "Weighting", "feed_of", "held_out"]
+__all__ = ["ArrayFeed", "Batch", "StreamFeed", "Weighting", "arrays_of", "feed_of", "held_out", "is_arrays"]
 
 NUMBERS = 1 << 16  # are looked at together
 
@@ -122,39 +123,46 @@ class Weighting:
 class ArrayFeed:
     """Batches of rows of arrays, shuffled anew for every epoch; nothing is copied but the rows of a batch."""
 
-    def __init__(
-        self,
-        data: tuple[Any, ...],
-        dtype: np.dtype[Any],
-        batch_size: int,
-        shuffle: bool,
-        sample_weight: Any = None,
-        weighting: Weighting | None = None,
-        rows: np.ndarray[Any, Any] | None = None,
-        name: str = "",
-    ):
-        self.x, self.y = Table(f"{name}x", data[0], dtype), Table(f"{name}y", data[1], dtype)
+    rows: np.ndarray[Any, Any] | None = None
+    batch_size, shuffle = 1, False
+
+    def __init__(self, data: tuple[Any, ...], dtype: np.dtype[Any], sample_weight: Any = None):
+        self.x, self.y = Table("x", data[0], dtype), Table("y", data[1], dtype)
         lengths = {**self.x.lengths, **self.y.lengths}
         self.weights: np.ndarray[Any, Any] | None = None
         if sample_weight is not None:
-            self.weights = _weights(sample_weight, f"{name}sample_weight")
+            self.weights = _weights(sample_weight, "sample_weight")
             lengths["sample_weight"] = len(self.weights)
-        self.total = next(iter(lengths.values()))
-        if set(lengths.values()) != {self.total}:
+        self.count = next(iter(lengths.values()))
+        if set(lengths.values()) != {self.count}:
             shown = ", ".join(f"{name} {length}" for name, length in lengths.items())
             raise ValueError(f"the lengths of the data differ: {shown}; expected one row for each example")
-        if self.total == 0:
-            raise ValueError(f"there are no examples: {name}x and {name}y have no rows")
+        if self.count == 0:
+            raise ValueError("there are no examples: x and y have no rows")
         self.x.check()
         self.y.check()
-        if weighting is not None:
-            self.weights = weighting.of(self.y.all() if weighting.by_label else None, self.weights)
-        self.rows = rows
-        if self.weights is not None and not np.any(self.weights if rows is None else self.weights[rows]):
+
+    def dealt(
+        self,
+        batch_size: int,
+        shuffle: bool,
+        weighting: Weighting | None = None,
+        rows: np.ndarray[Any, Any] | None = None,
+    ) -> ArrayFeed:
+        """Return what gives the batches of all rows, or of some, with weights by their labels."""
+        feed = copy.copy(self)
+        feed.batch_size, feed.shuffle, feed.rows = batch_size, shuffle, rows
+        feed.count = self.count if rows is None else len(rows)
+        if weighting is not None and weighting.by_label is not None:
+            feed.weights = weighting.of(self.y.all(), self.weights)
+        if feed.weights is not None and not np.any(feed.weights if rows is None else feed.weights[rows]):
             raise ValueError("all weights of examples are 0; expected some to learn from")
-        self.count = self.total if rows is None else len(rows)
-        self.batch_size, self.shuffle = batch_size, shuffle
-        self.steps: int | None = -(-self.count // batch_size)
+        return feed
+
+    @property
+    def steps(self) -> int | None:
+        """How many batches an epoch has."""
+        return -(-self.count // self.batch_size)
 
     def epoch(self, random: np.random.Generator) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
@@ -170,7 +178,7 @@ class ArrayFeed:
 class StreamFeed:
     """Batches as an iterable, or a function that returns one, gives them: (x, y), or (x, y, weights)."""
 
-    steps: int | None = None
+    steps: int | None = None  # in an epoch: nobody knows
 
     def __init__(self, data: Any, dtype: np.dtype[Any], weighting: Weighting):
         self.data, self.dtype, self.weighting = data, dtype, weighting
@@ -209,26 +217,23 @@ class StreamFeed:
 
 
 def feed_of(
-    data: Any,
-    dtype: np.dtype[Any],
-    batch_size: int,
-    shuffle: bool,
-    sample_weight: Any,
-    class_weight: Any,
-    rows: np.ndarray[Any, Any] | None = None,
+    data: Any, dtype: np.dtype[Any], batch_size: int, shuffle: bool, sample_weight: Any = None, class_weight: Any = None
 ) -> ArrayFeed | StreamFeed:
     """Return what gives the batches of data, whichever way they were given."""
-    weighting = Weighting(class_weight)
     if is_arrays(data):
-        if len(data) == 3 and sample_weight is not None:
-            raise ValueError("sample_weight is given twice: with the data, and by its name")
-        sample_weight = data[2] if len(data) == 3 else sample_weight
-        return ArrayFeed(data, dtype, batch_size, shuffle, sample_weight, weighting, rows)
+        return arrays_of(data, dtype, sample_weight).dealt(batch_size, shuffle, Weighting(class_weight))
     if not callable(data) and not isinstance(data, Iterable):
         raise TypeError(f"data is {type(data).__name__}; expected (x, y), an iterable of batches, or a function")
     if sample_weight is not None:
         raise ValueError("sample_weight goes with arrays; batches of an iterable bring theirs: (x, y, weights)")
-    return StreamFeed(data, dtype, weighting)
+    return StreamFeed(data, dtype, Weighting(class_weight))
+
+
+def arrays_of(data: tuple[Any, ...], dtype: np.dtype[Any], sample_weight: Any) -> ArrayFeed:
+    """Return arrays, checked, with weights that were given in either way."""
+    if len(data) == 3 and sample_weight is not None:
+        raise ValueError("sample_weight is given twice: with the data, and by its name")
+    return ArrayFeed(data, dtype, data[2] if len(data) == 3 else sample_weight)
 
 
 def is_arrays(data: Any) -> bool:

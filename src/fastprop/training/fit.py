@@ -21,12 +21,14 @@ from fastprop.optim import SGD, ReduceLROnPlateau, norm
 from fastprop.optim.optimizer import whole
 from fastprop.random import fold_in
 
-from .feed import ArrayFeed, Batch, StreamFeed, feed_of, held_out, is_arrays
+from .feed import ArrayFeed, Batch, StreamFeed, Weighting, arrays_of, feed_of, held_out, is_arrays
 from .history import Callback, Epoch, History, Score, is_better
 from .interrupts import Interrupts
 from .learner import KEYS, Learner, Steps
 
 __all__ = ["evaluate", "fit"]
+
+SCORED = 256  # so many examples are scored together, or as many as learn together
 
 
 def fit(
@@ -163,14 +165,13 @@ def _feeds(
         training = feed_of(data, learner.dtype, batch_size, shuffle, sample_weight, class_weight)
         if validation is None:
             return training, None
-        return training, feed_of(validation, learner.dtype, max(batch_size, 256), False, None, None)
+        return training, feed_of(validation, learner.dtype, max(batch_size, SCORED), False)
     if not is_arrays(data):
         raise ValueError("validation is a part of the data, which goes with arrays; give batches for it, too")
-    whole_data = feed_of(data, learner.dtype, batch_size, shuffle, sample_weight, None)
-    assert isinstance(whole_data, ArrayFeed)
-    rows, out = held_out(whole_data, part, stratify)
-    training = feed_of(data, learner.dtype, batch_size, shuffle, sample_weight, class_weight, rows)
-    return training, feed_of(data, learner.dtype, max(batch_size, 256), False, sample_weight, None, out)
+    arrays = arrays_of(data, learner.dtype, sample_weight)
+    rows, out = held_out(arrays, part, stratify)
+    training = arrays.dealt(batch_size, shuffle, Weighting(class_weight), rows)
+    return training, arrays.dealt(max(batch_size, SCORED), False, None, out)
 
 
 class _Fit:
@@ -395,7 +396,7 @@ def evaluate(
     loss: Callable[[Any, Any], Any],
     data: Any,
     *,
-    batch_size: int = 256,
+    batch_size: int = SCORED,
     params: Any = None,
     metrics: dict[str, Callable[[Any, Any], Any]] | None = None,
 ) -> Score:
@@ -424,5 +425,5 @@ def evaluate(
     """
     start = params if params is not None or not isinstance(model, Module) else model.params()
     learner = Learner(model, None if start is None else SGD(start), params)
-    feed = feed_of(data, learner.dtype, whole("evaluate", "batch_size", batch_size, 1), False, None, None)
+    feed = feed_of(data, learner.dtype, whole("evaluate", "batch_size", batch_size, 1), False)
     return Score(*Steps(learner, loss, metrics or {}).score_all(feed.epoch(np.random.default_rng(0))))

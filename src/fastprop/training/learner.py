@@ -290,16 +290,19 @@ class Steps:
         key = 0 if self.draws else None
 
         def loss(params: Any, x: Any, y: Any) -> Any:
-            return self.loss(learner.called(params, x, key, learner.buffers)[0], y)
+            found = self.loss(learner.called(params, x, key, learner.buffers)[0], y)
+            return found[0] if isinstance(found, tuple) else found
 
-        for batch in batches:
-            leaves, nesting = flatten((batch.x, batch.y))
-            for place in np.flatnonzero(weights_of(batch)):
+        each: Any = compile(vmap(loss, in_axes=(None, 0, 0)))
+        for batch in filter(lambda batch: batch.size, batches):
+            bad = ~np.isfinite(each(learner.params, batch.x, batch.y)) & (weights_of(batch) > 0.0)
+            if bad.any():
+                place = int(np.argmax(bad))
+                leaves, nesting = flatten((batch.x, batch.y))
                 x, y = nesting.unflatten([leaf[place] for leaf in leaves])
                 gate = first_bad_gate(loss, (learner.params, x, y), learner.dtype)
-                if gate is not None:
-                    example = f"example {place} of the batch" if batch.rows is None else f"row {batch.rows[place]}"
-                    return f" (first at {gate}, {example})"
+                example = f"example {place} of the batch" if batch.rows is None else f"row {batch.rows[place]}"
+                return "" if gate is None else f" (first at {gate}, {example})"
         return ""
 
     def score(self, batch: Batch) -> tuple[float, float, dict[str, float]]:

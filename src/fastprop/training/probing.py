@@ -87,7 +87,7 @@ def find_rate(
         raise ValueError(f"find_rate: rates from {lowest} to {highest}; expected finite numbers above 0, in this order")
     count = whole("find_rate", "steps", steps, 2)
     learner = Learner(model, optimizer, params, apart=True)
-    feed = feed_of(data, learner.dtype, whole("find_rate", "batch_size", batch_size, 1), True, None, None)
+    feed = feed_of(data, learner.dtype, whole("find_rate", "batch_size", batch_size, 1), True)
     random = np.random.default_rng(copy.deepcopy(rng))
     modes = learner.modes()
     if learner.module is not None and not learner.module.training:
@@ -175,7 +175,7 @@ def check_gradients(
     """
     start = model.params() if isinstance(model, Module) and params is None else params
     learner = Learner(model, None if start is None else SGD(start), params)
-    feed = feed_of(data, np.dtype(np.float64), whole("check_gradients", "examples", examples, 1), False, None, None)
+    feed = feed_of(data, np.dtype(np.float64), whole("check_gradients", "examples", examples, 1), False)
     batch = next(iter(feed.epoch(np.random.default_rng(0))))
     steps = Steps(learner, loss, {})
     key = 0 if steps.draws else None

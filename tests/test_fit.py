@@ -251,6 +251,23 @@ def test_inputs_and_targets_may_be_nested():
     assert_array_equal(numbers(model), numbers(plain))
 
 
+@pytest.mark.parametrize("handles", [True, False])
+def test_a_parameter_in_two_layers_makes_one_step(handles):
+    first, second = nn.Linear(3, 3, rng=0), nn.Linear(3, 3, rng=1)
+    second.weight = first.weight
+    model = nn.Sequential(first, nn.Tanh(), second)
+    params, target = model.params(), np.ones((50, 3))
+    optimizer = fp.optim.SGD(model if handles else params, lr=0.1)
+    fp.fit(model, nn.squared_error, (X, target), optimizer, batch_size=50)
+    w, b, c = params["0"]["weight"], params["0"]["bias"], params["2"]["bias"]
+    hidden = np.tanh(X @ w.T + b)
+    error = hidden @ w.T + c - target
+    inner = error @ w * (1.0 - hidden**2)
+    assert_allclose(first.weight.value, w - 0.1 * (error.T @ hidden + inner.T @ X) / 50, rtol=1e-10)
+    assert_allclose(second.bias.value, c - 0.1 * error.mean(0), rtol=1e-10)
+    assert second.weight is first.weight
+
+
 class Wrapped(nn.Module):
     def __init__(self, inner):
         self.inner = inner

@@ -59,8 +59,8 @@ FLOORS = (
     ("random",),
     ("handles", "derivatives", "circuits"),  # their __init__.py
     ("nn",),
-    ("__init__",),
     ("training",),
+    ("__init__",),
     ("__main__",),
 )
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}

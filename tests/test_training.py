@@ -1,31 +1,26 @@
-"""Training: data, the classifier of scalar neurons, the fit loop and the main job's parts."""
+"""Training: data, the classifier of scalar neurons, and the main job's parts."""
 
 import io
-import itertools
 import math
 import sys
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
-from fastprop import reference
+import fastprop
+from fastprop import nn, reference
 from fastprop.optim import SGD
-from fastprop.training import Classifier, batches, evaluate, fit, job, split, step
-from fastprop.training.job import INTERRUPTED, Options, Printer, compare, make, run
+from fastprop.training import Classifier, evaluate, fit, job, split
+from fastprop.training.data import arrays
+from fastprop.training.job import INTERRUPTED, Options, Printer, compare, is_right, make, rule_of, run
 
 XOR = [([0.0, 0.0], 0), ([0.0, 1.0], 1), ([1.0, 0.0], 1), ([1.0, 1.0], 0)]
 
 
-def learner(engine, seed=3, hidden=(4,), rate=0.5, activation="tanh"):
+def learner(engine, seed=3, hidden=(4,), activation="tanh"):
     random = np.random.default_rng(seed)
-    classifier = Classifier([2, *hidden, 2], engine, random, activation=activation)
-    return classifier, SGD(classifier.parameters, lr=rate, momentum=0.9, rate_inside=True), random
-
-
-def fitted(engine, epochs=40, **options):
-    classifier, rule, random = learner(engine)
-    history = fit(classifier, rule, XOR, XOR, epochs=epochs, batch=2, random=random, **options)
-    return classifier, history
+    return Classifier([2, *hidden, 2], engine, random, activation=activation), random
 
 
 # Data -----------------------------------------------------------------------------------------------------------------
@@ -64,23 +59,12 @@ def test_split_with_wrong_sizes():
         split(np.zeros((3, 1)), [0, 1, 2], validation=1, test=2)
 
 
-def test_batches_deal_out_every_example_once():
-    examples = [([float(i)], i) for i in range(11)]
-    dealt = batches(examples, 4, np.random.default_rng(0))
-    assert [len(batch) for batch in dealt] == [4, 4, 3]
-    assert sorted(label for batch in dealt for _, label in batch) == list(range(11))
-    assert dealt == batches(examples, 4, np.random.default_rng(0))
-    assert dealt != batches(examples, 4, np.random.default_rng(1))
-    with pytest.raises(ValueError, match="at least 1"):
-        batches(examples, 0, np.random.default_rng(0))
-
-
 # The classifier -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 def test_classifier_computes_what_matrices_compute(engine, activation):
-    classifier, _, _ = learner(engine, hidden=(4, 3), activation=activation)
+    classifier, _ = learner(engine, hidden=(4, 3), activation=activation)
     gate = {"tanh": np.tanh, "relu": lambda x: np.maximum(x, 0.0)}[activation]
     for leaf in classifier.parameters:
         leaf.value += 0.1
@@ -97,7 +81,7 @@ def test_classifier_computes_what_matrices_compute(engine, activation):
 
 
 def test_classifier_gradient_is_the_slope(engine):
-    classifier, _, _ = learner(engine)
+    classifier, _ = learner(engine)
     inputs, label = XOR[2]
     classifier.loss(classifier(inputs), label).backward()
     values, gradient = classifier.values, [leaf.grad for leaf in classifier.parameters]
@@ -110,7 +94,7 @@ def test_classifier_gradient_is_the_slope(engine):
 
 
 def test_classifier_counts_its_gates(engine):
-    classifier, _, _ = learner(engine, hidden=(4,))
+    classifier, _ = learner(engine, hidden=(4,))
     # Each neuron has a product and a sum for each input; the hidden ones a tanh; the loss a logsumexp and a difference.
     assert classifier.gates(XOR[0]) == 4 * (2 * 2 + 1) + 2 * (2 * 4) + 2
     assert len(classifier.parameters) == 4 * 3 + 2 * 5
@@ -126,7 +110,7 @@ def test_classifier_starts_with_signals_that_keep_their_size():
 
 
 def test_classifier_says_what_is_wrong(engine):
-    classifier, _, random = learner(engine)
+    classifier, random = learner(engine)
     with pytest.raises(ValueError, match="3 inputs; this classifier takes 2"):
         classifier([1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="1 values; this classifier has 22 parameters"):
@@ -138,117 +122,54 @@ def test_classifier_says_what_is_wrong(engine):
             Classifier(sizes, engine, random)
 
 
-# The fit loop ---------------------------------------------------------------------------------------------------------
-
-
-def test_step_learns_from_the_mean_of_its_batch(engine):
-    together, rule, _ = learner(engine)
-    by_hand, _, _ = learner(engine)
-    before = evaluate(together, XOR)
-    assert step(together, rule, XOR) == pytest.approx(before)
-    losses = [by_hand.loss(by_hand(inputs), label) for inputs, label in XOR]
-    (sum(losses) / 4.0).backward()
-    expected = [leaf.value - 0.5 * leaf.grad for leaf in by_hand.parameters]
-    assert together.values == pytest.approx(expected)
-    assert evaluate(together, XOR).loss < before.loss
-
-
-def test_evaluate_changes_nothing(engine):
-    classifier, _, _ = learner(engine)
-    step(classifier, SGD(classifier.parameters, lr=0.1), XOR)
-    before = classifier.values, [leaf.grad for leaf in classifier.parameters]
-    evaluate(classifier, XOR)
-    assert (classifier.values, [leaf.grad for leaf in classifier.parameters]) == before
-
-
-def test_fit_learns(engine):
-    reported = []
-    classifier, history = fitted(engine, report=reported.append)
-    assert reported == history.epochs
-    assert [epoch.number for epoch in history.epochs] == list(range(1, 41))
-    assert not history.interrupted
-    assert history.best.validation.loss < 0.05 < history.epochs[0].training.loss
-    assert evaluate(classifier, XOR) == pytest.approx(history.best.validation)
-    assert evaluate(classifier, XOR).accuracy == 1.0
-    assert history.gates == 40 * 4 * classifier.gates(XOR[0])
-    assert history.seconds > 0.0
-
-
-def test_fit_is_reproducible(engine):
-    first, history = fitted(engine, epochs=5)
-    second, again = fitted(engine, epochs=5)
-    assert first.values == second.values
-    assert [epoch.training for epoch in history.epochs] == [epoch.training for epoch in again.epochs]
-
-
-def test_fit_gives_the_reference_answer(engine):
-    classifier, _ = fitted(engine, epochs=10)
-    judge, _ = fitted(reference, epochs=10)
-    assert classifier.values == pytest.approx(judge.values, rel=1e-9)
-
-
-def test_fit_keeps_the_best_parameters(engine):
-    classifier, rule, random = learner(engine)
-    seen = []
-    upside_down = [(inputs, 1 - label) for inputs, label in XOR]  # the better it learns, the worse it does here
-    history = fit(
-        classifier,
-        rule,
-        XOR,
-        upside_down,
-        epochs=10,
-        batch=4,
-        random=random,
-        report=lambda epoch: seen.append(classifier.values),
-    )
-    assert history.best.number < 10
-    assert classifier.values == seen[history.best.number - 1]
-
-
-def interrupting(after):
-    """A progress that ends with Ctrl-C after so many batches."""
-    countdown = itertools.count(1)
-
-    def progress(dealt, number):
-        for batch in dealt:
-            if next(countdown) > after:
-                raise KeyboardInterrupt
-            yield batch
-
-    return progress
-
-
-def test_fit_interrupted_keeps_the_results_so_far(engine):
-    whole, _ = fitted(engine, epochs=3)
-    classifier, history = fitted(engine, progress=interrupting(after=7))
-    assert history.interrupted
-    assert len(history.epochs) == 3
-    assert classifier.values == whole.values
-
-
-def test_fit_interrupted_at_once(engine):
-    fresh, _, _ = learner(engine)
-    classifier, history = fitted(engine, progress=interrupting(after=0))
-    assert history.interrupted
-    assert history.best is None
-    assert (history.gates, history.seconds) == (0, 0)
-    assert classifier.values == fresh.values
-
-
-def test_fit_that_overflows_says_so(engine):
-    classifier, rule, random = learner(engine, rate=1e200, hidden=(4, 4), activation="relu")
-    with pytest.raises(OverflowError, match=r"the training loss became (nan|inf) in epoch \d+ at rate 1e\+200; try"):
-        fit(classifier, rule, XOR, XOR, epochs=20, batch=4, random=random)
-
-
-def test_fit_whose_gradient_is_infinite_says_so(engine):
-    classifier, rule, random = learner(engine)
-    classifier.parameters[0].value = 0.0
-    classifier.loss = lambda scores, label: engine.sqrt(classifier.parameters[0])
+def test_classifier_with_other_numbers(engine):
+    classifier, other = learner(engine)[0], learner(engine, seed=4)[0]
     before = classifier.values
-    with pytest.raises(OverflowError, match=r"the gradient of 0 is inf; .*; no parameter was changed; try a smaller"):
-        fit(classifier, rule, XOR, XOR, epochs=1, batch=1, random=random)
+    found = [score.value for score in classifier.apply(other.parameters, XOR[1][0])]
+    assert found == [score.value for score in other(XOR[1][0])]
     assert classifier.values == before
+
+
+def test_fit_of_scalar_neurons_gives_the_answer_of_the_reference():
+    (classifier, random), (judge, _) = learner(fastprop), learner(reference)
+    params = np.array(classifier.values)
+    history = fit(
+        classifier.apply, nn.cross_entropy, arrays(XOR), SGD(params, lr=0.5), params=params, epochs=10, batch_size=3,
+        rng=random, validation=arrays(XOR), metrics={"accuracy": is_right},
+    )  # fmt: skip
+    rule, order = SGD(judge.parameters, lr=0.5), learner(reference)[1]
+    for _ in range(10):
+        order.integers(1 << 24)
+        rows = order.permutation(4)
+        for batch in (rows[:3], rows[3:]):
+            judge.gradients([XOR[row] for row in batch])
+            rule.step()
+    assert history.params == pytest.approx(judge.values, rel=1e-9)
+    scores = [[score.value for score in judge(inputs)] for inputs, _ in XOR]
+    right = np.mean([np.argmax(row) == label for row, (_, label) in zip(scores, XOR)])
+    assert history.epochs[-1].validation_metrics["accuracy"] == right
+    losses = [judge.loss(judge(inputs), label).value for inputs, label in XOR]
+    assert history.validation_losses[-1] == pytest.approx(np.mean(losses), rel=1e-9)
+
+
+# Scores ---------------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_uses_a_model_and_changes_nothing():
+    model = nn.Sequential(nn.BatchNorm(2), nn.Dropout(0.5), nn.Linear(2, 2, rng=0))
+    x, y = arrays(XOR)
+    before = model.state_dict()
+    score = evaluate(model, nn.cross_entropy, (x, y), batch_size=3, metrics={"accuracy": is_right})
+    after = model.state_dict()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert model.training and model[1].training
+    model.eval()
+    outputs = [model(row).value for row in x]
+    losses = [nn.cross_entropy(output, int(label)) for output, label in zip(outputs, y)]
+    assert score.loss == pytest.approx(np.mean(losses), rel=1e-12)
+    assert score.metrics == {"accuracy": np.mean([np.argmax(output) == label for output, label in zip(outputs, y)])}
+    weighted = evaluate(model, nn.cross_entropy, (x, y, [0.0, 1.0, 0.0, 3.0]))
+    assert weighted.loss == pytest.approx((losses[1] + 3.0 * losses[3]) / 4.0, rel=1e-12)
 
 
 # The main job ---------------------------------------------------------------------------------------------------------
@@ -265,16 +186,16 @@ def few_digits(monkeypatch):
     return few
 
 
-def test_run_says_how_it_went(engine, few_digits):
+def test_run_says_how_it_went(few_digits):
     out = io.StringIO()
-    assert run(TINY, engine, reference, out) == 0
+    assert run(Options(hidden=(3,), epochs=6, batch=10), out) == 0
     text = out.getvalue()
     lines = text.splitlines()
     assert lines[0].startswith("64-3-10 tanh neurons: 235 parameters, ")
     assert lines[1] == "handwritten digits: 60 to train on, 20 to validate, 20 to test"
     rows = [line.split() for line in lines if line[:5].strip().isdigit()]
-    assert [row[0] for row in rows] == ["1", "2"]
-    assert float(rows[1][1]) < float(rows[0][1])
+    assert [row[0] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert float(rows[5][1]) < float(rows[0][1])
     assert "seed 0: test accuracy " in text
     assert "time per gate: " in text
     assert "reference: the same step of 10 examples takes " in text
@@ -282,10 +203,10 @@ def test_run_says_how_it_went(engine, few_digits):
     assert "\x1b" not in text
 
 
-def test_run_quietly_prints_the_results_only(engine, few_digits, capfd):
+def test_run_quietly_prints_the_results_only(few_digits, capfd):
     out = io.StringIO()
     options = Options(hidden=(3,), epochs=1, batch=10, quiet=True, reference=False, repeat=2, seed=5)
-    assert run(options, engine, reference, out) == 0
+    assert run(options, out) == 0
     lines = out.getvalue().splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "seed 5",
@@ -296,17 +217,18 @@ def test_run_quietly_prints_the_results_only(engine, few_digits, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_run_interrupted_gives_the_results_so_far(engine, few_digits, monkeypatch):
+def test_run_interrupted_gives_the_results_so_far(few_digits, monkeypatch):
     out = io.StringIO()
     options = Options(hidden=(3,), epochs=9, batch=60, repeat=3)
+    says = Printer.epoch
 
-    def progress(self, dealt, number):
-        if number == 3:
+    def interrupting(self, epoch, gates):
+        says(self, epoch, gates)
+        if epoch.number == 2:
             raise KeyboardInterrupt
-        return dealt
 
-    monkeypatch.setattr(Printer, "progress", progress)
-    assert run(options, engine, reference, out) == INTERRUPTED
+    monkeypatch.setattr(Printer, "epoch", interrupting)
+    assert run(options, out) == INTERRUPTED
     text = out.getvalue()
     assert "interrupted after 2 of 9 epochs; the results so far:" in text
     assert "seed 0: test accuracy " in text
@@ -316,14 +238,36 @@ def test_run_interrupted_gives_the_results_so_far(engine, few_digits, monkeypatc
     assert "reference" not in text
 
 
-def test_run_leaves_the_test_part_alone_until_the_end(engine, few_digits, monkeypatch):
-    looked_at = []
-    monkeypatch.setattr(job, "evaluate", lambda classifier, part: looked_at.append(part) or evaluate(classifier, part))
-    trained_on = []
-    monkeypatch.setattr(job, "fit", lambda *args, **options: trained_on.extend(args[2:4]) or fit(*args, **options))
-    run(Options(hidden=(2,), epochs=1, quiet=True, reference=False), engine, reference, io.StringIO())
-    assert looked_at == [few_digits.test]
-    assert trained_on == [few_digits.training, few_digits.validation]
+def test_run_leaves_the_test_part_alone_until_the_end(few_digits, monkeypatch):
+    seen = []
+    monkeypatch.setattr(job, "evaluate", lambda *args, **options: seen.append(args[2]) or evaluate(*args, **options))
+    monkeypatch.setattr(
+        job, "fit", lambda *args, **options: seen.extend([args[2], options["validation"]]) or fit(*args, **options)
+    )
+    run(Options(hidden=(2,), epochs=1, quiet=True, reference=False), io.StringIO())
+    assert len(seen) == 3
+    for part, examples in zip(seen, few_digits):
+        assert_array_equal(part[0], [inputs for inputs, _ in examples])
+        assert_array_equal(part[1], [label for _, label in examples])
+
+
+def test_run_has_the_parameters_of_the_best_epoch(few_digits):
+    options = Options(hidden=(3,), epochs=30, batch=5, rate=0.5, quiet=True)
+    result = job.train(options, 0, few_digits, Printer(options, io.StringIO()))
+    losses = result.history.validation_losses
+    assert result.history.best.number == 1 + int(np.argmin(losses)) < 30
+    classifier = make(options, 0, reference)[0]
+    classifier.values = result.history.params.tolist()
+    mean = np.mean([classifier.loss(classifier(x), label).value for x, label in few_digits.validation])
+    assert mean == pytest.approx(min(losses), rel=1e-9)
+    right = [np.argmax([score.value for score in classifier(x)]) == label for x, label in few_digits.test]
+    assert result.accuracy == np.mean(right)
+    assert result.gates == 30 * 60 * classifier.gates(few_digits.training[0])
+
+
+def test_run_that_diverges_says_so(few_digits):
+    with pytest.raises(OverflowError, match=r"(loss|gradient).* in epoch \d+, at rate 1e\+200.*; try a smaller rate"):
+        run(Options(hidden=(3, 3), activation="relu", rate=1e200, epochs=20, quiet=True), io.StringIO())
 
 
 def test_seed_gives_the_same_start_on_every_engine(engine):
@@ -331,20 +275,14 @@ def test_seed_gives_the_same_start_on_every_engine(engine):
     assert make(TINY, 7, engine)[0].values != make(TINY, 8, engine)[0].values
 
 
-def test_compare_refuses_to_time_a_wrong_answer(engine, few_digits, monkeypatch):
-    seconds, reference_seconds, difference = compare(TINY, engine, reference, few_digits.training[:3])
+def test_compare_refuses_to_time_a_wrong_answer(few_digits, monkeypatch):
+    seconds, reference_seconds, difference = compare(TINY, few_digits.training[:3])
     assert min(seconds, reference_seconds) > 0.0
     assert difference <= 1e-12
-    calls = itertools.count()
-
-    def drifting(classifier, rule, batch):
-        score = step(classifier, rule, batch)
-        classifier.parameters[0].value += next(calls)
-        return score
-
-    monkeypatch.setattr(job, "step", drifting)
+    rates = iter([0.1, 0.1001])
+    monkeypatch.setattr(job, "rule_of", lambda options, params: rule_of(Options(rate=next(rates)), params))
     with pytest.raises(ArithmeticError, match="differ by"):
-        compare(TINY, engine, reference, few_digits.training[:3])
+        compare(TINY, few_digits.training[:3])
 
 
 class Terminal(io.StringIO):
@@ -352,18 +290,12 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_bar_goes_to_a_terminal_or_nowhere(monkeypatch):
-    for stream, shown in ((io.StringIO(), False), (Terminal(), True)):
-        monkeypatch.setattr(sys, "stderr", stream)
-        assert list(Printer(TINY, io.StringIO()).progress([1, 2, 3], 1)) == [1, 2, 3]
-        assert ("epoch 1 of 2" in stream.getvalue()) == shown
-
-
-def test_progress_bar_is_taken_away_when_interrupted(monkeypatch):
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_progress_bar_goes_to_a_terminal_and_is_taken_away(few_digits, monkeypatch, interrupted):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    bar = Printer(TINY, io.StringIO()).progress
-    _, history = fitted(reference, progress=lambda dealt, number: interrupting(1)(bar(dealt, number), number))
-    assert history.interrupted
+    if interrupted:
+        monkeypatch.setattr(Printer, "epoch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    run(Options(hidden=(2,), epochs=2, reference=False), io.StringIO())
     bars = sys.stderr.getvalue().split("\r")
     assert "epoch 1 of 2" in bars[1]
     assert bars[-2].strip() == bars[-1] == ""
@@ -371,7 +303,5 @@ def test_progress_bar_is_taken_away_when_interrupted(monkeypatch):
 
 @pytest.mark.slow
 def test_default_training_reaches_94_percent():
-    import fastprop
-
     printer = Printer(Options(quiet=True), io.StringIO())
-    assert job.train(Options(quiet=True), 0, fastprop, job.digits(), printer).accuracy >= 0.94  # 0.967 to 0.970
+    assert job.train(Options(quiet=True), 0, job.digits(), printer).accuracy >= 0.94  # 0.967 to 0.970

@@ -28,12 +28,15 @@ from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of a
 from fastprop.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
-    from fastprop import nn
+    from fastprop import nn, training
+    from fastprop.training import fit
 else:
 
     def __getattr__(name):
-        """Import a room that is imported when it is asked for."""
-        if name != "nn":
+        """Import a room, or what stands in it, when it is asked for."""
+        if name == "fit":
+            return importlib.import_module("fastprop.training").fit
+        if name not in ("nn", "training"):
             raise AttributeError(f"module 'fastprop' has no attribute {name!r}")
         return importlib.import_module(f"fastprop.{name}")
 
@@ -55,6 +58,7 @@ __all__ = [
     "datasets",
     "eager",
     "errors",
+    "fit",
     "get_num_threads",
     "grad",
     "hessian",
@@ -75,6 +79,7 @@ __all__ = [
     "stop_gradient",
     "take",
     "trace",
+    "training",
     "value_and_grad",
     "vjp",
     "vmap",

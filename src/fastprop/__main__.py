@@ -48,11 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    import fastprop
-    import fastprop.reference
-
-    chosen = {field.name: getattr(options, field.name) for field in dataclasses.fields(Options)}
-    return run(Options(**chosen), fastprop, fastprop.reference)
+    return run(Options(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Options)}))
 
 
 def _config(options: argparse.Namespace) -> int:

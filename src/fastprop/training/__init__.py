@@ -1,24 +1,24 @@
-"""Training: batches of examples, a classifier of scalar neurons, the fit loop and the main job.
-
-Nothing here knows which engine it runs on: a `Classifier` is given one, as a module (``fastprop`` itself or
-``fastprop.reference``), and the rest works on its Units.
-"""
+"""Training: `fit`, what it gives back, and the main job of the command line with its classifier of scalar neurons."""
 
 from .classifier import Classifier, Neuron
-from .data import Example, Split, batches, split
-from .fit import Epoch, History, Score, evaluate, fit, step
+from .data import Example, Split, split
+from .fit import evaluate, fit
+from .history import Callback, Epoch, History, Score
+from .probing import Rates, check_gradients, find_rate
 
 __all__ = [
+    "Callback",
     "Classifier",
     "Epoch",
     "Example",
     "History",
     "Neuron",
+    "Rates",
     "Score",
     "Split",
-    "batches",
+    "check_gradients",
     "evaluate",
+    "find_rate",
     "fit",
     "split",
-    "step",
 ]

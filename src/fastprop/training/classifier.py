@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import mul
 from types import ModuleType
@@ -41,6 +42,10 @@ class Neuron:
         """Weigh the inputs, add them up, activate."""
         total = sum(map(mul, self.weights, inputs), self.bias)
         return total if self.activation is None else self.activation(total)
+
+    def with_numbers(self, numbers: Iterator[Unit]) -> Neuron:
+        """Make the same neuron of the next numbers: those of its weights, then that of its bias."""
+        return Neuron([next(numbers) for _ in self.weights], next(numbers), self.activation)
 
 
 class Classifier:
@@ -97,18 +102,34 @@ class Classifier:
         weights = random.normal(0.0, (gain / inputs) ** 0.5, (outputs, inputs)).tolist()
         return [Neuron([unit(weight) for weight in row], unit(0.0), activation) for row in weights]
 
-    def __call__(self, inputs: Sequence[float]) -> list[Unit]:
+    def __call__(self, inputs: Sequence[Unit]) -> list[Unit]:
         """Give the scores of one example, one for each class; the highest is the classifier's answer."""
         if len(inputs) != self.sizes[0]:
             raise ValueError(f"{len(inputs)} inputs; this classifier takes {self.sizes[0]}")
-        signals: Sequence[Unit] = inputs
+        signals = inputs
         for layer in self.layers:
             signals = [neuron(signals) for neuron in layer]
         return list(signals)
 
+    def apply(self, values: Iterable[Unit], inputs: Iterable[Unit]) -> list[Unit]:
+        """Give the scores with other numbers for the parameters, which stay: a function as `fit` takes it."""
+        other, numbers = copy.copy(self), iter(values)
+        other.layers = [[neuron.with_numbers(numbers) for neuron in layer] for layer in self.layers]
+        return other([*inputs])
+
     def loss(self, scores: Sequence[Unit], label: int) -> Unit:
         """Cross-entropy: minus the logarithm of the probability that the scores give to the right class."""
         return self.engine.logsumexp(scores) - scores[label]
+
+    def gradients(self, batch: Sequence[Example]) -> list[float]:
+        """Give the gradient of a batch's mean loss, gate by gate.
+
+        Each example gets a circuit of its own, pulled by its share of the mean; the gradients add up in the leaves.
+        """
+        self.engine.zero_grad(self.parameters)
+        for inputs, label in batch:
+            self.loss(self(inputs), label).backward(1.0 / len(batch))
+        return [leaf.grad for leaf in self.parameters]
 
     def gates(self, example: Example) -> int:
         """Count the gates that the loss of one example takes; it is the same for all examples."""

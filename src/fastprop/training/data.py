@@ -1,9 +1,9 @@
-"""Examples, the fixed split into three parts, and shuffled batches."""
+"""Examples, and the fixed split into three parts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -60,23 +60,6 @@ def split(data: ArrayLike, target: ArrayLike, *, validation: int, test: int) -> 
     )
 
 
-def batches(examples: Sequence[Example], size: int, random: np.random.Generator) -> list[list[Example]]:
-    """Shuffle the examples and deal them out in batches.
-
-    Parameters
-    ----------
-    examples : sequence of Example
-        Every one of them ends up in exactly one batch.
-    size : int
-        Examples in each batch; the last batch holds what is left.
-    random : numpy.random.Generator
-        Where the order comes from.
-
-    Returns
-    -------
-    list of list of Example
-    """
-    if size < 1:
-        raise ValueError(f"batches of {size} examples; expected at least 1")
-    order = random.permutation(len(examples)).tolist()
-    return [[examples[i] for i in order[start : start + size]] for start in range(0, len(order), size)]
+def arrays(examples: Sequence[Example]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Give the inputs of examples as one array, one example in each row, and their labels as another."""
+    return np.array([inputs for inputs, _ in examples]), np.array([label for _, label in examples])

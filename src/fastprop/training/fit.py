@@ -1,201 +1,429 @@
-"""The fit loop: steps, epochs, what they scored, and which parameters were the best."""
+"""The fit: steps, epochs, what they scored, and the many ways in which they may end."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from fastprop.optim import Optimizer
+from fastprop.derivatives.call import name_of
+from fastprop.gates.numbers import as_real
+from fastprop.handles.indexing import OutOfRangeError
+from fastprop.handles.nesting import map_leaves, plain
+from fastprop.nn.module import Module
+from fastprop.optim import SGD, ReduceLROnPlateau, norm
+from fastprop.optim.optimizer import whole
+from fastprop.random import fold_in
 
-from .classifier import Classifier
-from .data import Example, batches
+from .feed import ArrayFeed, Batch, StreamFeed, Weighting, arrays_of, feed_of, held_out, is_arrays
+from .history import Callback, Epoch, History, Score, is_better
+from .interrupts import Interrupts
+from .learner import KEYS, Learner, Steps
 
-Progress = Callable[[list[list[Example]], int], Iterable[list[Example]]]
-"""Given an epoch's batches and its number, hands the batches out one by one, and may show how far it has come."""
+__all__ = ["evaluate", "fit"]
 
-
-class Score(NamedTuple):
-    """How a classifier did on some examples: mean loss, and the part of them that it got right (0 to 1)."""
-
-    loss: float
-    accuracy: float
-
-
-class Epoch(NamedTuple):
-    """One pass over the training examples.
-
-    The training score is of each example at the step that learned from it, so of a classifier still changing; the
-    validation score is of the classifier at the end of the epoch. `gates` and `seconds` are of the steps alone;
-    seconds are processor time, which other programs on the machine don't lengthen.
-    """
-
-    number: int
-    training: Score
-    validation: Score
-    gates: int
-    seconds: float
-
-
-@dataclass
-class History:
-    """What a fit has done so far.
-
-    Attributes
-    ----------
-    epochs : list of Epoch
-        The epochs that were finished.
-    interrupted : bool
-        Whether Ctrl-C ended it.
-    """
-
-    epochs: list[Epoch] = field(default_factory=list)
-    interrupted: bool = False
-
-    @property
-    def best(self) -> Epoch | None:
-        """The epoch with the lowest validation loss; None if none was finished."""
-        return min(self.epochs, key=lambda epoch: epoch.validation.loss, default=None)
-
-    @property
-    def gates(self) -> int:
-        """Gates recorded and swept in all steps of the finished epochs."""
-        return sum(epoch.gates for epoch in self.epochs)
-
-    @property
-    def seconds(self) -> float:
-        """Processor time that these steps took."""
-        return sum(epoch.seconds for epoch in self.epochs)
-
-
-def step(classifier: Classifier, rule: Optimizer, batch: Sequence[Example]) -> Score:
-    """Learn from one batch.
-
-    Each example gets a circuit of its own, pulled by its share of the mean; the gradients add up in the leaves.
-
-    Returns
-    -------
-    Score
-        Of the batch, before the parameters moved.
-    """
-    classifier.engine.zero_grad(classifier.parameters)
-    losses, right = 0.0, 0
-    for inputs, label in batch:
-        scores = classifier(inputs)
-        loss = classifier.loss(scores, label)
-        loss.backward(1.0 / len(batch))
-        losses += loss.value
-        right += _highest(scores) == label
-    if math.isfinite(losses):  # else the parameters stay, and `fit` says why
-        _move(rule)
-    return Score(losses / len(batch), right / len(batch))
-
-
-def _move(rule: Optimizer) -> None:
-    """Move the parameters, or say in the fit's manner that a gradient has overflowed before the loss did."""
-    try:
-        rule.step()
-    except ValueError as error:
-        raise OverflowError(f"{error}; try a smaller rate") from error
-
-
-def evaluate(classifier: Classifier, examples: Sequence[Example]) -> Score:
-    """Score a classifier on examples; nothing about it changes."""
-    losses, right = 0.0, 0
-    for inputs, label in examples:
-        scores = classifier(inputs)
-        losses += classifier.loss(scores, label).value
-        right += _highest(scores) == label
-    return Score(losses / len(examples), right / len(examples))
+SCORED = 256  # so many examples are scored together, or as many as learn together
 
 
 def fit(
-    classifier: Classifier,
-    rule: Optimizer,
-    training: Sequence[Example],
-    validation: Sequence[Example],
+    model: Any,
+    loss: Callable[[Any, Any], Any],
+    data: Any,
+    optimizer: Any,
     *,
-    epochs: int,
-    batch: int,
-    random: np.random.Generator,
-    progress: Progress | None = None,
-    report: Callable[[Epoch], object] | None = None,
+    epochs: int = 1,
+    batch_size: int = 32,
+    validation: Any = None,
+    stratify: bool = False,
+    callbacks: Any = (),
+    rng: Any = None,
+    params: Any = None,
+    sample_weight: Any = None,
+    class_weight: Any = None,
+    metrics: dict[str, Callable[[Any, Any], Any]] | None = None,
+    shuffle: bool = True,
+    accumulate: int = 1,
+    tolerance: float | None = None,
+    patience: int | None = None,
+    restore_best: bool | None = None,
+    progress: bool | None = None,
 ) -> History:
-    """Train a classifier, and leave it with the parameters of the epoch whose validation loss was the lowest.
+    """Fit a model to data: steps of an optimizer down the gradient of a mean loss, batch by batch.
 
     Parameters
     ----------
-    classifier : Classifier
-        Whose parameters are trained.
-    rule : Optimizer
-        How they move once the gradients are known.
-    training, validation : sequence of Example
-        To learn from, and to choose the best epoch by.
-    epochs : int
-        Passes over the training examples.
-    batch : int
-        Examples in a step.
-    random : numpy.random.Generator
-        Where the order of the examples comes from.
-    progress : callable, optional
-        ``progress(batches, epoch number)`` hands out the batches, for a progress bar.
-    report : callable, optional
-        Called with each `Epoch` that is finished.
+    model : Module or callable
+        What is fitted. A Module is called with one example, and keeps what it has learnt; a function is called with
+        `params` and one example, and `History.params` is what was learnt.
+    loss : callable
+        ``loss(output, target)`` of one example: a number, or two, if it weighs examples itself: Σ w l and Σ w, as
+        losses with ``reduction="pair"`` give them.
+    data : tuple of arrays, iterable, or callable
+        ``(x, y)``, or ``(x, y, weights)``, with the examples along the first axes; x and y may be dicts or tuples of
+        arrays. Floats are cast to the dtype of the parameters, batch by batch. Or batches: an iterable of such tuples,
+        or a function that returns one for every epoch.
+    optimizer : Optimizer
+        Of the model, or of `params`; it goes on from where it is, and remembers where it got to.
+    epochs : int, default 1
+        Passes over the data, at most.
+    batch_size : int, default 32
+        Examples in a step; the last batch of an epoch has what is left. Of batches that come from an iterable, what
+        they have.
+    validation : float, tuple of arrays, iterable or callable, optional
+        Data to score the model with after every epoch, or which part of the arrays to hold out for that, from 0 to 1:
+        the same rows whatever `rng` is.
+    stratify : bool, default False
+        Whether such a part is held out of every class: the targets are then one array of integers.
+    callbacks : Callback, callable, ReduceLROnPlateau, or sequence of them
+        Told after every epoch; where one returns True the fit ends.
+    rng : int, numpy.random.Generator, optional
+        Where the order of the examples and the keys of what draws random numbers come from. None is another one at
+        every call; a Generator goes on where the last fit has left it.
+    params : nested containers of arrays, optional
+        Where a function begins. They are not written into.
+    sample_weight : array_like, optional
+        A weight for every example, 0 or more.
+    class_weight : dict or array_like, optional
+        A weight for every label: the targets are then one array of integers. What a dict does not name counts once.
+    metrics : dict of callables, optional
+        What else to average over the examples: ``metric(output, target)`` of one, under a name.
+    shuffle : bool, default True
+        Whether the rows of arrays come in another order in every epoch.
+    accumulate : int, default 1
+        From how many batches a step is made, as if they were one.
+    tolerance : float, optional
+        The fit has converged when the norm of a step's gradient is not greater; that step is not made.
+    patience : int, optional
+        The fit ends after so many epochs in a row without a lower loss, of the validation if there is one.
+    restore_best : bool, optional
+        Whether the model gets the parameters of the best epoch in the end, however it ends: by default if there is
+        `patience`.
+    progress : bool, optional
+        Whether to show a bar; by default where standard error is a terminal.
 
     Returns
     -------
     History
-        Ctrl-C (KeyboardInterrupt) ends the fit early, not with an exception: `History.interrupted` is then True, and
-        the classifier has the parameters of the best finished epoch, or, if there is none, those that it had got to.
+        What was done, and why it ended. Ctrl-C ends the fit between two steps, and not with an exception; a second one
+        raises KeyboardInterrupt. A loss or gradient that is infinite or NaN ends it, with a RuntimeWarning, before the
+        parameters are moved.
 
     Raises
     ------
-    OverflowError
-        If a loss is infinite or NaN; the parameters are then those of the best epoch too.
+    ValueError, TypeError
+        If data, weights or options can't be used; before anything has changed, if they are arrays.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastprop as fp
+    >>> x, y = fp.datasets.load_digits(return_X_y=True)
+    >>> random = np.random.default_rng(0)
+    >>> model = fp.nn.Sequential(fp.nn.Linear(64, 16, rng=random), fp.nn.Tanh(), fp.nn.Linear(16, 10, rng=random))
+    >>> history = fp.fit(
+    ...     model, fp.nn.cross_entropy, (x / 16.0, y), fp.optim.Adam(model, lr=0.01), epochs=5, validation=0.2, rng=0
+    ... )
+    >>> len(history.epochs), history.stopped, history.validation_losses[-1] < 0.3
+    (5, 'epochs', True)
     """
-    history = History()
-    best_loss, best_values = math.inf, None
-    gates = classifier.gates(training[0])
-    try:
-        for number in range(1, epochs + 1):
-            dealt = batches(training, batch, random)
-            score, seconds = _pass(classifier, rule, progress(dealt, number) if progress else dealt, number)
-            checked = evaluate(classifier, validation)
-            if checked.loss < best_loss:
-                best_loss, best_values = checked.loss, classifier.values
-            history.epochs.append(Epoch(number, score, checked, gates * len(training), seconds))
-            if report is not None:
-                report(history.epochs[-1])
-    except KeyboardInterrupt:
-        history.interrupted = True
-    finally:
-        if best_values is not None:
-            classifier.values = best_values
-    return history
+    epochs, batch_size = whole("fit", "epochs", epochs), whole("fit", "batch_size", batch_size, 1)
+    accumulate = whole("fit", "accumulate", accumulate, 1)
+    patience = None if patience is None else max(whole("fit", "patience", patience), 1)
+    limit = None if tolerance is None else as_real(tolerance)
+    if tolerance is not None and (limit is None or not limit >= 0.0):
+        raise ValueError(f"fit: tolerance is {tolerance!r}; expected a number, 0 or more")
+    learner = Learner(model, optimizer, params)
+    training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
+    told = [callbacks] if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks) else [*callbacks]
+    work = _Fit(learner, Steps(learner, loss, metrics or {}), training, checking, np.random.default_rng(rng))
+    work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
+    work.restores = patience is not None if restore_best is None else restore_best
+    return work.run(epochs, progress)
 
 
-def _pass(classifier: Classifier, rule: Optimizer, dealt: Iterable[list[Example]], number: int) -> tuple[Score, float]:
-    """One pass over the batches: the mean score, and the processor time that the steps took."""
-    losses, right, count, seconds = 0.0, 0.0, 0, 0.0
-    for batch in dealt:
+def _feeds(
+    data: Any,
+    learner: Learner,
+    batch_size: int,
+    shuffle: bool,
+    validation: Any,
+    stratify: bool,
+    sample_weight: Any,
+    class_weight: Any,
+) -> tuple[ArrayFeed | StreamFeed, ArrayFeed | StreamFeed | None]:
+    """Return what gives the batches to learn from, and those to validate with."""
+    part = as_real(validation)
+    if part is None and stratify:
+        raise ValueError("stratify needs validation to be a part of the data, from 0 to 1")
+    if part is None:
+        training = feed_of(data, learner.dtype, batch_size, shuffle, sample_weight, class_weight)
+        if validation is None:
+            return training, None
+        return training, feed_of(validation, learner.dtype, max(batch_size, SCORED), False)
+    if not is_arrays(data):
+        raise ValueError("validation is a part of the data, which goes with arrays; give batches for it, too")
+    arrays = arrays_of(data, learner.dtype, sample_weight)
+    rows, out = held_out(arrays, part, stratify)
+    training = arrays.dealt(batch_size, shuffle, Weighting(class_weight), rows)
+    return training, arrays.dealt(max(batch_size, SCORED), False, None, out)
+
+
+class _Fit:
+    """A fit under way."""
+
+    accumulate: int
+    tolerance: float | None
+    patience: int | None
+    callbacks: Sequence[Any]
+    restores: bool
+
+    def __init__(
+        self,
+        learner: Learner,
+        steps: Steps,
+        training: ArrayFeed | StreamFeed,
+        checking: ArrayFeed | StreamFeed | None,
+        random: np.random.Generator,
+    ):
+        self.learner, self.steps = learner, steps
+        self.training, self.checking, self.random = training, checking, random
+        self.history = History()
+        self.best: Any = None
+        self.bad = 0
+        self.interrupts = Interrupts()
+
+    def _rehearse(self) -> None:
+        """Let a model that learns from all of a batch see the smallest one, before anything has changed."""
+        learner, training = self.learner, self.training
+        if isinstance(training, ArrayFeed) and learner.needs_others:
+            count = training.count % training.batch_size or min(training.count, training.batch_size)
+            rows = np.arange(count) if training.rows is None else training.rows[:count]
+            batch = Batch(training.x.take(rows), training.y.take(rows), np.ones(count), count, rows)
+            self.steps.learn([batch], 0)
+
+    def run(self, epochs: int, progress: bool | None) -> History:
+        """Make the epochs; whatever happens, model and optimizer get what was learnt."""
+        history, learner = self.history, self.learner
+        before = learner.modes()
+        if learner.module is not None and not learner.module.training:
+            learner.module.train()
+            self.steps.record()
+        with self.interrupts:
+            try:
+                if epochs:
+                    self._rehearse()
+                for number in range(1, epochs + 1):
+                    if not self._epoch(number, _bar(progress, f"epoch {number} of {epochs}", self.training.steps)):
+                        break
+            except KeyboardInterrupt:
+                if self.interrupts.insisted:
+                    raise
+                self._stop("interrupted", "Ctrl-C")
+            finally:
+                if self.restores and self.best is not None:
+                    learner.restore(self.best)
+                learner.store()
+                for part, training in before:
+                    part.training = training
+        history.params = learner.tree(learner.params)
+        if history.stopped == "diverged":
+            warnings.warn(f"fit: {history.reason}", RuntimeWarning, stacklevel=3)
+        return history
+
+    def _stop(self, why: str, reason: str) -> bool:
+        self.history.stopped, self.history.reason = why, reason
+        return False
+
+    # One epoch --------------------------------------------------------------------------------------------------------
+
+    def _epoch(self, number: int, bar: Any) -> bool:
+        """Make one pass over the data, score it, and tell the callbacks; False if it was the last."""
+        history, learner = self.history, self.learner
+        learner.follow()
+        rate, before = learner.rate, len(history.step_losses)
         started = time.process_time()
-        score = step(classifier, rule, batch)
-        seconds += time.process_time() - started
-        if not math.isfinite(score.loss):
-            raise OverflowError(
-                f"the training loss became {score.loss} in epoch {number} at rate {rule.lr:g}; try a smaller rate"
-            )
-        losses += score.loss * len(batch)
-        right += score.accuracy * len(batch)
-        count += len(batch)
-    return Score(losses / count, right / count), seconds
+        try:
+            found = self._pass(number, bar)
+        finally:
+            if bar is not None:
+                bar.close()
+        if found is None:
+            return False
+        seconds = time.process_time() - started
+        loss, metrics = found
+        checked = self._validate()
+        if self.interrupts.are_wished():
+            return self._stop("interrupted", f"Ctrl-C in the validation of epoch {number}")
+        epoch = Epoch(number, loss, *checked[:1], metrics, checked[1], rate, len(history.step_losses) - before, seconds)
+        history.epochs.append(epoch)
+        self.bad += 1
+        if is_better(epoch, history.best):
+            history.best, self.bad = epoch, 0
+            self.best = learner.kept() if self.restores else None
+        if self.callbacks and not self._tell(number):
+            return False
+        if self.interrupts.are_wished():
+            return self._stop("interrupted", f"Ctrl-C after epoch {number}")
+        if self.patience is not None and self.bad >= self.patience:
+            return self._stop("patience", f"no lower loss in the {self.bad} epochs up to epoch {number}")
+        return True
+
+    def _pass(self, number: int, bar: Any) -> tuple[float, dict[str, float]] | None:
+        """Make the steps of one epoch: the mean loss and metrics; None if the fit has ended."""
+        history, learner, steps = self.history, self.learner, self.steps
+        losses, total, sums = 0.0, 0.0, dict.fromkeys(steps.metrics, 0.0)
+        for group, key in self._groups():
+            try:
+                loss, weight, summed, gradients, buffers = steps.learn(group, key)
+            except OutOfRangeError as error:
+                raise _with_row(error, group) from None
+            for name, value in summed.items():
+                sums[name] += value
+            if weight == 0.0:
+                history.skipped += 1
+                history.step_losses.append(math.nan)
+            elif not self._move(loss, gradients, group, number):
+                return None
+            else:
+                learner.buffers = buffers
+                history.step_losses.append(loss)
+                losses, total = losses + loss * weight, total + weight
+            if bar is not None:
+                bar.update()
+            if self.interrupts.are_wished():
+                self._stop("interrupted", f"Ctrl-C in epoch {number}, after {len(history.step_losses)} steps")
+                return None
+        mean = total or math.nan
+        return losses / mean if total else 0.0, {name: value / mean for name, value in sums.items()}
+
+    def _groups(self) -> Iterator[tuple[list[Batch], int]]:
+        """Yield the batches of every step, and its key."""
+        key, draws = int(self.random.integers(KEYS)), self.steps.draws
+        group: list[Batch] = []
+        number = 0
+        for batch in self.training.epoch(self.random):
+            group.append(batch)
+            if len(group) == self.accumulate:
+                yield group, fold_in(key, number) % KEYS if draws else 0
+                group, number = [], number + 1
+        if group:
+            yield group, fold_in(key, number) % KEYS if draws else 0
+
+    def _move(self, loss: float, gradients: Any, group: list[Batch], number: int) -> bool:
+        """Make a step, or say why the fit has ended before it."""
+        learner, history = self.learner, self.history
+        if not math.isfinite(loss):
+            return self._diverged(f"the loss became {loss}", group, number)
+        if self.tolerance is not None:
+            size = norm(gradients)
+            if size <= self.tolerance:
+                steps = len(history.step_losses)
+                return self._stop("converged", f"after {steps} steps the gradient's norm was {size:.3g}")
+        try:
+            learner.params = learner.work.step(learner.params, gradients, in_place=True)
+        except ValueError as error:
+            if not 0.0 <= learner.rate < math.inf:
+                raise
+            return self._diverged(str(error).split(";")[0], group, number)
+        return True
+
+    def _diverged(self, what: str, group: list[Batch], number: int) -> bool:
+        """Stop where a step can't be made."""
+        place, rate = len(self.history.step_losses) + 1, self.learner.rate
+        where = self.steps.blame(group)
+        return self._stop(
+            "diverged",
+            f"{what} in step {place}, in epoch {number}, at rate {rate:g}{where}; the parameters are those before it",
+        )
+
+    # After the steps --------------------------------------------------------------------------------------------------
+
+    def _validate(self) -> tuple[float | None, dict[str, float]]:
+        """Score the model as it is used, with the data that were held out."""
+        if self.checking is None:
+            return None, {}
+        wished = self.interrupts.are_wished
+        return self.steps.score_all(itertools.takewhile(lambda _: not wished(), self.checking.epoch(self.random)))
+
+    def _tell(self, number: int) -> bool:
+        """Tell the callbacks, who see model and optimizer as they are now; False if one of them ends the fit."""
+        learner = self.learner
+        learner.store()
+        self.history.params = map_leaves(plain, learner.tree(learner.params))
+        state = learner.state()
+        ended = None
+        for callback in self.callbacks:
+            if isinstance(callback, ReduceLROnPlateau):
+                callback.step(self.history.monitored[-1])
+                continue
+            told = callback.on_epoch_end if isinstance(callback, Callback) else callback
+            if told(self.history) is True and ended is None:
+                ended = callback
+        changed = learner.state() != state
+        learner.reread()
+        if changed:
+            self.steps.record()
+        if ended is not None:
+            return self._stop("callback", f"{name_of(ended)} ended it after epoch {number}")
+        return True
 
 
-def _highest(scores: Sequence[Any]) -> int:
-    """The class that the scores are for: the first of the highest."""
-    values = [score.value for score in scores]
-    return values.index(max(values))
+def _with_row(error: OutOfRangeError, group: list[Batch]) -> OutOfRangeError:
+    """Return the error of a label or token with its row in the data, where that can be told."""
+    rows = group[0].rows
+    if len(group) > 1 or rows is None or len(error.lanes) != 1:
+        return error
+    return OutOfRangeError(f"{error.text}, in row {rows[error.lanes[0]]} of the data", error.lanes)
+
+
+def _bar(progress: bool | None, name: str, steps: int | None) -> Any:
+    """Return a progress bar, where it is wanted and seen."""
+    if progress is False or (progress is None and not sys.stderr.isatty()):
+        return None
+    from tqdm import tqdm  # here, since nothing else needs it
+
+    return tqdm(total=steps, desc=name, unit="step", leave=False)
+
+
+def evaluate(
+    model: Any,
+    loss: Callable[[Any, Any], Any],
+    data: Any,
+    *,
+    batch_size: int = SCORED,
+    params: Any = None,
+    metrics: dict[str, Callable[[Any, Any], Any]] | None = None,
+) -> Score:
+    """Score a model with data, as it is used: no randomness, and nothing about it changes.
+
+    Parameters
+    ----------
+    model, loss, data, params, metrics
+        As for `fit`.
+    batch_size : int, default 256
+        How many examples of arrays are taken together.
+
+    Returns
+    -------
+    Score
+        The mean loss, and the means of the metrics.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastprop as fp
+    >>> from fastprop.training import evaluate
+    >>> model = fp.nn.Linear(2, 1, init="zeros", rng=0)
+    >>> evaluate(model, fp.nn.squared_error, (np.ones((4, 2)), np.ones((4, 1)))).loss
+    0.5
+    """
+    start = params if params is not None or not isinstance(model, Module) else model.params()
+    learner = Learner(model, None if start is None else SGD(start), params)
+    feed = feed_of(data, learner.dtype, whole("evaluate", "batch_size", batch_size, 1), False)
+    return Score(*Steps(learner, loss, metrics or {}).score_all(feed.epoch(np.random.default_rng(0))))

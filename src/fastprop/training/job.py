@@ -5,18 +5,24 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
-from ..datasets import load_digits
-from ..optim import SGD
+from fastprop import engine, reference
+from fastprop.datasets import load_digits
+from fastprop.gates.shapes import stack
+from fastprop.nn.losses import cross_entropy
+from fastprop.optim import SGD
+
 from .classifier import Classifier
-from .data import Example, Split, split
-from .fit import Epoch, History, evaluate, fit, step
+from .data import Example, Split, arrays, split
+from .fit import evaluate, fit
+from .history import Epoch, History
 
 PIXELS, CLASSES = 64, 10
 VALIDATION = TEST = 300
@@ -44,11 +50,12 @@ class Options:
 
 @dataclass
 class Result:
-    """What one training came to: its history, and the accuracy on the test part."""
+    """What one training came to: its history, the accuracy on the test part, and how many gates the steps ran."""
 
     seed: int
     history: History
     accuracy: float
+    gates: int
 
 
 def digits() -> Split:
@@ -57,17 +64,13 @@ def digits() -> Split:
     return split(data / 16.0, target, validation=VALIDATION, test=TEST)
 
 
-def run(options: Options, engine: ModuleType, reference: ModuleType, out: TextIO | None = None) -> int:
+def run(options: Options, out: TextIO | None = None) -> int:
     """Train once for each seed, print what happens, and compare one step with the reference.
 
     Parameters
     ----------
     options : Options
         What to train, and how.
-    engine : module
-        The engine to train on.
-    reference : module
-        The engine to compare it with.
     out : text file, optional
         Where results go, ``sys.stdout`` by default; the progress bar goes to ``sys.stderr``, if that is a terminal.
 
@@ -78,77 +81,107 @@ def run(options: Options, engine: ModuleType, reference: ModuleType, out: TextIO
     """
     printer = Printer(options, sys.stdout if out is None else out)
     examples = digits()
-    printer.start(make(options, options.seed, engine)[0], examples)
+    printer.start(make(options, options.seed)[0], examples)
     results: list[Result] = []
     for seed in range(options.seed, options.seed + options.repeat):
-        results.append(train(options, seed, engine, examples, printer))
+        results.append(train(options, seed, examples, printer))
         if results[-1].history.interrupted:
             break
     printer.end(results)
     if results[-1].history.interrupted:
         return INTERRUPTED
     if options.reference:
-        printer.comparison(*compare(options, engine, reference, examples.training[: options.batch]))
+        printer.comparison(*compare(options, examples.training[: options.batch]))
     return 0
 
 
-def make(options: Options, seed: int, engine: ModuleType) -> tuple[Classifier, SGD, np.random.Generator]:
-    """Make what one training needs; a seed gives the same start on every engine."""
+def make(options: Options, seed: int, on: ModuleType = engine) -> tuple[Classifier, np.random.Generator]:
+    """Make what one training starts from; a seed gives the same start on every engine."""
     random = np.random.default_rng(seed)
-    classifier = Classifier([PIXELS, *options.hidden, CLASSES], engine, random, activation=options.activation)
-    rule = SGD(classifier.parameters, lr=options.rate, momentum=options.momentum, rate_inside=True)
-    return classifier, rule, random
+    return Classifier([PIXELS, *options.hidden, CLASSES], on, random, activation=options.activation), random
 
 
-def train(options: Options, seed: int, engine: ModuleType, examples: Split, printer: Printer) -> Result:
+def rule_of(options: Options, params: Any) -> SGD:
+    """Make the rule by which parameters move."""
+    return SGD(params, lr=options.rate, momentum=options.momentum, rate_inside=True)
+
+
+def is_right(scores: list[Any], label: Any) -> Any:
+    """Say whether the highest score is that of the right class."""
+    return np.argmax(stack(scores)) == label
+
+
+def train(options: Options, seed: int, examples: Split, printer: Printer) -> Result:
     """Train one classifier; the test part is looked at once, when all else is done."""
-    classifier, rule, random = make(options, seed, engine)
+    classifier, random = make(options, seed)
+    params = np.array(classifier.values)
+    gates = classifier.gates(examples.training[0]) * len(examples.training)
     printer.seed(seed)
-    history = fit(
-        classifier,
-        rule,
-        examples.training,
-        examples.validation,
-        epochs=options.epochs,
-        batch=options.batch,
-        random=random,
-        progress=printer.progress,
-        report=printer.epoch,
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a training that diverges is an error here
+        history = fit(
+            classifier.apply,
+            cross_entropy,
+            arrays(examples.training),
+            rule_of(options, params),
+            params=params,
+            epochs=options.epochs,
+            batch_size=options.batch,
+            validation=arrays(examples.validation),
+            metrics={"accuracy": is_right},
+            rng=random,
+            restore_best=True,
+            callbacks=lambda history: printer.epoch(history.epochs[-1], gates),
+            progress=False if options.quiet else None,
+        )
+    if history.stopped == "diverged":
+        raise OverflowError(f"{history.reason}; try a smaller rate")
+    score = evaluate(
+        classifier.apply, cross_entropy, arrays(examples.test), params=history.params, metrics={"accuracy": is_right}
     )
-    result = Result(seed, history, evaluate(classifier, examples.test).accuracy)
+    result = Result(seed, history, score.metrics["accuracy"], gates * len(history.epochs))
     printer.result(result)
     return result
 
 
-def compare(
-    options: Options, engine: ModuleType, reference: ModuleType, batch: list[Example], repeats: int = 5
-) -> tuple[float, float, float]:
-    """Take the same first step on both engines.
+def compare(options: Options, batch: list[Example], repeats: int = 5) -> tuple[float, float, float]:
+    """Take the same first step compiled, and on the reference.
 
     Returns
     -------
     tuple of float
-        Processor seconds on the engine (best of `repeats` fresh starts) and on the reference (once), and the largest
-        difference between the parameters that they arrived at.
+        Processor seconds compiled (best of `repeats` steps) and on the reference (once), and the largest difference
+        between the parameters that they arrived at.
 
     Raises
     ------
     ArithmeticError
         If the two arrived at different parameters: a time for a wrong answer would mean nothing.
     """
-
-    def timed(engine: ModuleType) -> tuple[float, list[float]]:
-        classifier, rule, _ = make(options, options.seed, engine)
-        started = time.process_time()
-        step(classifier, rule, batch)
-        return time.process_time() - started, classifier.values
-
-    seconds, values = min(timed(engine) for _ in range(repeats))
-    reference_seconds, reference_values = timed(reference)
-    difference = max(abs(a - b) for a, b in zip(values, reference_values))
+    classifier = make(options, options.seed)[0]
+    params, arrived = np.array(classifier.values), []
+    history = fit(
+        classifier.apply,
+        cross_entropy,
+        arrays(batch),
+        rule_of(options, params),
+        params=params,
+        epochs=repeats,
+        batch_size=len(batch),
+        shuffle=False,
+        callbacks=lambda history: arrived.append(history.params),
+        progress=False,
+    )
+    judge = make(options, options.seed, reference)[0]
+    rule = rule_of(options, judge.parameters)
+    started = time.process_time()
+    judge.gradients(batch)
+    rule.step()
+    reference_seconds = time.process_time() - started
+    difference = float(np.max(np.abs(arrived[0] - judge.values)))
     if not difference <= 1e-9:
-        raise ArithmeticError(f"one step on the engine and on the reference differ by {difference:.2g}; expected 1e-9")
-    return seconds, reference_seconds, difference
+        raise ArithmeticError(f"one step compiled and one on the reference differ by {difference:.2g}; expected 1e-9")
+    return min(epoch.seconds for epoch in history.epochs), reference_seconds, difference
 
 
 class Printer:
@@ -180,23 +213,12 @@ class Printer:
         self.say(f"seed {seed}", detail=True)
         self.say(HEADER, detail=True)
 
-    def progress(self, batches: list[list[Example]], number: int) -> Iterable[list[Example]]:
-        """Show a bar while the batches are handed out, and take it away afterwards."""
-        if self.options.quiet:
-            return batches
-        from tqdm import tqdm  # here, since nothing else needs it
-
-        # disable=None: no bar where standard error is not a terminal.
-        bar: Iterable[list[Example]] = tqdm(
-            batches, desc=f"epoch {number} of {self.options.epochs}", unit="step", leave=False, disable=None
-        )
-        return bar
-
-    def epoch(self, epoch: Epoch) -> None:
+    def epoch(self, epoch: Epoch, gates: int) -> None:
         """Add a row to the table."""
         self.say(
-            f"{epoch.number:5d}   {epoch.training.loss:13.4f}  {epoch.training.accuracy:8.1%}   "
-            f"{epoch.validation.loss:15.4f}  {epoch.validation.accuracy:8.1%}   {_nanoseconds(epoch):11.1f}",
+            f"{epoch.number:5d}   {epoch.loss:13.4f}  {epoch.metrics['accuracy']:8.1%}   "
+            f"{epoch.validation_loss:15.4f}  {epoch.validation_metrics['accuracy']:8.1%}   "
+            f"{1e9 * epoch.seconds / gates:11.1f}",
             detail=True,
         )
 
@@ -214,12 +236,12 @@ class Printer:
         if len(results) > 1:
             median = statistics.median(result.accuracy for result in results)
             self.say(f"median test accuracy of {len(results)} seeds: {median:.1%}")
-        gates = sum(result.history.gates for result in results)
+        gates = sum(result.gates for result in results)
         seconds = sum(result.history.seconds for result in results)
         if gates:
             self.say(
-                f"time per gate: {1e9 * seconds / gates:.1f} ns, recorded and swept backward "
-                f"({gates:,} gates in {seconds:.2f} s of processor time, updates included)"
+                f"time per gate: {1e9 * seconds / gates:.1f} ns, forward and backward "
+                f"({gates:,} gates in {seconds:.2f} s of processor time, recording and updates included)"
             )
 
     def comparison(self, seconds: float, reference_seconds: float, difference: float) -> None:
@@ -229,7 +251,3 @@ class Printer:
             f"{1e3 * seconds:.2f} ms here: {reference_seconds / seconds:.1f} times faster "
             f"(parameters after it differ by {difference:.1g} at most)"
         )
-
-
-def _nanoseconds(epoch: Epoch) -> float:
-    return 1e9 * epoch.seconds / epoch.gates

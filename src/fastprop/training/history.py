@@ -1,0 +1,166 @@
+"""What a fit has done: losses of steps and epochs, why it ended; and what is told after every epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["Callback", "Epoch", "History", "Score"]
+
+
+class Score(NamedTuple):
+    """How a model did on some examples: the mean loss, and the means of the metrics."""
+
+    loss: float
+    metrics: dict[str, float]
+
+
+class Epoch(NamedTuple):
+    """One pass over the training examples.
+
+    Loss and metrics of the training are means over the examples, each at the step that learned from it, so of a model
+    still changing; those of the validation are of the model at the end of the epoch. `rate` is that of the first step;
+    `seconds` are processor time of the steps alone, which other programs on the machine don't lengthen.
+    """
+
+    number: int
+    loss: float
+    validation_loss: float | None
+    metrics: dict[str, float]
+    validation_metrics: dict[str, float]
+    rate: float
+    steps: int
+    seconds: float
+
+
+@dataclass(repr=False)
+class History:
+    """What a fit has done.
+
+    Attributes
+    ----------
+    epochs : list of Epoch
+        The epochs that were finished.
+    step_losses : list of float
+        The mean loss of the examples of every step, before the parameters moved; NaN for steps that were not made, as
+        no example in them had a weight.
+    skipped : int
+        How many steps were not made.
+    stopped : str
+        Why it ended: "epochs" (all were made), "converged", "patience", "callback", "interrupted" or "diverged".
+    reason : str
+        The same in a sentence.
+    best : Epoch or None
+        The first epoch with the lowest loss (of the validation, if there is one); None if none was finite.
+    params : nested containers of arrays
+        The parameters at the end, nested as they were given, or as ``model.params()`` nests them.
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+    step_losses: list[float] = field(default_factory=list)
+    skipped: int = 0
+    stopped: str = "epochs"
+    reason: str = "all epochs were made"
+    best: Epoch | None = None
+    params: Any = None
+
+    def __repr__(self) -> str:
+        best = "" if self.best is None else f", best loss {monitored(self.best):.4g} in epoch {self.best.number}"
+        return (
+            f"<History: {len(self.epochs)} epochs, {len(self.step_losses)} steps{best}; {self.stopped}: {self.reason}>"
+        )
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended it."""
+        return self.stopped == "interrupted"
+
+    @property
+    def losses(self) -> list[float]:
+        """The training loss of every epoch."""
+        return [epoch.loss for epoch in self.epochs]
+
+    @property
+    def validation_losses(self) -> list[float | None]:
+        """The validation loss of every epoch."""
+        return [epoch.validation_loss for epoch in self.epochs]
+
+    @property
+    def monitored(self) -> list[float]:
+        """What patience and plateaus go by: the validation loss of every epoch, or, without one, the training loss."""
+        return [monitored(epoch) for epoch in self.epochs]
+
+    @property
+    def seconds(self) -> float:
+        """Processor time that the steps of the finished epochs took."""
+        return sum(epoch.seconds for epoch in self.epochs)
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return the epochs as columns, for a table or a plot.
+
+        Examples
+        --------
+        >>> from fastprop.training import Epoch, History
+        >>> history = History([Epoch(1, 0.5, 0.75, {"accuracy": 1.0}, {"accuracy": 0.5}, 0.1, 4, 0.0)])
+        >>> for name, column in history.to_dict().items():
+        ...     print(name, column)
+        epoch [1]
+        loss [0.5]
+        validation_loss [0.75]
+        accuracy [1.0]
+        validation_accuracy [0.5]
+        rate [0.1]
+        steps [4]
+        seconds [0.0]
+        """
+        rows = [
+            {
+                "epoch": epoch.number,
+                "loss": epoch.loss,
+                "validation_loss": epoch.validation_loss,
+                **epoch.metrics,
+                **{f"validation_{name}": value for name, value in epoch.validation_metrics.items()},
+                "rate": epoch.rate,
+                "steps": epoch.steps,
+                "seconds": epoch.seconds,
+            }
+            for epoch in self.epochs
+        ]
+        return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+
+    def to_frame(self) -> Any:
+        """Return the epochs as a pandas DataFrame: ImportError where pandas is not installed."""
+        import pandas  # here, since nothing else needs it
+
+        return pandas.DataFrame(self.to_dict())
+
+
+def monitored(epoch: Epoch) -> float:
+    """Return the loss that an epoch is judged by."""
+    return epoch.loss if epoch.validation_loss is None else epoch.validation_loss
+
+
+def is_better(epoch: Epoch, best: Epoch | None) -> bool:
+    """Say whether an epoch's loss is below that of the best so far; equal is not, and NaN never."""
+    loss = monitored(epoch)
+    return loss < monitored(best) if best is not None else not math.isnan(loss)
+
+
+class Callback:
+    """What is told after every epoch: a subclass says in `on_epoch_end` what it does then.
+
+    Model and optimizer are as the epoch has left them, and may be changed: the learning rate, `frozen`, the mode of
+    layers, what stands in them. A plain function of the History will do in its place, and so will a
+    `fastprop.optim.ReduceLROnPlateau`.
+
+    Examples
+    --------
+    >>> from fastprop.training import Callback
+    >>> class GoodEnough(Callback):
+    ...     def on_epoch_end(self, history):
+    ...         return history.losses[-1] < 0.1
+    """
+
+    def on_epoch_end(self, history: History) -> Any:
+        """Take in what was done so far; True ends the fit."""

@@ -1,0 +1,356 @@
+"""What is learnt: a model's parameters as numbers of the fit's own, the optimizer that moves them, and the steps."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from fastprop.circuits.compile import compile
+from fastprop.circuits.vmap import vmap
+from fastprop.derivatives.transforms import value_and_grad
+from fastprop.engine.functions import strong_multiply, where
+from fastprop.gates import is_condition
+from fastprop.handles.nesting import as_number, described, dtype_of, flatten, is_handle, map_leaves, plain, shape_of
+from fastprop.nn.module import Module
+from fastprop.nn.normalisation import BatchNorm
+from fastprop.optim import Optimizer
+from fastprop.random import fold_in
+
+from .diagnosis import first_bad_gate
+from .feed import Batch
+
+__all__ = ["Learner", "Steps"]
+
+KEYS = 1 << 24  # so many keys: float32 holds all integers up to here
+
+
+class Learner:
+    """A model and its optimizer while they are fitted: parameters are copies, written in place.
+
+    Parameters
+    ----------
+    model : Module or callable
+        A function takes `params` first.
+    optimizer : Optimizer
+        Of the model's Units and Arrays, or of numbers nested as `params`.
+    params : nested containers of numbers and arrays, optional
+        Those of a function.
+    apart : bool, optional
+        Whether an optimizer of numbers stays as it is, too, and a copy of it makes the steps.
+    """
+
+    def __init__(self, model: Any, optimizer: Any, params: Any, apart: bool = False):
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer is {type(optimizer).__name__}; expected an Optimizer of fastprop.optim")
+        if not callable(model):
+            raise TypeError(f"model is {type(model).__name__}; expected a fastprop.nn.Module, or a function")
+        self.module = model if isinstance(model, Module) else None
+        self.function, self.optimizer = model, optimizer
+        if self.module is None and params is None:
+            raise TypeError("a model that is a function of (params, x) needs params")
+        if self.module is not None and params is not None:
+            raise TypeError("params go with a model that is a function; a Module has its own")
+        self.owns_handles = optimizer._update.handles
+        if self.owns_handles and self.module is None:
+            raise TypeError("the optimizer is of Units and Arrays; of a function's params make it with these")
+        self.lost = False  # whether the optimizer's parameters were replaced, so that it can't be given anything back
+        self.buffers = {} if self.module is None else self.module.buffers()
+        self._take(params, apart)
+        kinds = {dtype_of(leaf) for leaf in flatten(self.params)[0]}
+        self.dtype = np.dtype(np.float32) if kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
+
+    def _take(self, params: Any, apart: bool) -> None:
+        """Take copies of the parameters, and the optimizer that moves them."""
+        module = self.module
+        pairs = [] if module is None else module._matched(module.params())
+        self.leaves = [leaf for leaf, _ in pairs]
+        if not self.owns_handles:
+            tree = params if module is None else module.params()
+            self.optimizer._update.nesting.leaves_of(tree, "params")
+            self.params, self.work = map_leaves(plain, tree), copy.deepcopy(self.optimizer) if apart else self.optimizer
+            return
+        assert module is not None
+        self.nesting = flatten(module.params())[1]
+        names, moved = self.optimizer.names, list(self.optimizer._update.params)
+        known = {id(leaf) for leaf in self.leaves}
+        foreign = [name for name, leaf in zip(names, moved) if id(leaf) not in known]
+        if foreign:
+            raise ValueError(f"the optimizer moves {', '.join(foreign)}, which the model does not have")
+        self.name_of = {id(leaf): name for name, leaf in zip(names, moved)}
+        self.moved = dict(zip(names, moved))
+        self.params = {name: plain(leaf) for name, leaf in self.moved.items()}
+        self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
+        self.work = type(self.optimizer)(self.params, **self.optimizer.state_dict()["options"])
+        self.work.load_state_dict(self.optimizer.state_dict())
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        work = self.work
+        return work.lr if work.schedule is None else work.lr * work.schedule(work.steps)
+
+    def follow(self) -> None:
+        """Take over what the optimizer's owner may have changed: rate, schedule, what is frozen."""
+        if self.owns_handles:
+            self.lost = True
+            self.optimizer._check_leaves()
+            self.lost = False
+            self.work.lr, self.work.schedule = self.optimizer.lr, self.optimizer.schedule
+            self.work.frozen = self.optimizer.frozen
+
+    def tree(self, params: Any) -> Any:
+        """Return parameters as the model nests them."""
+        if not self.owns_handles:
+            return params
+        values = [
+            params[self.name_of[id(leaf)]] if id(leaf) in self.name_of else self.rest[id(leaf)] for leaf in self.leaves
+        ]
+        return self.nesting.unflatten(values)
+
+    def called(self, params: Any, x: Any, key: Any, buffers: Any) -> tuple[Any, Any]:
+        """Return what the model gives for one example, and its new buffers."""
+        if self.module is None:
+            return self.function(params, x), {}
+        bound = self.module.bound(self.tree(params), key, buffers or None)
+        output = bound(x)
+        return output, bound.buffers() if buffers else {}
+
+    def store(self) -> None:
+        """Give the parameters and buffers back to the model, and what it remembers to the optimizer."""
+        if self.owns_handles:
+            for name, leaf in self.moved.items():
+                leaf.value = self.params[name]
+            if not self.lost:
+                kept = {"options": self.optimizer.state_dict()["options"]}
+                self.optimizer.load_state_dict({**self.work.state_dict(), **kept})
+        elif self.module is not None:
+            for leaf, value in zip(self.leaves, flatten(self.params)[0]):
+                leaf.value = value
+        if self.module is not None and self.buffers and not self.lost:
+            self.module.load_buffers(self.buffers)
+
+    def reread(self) -> None:
+        """Take over what callbacks may have assigned: parameters, buffers, what the optimizer remembers."""
+        self.follow()
+        if self.owns_handles:
+            self.params = {name: plain(leaf) for name, leaf in self.moved.items()}
+            self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
+            self.work.load_state_dict(self.optimizer.state_dict())
+        elif self.module is not None:
+            self.params = self.module.params()
+        self.buffers = {} if self.module is None else self.module.buffers()
+
+    def _unmoved(self) -> list[tuple[int, Any]]:
+        return [(id(leaf), leaf) for leaf in self.leaves if id(leaf) not in self.name_of]
+
+    def kept(self) -> tuple[Any, Any]:
+        """Return copies of parameters and buffers."""
+        return map_leaves(plain, self.params), map_leaves(plain, self.buffers)
+
+    def restore(self, kept: tuple[Any, Any]) -> None:
+        """Go back to what `kept` has returned."""
+        self.params, self.buffers = map_leaves(plain, kept[0]), map_leaves(plain, kept[1])
+
+    # Modes ------------------------------------------------------------------------------------------------------------
+
+    def modes(self) -> list[tuple[Module, bool]]:
+        """Return all Modules with their modes."""
+        return [] if self.module is None else [(part, part.training) for _, part in self.module.named_modules()]
+
+    def state(self) -> Any:
+        """Return what a recording depends on: which Modules there are, and what stands in them beside parameters."""
+        if self.module is None:
+            return None
+        kept = (bool, int, float, str, type(None))
+        constants = [np.asarray(leaf.value).tobytes() for _, leaf in self._unmoved()] if self.owns_handles else []
+        return constants, [
+            (id(part), [(name, x if isinstance(x, kept) else id(x)) for name, x in vars(part).items() if name != "key"])
+            for _, part in self.module.named_modules()
+        ]
+
+    @property
+    def draws(self) -> bool:
+        """Whether something in the model draws random numbers while it learns."""
+        return self.module is not None and any(part.draws and part.training for _, part in self.module.named_modules())
+
+    @property
+    def needs_others(self) -> bool:
+        """Whether something in the model learns from the other examples of a batch."""
+        return any(isinstance(part, BatchNorm) and training for part, training in self.modes())
+
+
+Learnt = tuple[float, float, dict[str, float], Any, Any]
+"""Mean loss, total weight, sums of metrics, gradient and new buffers of what makes one step."""
+
+
+class _Pair(Exception):  # noqa: N818 (never seen outside)
+    """The loss has turned out to give sums of its own: Σ w l, and Σ w."""
+
+
+class Steps:
+    """The compiled functions of a fit: of a batch, the loss with its gradient, and the loss alone.
+
+    In the simplest case the gradient is that of a mean. Else it is that of ``scale · Σ w l``, and beside it come Σ w,
+    the sums of metrics, and buffers.
+    """
+
+    def __init__(self, learner: Learner, loss: Callable[..., Any], metrics: dict[str, Callable[..., Any]]):
+        self.learner, self.loss, self.metrics = learner, loss, metrics
+        self.pair = False
+        self.record()
+
+    def record(self) -> None:
+        """Forget what was recorded; it depends on the model's mode."""
+        learner = self.learner
+        self.draws = learner.draws
+        self.is_simple = not (self.pair or self.metrics or self.draws or learner.buffers)
+        self.simple: Any = compile(value_and_grad(vmap(self._loss, in_axes=(None, 0, 0), reduce="mean")))
+        self.general: Any = compile(value_and_grad(self._sums, has_aux=True))
+        self.scored: Any = compile(self._scores)
+
+    def _loss(self, params: Any, x: Any, y: Any) -> Any:
+        """Return the loss of one example."""
+        found = self.loss(self.learner.called(params, x, None, None)[0], y)
+        if isinstance(found, tuple):
+            raise _Pair
+        return _one_number(found)
+
+    def _weighed(self, params: Any, x: Any, y: Any, weight: Any, key: Any, buffers: Any) -> tuple[Any, ...]:
+        """Return w l, w, w times the metrics and new buffers of one example."""
+        output, buffers = self.learner.called(params, x, key, buffers)
+        found = self.loss(output, y)
+        if isinstance(found, tuple):
+            self.pair = True
+            loss, own = map(_one_number, found)
+            total, counted = strong_multiply(weight, loss), strong_multiply(weight, own)
+        else:
+            total, counted = strong_multiply(weight, _one_number(found)), weight
+        metrics = {name: strong_multiply(counted, _number(f(output, y))) for name, f in self.metrics.items()}
+        return total, counted, metrics, buffers
+
+    def _sums(self, params: Any, x: Any, y: Any, weights: Any, scale: Any, key: Any, buffers: Any) -> Any:
+        """Return scale Σ w l; Σ w, Σ w metric, and the mean of the buffers, which are equal in all lanes."""
+        sums = vmap(self._weighed, in_axes=(None, 0, 0, 0, None, None), reduce="sum")
+        total, counted, metrics, found = sums(params, x, y, weights, key, buffers)
+        return scale * total, (counted, metrics, map_leaves(lambda leaf: leaf / weights.shape[0], found))
+
+    def _scores(self, params: Any, x: Any, y: Any, weights: Any, buffers: Any) -> Any:
+        """Return the sums that a model which does not learn gives."""
+        sums = vmap(self._weighed, in_axes=(None, 0, 0, 0, None, None), reduce="sum")
+        return sums(params, x, y, weights, None, buffers)[:3]
+
+    def learn(self, batches: list[Batch], key: int) -> Learnt:
+        """Return what some batches, taken together, say."""
+        learner, batch = self.learner, batches[0]
+        if self.is_simple and len(batches) == 1 and batch.weights is None and batch.size:
+            try:
+                loss, gradients = self.simple(learner.params, batch.x, batch.y)
+                return loss, batch.size, {}, gradients, learner.buffers
+            except _Pair:
+                self.pair, self.is_simple = True, False
+        return self._learn_in_general(batches, key)
+
+    def _learn_in_general(self, batches: list[Batch], key: int) -> Learnt:
+        learner = self.learner
+        weights = [weights_of(batch) for batch in batches]
+        known = 0.0 if self.pair else float(sum([w.sum() for w in weights]))
+        if known == 0.0 and not self.pair:
+            return 0.0, 0.0, {}, None, learner.buffers
+        loss, total, sums, gradients, buffers = 0.0, 0.0, dict.fromkeys(self.metrics, 0.0), None, learner.buffers
+        for number, (batch, w) in enumerate(zip(batches, weights)):
+            if batch.size == 0:
+                continue
+            drawn = (fold_in(key, number) % KEYS if number else key) if self.draws else None
+            scale = 1.0 if self.pair else 1.0 / known
+            was = self.pair
+            (value, (counted, metrics, buffers)), found = self.general(
+                learner.params, batch.x, batch.y, w, scale, drawn, buffers
+            )
+            if self.pair and not was:
+                return self._learn_in_general(batches, key)
+            loss, total = loss + value, total + counted
+            for name in sums:
+                sums[name] += metrics[name]
+            gradients = found if gradients is None else _added(gradients, found)
+        if self.pair:
+            if total == 0.0:
+                return 0.0, 0.0, {}, None, learner.buffers
+            loss, gradients = loss / total, map_leaves(lambda leaf: leaf / total, gradients)
+        return loss, total, sums, gradients, buffers
+
+    def blame(self, batches: list[Batch]) -> str:
+        """Say in which example, and at which gate, a loss went wrong; nothing if that can't be told."""
+        learner = self.learner
+        if learner.needs_others:
+            return ""
+        key = 0 if self.draws else None
+
+        def loss(params: Any, x: Any, y: Any) -> Any:
+            found = self.loss(learner.called(params, x, key, learner.buffers)[0], y)
+            return found[0] if isinstance(found, tuple) else found
+
+        each: Any = compile(vmap(loss, in_axes=(None, 0, 0)))
+        for batch in filter(lambda batch: batch.size, batches):
+            bad = ~np.isfinite(each(learner.params, batch.x, batch.y)) & (weights_of(batch) > 0.0)
+            if bad.any():
+                place = int(np.argmax(bad))
+                leaves, nesting = flatten((batch.x, batch.y))
+                x, y = nesting.unflatten([leaf[place] for leaf in leaves])
+                gate = first_bad_gate(loss, (learner.params, x, y), learner.dtype)
+                example = f"example {place} of the batch" if batch.rows is None else f"row {batch.rows[place]}"
+                return "" if gate is None else f" (first at {gate}, {example})"
+        return ""
+
+    def score(self, batch: Batch) -> tuple[float, float, dict[str, float]]:
+        """Return Σ w l, Σ w and Σ w metric of a batch."""
+        learner = self.learner
+        found: tuple[float, float, dict[str, float]] = self.scored(
+            learner.params, batch.x, batch.y, weights_of(batch), learner.buffers
+        )
+        return found
+
+    def score_all(self, batches: Iterable[Batch]) -> tuple[float, dict[str, float]]:
+        """Return the mean loss and metrics of some batches, by the model as it is used."""
+        modes, module = self.learner.modes(), self.learner.module
+        if module is not None:
+            module.eval()
+        losses, total, sums = 0.0, 0.0, dict.fromkeys(self.metrics, 0.0)
+        try:
+            for batch in batches:
+                if batch.size:
+                    loss, weight, metrics = self.score(batch)
+                    losses, total = losses + loss, total + weight
+                    sums = {name: value + metrics[name] for name, value in sums.items()}
+        finally:
+            for part, training in modes:
+                part.training = training
+        return (losses / total if total else 0.0), {name: value / (total or math.nan) for name, value in sums.items()}
+
+
+def weights_of(batch: Batch) -> np.ndarray[Any, Any]:
+    """Return the weights of a batch's examples: ones, if it has none."""
+    return np.ones(batch.size) if batch.weights is None else batch.weights
+
+
+def _one_number(found: Any) -> Any:
+    """Return a loss, if it is one number."""
+    if shape_of(found) or as_number(found) is None:
+        what = f"an array of shape {shape_of(found)}" if shape_of(found) else described(found)
+        raise TypeError(f"the loss of one example is {what}; expected one number, such as fastprop.sum of an array")
+    return found
+
+
+def _added(left: Any, right: Any) -> Any:
+    leaves, nesting = flatten(left)
+    return nesting.unflatten([a + b for a, b in zip(leaves, nesting.leaves_of(right, "gradients"))])
+
+
+def _number(x: Any) -> Any:
+    """Return a metric as a number: of a condition 1 or 0."""
+    if is_condition(x):
+        return where(x, 1.0, 0.0)
+    return x if is_handle(x) else float(x)

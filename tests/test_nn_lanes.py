@@ -82,6 +82,23 @@ def test_dropout_that_learns_needs_a_key():
     assert_array_equal(model.apply({}, X[0], key=1), X[0])
 
 
+@pytest.mark.parametrize("key", [0.5, -1, 2**62, np.int64(2**62), np.nan])
+def test_a_number_that_is_no_key_drops_nothing_silently(key):
+    model = nn.Sequential(nn.Linear(6, 6, rng=0), nn.Dropout(0.5))
+    with pytest.raises(ValueError, match="expected an integer from 0 to 2"):
+        model.apply(model.params(), np.ones(6), key=key)
+
+    def loss(params, key, x):
+        return fp.sum(model.apply(params, x, key=key) ** 2)
+
+    batch = fp.vmap(loss, (None, None, 0), reduce="mean")
+    with pytest.raises(ValueError, match="expected an integer from 0 to 2"):
+        fp.value_and_grad(batch)(model.params(), key, np.ones((5, 6)))
+    value, gradients = fp.compile(fp.value_and_grad(batch))(model.params(), key, np.ones((5, 6)))
+    assert np.isnan(value)
+    assert np.all(np.isnan(gradients["0"]["weight"]))
+
+
 def test_masks_are_those_of_key_layer_and_lane():
     model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5))
     ones = np.ones((100, 50))

@@ -28,6 +28,7 @@ from fastprop.engine.functions import (
 )
 from fastprop.engine.functions import max as greatest
 from fastprop.engine.functions import sum as total
+from fastprop.gates import is_condition
 from fastprop.gates.items import as_item
 from fastprop.gates.reductions import log_softmax
 from fastprop.handles.nesting import shape_of
@@ -41,6 +42,7 @@ from fastprop.nn.weighting import (
     of_class,
     own_class,
     reduced,
+    refuse,
     scores_of,
     shared,
     times,
@@ -60,6 +62,8 @@ __all__ = [
     "squared_hinge",
     "weighted_mean",
 ]
+
+ROUNDING = 1e-6  # by so much shares that were mixed in float32 may miss 0 and 1
 
 
 def weighted_mean(loss: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
@@ -118,9 +122,10 @@ def cross_entropy(
     scores : Array or array_like
         Of shape (…, classes).
     target : int, array of int, traced integers, or shares
-        Labels of shape (…), or the right share of every class, of the shape of the scores. 0 log 0 is 0.
+        Labels of shape (…), or the right share of every class, from 0 to 1, of the shape of the scores. 0 log 0 is 0.
     weight : array_like, optional
-        A weight for every class.
+        A weight for every class. The mean of one example, w l / w, knows nothing of it: so it has no effect under
+        ``vmap(…, reduce="mean")``; `weighted_mean` of losses with ``reduction="pair"`` is Σ w l / Σ w of a batch.
     ignore_index : int or None
         The label of what has no part in the loss.
     label_smoothing : float
@@ -140,7 +145,7 @@ def cross_entropy(
     TypeError, IndexError
         If labels are no integers; if one is negative or too large.
     ValueError
-        If shapes or options are wrong.
+        If shapes or options are wrong, or shares (but traced ones) are not from 0 to 1.
 
     Examples
     --------
@@ -159,7 +164,11 @@ def cross_entropy(
     if shape_of(target) == shape_of(scores):
         smooth = (1.0 - label_smoothing) * target + label_smoothing / classes if label_smoothing else target
         losses = shared(-log_softmax(scores, axis=-1), smooth, class_weights)
-        return reduced(losses, weights_of("cross_entropy", shape_of(losses), sample_weight, mask), reduction)
+        weights = weights_of("cross_entropy", shape_of(losses), sample_weight, mask)
+        outside = (target < -ROUNDING) | (target > 1.0 + ROUNDING)
+        counted = weights[..., None] if weights is not None and shape_of(weights) else weights
+        refuse(outside, counted, "cross_entropy: the shares of classes are from 0 to 1")
+        return reduced(losses, weights, reduction)
     labels, weights = labelled("cross_entropy", scores, target, ignore_index, sample_weight, mask)
     if label_smoothing:
         logs = -log_softmax(scores, axis=-1)
@@ -374,7 +383,7 @@ def binary_cross_entropy(
     Parameters
     ----------
     probabilities : Unit, Array or array_like
-        Of any shape.
+        From 0 to 1, of any shape; the loss of a traced one that is not is NaN.
     target : array_like
         What is right, from 0 to 1, of the same shape.
     sample_weight, mask, reduction
@@ -391,6 +400,9 @@ def binary_cross_entropy(
     weights = weights_of(name, shape_of(probabilities), sample_weight, mask)
     demand((target >= 0.0) & (target <= 1.0), mask, f"{name}: targets are from 0 to 1")
     losses = strong_multiply(target, -log(probabilities)) + strong_multiply(1.0 - target, -log1p(-probabilities))
+    outside = (probabilities < 0.0) | (probabilities > 1.0)
+    refuse(outside, weights, f"{name}: probabilities are from 0 to 1; of scores take {name}_with_logits")
+    losses = losses * where(outside, np.nan, 1.0) if is_condition(outside) else losses  # and so is the slope
     return reduced(losses, weights, reduction)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "of_class",
     "own_class",
     "reduced",
+    "refuse",
     "scores_of",
     "shared",
     "times",
@@ -155,3 +156,10 @@ def demand(true: Any, mask: Any, message: str) -> None:
         true = true | (as_item(mask) == 0)
     if not (true if not shape_of(true) else np.all(true)):
         raise ValueError(f"{message}; expected no others")
+
+
+def refuse(wrong: Any, weights: Any, message: str) -> None:
+    """Raise ValueError where something wrong has a weight; under trace nothing is known of it."""
+    counted = True if weights is None or is_handle(weights) else np.asarray(weights) != 0.0
+    if not is_condition(wrong) and np.any(np.asarray(wrong) & counted):
+        raise ValueError(message)

@@ -158,6 +158,7 @@ def test_padded_batch(kind):
         (lambda: nn.LSTM(3, 2)(np.ones((2, 4, 3))), "lanes of a batch"),
         (lambda: nn.GRU(3, 2)(X, np.zeros(2)), r"of the shape \(1, 2\)"),
         (lambda: nn.LSTM(3, 2)(X, (np.zeros((1, 2)),)), "expected 2 of the shape"),
+        (lambda: nn.LSTM(3, 2)(X, np.zeros((1, 2))), r"LSTM: a state of shape \(1, 2\); expected a pair \(h, c\)"),
         (lambda: nn.LSTM(3, 2)(X, length=5), "length 5 of a sequence of 4 steps"),
         (lambda: nn.LSTM(3, 2)(X, length=-1), "length -1"),
     ],

@@ -49,7 +49,7 @@ from fastprop.handles.nesting import (
     zeros_like,
 )
 
-__all__ = ["Call", "active_scope", "is_active", "name_of"]
+__all__ = ["INSTEAD", "Call", "active_scope", "is_active", "name_of"]
 
 
 class Call:
@@ -164,7 +164,7 @@ class Call:
             returned = described(self.nesting.unflatten(map(plain, self.outputs)))
         raise TypeError(
             f"{self.name} is only defined for functions that return one number, but {name_of(self.function)} returned "
-            f"{returned}; take jacobian or vjp, or has_aux=True if it is a pair (value, aux)"
+            f"{returned}; {INSTEAD}"
         )
 
     def gradients(self, pulls: dict[int, Any], snapshot: Any = None) -> list[Any]:
@@ -302,6 +302,13 @@ def taken_apart(argument: Any) -> Any:
     if active is None or not hasattr(active.tape, "as_block"):
         return argument
     return map_leaves(active.tape.as_block, argument)
+
+
+INSTEAD = (
+    "take jacobian or vjp, or has_aux=True if it is a pair (value, aux), or fastprop.nn.weighted_mean in the place of "
+    'vmap if it is that of a loss with reduction="pair"'
+)
+"""What to do with functions that return more than one number."""
 
 
 def name_of(f: Callable[..., Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.vmap import vmap
+from fastprop.derivatives.call import name_of
 from fastprop.engine.functions import (
     absolute,
     log,
@@ -31,7 +32,7 @@ from fastprop.engine.functions import sum as total
 from fastprop.gates import is_condition
 from fastprop.gates.items import as_item
 from fastprop.gates.reductions import log_softmax
-from fastprop.handles.nesting import shape_of
+from fastprop.handles.nesting import described, map_leaves, shape_of
 from fastprop.nn.labels import as_block, numbers_at
 from fastprop.nn.weighting import (
     alike,
@@ -72,14 +73,21 @@ def weighted_mean(loss: Callable[..., Any], in_axes: Any = 0) -> Callable[..., A
     Parameters
     ----------
     loss : callable
-        Gives a loss with ``reduction="pair"``, or a loss of its own and its weight.
+        Gives a loss with ``reduction="pair"``, or a loss of its own and its weight; or a tuple of such a pair and of
+        something else, such as new buffers.
     in_axes : int, None or nest of these
         Which arguments have the examples along which axis, as for `fastprop.vmap`.
 
     Returns
     -------
     callable
-        Gives Σ w l / Σ w over the examples; 0, with gradient 0, if no weight is there.
+        Gives Σ w l / Σ w over the examples; 0, with gradient 0, if no weight is there. What else there is comes
+        beside it, in a tuple, as its mean over the examples: ``value_and_grad(…, has_aux=True)`` takes that.
+
+    Raises
+    ------
+    TypeError
+        If the loss gives no pair.
 
     Examples
     --------
@@ -92,13 +100,34 @@ def weighted_mean(loss: Callable[..., Any], in_axes: Any = 0) -> Callable[..., A
     >>> round(value, 6)
     0.693147
     """
-    sums = vmap(loss, in_axes, reduce="sum")
+
+    def counted(*arguments: Any) -> Any:
+        found = loss(*arguments)
+        pair, *beside = found if _is_pair(found) and _is_pair(found[0]) else (found,)
+        if not _is_pair(pair):
+            raise TypeError(
+                f"weighted_mean: {name_of(loss)} returned {described(found)}; expected a loss and its weight, which "
+                'losses with reduction="pair" give, or a tuple of both and of something else'
+            )
+        return pair, *[(each, 1.0) for each in beside]
+
+    counted.__name__ = name_of(loss)
+    sums = vmap(counted, in_axes, reduce="sum")
 
     def mean(*arguments: Any) -> Any:
-        losses, weights = sums(*arguments)
-        return mean_of(losses, weights)
+        (losses, weights), *beside = sums(*arguments)
+        value = mean_of(losses, weights)
+        return (value, *[_means(*each) for each in beside]) if beside else value
 
     return mean
+
+
+def _means(sums: Any, count: Any) -> Any:
+    return map_leaves(lambda x: mean_of(x, count), sums)
+
+
+def _is_pair(x: Any) -> bool:
+    return isinstance(x, (tuple, list)) and len(x) == 2
 
 
 # Of labels ------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from fastprop.gates.items import as_item, described
 from fastprop.gates.reductions import norm, std
 from fastprop.gates.shapes import concatenate, pad, reshape, stack
 from fastprop.handles.nesting import shape_of
-from fastprop.nn.init import float_dtype
+from fastprop.nn.init import float_dtype, whole
 from fastprop.nn.module import Module
 
 __all__ = ["BatchNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
@@ -168,6 +168,7 @@ class BatchNorm(Module):
         *,
         dtype: DTypeLike | None = None,
     ):
+        whole("BatchNorm", num_features=num_features)
         if not 0.0 <= momentum <= 1.0:
             raise ValueError(f"BatchNorm with momentum {momentum}; expected the new one's share, from 0 to 1")
         self.eps, self.momentum, dtype = checked_eps(self, eps), momentum, float_dtype(dtype)

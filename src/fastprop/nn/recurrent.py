@@ -21,7 +21,7 @@ from fastprop.gates.shapes import concatenate, stack, swapaxes
 from fastprop.handles.indexing import trace_of
 from fastprop.handles.nesting import shape_of
 from fastprop.nn.dropout import Dropout
-from fastprop.nn.init import Random, uniform
+from fastprop.nn.init import Random, generator, uniform, whole
 from fastprop.nn.module import Module
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -47,13 +47,15 @@ class _Recurrent(Module):
         rng: Random = None,
         dtype: DTypeLike | None = None,
     ):
+        name = type(self).__name__
+        whole(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if num_layers < 1:
-            raise ValueError(f"{type(self).__name__} with num_layers {num_layers}; expected at least one")
+            raise ValueError(f"{name} with num_layers {num_layers}; expected at least one")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.bidirectional = bias, bidirectional
         self.dropouts = [Dropout(dropout) for _ in range(num_layers - 1)]
         self.directions = ("", "_reverse") if bidirectional else ("",)
-        random, rows = np.random.default_rng(rng), self.blocks * hidden_size
+        random, rows = generator(rng), self.blocks * hidden_size
         bound = 1.0 / math.sqrt(hidden_size) if hidden_size else 0.0
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * len(self.directions)
@@ -62,9 +64,9 @@ class _Recurrent(Module):
                     *[("weight_ih", (rows, width)), ("weight_hh", (rows, hidden_size))],
                     *([("bias_ih", (rows,)), ("bias_hh", (rows,))] if bias else []),
                 ]
-                for name, shape in shapes:
+                for kind, shape in shapes:
                     first = uniform(shape, random, dtype, low=-bound, high=bound)
-                    setattr(self, f"{name}_l{layer}{direction}", Array(first))
+                    setattr(self, f"{kind}_l{layer}{direction}", Array(first))
 
     def step(self, x: Any, h: Any, state: State) -> State:
         """Return the next state, of what comes from the input, what comes from the state, and the state."""
@@ -120,7 +122,12 @@ class _Recurrent(Module):
         if state is None:
             dtype = self.weight_hh_l0.dtype  # type: ignore[attr-defined]
             return [(np.zeros(self.hidden_size, dtype),) * self.states] * sides
-        parts = [as_item(part) for part in ((state,) if self.states == 1 else tuple(state))]
+        if self.states > 1 and not isinstance(state, (tuple, list)):
+            raise ValueError(
+                f"{type(self).__name__}: a state of {described(as_item(state))}; expected a pair (h, c), each of the "
+                f"shape {shape}"
+            )
+        parts = [as_item(part) for part in ((state,) if self.states == 1 else state)]
         if len(parts) != self.states or any(shape_of(part) != shape for part in parts):
             raise ValueError(
                 f"{type(self).__name__}: a state of {', '.join(map(described, parts))}; expected {self.states} of the "

@@ -227,7 +227,7 @@ class Embedding(Module):
         table = self.weight
         if self.padding_idx is not None and is_handle(table):
             table = table.at[self.padding_idx].set(stop_gradient(table[self.padding_idx]))
-        return rows_at(table, as_labels("Embedding", "token", tokens, shape_of(self.weight)[0]))
+        return rows_at("Embedding: token", table, as_labels("Embedding", "token", tokens, shape_of(self.weight)[0]))
 
 
 class Flatten(Module):

@@ -201,12 +201,16 @@ def cross_entropy(
     labels, weights = labelled("cross_entropy", scores, target, ignore_index, sample_weight, mask)
     if label_smoothing:
         logs = -log_softmax(scores, axis=-1)
-        right = times(of_class(class_weights, labels), numbers_at(logs, labels))
+        right = times(
+            of_class("cross_entropy", class_weights, labels), numbers_at("cross_entropy: label", logs, labels)
+        )
         losses = (1.0 - label_smoothing) * right + label_smoothing / classes * shared(logs, 1.0, class_weights)
-        return reduced(losses, weights, reduction, of_class(class_weights, labels))
+        return reduced(losses, weights, reduction, of_class("cross_entropy", class_weights, labels))
     others = where(own_class(labels, classes), -np.inf, scores)
-    losses = -log_sigmoid(numbers_at(scores, labels) - logsumexp(others, axis=-1))  # no digit lost near 0
-    each = of_class(class_weights, labels)
+    losses = -log_sigmoid(
+        numbers_at("cross_entropy: label", scores, labels) - logsumexp(others, axis=-1)
+    )  # no digit lost near 0
+    each = of_class("cross_entropy", class_weights, labels)
     return reduced(times(each, losses), weights, reduction, each)
 
 
@@ -240,8 +244,8 @@ def nll_loss(
     log_probs, classes = scores_of("nll_loss", log_probs)
     class_weights = class_weights_of("nll_loss", weight, classes)
     labels, weights = labelled("nll_loss", log_probs, target, ignore_index, sample_weight, mask)
-    each = of_class(class_weights, labels)
-    return reduced(times(each, -numbers_at(log_probs, labels)), weights, reduction, each)
+    each = of_class("nll_loss", class_weights, labels)
+    return reduced(times(each, -numbers_at("nll_loss: label", log_probs, labels)), weights, reduction, each)
 
 
 def multiclass_hinge(
@@ -286,13 +290,13 @@ def multiclass_hinge(
     scores, classes = scores_of("multiclass_hinge", scores)
     class_weights = class_weights_of("multiclass_hinge", weight, classes)
     labels, weights = labelled("multiclass_hinge", scores, target, ignore_index, sample_weight, mask)
-    right, own = numbers_at(scores, labels), own_class(labels, classes)
+    right, own = numbers_at("multiclass_hinge: label", scores, labels), own_class(labels, classes)
     if violations == "largest":
         losses = relu(greatest(where(own, -np.inf, scores), axis=-1) - right + margin)
     else:
         each_right = right[..., None] if shape_of(right) else right
         losses = total(where(own, 0.0, relu(scores - each_right + margin)), axis=-1)
-    each = of_class(class_weights, labels)
+    each = of_class("multiclass_hinge", class_weights, labels)
     return reduced(times(each, losses), weights, reduction, each)
 
 

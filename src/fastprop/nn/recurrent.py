@@ -22,6 +22,7 @@ from fastprop.handles.indexing import trace_of
 from fastprop.handles.nesting import shape_of
 from fastprop.nn.dropout import Dropout
 from fastprop.nn.init import Random, generator, uniform, whole
+from fastprop.nn.labels import as_block, as_labels, numbers_at
 from fastprop.nn.module import Module
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -82,7 +83,8 @@ class _Recurrent(Module):
         state : Array or array_like, or for an LSTM a pair of them, optional
             Where to begin, of shape (num_layers * directions, hidden_size); 0 by default.
         length : int or traced integer, optional
-            How many of the steps are real; all by default. The backward direction begins at the last of them.
+            How many of the steps are real; all by default. The backward direction begins at the last of them. Under
+            trace it is an integer as labels are: another number is a TypeError, one out of range an IndexError.
 
         Returns
         -------
@@ -98,8 +100,7 @@ class _Recurrent(Module):
                 "fastprop.vmap makes lanes of a batch"
             )
         steps = shape_of(x)[0]
-        if length is not None and trace_of(length) is None and not 0 <= length <= steps:
-            raise ValueError(f"{type(self).__name__}: length {length} of a sequence of {steps} steps")
+        length = self._checked_length(length, steps)
         real = [True if length is None else t < length for t in range(steps)]
         first, outputs = self._first_states(state), x
         last: list[State] = []
@@ -114,6 +115,25 @@ class _Recurrent(Module):
             outputs = sides[0] if len(sides) == 1 else concatenate(sides, axis=1)
         found = tuple([stack([part[k] for part in last]) for k in range(self.states)])
         return outputs, found[0] if self.states == 1 else found
+
+    def _checked_length(self, length: Any, steps: int) -> Any:
+        """Return how many steps are real; traced ones are checked as labels are, where they are looked up."""
+        name = type(self).__name__
+        if length is None:
+            return None
+        if shape_of(as_block(length)):
+            raise ValueError(
+                f"{name}: length of {described(as_block(length))}; expected one integer: fastprop.vmap makes lanes of "
+                "a batch"
+            )
+        if trace_of(length) is not None:
+            labels = as_labels(name, "length", length, steps + 1)
+            return numbers_at(f"{name}: length", np.arange(steps + 1.0), labels)
+        if not (0 <= length <= steps and length == int(length)):
+            raise ValueError(
+                f"{name}: length {length} of a sequence of {steps} steps; expected an integer from 0 to {steps}"
+            )
+        return length
 
     def _first_states(self, state: Any) -> list[State]:
         """Return the state of every layer and direction to begin with."""

@@ -126,9 +126,9 @@ def own_class(labels: Any, classes: int) -> Any:
     return np.arange(classes) == (labels[..., None] if shape_of(labels) else labels)
 
 
-def of_class(class_weights: Any, labels: Any) -> Any:
+def of_class(name: str, class_weights: Any, labels: Any) -> Any:
     """Return the weights of the labels' classes."""
-    return None if class_weights is None else rows_at(class_weights, labels)
+    return None if class_weights is None else rows_at(f"{name}: label", class_weights, labels)
 
 
 def shared(logs: Any, shares: Any, class_weights: Any) -> Any:

@@ -305,40 +305,6 @@ def test_masked_steps_of_a_sequence(loss):
     assert_allclose(loss(BAD, SHARES[:3], mask=real), expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("front", [lambda f: f, fp.compile])
-def test_weighted_mean_keeps_what_comes_beside(front):
-    def example(z, y):
-        return nn.cross_entropy(z, y, CLASSES, reduction="pair"), {"sum": fp.sum(z), "two": [2.0]}
-
-    (value, aux), slope = front(fp.value_and_grad(nn.weighted_mean(example), has_aux=True))(SCORES, LABELS)
-    expected, gradient = fp.value_and_grad(lambda z: nn.cross_entropy(z, LABELS, CLASSES))(SCORES)
-    assert_allclose(value, expected, rtol=1e-12)
-    assert_allclose(slope, gradient, rtol=1e-10, atol=1e-14)
-    assert_allclose(aux["sum"], SCORES.sum(axis=1).mean(), rtol=1e-12)
-    assert_allclose(aux["two"], [2.0], rtol=1e-12)
-
-
-@pytest.mark.parametrize("front", [lambda f: f, fp.compile, lambda f: fp.compile(fp.value_and_grad(f))])
-def test_weighted_mean_takes_pairs(front):
-    def example(z, y):
-        return nn.cross_entropy(z, y)
-
-    with pytest.raises(TypeError, match=r'weighted_mean: example returned .*reduction="pair"'):
-        front(nn.weighted_mean(example))(SCORES, LABELS)
-
-
-@pytest.mark.parametrize("front", [lambda f: f, fp.compile])
-def test_a_pair_is_no_loss(front):
-    batch = fp.vmap(lambda z, y: nn.cross_entropy(z, y, reduction="pair"), reduce="sum")
-    with pytest.raises(TypeError, match=r'fastprop\.nn\.weighted_mean .* reduction="pair"'):
-        front(fp.value_and_grad(batch))(SCORES, LABELS)
-
-
-def test_the_mean_of_one_example_knows_nothing_of_its_class():
-    batch = fp.vmap(lambda z, y: nn.cross_entropy(z, y, CLASSES), reduce="mean")
-    assert_allclose(batch(SCORES, LABELS), nn.cross_entropy(SCORES, LABELS), rtol=1e-12)
-
-
 def test_the_mean_over_sequences_of_unlike_lengths_is_over_their_steps():
     scores, labels = np.stack([SCORES[:3], SCORES[3:]]), np.stack([LABELS[:3], LABELS[3:]])
     lengths = np.array([3, 1])

@@ -13,6 +13,8 @@ from networks import shifted
 
 X = np.random.default_rng(0).normal(size=(8, 6))
 
+pytestmark = pytest.mark.filterwarnings("ignore:BatchNorm learns")  # most tests look at its output alone
+
 
 def compiled(model, **options):
     """A model of a batch, in lanes."""
@@ -80,6 +82,23 @@ def test_dropout_that_learns_needs_a_key():
         model(X[0])
     assert_array_equal(model.eval()(X[0]), X[0])
     assert_array_equal(model.apply({}, X[0], key=1), X[0])
+
+
+@pytest.mark.parametrize("key", [0.5, -1, 2**62, np.int64(2**62), np.nan])
+def test_a_number_that_is_no_key_drops_nothing_silently(key):
+    model = nn.Sequential(nn.Linear(6, 6, rng=0), nn.Dropout(0.5))
+    with pytest.raises(ValueError, match="expected an integer from 0 to 2"):
+        model.apply(model.params(), np.ones(6), key=key)
+
+    def loss(params, key, x):
+        return fp.sum(model.apply(params, x, key=key) ** 2)
+
+    batch = fp.vmap(loss, (None, None, 0), reduce="mean")
+    with pytest.raises(ValueError, match="expected an integer from 0 to 2"):
+        fp.value_and_grad(batch)(model.params(), key, np.ones((5, 6)))
+    value, gradients = fp.compile(fp.value_and_grad(batch))(model.params(), key, np.ones((5, 6)))
+    assert np.isnan(value)
+    assert np.all(np.isnan(gradients["0"]["weight"]))
 
 
 def test_masks_are_those_of_key_layer_and_lane():
@@ -194,6 +213,35 @@ def test_a_call_alone_leaves_the_statistics():
     before = layer.running_mean
     assert np.all(np.isfinite(fp.vmap(layer)(X[:, :2]).value))
     assert layer.running_mean is before
+
+
+def test_statistics_that_do_not_learn_are_warned_of_once():
+    model = nn.Sequential(nn.BatchNorm(2), nn.BatchNorm(2))
+    run, step = fp.vmap(model.apply, (None, 0)), fp.compile(fp.vmap(model.apply, (None, 0)))
+    for call in (run, step):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("default")
+            for _ in range(3):
+                call(model.params(), X[:, :2])
+        assert len(caught) == 1
+        assert "let model.apply(params, x, buffers=buffers) give new ones" in str(caught[0].message)
+        assert "model.load_buffers" in str(caught[0].message)
+
+
+def test_statistics_that_learn_or_rest_are_not_warned_of():
+    layer = nn.BatchNorm(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fp.vmap(lambda p, b, x: layer.apply(p, x, buffers=b), (None, None, 0))(
+            layer.params(), layer.buffers(), X[:, :2]
+        )
+        fp.vmap(layer.eval().apply, (None, 0))(layer.params(), X[:, :2])
+
+
+@pytest.mark.parametrize("front", [lambda f: f, fp.compile])
+def test_batch_norm_that_learns_alone_says_what_to_do(front):
+    with pytest.raises(ValueError, match=r"BatchNorm that learns .*fastprop\.vmap.*model\.eval\(\)"):
+        front(lambda x: nn.BatchNorm(2)(x))(X[0, :2])
 
 
 def test_one_example_after_others():

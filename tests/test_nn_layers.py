@@ -1,5 +1,6 @@
 """Layers against plain statements of them, on every front, and at their edges."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -346,11 +347,16 @@ def test_kernel_longer_than_its_input(make):
         (lambda: nn.Softplus(0.0), "beta"),
         (lambda: nn.Linear(2, 2, init="hee_normal"), "he_normal"),
         (lambda: nn.Linear(3, 2)([1.0, 2.0]), "expected 3 numbers along the last axis"),
-        (lambda: nn.Linear(3, 2)(1.0), "expected 3 numbers"),
+        (lambda: nn.Linear(3, 2)(1.0), "Linear of a single number; expected 3 numbers"),
+        (lambda: nn.Linear(3, 2)(None), "Linear of None; expected 3 numbers"),
         (lambda: nn.Bilinear(3, 2, 1)([1.0, 2.0, 3.0], [[1.0, 2.0]]), "expected 2 numbers"),
         (lambda: nn.Conv1d(1, 1, 1)(np.ones((4, 1, 3))), "one example"),
         (lambda: nn.MaxPool2d(2)(np.ones((4, 4))), "one example"),
-        (lambda: nn.LayerNorm(3)(np.ones((3, 2))), r"expected the shape \(…, 3"),
+        (lambda: nn.LayerNorm(3)(np.ones((3, 2))), r"expected the shape \(…, 3\)"),
+        (lambda: nn.RMSNorm((2, 3))(np.ones((3, 2))), r"expected the shape \(…, 2, 3\)"),
+        (lambda: nn.Conv2d(1, 1, 3, padding="sam"), "Conv2d: padding 'sam'; expected numbers from 0 on"),
+        (lambda: nn.Conv1d(1, 1, 3, padding=-1), "Conv1d: padding -1"),
+        (lambda: nn.Linear(2, 2, rng=-1), "rng is -1; expected a seed"),
         (lambda: nn.LocalResponseNorm(3)(1.0), "channels"),
         (lambda: nn.MultiheadAttention(4, 2)(np.ones((2, 4)), np.ones((3, 4)), np.ones((2, 4))), "keys of"),
         (lambda: nn.Embedding(3, 2, padding_idx=3), "padding_idx"),
@@ -359,6 +365,66 @@ def test_kernel_longer_than_its_input(make):
 def test_what_does_not_fit_is_a_value_error(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+LENGTHS = [
+    (nn.Linear, "in_features"),
+    (nn.Linear, "out_features"),
+    (nn.Bilinear, "in2_features"),
+    (nn.Maxout, "pieces"),
+    (nn.Embedding, "num_embeddings"),
+    (nn.Conv1d, "in_channels"),
+    (nn.Conv2d, "groups"),
+    (nn.LSTM, "hidden_size"),
+    (nn.RNN, "num_layers"),
+    (nn.BatchNorm, "num_features"),
+    (nn.MultiheadAttention, "embed_dim"),
+]
+SOUND = {
+    "in_features": 4,
+    "out_features": 4,
+    "in1_features": 4,
+    "in2_features": 4,
+    "embedding_dim": 4,
+    "in_channels": 4,
+}
+SOUND |= {"out_channels": 4, "kernel_size": 1, "input_size": 4, "hidden_size": 4, "num_heads": 2}
+
+
+@pytest.mark.parametrize("layer, length", LENGTHS)
+@pytest.mark.parametrize("bad", [None, 4.0, "4", True])
+def test_what_is_no_length_is_named(layer, length, bad):
+    taken = inspect.signature(layer).parameters
+    options = {k: v for k, v in SOUND.items() if k in taken} | {length: bad}
+    with pytest.raises(TypeError, match=f"{layer.__name__}: {length} is .*expected a whole number"):
+        layer(**options)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rng: nn.Linear(2, 2, rng=rng),
+        lambda rng: nn.GRU(2, 2, rng=rng),
+        lambda rng: nn.MLP(2, [1], rng=rng),
+        lambda rng: nn.init.normal((2,), rng),
+    ],
+)
+@pytest.mark.parametrize("rng", [0.5, "seed"])
+def test_what_draws_first_weights(make, rng):
+    with pytest.raises(TypeError, match=r"rng is .*; expected a seed from 0 on, a numpy\.random\.Generator or None"):
+        make(rng)
+
+
+def test_sequences_are_of_layers():
+    layer = nn.Linear(2, 2, rng=0)
+    for layers, text in [
+        ([[layer, layer]], r"Sequential: layer 0 is a list.*; expected a layer, or a function: give \*layers"),
+        ([layer, nn.ReLU], r"Sequential: layer 1 is the class ReLU; expected ReLU\(\)"),
+        ([layer, None], "Sequential: layer 1 is None"),
+    ]:
+        with pytest.raises(TypeError, match=text):
+            nn.Sequential(*layers)
+    assert nn.Sequential(layer, np.tanh)([1.0, 2.0]).shape == (2,)
 
 
 def test_layers_of_width_0():

@@ -345,10 +345,32 @@ def test_labels_out_of_range(loss, label):
     with pytest.raises(IndexError, match=rf"label {label}; expected 0 to 3"):
         loss(SCORES[0], label)
     for front in (fp.vmap(loss), fp.compile(fp.vmap(loss))):
-        with pytest.raises(IndexError, match="in lane 2"):
+        with pytest.raises(IndexError, match=rf"{loss.__name__}: label {label}; expected 0 to 3, in lane 2"):
             front(SCORES[:3], labels)
-    with pytest.raises(IndexError, match="out of bounds"):
-        fp.compile(loss)(SCORES[:3], labels)
+    compiled = fp.compile(loss)
+    compiled(SCORES[:3], LABELS[:3])
+    for front in (compiled, fp.compile(loss), fp.compile(lambda z, y: loss(z, y, CLASSES)), fp.compile(fp.grad(loss))):
+        with pytest.raises(IndexError, match=rf"{loss.__name__}: label {label}; expected 0 to 3"):
+            front(SCORES[:3], labels)
+
+
+def test_labels_out_of_range_in_a_gradient_inside():
+    def step(z, y):
+        return z - fp.grad(nn.cross_entropy)(z, y)
+
+    compiled = fp.compile(fp.vmap(step))
+    compiled(SCORES, LABELS)
+    for front in (compiled, fp.compile(fp.vmap(step)), fp.vmap(step)):
+        with pytest.raises(IndexError, match=r"cross_entropy: label -1; expected 0 to 3, in lane 1"):
+            front(SCORES[:2], np.array([0, -1]))
+
+
+def test_other_indices_keep_their_name():
+    def f(z, y, k):
+        return nn.cross_entropy(z, y) + z[k]
+
+    with pytest.raises(IndexError, match=r"index 4 is out of bounds .* in lane 1"):
+        fp.compile(fp.vmap(f))(SCORES[:2], LABELS[:2], np.array([0, 4]))
 
 
 @pytest.mark.parametrize("loss", LABEL_LOSSES)
@@ -368,7 +390,7 @@ def test_labels_are_integers(loss, labels):
     with pytest.raises(TypeError, match="labels are integers from 0 to 3"):
         loss(SCORES, labels)
     for front in (fp.vmap(loss), fp.compile(fp.vmap(loss))):
-        with pytest.raises(TypeError, match="labels are integers from 0 to 3"):
+        with pytest.raises(TypeError, match=r"labels are integers from 0 to 3.*\.astype\(int\)"):
             front(SCORES, labels)
     with pytest.raises(TypeError, match="labels are integers"):
         loss(SCORES[0], True)
@@ -401,6 +423,14 @@ def test_labels_are_integers(loss, labels):
             lambda: fp.compile(fp.vmap(nn.binary_cross_entropy_with_logits))(SCORES[:, 0], SIGNS * 1.0),
             "from 0 to 1",
         ),
+        (lambda: nn.binary_cross_entropy(1.5, 1.0), "probabilities are from 0 to 1.*with_logits"),
+        (lambda: nn.binary_cross_entropy(fp.Unit(-0.5), 1.0), "probabilities are from 0 to 1"),
+        (lambda: nn.binary_cross_entropy(fp.Array([0.5, 1.5]), [1.0, 1.0]), "probabilities are from 0 to 1"),
+        (lambda: fp.grad(nn.binary_cross_entropy)(1.5, 1.0), "probabilities are from 0 to 1"),
+        (lambda: nn.cross_entropy([1.0, 2.0], [-0.5, 1.5]), "shares of classes are from 0 to 1"),
+        (lambda: nn.cross_entropy([1.0, 2.0], [0.0, 2.0], label_smoothing=0.1), "shares of classes are from 0 to 1"),
+        (lambda: nn.cross_entropy(fp.Array(SCORES), -SHARES), "shares of classes are from 0 to 1"),
+        (lambda: nn.cross_entropy([1.0, 2.0], fp.Array([0.0, 2.0])), "shares of classes are from 0 to 1"),
         (lambda: nn.huber(1.0, 0.0, delta=0.0), "delta 0"),
         (lambda: nn.huber(1.0, 0.0, delta=-1.0), "delta -1"),
         *[
@@ -412,6 +442,33 @@ def test_labels_are_integers(loss, labels):
 def test_what_does_not_fit_is_a_value_error(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+def test_traced_probabilities_outside_of_0_to_1_give_nan():
+    found = fp.compile(fp.vmap(nn.binary_cross_entropy))(
+        np.array([1.5, -0.5, 1.0, 0.5]), np.array([1.0, 0.0, 1.0, 1.0])
+    )
+    assert_array_equal(np.isnan(found), [True, True, False, False])
+    assert_allclose(found[2:], [0.0, np.log(2.0)], rtol=1e-12)
+    assert np.isnan(fp.compile(nn.binary_cross_entropy)(np.array([0.5, 1.5]), np.ones(2)))
+    value, slope = fp.compile(fp.value_and_grad(nn.binary_cross_entropy))(1.5, 1.0)
+    assert np.isnan(value)
+    assert np.isnan(slope)
+
+
+def test_what_has_no_weight_may_be_no_probability():
+    expected = nn.binary_cross_entropy(0.25, 1.0)
+    for options in ({"mask": [True, False]}, {"sample_weight": [1.0, 0.0]}):
+        assert_allclose(nn.binary_cross_entropy([0.25, 1.5], [1.0, 1.0], **options), expected)
+        found = fp.compile(nn.binary_cross_entropy)(np.array([0.25, 1.5]), np.ones(2), **options)
+        assert_allclose(found, expected)
+        shares = np.array([[0.0, 1.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]])
+        assert_allclose(nn.cross_entropy(SCORES[:2], shares, **options), nn.cross_entropy(SCORES[0], shares[0]))
+
+
+def test_shares_that_were_mixed_may_be_rounded():
+    shares = np.array([1.0 + 1e-7, -1e-7, 0.0, 0.0])
+    assert_allclose(nn.cross_entropy(SCORES[0], shares), nn.cross_entropy(SCORES[0], 0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss", [nn.squared_error, nn.hinge, nn.binary_cross_entropy])

@@ -216,6 +216,21 @@ def test_a_state_that_does_not_fit_names_all_and_loads_nothing():
         assert_array_equal(value, before[name])
 
 
+@pytest.mark.parametrize("state", [None, [1], 0.5])
+def test_what_is_no_state(state):
+    with pytest.raises(ValueError, match=r"expected what state_dict\(\) has given"):
+        Mixed().load_state_dict(state)
+
+
+def test_an_array_of_numpys_is_data():
+    class Scale(nn.Module):
+        def __init__(self):
+            self.data, self.factor = np.ones(3), fp.Array(np.ones(3))
+
+    assert [name for name, _ in Scale().named_parameters()] == ["factor"]
+    assert list(Scale().params()) == list(Scale().state_dict()) == ["factor"]
+
+
 class Counter(nn.Module):
     """A parameter, and a buffer."""
 

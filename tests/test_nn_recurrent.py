@@ -1,5 +1,7 @@
 """Recurrent layers against plain statements of PyTorch's equations, and padded batches."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -158,13 +160,41 @@ def test_padded_batch(kind):
         (lambda: nn.LSTM(3, 2)(np.ones((2, 4, 3))), "lanes of a batch"),
         (lambda: nn.GRU(3, 2)(X, np.zeros(2)), r"of the shape \(1, 2\)"),
         (lambda: nn.LSTM(3, 2)(X, (np.zeros((1, 2)),)), "expected 2 of the shape"),
+        (lambda: nn.LSTM(3, 2)(X, np.zeros((1, 2))), r"LSTM: a state of shape \(1, 2\); expected a pair \(h, c\)"),
         (lambda: nn.LSTM(3, 2)(X, length=5), "length 5 of a sequence of 4 steps"),
         (lambda: nn.LSTM(3, 2)(X, length=-1), "length -1"),
+        (
+            lambda: nn.LSTM(3, 2)(X, length=2.5),
+            "LSTM: length 2.5 of a sequence of 4 steps; expected an integer from 0 to 4",
+        ),
+        (lambda: nn.RNN(3, 2)(X, length=math.nan), "RNN: length nan"),
+        (lambda: nn.GRU(3, 2)(X, length=[4, 3]), r"GRU: length of shape \(2,\); expected one integer: fastprop\.vmap"),
+        (lambda: nn.GRU(3, 2)(X, length=np.array([4, 3])), r"GRU: length of shape \(2,\)"),
     ],
 )
 def test_what_does_not_fit_is_a_value_error(make, match):
     with pytest.raises(ValueError, match=match):
         make()
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_lengths_in_lanes(kind):
+    model = getattr(nn, kind)(3, 2, rng=0)
+    batch = np.stack([X, X])
+
+    def f(x, n):
+        return model(x, length=n)[0]
+
+    run = fp.compile(fp.vmap(f))
+    run(batch, np.array([4, 0]))
+    for front in (run, fp.compile(fp.vmap(f)), fp.vmap(f)):
+        for bad in (5, -1):
+            with pytest.raises(IndexError, match=f"{kind}: length {bad}; expected 0 to 4, in lane 1"):
+                front(batch, np.array([2, bad]))
+        with pytest.raises(TypeError, match=rf"{kind}: lengths are integers from 0 to 4.*\.astype\(int\)"):
+            front(batch, np.array([2.0, 2.5]))
+    with pytest.raises(IndexError, match=f"{kind}: length 5; expected 0 to 4"):
+        fp.compile(f)(X, np.array(5))
 
 
 def test_float32_stays_float32():

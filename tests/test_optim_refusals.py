@@ -152,6 +152,20 @@ def test_velocity_is_not_dampened():
         optim.SGD([1.0], momentum=0.9, dampening=0.1, rate_inside=True)
 
 
+@pytest.mark.parametrize("rule", FIRST, ids=name)
+@pytest.mark.parametrize("schedule", [0.5, "cosine", [1.0]])
+def test_a_schedule_is_a_function(rule, schedule):
+    with pytest.raises(TypeError, match=r"schedule is .*expected a function of the number of steps"):
+        rule([1.0], schedule=schedule)
+
+
+@pytest.mark.parametrize("rule", [optim.Adam, optim.AdamW])
+@pytest.mark.parametrize("betas", [0.9, (0.9,), (0.9, 0.99, 0.999), None])
+def test_betas_are_a_pair(rule, betas):
+    with pytest.raises(TypeError, match=f"{rule.__name__}: betas is .*expected a pair"):
+        rule([1.0], betas=betas)
+
+
 def test_parameters_that_are_none():
     for params, error, text in [
         ([], ValueError, "there are no parameters"),

@@ -144,6 +144,38 @@ def test_lbfgs_says_what_is_wrong():
         optim.LBFGS([1.0], history_size=0)
     with pytest.raises(ValueError, match="tolerance_grad is nan"):
         optim.LBFGS([1.0], tolerance_grad=math.nan)
+    for found in (2.0, (1.0,), [1.0, 2.0, 3.0], None):
+        with pytest.raises(TypeError, match=r"expected the loss and its gradients, as of fastprop\.value_and_grad"):
+            optim.LBFGS([1.0]).step([1.0], lambda p, found=found: found)
+
+
+def test_lbfgs_says_that_nothing_was_swept():
+    x, y = fp.Unit(3.0), fp.Array([1.0, 2.0])
+    for loss in (lambda: x * x + (y * y).sum(), fp.compile(lambda: x * x + (y * y).sum())):
+        optimizer = optim.LBFGS([x, y])
+
+        def closure(loss=loss, optimizer=optimizer):
+            optimizer.zero_grad()
+            return loss()
+
+        with pytest.raises(ValueError, match=r"call loss\.backward\(\) in the closure"):
+            optimizer.step(closure)
+        assert x.value == 3.0 and y.value.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("front", [lambda f: f, fp.compile])
+def test_lbfgs_knows_a_minimum_from_what_was_not_swept(front):
+    x = fp.Unit(0.0)
+    loss_of, optimizer = front(lambda: x * x), optim.LBFGS([x])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_of()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) == 0.0
+    assert optimizer.reason == "the gradient is within its tolerance"
 
 
 # Searches ------------------------------------------------------------------------------------------------------------

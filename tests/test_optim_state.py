@@ -7,6 +7,7 @@ import weakref
 import numpy as np
 import pytest
 
+import fastprop as fp
 from fastprop import optim
 from updates import EVERY
 
@@ -91,6 +92,9 @@ def test_state_that_does_not_fit():
     state["options"]["eps"] = -1.0
     with pytest.raises(ValueError, match=r"eps is -1\.0"):
         optimizer.load_state_dict(state)
+    for other in ({"a": 1}, {}, None, [1], 0.5, fp.nn.Linear(2, 1).state_dict(), {"options": {}, "steps": 0}):
+        with pytest.raises(ValueError, match=r"expected what state_dict\(\) of an optimizer has given"):
+            optimizer.load_state_dict(other)
     assert repr(optimizer.state_dict()) == before
 
 

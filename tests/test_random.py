@@ -279,7 +279,39 @@ def test_ends_and_shapes():
 def test_a_number_that_is_no_key_gives_nan():
     draw = fp.compile(lambda key: fp.random.uniform(key))
     assert draw(5.0) == fp.random.uniform(5)
-    assert all(math.isnan(draw(key)) for key in (0.5, -1.0, 2.0**54, math.nan, math.inf))
+    assert all(math.isnan(draw(key)) for key in NO_KEYS)
+
+
+NO_KEYS = (0.5, -1.0, 2.0**54, 2.0**62, math.nan, math.inf)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda key: fp.random.uniform(key, 3),
+        lambda key: fp.random.normal(key, 3),
+        lambda key: fp.random.bernoulli(key, 0.9, 3),
+        lambda key: fp.random.bernoulli(key, 1.0),
+        lambda key: fp.random.split(key, 3),
+    ],
+)
+def test_nothing_is_drawn_with_what_is_no_key(draw, dtype):
+    keys = np.array([*NO_KEYS, 5.0], dtype)
+    for found in (fp.compile(fp.vmap(draw))(keys), fp.vmap(draw)(keys)):
+        assert np.all(np.isnan(found[:-1]))
+        assert np.all(np.isfinite(found[-1]))
+    assert np.all(np.isnan(fp.compile(draw)(dtype(0.5))))
+
+
+def test_what_is_no_probability_gives_nan():
+    chances = np.array([-0.1, 1.5, math.nan, math.inf, 0.0, 1.0, -0.0])
+    draw = fp.compile(fp.vmap(lambda p: fp.random.bernoulli(3, p)))
+    np.testing.assert_array_equal(draw(chances), [math.nan] * 4 + [0.0, 1.0, 0.0])
+    found = fp.compile(lambda p: fp.random.bernoulli(3, p))(chances[3:])
+    np.testing.assert_array_equal(found, [math.nan, 0.0, 1.0, 0.0])
+    assert math.isnan(fp.random.bernoulli(3, fp.Unit(1.5)))
+    assert math.isnan(fp.random.bernoulli(fp.Unit(0.5), 0.5))
 
 
 # Hostile inputs -------------------------------------------------------------------------------------------------------

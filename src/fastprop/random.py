@@ -184,7 +184,7 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Any = None) -> Any:
     Returns
     -------
     float, ndarray, Unit or Array
-        As of `uniform`.
+        As of `uniform`. A traced key or `p` that is none gives NaN.
 
     Raises
     ------
@@ -202,7 +202,11 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Any = None) -> Any:
     chance = _fitting(p, size, "bernoulli: p")
     if not is_handle(chance) and not np.all((chance >= 0.0) & (chance <= 1.0)):
         raise ValueError(f"bernoulli: p is {p!r:.60}; expected a probability, from 0 to 1")
-    return gates.where(_fractions(given, shape_of(chance) if size is None else size) < chance, 1.0, 0.0)
+    drawn = _fractions(given, shape_of(chance) if size is None else size)
+    found = gates.where(drawn < chance, 1.0, 0.0)
+    if is_handle(given):  # of a number that is no key, all that is drawn is NaN
+        found = gates.where(drawn >= 0.0, found, math.nan)
+    return gates.where((chance >= 0.0) & (chance <= 1.0), found, math.nan) if is_handle(chance) else found
 
 
 def _fractions(key: Any, shape: tuple[int, ...]) -> Any:
@@ -217,7 +221,7 @@ def _fractions(key: Any, shape: tuple[int, ...]) -> Any:
     trace = current_trace()
     if trace is None or trace.recording.dtype != np.float32:
         return found
-    return gates.where(found < 1.0, found, 0.0)  # which float32 may round up to 1: as on a circle, that is 0
+    return gates.where(found >= 1.0, 0.0, found)  # which float32 may round up to 1: as on a circle, that is 0
 
 
 def _folded(key: Any, data: Any) -> Any:

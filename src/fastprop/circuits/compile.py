@@ -18,7 +18,7 @@ from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.route import gradient_route, value_route
 from fastprop.circuits.signature import Signature, positions_of
 from fastprop.circuits.trace import Retrace, current_trace, record
-from fastprop.derivatives.call import is_active, name_of
+from fastprop.derivatives.call import instead, is_active, name_of
 from fastprop.engine.door import Form
 from fastprop.engine.run import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
 from fastprop.handles.nesting import LEAF, checked, described, is_container, plain, static_key
@@ -410,7 +410,7 @@ class Compiled(Door):
             what = f"an array of shape {outputs[0][1]}" if nesting is LEAF else "a container of several"
             raise TypeError(
                 f"{self._kind} is only defined for functions that return one number, but {name_of(self._inner)} "
-                f"returned {what}"
+                f"returned {what}; {instead(nesting)}"
             )
 
     def _other(self, entry: _Entry, route: Route, leaves: list[Any], tried: set[Plan]) -> Route:

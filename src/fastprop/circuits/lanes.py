@@ -27,7 +27,7 @@ from fastprop.gates import is_condition, recorder_of
 from fastprop.gates.numbers import number
 from fastprop.handles.nesting import is_handle
 
-__all__ = ["Asked", "Asker", "in_lanes", "in_stages", "lane_max", "lane_mean", "lane_min", "lane_sum"]
+__all__ = ["Asked", "Asker", "in_lanes", "in_stages", "is_in_lanes", "lane_max", "lane_mean", "lane_min", "lane_sum"]
 
 _NUMBER = "number of the lane"  # the argument by keyword that a body which asks for it has
 
@@ -208,6 +208,11 @@ def _reduced(kind: str, run: Callable[[str | None], Any]) -> Any:
 def in_lanes() -> list[Any]:
     """Return the numbers of the lanes at work, that of the outermost vmap first; none outside of any."""
     return [] if _thread.visit is None else _thread.visit.numbers()
+
+
+def is_in_lanes() -> bool:
+    """Say whether there is a vmap around the call."""
+    return _thread.visit is not None
 
 
 def _across(kind: str, x: Any) -> Any:

@@ -358,7 +358,8 @@ class Plan:
         gate = recording.draft.guards[guard] - recording.draft.inputs
         if gate >= 0 and recording.draft.gate(int(gate))[0] == "within":
             size = recording.draft.constants[~recording.draft.gate(int(gate))[1][1]]
-            text = f"{self.guard_line(guard)}: {out_of_range(values[0] if values else None, int(size))}"
+            who = recording.looked_up.get(int(recording.draft.origin[gate]))
+            text = f"{self.guard_line(guard)}: {out_of_range(values[0] if values else None, int(size), who)}"
             return OutOfRangeError(text, () if lane is None else (lane,))
         outcome = recording.outcomes[guard]
         signs = {"less": "<", "less_equal": "<=", "equal": "==", "not_equal": "!="}

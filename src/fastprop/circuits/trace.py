@@ -234,6 +234,7 @@ class Recording:
         self.made: dict[int, int] = {}  # leaf of the result -> the array that it is
         self.integer_outputs: list[bool] = []  # of each leaf of the result
         self.outcomes: tuple[bool, ...] = ()
+        self.looked_up: dict[int, str] = {}  # slot of a guard -> by what numbers are looked up there, if by labels
         self.cuts: Any = None  # int64: how many gates there were when each guard was decided
         self.trace: Trace | None = None  # until it is finished
         self.slots: Any = None  # int32: of the inputs there

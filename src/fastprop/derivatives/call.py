@@ -34,6 +34,7 @@ from fastprop.gates.blocks import AsType
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import (
     LEAF,
+    Nesting,
     as_number,
     checked,
     described,
@@ -49,7 +50,7 @@ from fastprop.handles.nesting import (
     zeros_like,
 )
 
-__all__ = ["Call", "active_scope", "is_active", "name_of"]
+__all__ = ["Call", "active_scope", "instead", "is_active", "name_of"]
 
 
 class Call:
@@ -164,7 +165,7 @@ class Call:
             returned = described(self.nesting.unflatten(map(plain, self.outputs)))
         raise TypeError(
             f"{self.name} is only defined for functions that return one number, but {name_of(self.function)} returned "
-            f"{returned}; take jacobian or vjp, or has_aux=True if it is a pair (value, aux)"
+            f"{returned}; {instead(self.nesting)}"
         )
 
     def gradients(self, pulls: dict[int, Any], snapshot: Any = None) -> list[Any]:
@@ -302,6 +303,13 @@ def taken_apart(argument: Any) -> Any:
     if active is None or not hasattr(active.tape, "as_block"):
         return argument
     return map_leaves(active.tape.as_block, argument)
+
+
+def instead(nesting: Nesting) -> str:
+    """Say what to do with a function that returns more than one number."""
+    pair = nesting.kind is tuple and len(nesting) == 2
+    lanes = '; fastprop.nn.weighted_mean in the place of vmap if it is that of a loss with reduction="pair"'
+    return f"take jacobian or vjp, or has_aux=True if it is a pair (value, aux){lanes if pair else ''}"
 
 
 def name_of(f: Callable[..., Any]) -> str:

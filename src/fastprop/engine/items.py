@@ -11,9 +11,9 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.engine.integers import Integer, as_integer
-from fastprop.engine.tape import is_index, item
+from fastprop.engine.tape import current_tape, is_index, item
 from fastprop.gates import is_condition
-from fastprop.handles.indexing import OutOfRangeError, is_integer, out_of_range
+from fastprop.handles.indexing import OutOfRangeError, is_integer, looking, out_of_range
 from fastprop.handles.nesting import is_handle
 
 __all__ = ["items_at", "object_array"]
@@ -87,11 +87,21 @@ def _listed(part: list[Any]) -> np.ndarray[Any, Any]:
 
 def _checked(indices: np.ndarray[Any, Any], size: int) -> list[Any]:
     """Return indices, each of which is one of an axis."""
-    found = list(indices.flat)
+    found, who = list(indices.flat), looking.who
     for index in found:
-        if not is_index(index, size):
+        if not (is_index(index, size) if who is None else _is_looked_up(index, size, who)):
             stale = getattr(index._tape.recording, "stale", False) and index._tape.captured
-            raise OutOfRangeError(out_of_range(None if stale else index._recorded, size))
+            raise OutOfRangeError(out_of_range(None if stale else index._recorded, size, who))
+    return found
+
+
+def _is_looked_up(index: Any, size: int, who: str) -> bool:
+    """Record whether a traced integer is an index, and who looks numbers up by it."""
+    trace: Any = current_tape()
+    known = len(getattr(trace, "guards", ()))
+    found = is_index(index, size)
+    for slot in getattr(trace, "guards", ())[known:]:
+        trace.recording.looked_up[slot] = who
     return found
 
 

@@ -80,8 +80,11 @@ def is_traced(x: Any) -> bool:
 
 
 def described(x: Any) -> str:
-    """Return what an operand is, for an error: its shape."""
-    return f"shape {shape_of(x)}" if shape_of(x) else "a single number"
+    """Return what an operand is, for an error: its shape, or itself if it is no number."""
+    if shape_of(x):
+        return f"shape {shape_of(x)}"
+    is_number = is_traced(x) or is_handle(x) or isinstance(x, np.ndarray) or as_real(x) is not None
+    return "a single number" if is_number else f"{x!r:.60}"
 
 
 def moves(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ __all__ = [
     "check_exact",
     "in_lane",
     "is_integer",
+    "looking",
     "of_index",
     "out_of_range",
     "own_index",
@@ -51,8 +55,29 @@ def in_lane(error: Exception, lane: int) -> Exception:
     return OutOfRangeError(error.text, (int(lane), *error.lanes)).with_traceback(error.__traceback__)
 
 
-def out_of_range(index: float | None, size: int) -> str:
-    """Say that an index is out of range, nearly as NumPy does; None: it is not known."""
+class Looking(threading.local):
+    """Who looks numbers up in this thread by what, such as "cross_entropy: label"; None: an index, by itself."""
+
+    who: str | None = None
+
+    @contextlib.contextmanager
+    def by(self, who: str) -> Iterator[None]:
+        """Let errors call indices so; those below 0 are labels, less the length of their axis, lest they count."""
+        before, self.who = self.who, who
+        try:
+            yield
+        finally:
+            self.who = before
+
+
+looking = Looking()
+
+
+def out_of_range(index: float | None, size: int, who: str | None = None) -> str:
+    """Say that an index is out of range, nearly as NumPy does, or that a label is; None: it is not known."""
+    if who is not None:
+        found = "" if index is None else f" {index if index >= 0.0 else index + size:.0f}"
+        return f"{who}{found}; expected 0 to {size - 1}"
     return f"{'an index' if index is None else f'index {index:.0f}'} is out of bounds for an axis with size {size}"
 
 

@@ -17,7 +17,7 @@ from fastprop.gates.reductions import softmax
 from fastprop.gates.shapes import reshape, swapaxes
 from fastprop.handles.nesting import shape_of
 from fastprop.nn.dropout import Dropout
-from fastprop.nn.init import Random, glorot_uniform, zeros
+from fastprop.nn.init import Random, generator, glorot_uniform, whole, zeros
 from fastprop.nn.labels import as_block
 from fastprop.nn.linear import Linear, checked
 from fastprop.nn.module import Module
@@ -132,11 +132,12 @@ class MultiheadAttention(Module):
         rng: Random = None,
         dtype: DTypeLike | None = None,
     ):
+        whole("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads)
         if num_heads < 1 or embed_dim % num_heads:
             raise ValueError(
                 f"MultiheadAttention: {num_heads} heads of {embed_dim} features; expected a number that divides these"
             )
-        random = np.random.default_rng(rng)
+        random = generator(rng)
         self.embed_dim, self.num_heads = embed_dim, num_heads
         self.in_proj_weight: Any = Array(glorot_uniform((3 * embed_dim, embed_dim), random, dtype))
         self.in_proj_bias: Any = Array(zeros((3 * embed_dim,), dtype=dtype)) if bias else None

@@ -14,7 +14,7 @@ from fastprop.gates import convolution
 from fastprop.gates.items import as_item, described
 from fastprop.gates.shapes import expand_dims
 from fastprop.handles.nesting import shape_of
-from fastprop.nn.init import Initialiser, Random
+from fastprop.nn.init import Initialiser, Random, generator, whole
 from fastprop.nn.linear import first_bias, first_weights
 from fastprop.nn.module import Module
 
@@ -43,6 +43,7 @@ class _Conv(Module):
         dtype: DTypeLike | None = None,
     ):
         name = type(self).__name__
+        whole(name, in_channels=in_channels, out_channels=out_channels, groups=groups)
         if groups < 1 or in_channels % groups or out_channels % groups:
             raise ValueError(
                 f"{name}: {in_channels} channels in, {out_channels} out and {groups} groups; expected groups that "
@@ -53,7 +54,9 @@ class _Conv(Module):
             raise ValueError(f"{name}: kernel_size {kernel_size!r}; expected {self.axes} numbers from 1 on, or one")
         if np.min(stride) < 1 or np.min(dilation) < 1:
             raise ValueError(f"{name}: stride {stride!r} and dilation {dilation!r}; expected numbers from 1 on")
-        random, shape = np.random.default_rng(rng), (out_channels, in_channels // groups, *sizes)
+        if padding not in ("valid", "same") if isinstance(padding, str) else np.min(padding) < 0:
+            raise ValueError(f'{name}: padding {padding!r}; expected numbers from 0 on, "valid" or "same"')
+        random, shape = generator(rng), (out_channels, in_channels // groups, *sizes)
         self.weight: Any = Array(first_weights(shape, init, random, dtype))
         fan_in = math.prod(shape[1:])
         self.bias: Any = Array(first_bias(out_channels, fan_in, init, random, dtype)) if bias else None

@@ -20,6 +20,9 @@ class Dropout(Module):
     ``model.apply(params, x, key=key)``: every Dropout of the model folds its own number into it. One Dropout that
     stands in two places leaves out the same in both.
 
+    A key is an integer from 0 to 2**53 - 1, such as ``fastprop.random.fold_in(7, step)``. Another plain number is a
+    ValueError; a traced one (an argument of a compiled function, or in a vmap) makes all numbers NaN.
+
     Parameters
     ----------
     p : float

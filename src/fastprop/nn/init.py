@@ -20,6 +20,7 @@ __all__ = [
     "fan_in_uniform",
     "fans",
     "float_dtype",
+    "generator",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -31,6 +32,7 @@ __all__ = [
     "ones",
     "orthogonal",
     "uniform",
+    "whole",
     "zeros",
 ]
 
@@ -76,6 +78,28 @@ def float_dtype(dtype: DTypeLike | None) -> np.dtype[Any]:
     return found
 
 
+def generator(rng: Random) -> np.random.Generator:
+    """Return where random numbers come from: TypeError or ValueError if it is nothing of the kind.
+
+    Examples
+    --------
+    >>> from fastprop.nn import init
+    >>> bool(init.generator(3).uniform() == init.generator(3).uniform())
+    True
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"rng is {rng!r:.60}; expected a seed from 0 on, a numpy.random.Generator or None") from None
+
+
+def whole(layer: str, **lengths: Any) -> None:
+    """Raise TypeError that names the first length that is no whole number."""
+    for name, length in lengths.items():
+        if isinstance(length, bool) or not hasattr(length, "__index__"):
+            raise TypeError(f"{layer}: {name} is {length!r:.60} ({type(length).__name__}); expected a whole number")
+
+
 def zeros(shape: Sequence[int], rng: Random = None, dtype: DTypeLike | None = None) -> Floats:
     """Return zeros: right for biases; as weights before a hidden layer they make all its neurons learn the same."""
     return np.zeros(shape, float_dtype(dtype))
@@ -103,14 +127,14 @@ def uniform(
     array([[ 0.274, -0.46 ],
            [-0.918, -0.967]])
     """
-    return np.random.default_rng(rng).uniform(low, high, shape).astype(float_dtype(dtype))
+    return generator(rng).uniform(low, high, shape).astype(float_dtype(dtype))
 
 
 def normal(
     shape: Sequence[int], rng: Random = None, dtype: DTypeLike | None = None, *, mean: float = 0.0, std: float = 1.0
 ) -> Floats:
     """Return numbers of a normal distribution."""
-    return np.random.default_rng(rng).normal(mean, std, shape).astype(float_dtype(dtype))
+    return generator(rng).normal(mean, std, shape).astype(float_dtype(dtype))
 
 
 def fan_in_uniform(shape: Sequence[int], rng: Random = None, dtype: DTypeLike | None = None) -> Floats:
@@ -182,7 +206,7 @@ def orthogonal(
     """
     fans(shape)
     rows, columns = shape[0], math.prod(shape[1:])
-    drawn = np.random.default_rng(rng).normal(size=(max(rows, columns), min(rows, columns)))
+    drawn = generator(rng).normal(size=(max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(drawn)
     q = q * np.where(np.diagonal(r) < 0.0, -1.0, 1.0)  # so that it is uniformly distributed; the sign of 0 is +
     return np.asarray(gain * (q if rows >= columns else q.T)).reshape(shape).astype(float_dtype(dtype))

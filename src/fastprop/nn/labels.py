@@ -10,7 +10,7 @@ from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.take import take
 from fastprop.gates.items import as_item, holds_handles
 from fastprop.gates.numbers import as_array
-from fastprop.handles.indexing import OutOfRangeError, is_integer, trace_of
+from fastprop.handles.indexing import OutOfRangeError, is_integer, looking, trace_of
 from fastprop.handles.nesting import is_handle, shape_of
 
 __all__ = ["as_block", "as_labels", "numbers_at", "rows_at"]
@@ -50,8 +50,8 @@ def as_labels(name: str, word: str, labels: Any, count: int, counted: Any = None
     if not is_integer(labels):
         kind = getattr(labels, "dtype", None) if not is_handle(labels) else type(labels).__name__
         raise TypeError(
-            f"{name}: {word}s are integers from 0 to {count - 1}; got {kind}. Under trace they are elements of "
-            "integer arrays, and NumPy's integers, among the arguments"
+            f"{name}: {word}s are integers from 0 to {count - 1}; got {kind}. Of floats .astype(int) makes them; under "
+            "trace they are elements of integer arrays, and NumPy's integers, among the arguments"
         )
     if counted is not None:
         labels = np.where(counted, labels, 0)
@@ -65,18 +65,20 @@ def as_labels(name: str, word: str, labels: Any, count: int, counted: Any = None
     return labels.astype(np.int64)
 
 
-def rows_at(table: Any, labels: Any) -> Any:
-    """Return the rows of a table at labels."""
-    if not is_handle(table):
-        return take(table, labels, axis=0)
-    return table[labels if shape_of(labels) or trace_of(labels) is not None else int(labels)]
+def rows_at(who: str, table: Any, labels: Any) -> Any:
+    """Return the rows of a table at labels, which errors call by a name such as "Embedding: token"."""
+    with looking.by(who):
+        if not is_handle(table):
+            return take(table, labels, axis=0)
+        return table[labels if shape_of(labels) or trace_of(labels) is not None else int(labels)]
 
 
-def numbers_at(numbers: Any, labels: Any) -> Any:
-    """Return for every row along the last axis the number that a label chooses."""
+def numbers_at(who: str, numbers: Any, labels: Any) -> Any:
+    """Return for every row along the last axis the number that a label chooses; as `rows_at`."""
     numbers = as_item(numbers)
     lead = shape_of(labels)
     if trace_of(labels) is not None and not is_handle(numbers):
         numbers = Bundle(numbers_of(np.asarray(numbers)))
     rows = np.indices(lead, sparse=True) if lead else ()
-    return numbers[(*rows, labels if lead or trace_of(labels) is not None else int(labels))]
+    with looking.by(who):
+        return numbers[(*rows, labels if lead or trace_of(labels) is not None else int(labels))]

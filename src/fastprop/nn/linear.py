@@ -12,11 +12,12 @@ from numpy.typing import DTypeLike
 
 from fastprop.engine.functions import max as greatest
 from fastprop.engine.tape import Array, stop_gradient
-from fastprop.gates.items import as_item, described
+from fastprop.gates.items import as_item
+from fastprop.gates.items import described as shape_in_words
 from fastprop.gates.products import matmul
 from fastprop.gates.shapes import ravel, swapaxes
-from fastprop.handles.nesting import is_handle, shape_of
-from fastprop.nn.init import Initialiser, Random, fan_in_uniform, named, normal, uniform, zeros
+from fastprop.handles.nesting import described, is_handle, shape_of
+from fastprop.nn.init import Initialiser, Random, fan_in_uniform, generator, named, normal, uniform, whole, zeros
 from fastprop.nn.labels import as_labels, rows_at
 from fastprop.nn.module import Module, is_leaf
 
@@ -68,7 +69,8 @@ class Linear(Module):
         rng: Random = None,
         dtype: DTypeLike | None = None,
     ):
-        random = np.random.default_rng(rng)
+        whole("Linear", in_features=in_features, out_features=out_features)
+        random = generator(rng)
         self.weight: Any = Array(first_weights((out_features, in_features), init, random, dtype))
         self.bias: Any = Array(first_bias(out_features, in_features, init, random, dtype)) if bias else None
 
@@ -108,7 +110,8 @@ class Bilinear(Module):
         rng: Random = None,
         dtype: DTypeLike | None = None,
     ):
-        random, shape = np.random.default_rng(rng), (out_features, in1_features, in2_features)
+        whole("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        random, shape = generator(rng), (out_features, in1_features, in2_features)
         first = first_weights((out_features * in2_features, in1_features), init, random, dtype)
         self.weight: Any = Array(np.swapaxes(first.reshape(out_features, in2_features, in1_features), 1, 2))
         self.bias: Any = Array(first_bias(shape[0], in1_features, init, random, dtype)) if bias else None
@@ -153,9 +156,10 @@ class Maxout(Module):
         rng: Random = None,
         dtype: DTypeLike | None = None,
     ):
+        whole("Maxout", in_features=in_features, out_features=out_features, pieces=pieces)
         if pieces < 1:
             raise ValueError(f"Maxout with pieces {pieces}; expected at least one sum for every output")
-        random, outputs = np.random.default_rng(rng), out_features * pieces
+        random, outputs = generator(rng), out_features * pieces
         weight = first_weights((outputs, in_features), init, random, dtype)
         first = first_bias(outputs, in_features, init, random, dtype) if bias else None
         self.weight: Any = Array(weight.reshape(out_features, pieces, in_features))
@@ -199,8 +203,9 @@ class Embedding(Module):
         rng: Random = None,
         dtype: DTypeLike | None = None,
     ):
+        whole("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         shape = (num_embeddings, embedding_dim)
-        weight = (normal if init is None else named(init))(shape, np.random.default_rng(rng), dtype)
+        weight = (normal if init is None else named(init))(shape, generator(rng), dtype)
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
                 raise ValueError(f"Embedding: padding_idx {padding_idx}; expected one of {num_embeddings} tokens")
@@ -222,7 +227,7 @@ class Embedding(Module):
         table = self.weight
         if self.padding_idx is not None and is_handle(table):
             table = table.at[self.padding_idx].set(stop_gradient(table[self.padding_idx]))
-        return rows_at(table, as_labels("Embedding", "token", tokens, shape_of(self.weight)[0]))
+        return rows_at("Embedding: token", table, as_labels("Embedding", "token", tokens, shape_of(self.weight)[0]))
 
 
 class Flatten(Module):
@@ -264,6 +269,11 @@ class Sequential(Module):
     *layers : Module or callable
         Functions without parameters may stand among them.
 
+    Raises
+    ------
+    TypeError
+        If a layer cannot be called, or is a class of layers.
+
     Warns
     -----
     UserWarning
@@ -280,6 +290,12 @@ class Sequential(Module):
     """
 
     def __init__(self, *layers: Any):
+        for i, layer in enumerate(layers):
+            if isinstance(layer, type) and issubclass(layer, Module):
+                raise TypeError(f"Sequential: layer {i} is the class {layer.__name__}; expected {layer.__name__}()")
+            if not callable(layer):
+                more = ": give *layers" if isinstance(layer, (list, tuple)) else ""
+                raise TypeError(f"Sequential: layer {i} is {described(layer)}; expected a layer, or a function{more}")
         self.layers = list(layers)
         weighted = [layer for layer in layers if is_leaf(getattr(layer, "weight", None))]
         for layer in weighted[:-1]:
@@ -336,7 +352,7 @@ def checked(layer: Any, x: Any, features: int, ndim: int | None = None) -> Any:
     shape = shape_of(x)
     if not shape or shape[-1] != features or len(shape) != (ndim or len(shape)):
         raise ValueError(
-            f"{type(layer).__name__} of {described(x)}; expected {features} numbers along the "
+            f"{type(layer).__name__} of {shape_in_words(x)}; expected {features} numbers along the "
             f"{'one' if ndim == 1 else 'last'} axis: a layer takes one example, fastprop.vmap makes lanes of a batch"
         )
     return x

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.circuits.vmap import vmap
+from fastprop.derivatives.call import name_of
 from fastprop.engine.functions import (
     absolute,
     log,
@@ -28,9 +29,10 @@ from fastprop.engine.functions import (
 )
 from fastprop.engine.functions import max as greatest
 from fastprop.engine.functions import sum as total
+from fastprop.gates import is_condition
 from fastprop.gates.items import as_item
 from fastprop.gates.reductions import log_softmax
-from fastprop.handles.nesting import shape_of
+from fastprop.handles.nesting import described, map_leaves, shape_of
 from fastprop.nn.labels import as_block, numbers_at
 from fastprop.nn.weighting import (
     alike,
@@ -41,6 +43,7 @@ from fastprop.nn.weighting import (
     of_class,
     own_class,
     reduced,
+    refuse,
     scores_of,
     shared,
     times,
@@ -61,6 +64,8 @@ __all__ = [
     "weighted_mean",
 ]
 
+ROUNDING = 1e-6  # by so much shares that were mixed in float32 may miss 0 and 1
+
 
 def weighted_mean(loss: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
     """Return the mean loss of a batch, in lanes, of a function of one example.
@@ -68,14 +73,21 @@ def weighted_mean(loss: Callable[..., Any], in_axes: Any = 0) -> Callable[..., A
     Parameters
     ----------
     loss : callable
-        Gives a loss with ``reduction="pair"``, or a loss of its own and its weight.
+        Gives a loss with ``reduction="pair"``, or a loss of its own and its weight; or a tuple of such a pair and of
+        something else, such as new buffers.
     in_axes : int, None or nest of these
         Which arguments have the examples along which axis, as for `fastprop.vmap`.
 
     Returns
     -------
     callable
-        Gives Σ w l / Σ w over the examples; 0, with gradient 0, if no weight is there.
+        Gives Σ w l / Σ w over the examples; 0, with gradient 0, if no weight is there. What else there is comes
+        beside it, in a tuple, as its mean over the examples: ``value_and_grad(…, has_aux=True)`` takes that.
+
+    Raises
+    ------
+    TypeError
+        If the loss gives no pair.
 
     Examples
     --------
@@ -88,13 +100,34 @@ def weighted_mean(loss: Callable[..., Any], in_axes: Any = 0) -> Callable[..., A
     >>> round(value, 6)
     0.693147
     """
-    sums = vmap(loss, in_axes, reduce="sum")
+
+    def counted(*arguments: Any) -> Any:
+        found = loss(*arguments)
+        pair, *beside = found if _is_pair(found) and _is_pair(found[0]) else (found,)
+        if not _is_pair(pair):
+            raise TypeError(
+                f"weighted_mean: {name_of(loss)} returned {described(found)}; expected a loss and its weight, which "
+                'losses with reduction="pair" give, or a tuple of both and of something else'
+            )
+        return pair, *[(each, 1.0) for each in beside]
+
+    counted.__name__ = name_of(loss)
+    sums = vmap(counted, in_axes, reduce="sum")
 
     def mean(*arguments: Any) -> Any:
-        losses, weights = sums(*arguments)
-        return mean_of(losses, weights)
+        (losses, weights), *beside = sums(*arguments)
+        value = mean_of(losses, weights)
+        return (value, *[_means(*each) for each in beside]) if beside else value
 
     return mean
+
+
+def _means(sums: Any, count: Any) -> Any:
+    return map_leaves(lambda x: mean_of(x, count), sums)
+
+
+def _is_pair(x: Any) -> bool:
+    return isinstance(x, (tuple, list)) and len(x) == 2
 
 
 # Of labels ------------------------------------------------------------------------------------------------------------
@@ -118,9 +151,10 @@ def cross_entropy(
     scores : Array or array_like
         Of shape (…, classes).
     target : int, array of int, traced integers, or shares
-        Labels of shape (…), or the right share of every class, of the shape of the scores. 0 log 0 is 0.
+        Labels of shape (…), or the right share of every class, from 0 to 1, of the shape of the scores. 0 log 0 is 0.
     weight : array_like, optional
-        A weight for every class.
+        A weight for every class. The mean of one example, w l / w, knows nothing of it: so it has no effect under
+        ``vmap(…, reduce="mean")``; `weighted_mean` of losses with ``reduction="pair"`` is Σ w l / Σ w of a batch.
     ignore_index : int or None
         The label of what has no part in the loss.
     label_smoothing : float
@@ -140,7 +174,7 @@ def cross_entropy(
     TypeError, IndexError
         If labels are no integers; if one is negative or too large.
     ValueError
-        If shapes or options are wrong.
+        If shapes or options are wrong, or shares (but traced ones) are not from 0 to 1.
 
     Examples
     --------
@@ -159,16 +193,24 @@ def cross_entropy(
     if shape_of(target) == shape_of(scores):
         smooth = (1.0 - label_smoothing) * target + label_smoothing / classes if label_smoothing else target
         losses = shared(-log_softmax(scores, axis=-1), smooth, class_weights)
-        return reduced(losses, weights_of("cross_entropy", shape_of(losses), sample_weight, mask), reduction)
+        weights = weights_of("cross_entropy", shape_of(losses), sample_weight, mask)
+        outside = (target < -ROUNDING) | (target > 1.0 + ROUNDING)
+        counted = weights[..., None] if weights is not None and shape_of(weights) else weights
+        refuse(outside, counted, "cross_entropy: the shares of classes are from 0 to 1")
+        return reduced(losses, weights, reduction)
     labels, weights = labelled("cross_entropy", scores, target, ignore_index, sample_weight, mask)
     if label_smoothing:
         logs = -log_softmax(scores, axis=-1)
-        right = times(of_class(class_weights, labels), numbers_at(logs, labels))
+        right = times(
+            of_class("cross_entropy", class_weights, labels), numbers_at("cross_entropy: label", logs, labels)
+        )
         losses = (1.0 - label_smoothing) * right + label_smoothing / classes * shared(logs, 1.0, class_weights)
-        return reduced(losses, weights, reduction, of_class(class_weights, labels))
+        return reduced(losses, weights, reduction, of_class("cross_entropy", class_weights, labels))
     others = where(own_class(labels, classes), -np.inf, scores)
-    losses = -log_sigmoid(numbers_at(scores, labels) - logsumexp(others, axis=-1))  # no digit lost near 0
-    each = of_class(class_weights, labels)
+    losses = -log_sigmoid(
+        numbers_at("cross_entropy: label", scores, labels) - logsumexp(others, axis=-1)
+    )  # no digit lost near 0
+    each = of_class("cross_entropy", class_weights, labels)
     return reduced(times(each, losses), weights, reduction, each)
 
 
@@ -202,8 +244,8 @@ def nll_loss(
     log_probs, classes = scores_of("nll_loss", log_probs)
     class_weights = class_weights_of("nll_loss", weight, classes)
     labels, weights = labelled("nll_loss", log_probs, target, ignore_index, sample_weight, mask)
-    each = of_class(class_weights, labels)
-    return reduced(times(each, -numbers_at(log_probs, labels)), weights, reduction, each)
+    each = of_class("nll_loss", class_weights, labels)
+    return reduced(times(each, -numbers_at("nll_loss: label", log_probs, labels)), weights, reduction, each)
 
 
 def multiclass_hinge(
@@ -248,13 +290,13 @@ def multiclass_hinge(
     scores, classes = scores_of("multiclass_hinge", scores)
     class_weights = class_weights_of("multiclass_hinge", weight, classes)
     labels, weights = labelled("multiclass_hinge", scores, target, ignore_index, sample_weight, mask)
-    right, own = numbers_at(scores, labels), own_class(labels, classes)
+    right, own = numbers_at("multiclass_hinge: label", scores, labels), own_class(labels, classes)
     if violations == "largest":
         losses = relu(greatest(where(own, -np.inf, scores), axis=-1) - right + margin)
     else:
         each_right = right[..., None] if shape_of(right) else right
         losses = total(where(own, 0.0, relu(scores - each_right + margin)), axis=-1)
-    each = of_class(class_weights, labels)
+    each = of_class("multiclass_hinge", class_weights, labels)
     return reduced(times(each, losses), weights, reduction, each)
 
 
@@ -374,7 +416,7 @@ def binary_cross_entropy(
     Parameters
     ----------
     probabilities : Unit, Array or array_like
-        Of any shape.
+        From 0 to 1, of any shape; the loss of a traced one that is not is NaN.
     target : array_like
         What is right, from 0 to 1, of the same shape.
     sample_weight, mask, reduction
@@ -391,6 +433,9 @@ def binary_cross_entropy(
     weights = weights_of(name, shape_of(probabilities), sample_weight, mask)
     demand((target >= 0.0) & (target <= 1.0), mask, f"{name}: targets are from 0 to 1")
     losses = strong_multiply(target, -log(probabilities)) + strong_multiply(1.0 - target, -log1p(-probabilities))
+    outside = (probabilities < 0.0) | (probabilities > 1.0)
+    refuse(outside, weights, f"{name}: probabilities are from 0 to 1; of scores take {name}_with_logits")
+    losses = losses * where(outside, np.nan, 1.0) if is_condition(outside) else losses  # and so is the slope
     return reduced(losses, weights, reduction)
 
 

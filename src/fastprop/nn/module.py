@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from fastprop.engine.tape import Array, Unit, zero_grad
-from fastprop.handles.nesting import as_number, flatten, is_handle, shape_of
+from fastprop.handles.nesting import as_number, described, flatten, is_handle, shape_of
 from fastprop.random import fold_in
 
 __all__ = ["Module"]
@@ -28,6 +28,9 @@ class Module:
     A layer of one's own makes its parameters in `__init__` and says in `__call__` what it does with one example:
     ``fp.vmap`` makes a batch of it. Attributes that are leaves (Units, Arrays), Modules, and lists, tuples and dicts of
     these, are its parts.
+
+    What it learns are leaves alone: ``self.w = fp.Array(np.ones(3))`` is a parameter. ``self.w = np.ones(3)`` is data:
+    it stays as it is, and neither `parameters` nor `state_dict` have it (but for buffers, see `buffer_names`).
 
     Attributes
     ----------
@@ -240,7 +243,8 @@ class Module:
         Raises
         ------
         ValueError
-            If names are missing or too many, or shapes or dtypes differ: all of them are named, and nothing is loaded.
+            If it is no dict; if names are missing or too many, or shapes or dtypes differ: all of them are named, and
+            nothing is loaded.
 
         Examples
         --------
@@ -250,6 +254,8 @@ class Module:
         >>> fresh([1.0, 2.0]).value == trained([1.0, 2.0]).value
         array([ True])
         """
+        if not isinstance(state, Mapping):
+            raise ValueError(f"load_state_dict: the state is {described(state)}; expected what state_dict() has given")
         places = _places(self)
         names = [name for name, _, _ in places]
         wrong = [f"{name} is missing" for name in names if name not in state]

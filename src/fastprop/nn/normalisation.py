@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fastprop.circuits.lanes import lane_mean, lane_sum
+from fastprop.circuits.lanes import is_in_lanes, lane_mean, lane_sum
 from fastprop.engine.functions import hypot, power, sqrt
 from fastprop.engine.functions import sum as total
 from fastprop.engine.tape import Array
@@ -16,7 +17,7 @@ from fastprop.gates.items import as_item, described
 from fastprop.gates.reductions import norm, std
 from fastprop.gates.shapes import concatenate, pad, reshape, stack
 from fastprop.handles.nesting import shape_of
-from fastprop.nn.init import float_dtype
+from fastprop.nn.init import float_dtype, whole
 from fastprop.nn.module import Module
 
 __all__ = ["BatchNorm", "LayerNorm", "LocalResponseNorm", "RMSNorm"]
@@ -117,7 +118,8 @@ class BatchNorm(Module):
 
     While it learns, mean and variance are those of the batch: of all lanes, and all places in a channel. The running
     ones, which it uses afterwards (`Module.eval`), are buffers: ``model.apply(params, x, buffers=buffers)`` gives the
-    new ones back beside the output, and `Module.load_buffers` keeps them.
+    new ones back beside the output, and `Module.load_buffers` keeps them. Called otherwise while it learns, it warns:
+    they stay as they are.
 
     Parameters
     ----------
@@ -166,6 +168,7 @@ class BatchNorm(Module):
         *,
         dtype: DTypeLike | None = None,
     ):
+        whole("BatchNorm", num_features=num_features)
         if not 0.0 <= momentum <= 1.0:
             raise ValueError(f"BatchNorm with momentum {momentum}; expected the new one's share, from 0 to 1")
         self.eps, self.momentum, dtype = checked_eps(self, eps), momentum, float_dtype(dtype)
@@ -180,7 +183,12 @@ class BatchNorm(Module):
         Raises
         ------
         ValueError
-            If it learns from one number of a channel, which has no variance.
+            If it learns outside of a vmap, or from one number of a channel, which has no variance.
+
+        Warns
+        -----
+        UserWarning
+            If it learns, and its running mean and variance don't, as nobody asks for them.
         """
         x = as_item(x)
         shape, channels = shape_of(x), shape_of(self.running_mean)[0]
@@ -195,6 +203,11 @@ class BatchNorm(Module):
 
     def _of_batch(self, rows: Any) -> tuple[Any, Any]:
         """Return numbers less the batch's mean, and the batch's variance; note what comes of them."""
+        if not is_in_lanes():
+            raise ValueError(
+                "BatchNorm that learns takes mean and variance across the lanes of the vmap around it, and there is "
+                "none: call it in the body of fastprop.vmap, with one example; or model.eval() uses the running ones"
+            )
         sums = lane_sum(concatenate([rows.mean(axis=1), np.ones(1)]))
         lanes, first = sums[-1], sums[:-1] / sums[-1]
         count = lanes * shape_of(rows)[1]
@@ -208,6 +221,13 @@ class BatchNorm(Module):
             unbiased = variance * (count / (count - 1.0))
             for name, new in (("running_mean", first + rest), ("running_var", unbiased)):
                 setattr(self, name, (1.0 - self.momentum) * getattr(self, name) + self.momentum * new)
+        else:
+            warnings.warn(
+                "BatchNorm learns, but its running mean and variance, which eval() uses, do not: let "
+                "model.apply(params, x, buffers=buffers) give new ones, and model.load_buffers keep them",
+                UserWarning,
+                stacklevel=3,
+            )
         return centred - rest[:, None], variance
 
 
@@ -268,7 +288,9 @@ def in_a_row(layer: Any, x: Any, last: tuple[int, ...]) -> tuple[Any, tuple[int,
     x = as_item(x)
     shape = shape_of(x)
     if len(shape) < len(last) or shape[len(shape) - len(last) :] != last or not last:
-        raise ValueError(f"{type(layer).__name__} of {described(x)}; expected the shape (…, {str(last)[1:]}")
+        raise ValueError(
+            f"{type(layer).__name__} of {described(x)}; expected the shape (…, {', '.join(map(str, last))})"
+        )
     return reshape(x, (*shape[: len(shape) - len(last)], math.prod(last))), shape
 
 

@@ -21,7 +21,8 @@ from fastprop.gates.shapes import concatenate, stack, swapaxes
 from fastprop.handles.indexing import trace_of
 from fastprop.handles.nesting import shape_of
 from fastprop.nn.dropout import Dropout
-from fastprop.nn.init import Random, uniform
+from fastprop.nn.init import Random, generator, uniform, whole
+from fastprop.nn.labels import as_block, as_labels, numbers_at
 from fastprop.nn.module import Module
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -47,13 +48,15 @@ class _Recurrent(Module):
         rng: Random = None,
         dtype: DTypeLike | None = None,
     ):
+        name = type(self).__name__
+        whole(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if num_layers < 1:
-            raise ValueError(f"{type(self).__name__} with num_layers {num_layers}; expected at least one")
+            raise ValueError(f"{name} with num_layers {num_layers}; expected at least one")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.bidirectional = bias, bidirectional
         self.dropouts = [Dropout(dropout) for _ in range(num_layers - 1)]
         self.directions = ("", "_reverse") if bidirectional else ("",)
-        random, rows = np.random.default_rng(rng), self.blocks * hidden_size
+        random, rows = generator(rng), self.blocks * hidden_size
         bound = 1.0 / math.sqrt(hidden_size) if hidden_size else 0.0
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * len(self.directions)
@@ -62,9 +65,9 @@ class _Recurrent(Module):
                     *[("weight_ih", (rows, width)), ("weight_hh", (rows, hidden_size))],
                     *([("bias_ih", (rows,)), ("bias_hh", (rows,))] if bias else []),
                 ]
-                for name, shape in shapes:
+                for kind, shape in shapes:
                     first = uniform(shape, random, dtype, low=-bound, high=bound)
-                    setattr(self, f"{name}_l{layer}{direction}", Array(first))
+                    setattr(self, f"{kind}_l{layer}{direction}", Array(first))
 
     def step(self, x: Any, h: Any, state: State) -> State:
         """Return the next state, of what comes from the input, what comes from the state, and the state."""
@@ -80,7 +83,8 @@ class _Recurrent(Module):
         state : Array or array_like, or for an LSTM a pair of them, optional
             Where to begin, of shape (num_layers * directions, hidden_size); 0 by default.
         length : int or traced integer, optional
-            How many of the steps are real; all by default. The backward direction begins at the last of them.
+            How many of the steps are real; all by default. The backward direction begins at the last of them. Under
+            trace it is an integer as labels are: another number is a TypeError, one out of range an IndexError.
 
         Returns
         -------
@@ -96,8 +100,7 @@ class _Recurrent(Module):
                 "fastprop.vmap makes lanes of a batch"
             )
         steps = shape_of(x)[0]
-        if length is not None and trace_of(length) is None and not 0 <= length <= steps:
-            raise ValueError(f"{type(self).__name__}: length {length} of a sequence of {steps} steps")
+        length = self._checked_length(length, steps)
         real = [True if length is None else t < length for t in range(steps)]
         first, outputs = self._first_states(state), x
         last: list[State] = []
@@ -113,6 +116,25 @@ class _Recurrent(Module):
         found = tuple([stack([part[k] for part in last]) for k in range(self.states)])
         return outputs, found[0] if self.states == 1 else found
 
+    def _checked_length(self, length: Any, steps: int) -> Any:
+        """Return how many steps are real; traced ones are checked as labels are, where they are looked up."""
+        name = type(self).__name__
+        if length is None:
+            return None
+        if shape_of(as_block(length)):
+            raise ValueError(
+                f"{name}: length of {described(as_block(length))}; expected one integer: fastprop.vmap makes lanes of "
+                "a batch"
+            )
+        if trace_of(length) is not None:
+            labels = as_labels(name, "length", length, steps + 1)
+            return numbers_at(f"{name}: length", np.arange(steps + 1.0), labels)
+        if not (0 <= length <= steps and length == int(length)):
+            raise ValueError(
+                f"{name}: length {length} of a sequence of {steps} steps; expected an integer from 0 to {steps}"
+            )
+        return length
+
     def _first_states(self, state: Any) -> list[State]:
         """Return the state of every layer and direction to begin with."""
         sides = self.num_layers * len(self.directions)
@@ -120,7 +142,12 @@ class _Recurrent(Module):
         if state is None:
             dtype = self.weight_hh_l0.dtype  # type: ignore[attr-defined]
             return [(np.zeros(self.hidden_size, dtype),) * self.states] * sides
-        parts = [as_item(part) for part in ((state,) if self.states == 1 else tuple(state))]
+        if self.states > 1 and not isinstance(state, (tuple, list)):
+            raise ValueError(
+                f"{type(self).__name__}: a state of {described(as_item(state))}; expected a pair (h, c), each of the "
+                f"shape {shape}"
+            )
+        parts = [as_item(part) for part in ((state,) if self.states == 1 else state)]
         if len(parts) != self.states or any(shape_of(part) != shape for part in parts):
             raise ValueError(
                 f"{type(self).__name__}: a state of {', '.join(map(described, parts))}; expected {self.states} of the "

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from operator import mul
 from typing import Any
 
-import numpy as np
-
 from fastprop.engine.functions import relu
 from fastprop.engine.tape import Unit
-from fastprop.nn.init import Random
+from fastprop.nn.init import Random, generator
 from fastprop.nn.module import Module
 
 __all__ = ["MLP", "Layer", "Neuron"]
@@ -39,7 +37,7 @@ class Neuron(Module):
     """
 
     def __init__(self, nin: int, nonlin: bool = True, *, rng: Random = None):
-        self.w: list[Any] = [Unit(w) for w in np.random.default_rng(rng).uniform(-1.0, 1.0, nin).tolist()]
+        self.w: list[Any] = [Unit(w) for w in generator(rng).uniform(-1.0, 1.0, nin).tolist()]
         self.b: Any = Unit(0.0)
         self.nonlin = nonlin
 
@@ -74,7 +72,7 @@ class Layer(Module):
     """
 
     def __init__(self, nin: int, nout: int, nonlin: bool = True, *, rng: Random = None):
-        random = np.random.default_rng(rng)
+        random = generator(rng)
         self.neurons = [Neuron(nin, nonlin, rng=random) for _ in range(nout)]
 
     def __call__(self, x: Any) -> Any:
@@ -114,7 +112,7 @@ class MLP(Module):
     """
 
     def __init__(self, nin: int, nouts: Sequence[int], *, rng: Random = None):
-        random = np.random.default_rng(rng)
+        random = generator(rng)
         sizes = [nin, *nouts]
         self.layers = [Layer(sizes[i], sizes[i + 1], nonlin=i != len(nouts) - 1, rng=random) for i in range(len(nouts))]
 

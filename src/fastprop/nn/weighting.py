@@ -23,6 +23,7 @@ __all__ = [
     "of_class",
     "own_class",
     "reduced",
+    "refuse",
     "scores_of",
     "shared",
     "times",
@@ -125,9 +126,9 @@ def own_class(labels: Any, classes: int) -> Any:
     return np.arange(classes) == (labels[..., None] if shape_of(labels) else labels)
 
 
-def of_class(class_weights: Any, labels: Any) -> Any:
+def of_class(name: str, class_weights: Any, labels: Any) -> Any:
     """Return the weights of the labels' classes."""
-    return None if class_weights is None else rows_at(class_weights, labels)
+    return None if class_weights is None else rows_at(f"{name}: label", class_weights, labels)
 
 
 def shared(logs: Any, shares: Any, class_weights: Any) -> Any:
@@ -155,3 +156,10 @@ def demand(true: Any, mask: Any, message: str) -> None:
         true = true | (as_item(mask) == 0)
     if not (true if not shape_of(true) else np.all(true)):
         raise ValueError(f"{message}; expected no others")
+
+
+def refuse(wrong: Any, weights: Any, message: str) -> None:
+    """Raise ValueError where something wrong has a weight; under trace nothing is known of it."""
+    counted = True if weights is None or is_handle(weights) else np.asarray(weights) != 0.0
+    if not is_condition(wrong) and np.any(np.asarray(wrong) & counted):
+        raise ValueError(message)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fastprop.handles.nesting import is_handle
+
 from .flat import Flat, Vector
 from .optimizer import at_least_zero, whole
 
@@ -98,8 +100,8 @@ class LBFGS:
         Raises
         ------
         ValueError
-            If the loss or a gradient is not finite at the start, or the closure gives different numbers for the same
-            parameters. Nothing has then changed, nor when the closure raises.
+            If the loss or a gradient is not finite at the start, the closure gives different numbers for the same
+            parameters, or it did not sweep backward. Nothing has then changed, nor when the closure raises.
         """
         flat = self._flat
         expected = 1 if flat.handles else 2
@@ -161,11 +163,21 @@ class _Search:
     def evaluate(self, point: Vector) -> tuple[float, Vector]:
         """Return the loss and its gradient."""
         if not self.flat.handles:
-            value, grads = self.closure(self.flat.nested(point))
-            return float(value), self.flat.vector(grads, "the gradient")
+            found = self.closure(self.flat.nested(point))
+            if not isinstance(found, (tuple, list)) or len(found) != 2:
+                raise TypeError(
+                    f"LBFGS: the closure returned {found!r:.60}; expected the loss and its gradients, as of "
+                    "fastprop.value_and_grad(loss)"
+                )
+            return float(found[0]), self.flat.vector(found[1], "the gradient")
         self.flat.assign(point)
-        loss = self.closure()
-        return float(getattr(loss, "value", loss)), self.flat.gradients()
+        loss, gradient = self.closure(), self.flat.gradients()
+        if is_handle(loss) and not gradient.any() and not np.any(loss.grad):  # of a loss that was swept it is 1
+            raise ValueError(
+                "LBFGS: the closure left all gradients 0, and no sweep began at the loss that it returned: call "
+                "loss.backward() in the closure"
+            )
+        return float(getattr(loss, "value", loss)), gradient
 
     def watched(self, point: Vector) -> tuple[float, Vector]:
         """Return the same, and keep the best point."""

@@ -10,7 +10,7 @@ import numpy as np
 from fastprop.engine.program import current_instruction_set
 from fastprop.engine.update import Update, are_same
 from fastprop.gates.numbers import as_array, as_real
-from fastprop.handles.nesting import Nesting, children_of, flatten, is_container, is_handle
+from fastprop.handles.nesting import Nesting, children_of, described, flatten, is_container, is_handle
 
 __all__ = ["Optimizer"]
 
@@ -101,6 +101,11 @@ class Optimizer:
         self._moments = moments
         self._options = options
         self._frozen: frozenset[str] = frozenset()
+        if schedule is not None and not callable(schedule):
+            raise TypeError(
+                f"{name}: schedule is {schedule!r:.60} ({type(schedule).__name__}); expected a function of the number "
+                "of steps made so far, such as fastprop.optim.Cosine(10_000)"
+            )
         self.schedule = schedule
         self.lr = options["lr"]
         source = given(params, name)
@@ -228,9 +233,14 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If a parameter, or something that the rule remembers of it, is missing, is one too many, or has another
-            shape or dtype. It names all of them; nothing is then loaded.
+            If it is no such state; if a parameter, or something that the rule remembers of it, is missing, is one too
+            many, or has another shape or dtype. It names all of them; nothing is then loaded.
         """
+        if not (isinstance(state, dict) and set(state) == {"options", "steps", "parameters"}):
+            raise ValueError(
+                f"load_state_dict: the state is {described(state)}; expected what state_dict() of an optimizer has "
+                "given: a dict with options, steps and parameters"
+            )
         if set(state["options"]) != set(self._options):
             options = f"{', '.join(state['options'])}; expected {', '.join(self._options)}"
             raise ValueError(f"load_state_dict: the state is of another rule, with the options {options}")

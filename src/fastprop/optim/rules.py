@@ -314,7 +314,10 @@ class Adam(Optimizer):
         schedule: Schedule | None = None,
     ):
         name = type(self).__name__
-        first, second = betas
+        try:
+            first, second = betas
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: betas is {betas!r:.60}; expected a pair, such as (0.9, 0.999)") from None
         options: dict[str, Any] = {
             "lr": lr,
             "betas": (fraction(name, "betas[0]", first), fraction(name, "betas[1]", second)),

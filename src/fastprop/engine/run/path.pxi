@@ -181,8 +181,8 @@ cdef class Path:
         cdef Source* source
         cdef Batch batch
         cdef Py_ssize_t i
-        cdef uint8_t[::1] uniform = self.wires.uniform.copy()
-        cdef uint8_t[::1] wanted = np.zeros(self.wires.inputs, np.uint8)
+        same, asked = self.wires.uniform.copy(), np.zeros(self.wires.inputs, np.uint8)
+        cdef uint8_t[::1] uniform = same, wanted = asked
         cdef uint8_t[::1] differentiated = np.zeros(len(region.array) + 1, np.uint8)
         for leaf, _ in region.gradient_arrays:
             differentiated[<Py_ssize_t>leaf] = True
@@ -198,7 +198,7 @@ cdef class Path:
             elif source.kind != NUMBER:
                 wanted[i] = self.owner.wanted_leaf[source.which]
         batch = Batch(
-            self.wires.plan, gradient, np.asarray(uniform), np.asarray(wanted), region.lanes,
+            self.wires.plan, gradient, same, asked, region.lanes,
             region.summed and not self.wires.is_part, self.wanted_in_body(gradient), not self.wires.is_part
         )
         batch.run.arrays = self.arrays_of(batch.run.program)

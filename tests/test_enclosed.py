@@ -145,3 +145,25 @@ def test_functions_are_the_same_ones():
         expected = fp.hessian(by_key)(0.3)
     for f in (by_key, by_identity):
         assert_allclose(fp.compile(fp.hessian(f))(0.3), expected, rtol=1e-12)
+
+
+def test_a_whole_application_is_not_looked_through():
+    class Proxy:
+        @property
+        def __dict__(self):
+            raise RuntimeError("not bound")
+
+    class Node:
+        reads = 0
+
+        def __init__(self, depth):
+            self.children = [Node(depth - 1) for _ in range(20)] if depth else []
+
+        def __getattribute__(self, name):
+            if name == "__dict__":
+                Node.reads += 1
+            return object.__getattribute__(self, name)
+
+    root, proxy = Node(4), Proxy()  # 168,421 nodes
+    assert_allclose(fp.vmap(lambda x: x * len(root.children) * (proxy is not None))(X), 20 * X)
+    assert 0 < Node.reads <= 5_000

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
+import numpy as np
+
 from fastprop.handles.nesting import is_handle
 
 __all__ = ["enclosed"]
 
 _MANY = 256  # items of a container that is looked into
 _DEEP = 6  # containers, objects and functions in each other
+_ALL = 5_000  # of them; who captures a whole application gets no more than that looked through
 
 
 def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,6 +48,16 @@ def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _NOTHING = object()
+_PLAIN = {type(None), bool, int, float, complex, str, bytes, np.ndarray}
+
+
+def _attributes(x: Any) -> dict[str, Any]:
+    """Return an object's own attributes; none of one that stands for another, which may not be there."""
+    try:
+        found = x.__dict__
+    except Exception:
+        return {}
+    return found if type(found) is dict else {}
 
 
 def _get(place: Any, key: Any) -> Any:
@@ -67,7 +80,7 @@ def _put(places: list[tuple[Any, Any, Any]]) -> None:
 
 def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]]:
     """Yield variables (cells), and places in dicts and lists that hold handles, with what is there now."""
-    if id(x) in seen or depth > _DEEP or is_handle(x) or isinstance(x, (ModuleType, type)):
+    if id(x) in seen or depth > _DEEP or len(seen) > _ALL or type(x) in _PLAIN or is_handle(x):
         return
     seen.add(id(x))
     if isinstance(x, FunctionType):
@@ -90,6 +103,6 @@ def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]
             items = x.items() if isinstance(x, dict) else enumerate(x)
             yield from [(x, key, value) for key, value in items if is_handle(value)]
     else:
-        parts = (x.__dict__,) if type(getattr(x, "__dict__", None)) is dict else ()
+        parts = () if isinstance(x, (ModuleType, type)) else (_attributes(x),)
     for part in parts:
         yield from _places(part, seen, depth + 1)

@@ -386,7 +386,7 @@ cdef int32_t[::1] input_uses_of(Draft draft):
     return uses
 
 
-def column_blocks(numbers):
+cdef list column_blocks(numbers):
     """Return the columns of a matrix of input numbers: in blocks, if each of them lies evenly; else as they are."""
     for order in (np.arange(numbers.shape[1]), np.argsort(numbers[0], kind="stable")):
         steps = np.diff(numbers[:, order], axis=1)

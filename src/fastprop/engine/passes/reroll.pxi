@@ -115,7 +115,7 @@ cdef class Rolls:
 
     cdef inline bint comes_first(self, int32_t x, int32_t y) noexcept:
         """Whether x varies more than y, which does not: at one point, of two inputs the one that is used more often."""
-        if self.is_varying(x) or self.is_varying(y):
+        if self.lanes or self.is_varying(x) or self.is_varying(y):
             return self.is_varying(x)
         return x >= 0 and (y < 0 or self.input_uses[x] > self.input_uses[y])
 

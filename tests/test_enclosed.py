@@ -2,6 +2,7 @@
 
 # ruff: noqa: B023 - that variables of loops are not bound is what this is about
 
+import collections
 import functools
 
 import numpy as np
@@ -44,6 +45,28 @@ def in_a_dict(y):
     for _ in range(3):
         box["y"] = fp.vmap(lambda x: fp.tanh(x * box["y"]) * box["y"])(X).sum()
     return box["y"]
+
+
+def in_an_unusual_dict(y):
+    """One key is None, and a key that is gone must not be made anew."""
+    box = collections.defaultdict(float, {None: y, "gone": y})
+    for _ in range(3):
+        box[None] = fp.vmap(lambda x: fp.tanh(x * box[None]) * box[None])(X).sum()
+        box.pop("gone", None)
+    assert "gone" not in box
+    return box[None]
+
+
+def helper(x):
+    return fp.tanh(x * current) * current
+
+
+def in_the_global_of_a_helper(y):
+    global current
+    current = y
+    for _ in range(3):
+        current = fp.vmap(lambda x: helper(x))(X).sum()
+    return current
 
 
 class Cell:
@@ -94,6 +117,8 @@ HOLDERS = [
     in_a_list,
     in_a_box,
     in_a_dict,
+    in_an_unusual_dict,
+    in_the_global_of_a_helper,
     in_an_attribute,
     by_a_method,
     by_an_object,

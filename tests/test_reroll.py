@@ -1,6 +1,8 @@
 """Re-rolling: sums of products that share what varies become products of matrices, however they are written."""
 
+import functools
 import itertools
+import operator
 
 import numpy as np
 import pytest
@@ -585,3 +587,12 @@ def test_a_sum_of_negative_zeros_is_one(columns):
     np.testing.assert_array_equal(fp.trace(body, w, x[0])(w, x[0]), np.full(6, -np.inf))
     rows = fp.compile(fp.vmap(body, in_axes=(None, 0)))(w, x)
     np.testing.assert_array_equal(rows, np.full((6, 3), -np.inf))
+
+    def with_a_bias(w, b, x):  # of one row alone
+        sums = [functools.reduce(operator.add, [w[i, j] * x[j] for j in range(columns)]) for i in range(6)]
+        return [1.0 / y for y in [sums[0] + b, *sums[1:]]]
+
+    expected = [1.0, -np.inf, -np.inf, -np.inf, -np.inf, -np.inf]
+    np.testing.assert_array_equal(fp.compile(with_a_bias)(w, 1.0, x[0]), expected)
+    rows = fp.compile(fp.vmap(with_a_bias, in_axes=(None, None, 0)))(w, 1.0, x)
+    np.testing.assert_array_equal(np.transpose(rows), np.tile(expected, (3, 1)))

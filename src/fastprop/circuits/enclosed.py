@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,13 @@ def _attributes(x: Any) -> dict[str, Any]:
 
 def _get(place: Any, key: Any) -> Any:
     """Return what is there now; nothing, if a variable is not bound, or an entry is gone."""
+    if isinstance(place, dict):
+        return place.get(key, _NOTHING)
+    if isinstance(place, list):
+        return place[key] if key < len(place) else _NOTHING
     try:
-        return place.cell_contents if key is None else place[key]
-    except (ValueError, LookupError):
+        return place.cell_contents
+    except ValueError:
         return _NOTHING
 
 
@@ -72,7 +76,7 @@ def _put(places: list[tuple[Any, Any, Any]]) -> None:
     for place, key, contents in places:
         if contents is _NOTHING or _get(place, key) is contents:
             continue
-        if key is None:
+        if isinstance(place, CellType):
             place.cell_contents = contents
         elif isinstance(place, dict) or key < len(place):
             place[key] = contents
@@ -92,9 +96,9 @@ def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]
                 yield from _places(contents, seen, depth + 1)
         held: Any = {name: x.__globals__[name] for name in x.__code__.co_names if name in x.__globals__}
         yield from ((x.__globals__, name, value) for name, value in held.items() if is_handle(value))
-        return
-    if isinstance(x, functools.partial):
-        parts: Any = (x.func, *x.args, *x.keywords.values())
+        parts: Any = [value for value in held.values() if isinstance(value, FunctionType)]
+    elif isinstance(x, functools.partial):
+        parts = (x.func, *x.args, *x.keywords.values())
     elif isinstance(x, MethodType):
         parts = (x.__func__, x.__self__)
     elif isinstance(x, (list, tuple, set, frozenset, dict)):

@@ -318,9 +318,9 @@ cdef class Rolls:
         cdef Term* term
         cdef Py_ssize_t gate
         cdef bint adds = any([self.added[<Py_ssize_t>gate] != NO_NUMBER for gate in group])
-        cdef int32_t zero = writer.constant(0.0) if adds else 0, x
+        cdef int32_t nothing = writer.constant(-0.0) if adds else 0, x      # to which -0 may be added
         numbers, varying = np.empty((rows, columns), np.int32), np.empty(columns, np.int32)
-        added = np.full(rows if adds else 0, zero, np.int32)
+        added = np.full(rows if adds else 0, nothing, np.int32)
         cdef int32_t[:, ::1] number = numbers
         cdef int32_t[::1] place = np.empty(columns, np.int32), of_column = varying, more = added
         for i in range(rows):

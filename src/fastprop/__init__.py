@@ -7,6 +7,7 @@ from fastprop import datasets, errors, optim, random
 from fastprop.circuits.circuit import Circuit, Run, trace
 from fastprop.circuits.compile import Compiled, compile, eager
 from fastprop.circuits.lanes import lane_max, lane_mean, lane_min, lane_sum
+from fastprop.circuits.scan import scan
 from fastprop.circuits.vmap import vmap
 from fastprop.config import __version__, show_config
 from fastprop.derivatives.checking import check_grads, numerical_grad, random_search
@@ -74,6 +75,7 @@ __all__ = [
     "optim",
     "random",
     "random_search",
+    "scan",
     "set_num_threads",
     "show_config",
     "stop_gradient",

@@ -30,7 +30,7 @@ from fastprop.engine.trace import region_gate
 from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_part
 
-__all__ = ["RecordedMap", "record_map"]
+__all__ = ["RecordedMap", "example_of", "flat_leaves", "record_map", "result_arrays", "results_of", "take_leaves"]
 
 # Recording ------------------------------------------------------------------------------------------------------------
 
@@ -55,8 +55,8 @@ def record_map(
     region = RecordedMap(kind[1] if kind else f, name, lanes, one, trace, record_map)
     region.scale, region.gradients = scale_of(reduce, lanes), kind is not None
     region.reduce, region.keeps_arrays = reduce, reduce in (None, MIXED)
-    leaves = _take_leaves(region, _flat_leaves(one, args, kwargs), axes)
-    examples = [() if k in one.fixed else _example(leaf, axes[k], outer) for k, leaf in enumerate(leaves)]
+    leaves = take_leaves(region, flat_leaves(one, args, kwargs), axes)
+    examples = [() if k in one.fixed else example_of(leaf, axes[k], outer) for k, leaf in enumerate(leaves)]
     point = np.concatenate([np.zeros(0), *[np.ravel(x).astype(np.float64) for x in examples]])
     recording = _first_path(region, outer, point)
     if outer.parent is not None and decides(recording.draft):  # a map in a map has one path
@@ -68,7 +68,7 @@ def record_map(
         if reduce in (None, MIXED):
             parts = recording.nesting.children
             sums = parts[0].size if parts and reduce == MIXED else 0
-            region.value_arrays = _result_arrays(recording, outer, lanes, sums)
+            region.value_arrays = result_arrays(recording, outer, lanes, sums)
         region.summed = any(a < 0 for a, _ in region.value_arrays) or not region.keeps_arrays
     region.bind_arrays(recording, outer)
     values = _run_examples(region, outer)
@@ -77,7 +77,7 @@ def record_map(
     region.operands = []
     if kind:
         return _gradient_blocks(region, kind, units[0], outer)
-    return _results(recording, region, units)
+    return results_of(recording, region, units)
 
 
 def _made(outer: Recording, lanes: int, shape: tuple[int, ...] | None) -> int:
@@ -86,7 +86,7 @@ def _made(outer: Recording, lanes: int, shape: tuple[int, ...] | None) -> int:
     return outer.array_of(whole, None)
 
 
-def _result_arrays(recording: Recording, outer: Recording, lanes: int, sums: int) -> list[tuple[int, tuple[int, ...]]]:
+def result_arrays(recording: Recording, outer: Recording, lanes: int, sums: int) -> list[tuple[int, tuple[int, ...]]]:
     """Return the array that each leaf of the result becomes, -1 for the first `sums`, and its shape in a lane."""
     made: dict[int, int] = {}  # array of the body -> array outside
     found = []
@@ -151,7 +151,7 @@ def _first_path(region: RecordedMap, outer: Recording, point: np.ndarray[Any, An
     return recording
 
 
-def _results(recording: Recording, region: RecordedMap, units: Sequence[Unit]) -> Any:
+def results_of(recording: Recording, region: RecordedMap, units: Sequence[Unit]) -> Any:
     """Return the outputs, summed or as arrays, in the form of the body's result."""
     parts: list[Any] = []
     for k, (start, shape) in enumerate(recording.outputs):
@@ -166,7 +166,8 @@ def _results(recording: Recording, region: RecordedMap, units: Sequence[Unit]) -
     return recording.nesting.unflatten(parts)
 
 
-def _flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> list[Any]:
+def flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> list[Any]:
+    """Return the leaves of arguments, those that are numbers as handles, floats and arrays, or raise."""
     found = signature.taken_apart(args, kwargs)
     for k, leaf in enumerate(found):
         if k in signature.fixed:
@@ -178,7 +179,7 @@ def _flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str,
     return found
 
 
-def _example(leaf: Any, axis: int | None, outer: Recording) -> Any:
+def example_of(leaf: Any, axis: int | None, outer: Recording) -> Any:
     """Return the values of a leaf at the first lane."""
     values: Any
     if isinstance(leaf, LaneBlock):
@@ -200,7 +201,7 @@ def _example(leaf: Any, axis: int | None, outer: Recording) -> Any:
     return picked if shape else float(picked)
 
 
-def _take_leaves(region: RecordedMap, leaves: Sequence[Any], axes: Sequence[int | None]) -> list[Any]:
+def take_leaves(region: RecordedMap, leaves: Sequence[Any], axes: Sequence[int | None]) -> list[Any]:
     """Say where the leaves of the body's arguments come from; returns them, numbers that are mapped as an array."""
     found = [_packed(x) if is_part(type(x)) and axis is not None else x for x, axis in zip(leaves, axes)]
     arrays = [_whole(region, leaf, axis) for leaf, axis in zip(found, axes)]

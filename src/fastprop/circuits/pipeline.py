@@ -284,10 +284,21 @@ class Plan:
         uniform: np.ndarray[Any, Any],
         wanted: np.ndarray[Any, Any],
         arrays: frozenset[int] = frozenset(),
+        rolls: bool = False,
     ) -> Program:
-        """Return the program for one step of a map in the lanes of another one; `lanes` says what it is given."""
-        key = "along", gradient, uniform.tobytes(), wanted.tobytes(), arrays
-        return self._program(key, lambda: self._in_lanes(self.draft, gradient, uniform, wanted, arrays, False))
+        """Return the program for one step of a map or scan in the lanes of a map; `lanes` says what it is given."""
+        key = "along", gradient, uniform.tobytes(), wanted.tobytes(), arrays, rolls
+        return self._program(key, lambda: self._in_lanes(self.draft, gradient, uniform, wanted, arrays, rolls))
+
+    def step(self, gradient: bool, wanted: np.ndarray[Any, Any], arrays: Sequence[int]) -> Program:
+        """Return the program for one step of a scan at one point, for inputs and arrays whose gradients are wanted."""
+        if not gradient:
+            return self.point(False)
+        self._check_differentiable()
+        return self._program(
+            ("step", wanted.tobytes(), tuple(arrays)),
+            lambda: assemble(self._in_order(), wanted=wanted, arrays=list(arrays), recycling=self._recycles),
+        )
 
     @property
     def work(self) -> int:

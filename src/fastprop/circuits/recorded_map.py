@@ -137,8 +137,13 @@ class RecordedMap(MapRegion):
 
     def captured_operands(self, recording: Recording) -> list[int]:
         """Return the numbers of the operands that are a recording's inputs beside those of the arguments."""
-        outer = dict(zip(recording.outer_keys, recording.outer))
-        found = [self._number_of(key, functools.partial(outer.__getitem__, key)) for key in recording.outer_keys]
+        numbers, operands, found = self._numbers, self.operands, []
+        for key, unit in zip(recording.outer_keys, recording.outer):
+            number = numbers.get(key)
+            if number is None and not self._sealed:
+                number = numbers[key] = len(operands)
+                operands.append(unit)
+            found.append(self._number_of(key, lambda: None) if number is None else number)
         for handle, place in recording.captured:
             found.append(self._number_of((handle, place), functools.partial(_number_in, handle, place)))
         return found

@@ -14,7 +14,7 @@ from fastprop.gates.numbers import as_array
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 from fastprop.handles.nesting import Nesting, flatten, is_handle, map_leaves, order_of, shape_of, structure
 
-__all__ = ["MIXED", "in_order", "lane_by_lane"]
+__all__ = ["MIXED", "in_order", "joined_lanes", "lane_by_lane", "of_no_lanes", "zeros_of"]
 
 MIXED = "mixed"  # how lanes are reduced: what the function returns first is summed over them, what second is not
 
@@ -35,16 +35,17 @@ def lane_by_lane(
         for lane in range(lanes)
     ]
     if not results:
-        example = _called(f, one.build(list(map(_zeros, one.shapes))))
+        example = _called(f, one.build(list(map(zeros_of, one.shapes))))
         if reduce == MIXED:
-            return [_of_no_lanes(part, how) for part, how in zip(example, ("sum", None))]
-        return _of_no_lanes(example, reduce)
+            return [of_no_lanes(part, how) for part, how in zip(example, ("sum", None))]
+        return of_no_lanes(example, reduce)
     if reduce == MIXED:
-        return [_joined(name, part, how) for part, how in zip(zip(*results), ("sum", None))]
-    return _joined(name, results, reduce)
+        return [joined_lanes(name, part, how) for part, how in zip(zip(*results), ("sum", None))]
+    return joined_lanes(name, results, reduce)
 
 
-def _joined(name: str, results: Sequence[Any], reduce: str | None) -> Any:
+def joined_lanes(name: str, results: Sequence[Any], reduce: str | None) -> Any:
+    """Put the results of all lanes together."""
     flat = [flatten(result) for result in results]
     first, nesting = flat[0]
     form = nesting, [shape_of(leaf) for leaf in first]
@@ -76,11 +77,12 @@ def _called(f: Callable[..., Any], given: tuple[list[Any], dict[str, Any]], lane
         raise
 
 
-def _zeros(shape: tuple[int, ...] | None) -> Any:
+def zeros_of(shape: tuple[int, ...] | None) -> Any:
+    """Return zeros in the shape of a leaf."""
     return 0.0 if shape is None else np.zeros(shape)
 
 
-def _of_no_lanes(example: Any, reduce: str | None) -> Any:
+def of_no_lanes(example: Any, reduce: str | None) -> Any:
     """Return what there is of no lanes, in the form of the result at zeros."""
 
     def empty(leaf: Any) -> Any:

@@ -14,7 +14,17 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.engine import kernels
-from fastprop.engine.tape import CONSTANT, Trace, Unit, current_tape, handles_at, record_gates, slots_of, values_at
+from fastprop.engine.tape import (
+    CONSTANT,
+    Trace,
+    Unit,
+    current_tape,
+    handles_at,
+    record_gates,
+    slots_of,
+    stand_ins_at,
+    values_at,
+)
 from fastprop.gates import Row, blocks
 from fastprop.gates.numbers import as_reals
 
@@ -59,16 +69,36 @@ def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
     trace = current_tape()
     if not isinstance(trace, Trace):
         return None
+    if isinstance(gate, MOVES):  # which records nothing
+        return moved(gate, operands[0])
     slots = [slots_in(trace, x) for x in operands]
+    if any(x is None for x in slots) and any(x is not None and (x.at != CONSTANT).any() for x in slots):
+        slots = [inward(trace, x) if found is None else found for x, found in zip(operands, slots)]
     if isinstance(gate, Row):
         return each(gate, slots)
     if type(gate) in REDUCED:
         return in_rows(REDUCED[type(gate)], slots[0], gate.axes(operands[0]), gate.keepdims)
     if type(gate) is blocks.MatMul:
         return dots(*slots)
-    if isinstance(gate, MOVES) and slots[0] is not None and slots[0].constants is None:
-        return slots[0].moved(gate.forward)
     return None
+
+
+def moved(gate: Any, x: Any) -> Slots | None:
+    """Return the numbers of a block that are picked, or put elsewhere, be they of this trace or of one around it."""
+    found = x.slots() if hasattr(x, "slots") else None
+    return None if found is None or found.constants is not None else found.moved(gate.forward)
+
+
+def inward(trace: Trace, x: Any) -> Slots | None:
+    """Return what stands in a trace for the numbers of one around it; None if x is anything else."""
+    if isinstance(x, Unit):
+        found = None if not isinstance(x._tape, Trace) else Slots(x._tape, np.array(x._slot, np.int32))
+    else:
+        found = x.slots() if hasattr(x, "slots") else None
+    if found is None or found.constants is not None:
+        return None
+    here = stand_ins_at(trace, found.trace, found.at)
+    return None if here is None else Slots(trace, here)
 
 
 def slots_in(trace: Trace, x: Any) -> Slots | None:

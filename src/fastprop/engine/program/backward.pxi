@@ -396,10 +396,14 @@ cdef class Pulls(Layout):
             x = self.operand[k]
             if x >= 0:
                 self.sums[x] += 1 if even else 2
-                if self.program.sums_end == 0 or x < self.program.sums_begin:
-                    self.program.sums_begin = x
-                self.program.sums_end = max(self.program.sums_end, <Py_ssize_t>x + 1)
+                self.note_sum(x)
         return 0
+
+    cdef void note_sum(self, int32_t x) noexcept:
+        """Say that the gradient of an input is summed up by the input."""
+        if self.program.sums_end == 0 or x < self.program.sums_begin:
+            self.program.sums_begin = x
+        self.program.sums_end = max(self.program.sums_end, <Py_ssize_t>x + 1)
 
     cdef int pull_region(self, int32_t r) except -1:
         """Let a region pull; every operand that is active has adjoints to which it can add."""
@@ -413,7 +417,11 @@ cdef class Pulls(Layout):
         for j in range(self.first[begin], self.first[begin + 1]):
             x = self.operand[j]
             if self.is_active(x) and j - self.first[begin] < region.numbers:
-                self.make_ready(x)
+                if self.lanes and region.sums_numbers and x < self.inputs and self.uniform[x]:
+                    self.sums[x] += 2
+                    self.note_sum(x)
+                else:
+                    self.make_ready(x)
                 targets.append(self.adjoint_of(x))
                 active.append(j - self.first[begin])
             else:

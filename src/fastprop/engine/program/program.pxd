@@ -26,6 +26,7 @@ cdef class Region:
     cdef public bint takes_pulls        # its pulls can be operands, behind the numbers
     cdef public object reads            # the arrays that it reads, by their numbers
     cdef public object makes            # and those that it makes
+    cdef public bint sums_numbers       # in lanes, it adds up what it pulls on numbers that are the same in all of them
     cdef readonly bint inside           # a program's own instructions do it: nobody is called
 
 

@@ -43,6 +43,10 @@ cdef class Inner:
     cdef Track* pull
     cdef Track* array           # of the body: its value
     cdef Track* adjoint
+    cdef int32_t[::1] moving    # the inputs that are others at every step: so many
+    cdef Py_ssize_t movers
+    cdef int32_t[::1] giving    # those whose gradients are a number per lane
+    cdef int32_t[::1] summing   # and those whose gradients are summed up over the lanes
     cdef Memory sums            # of uniform inputs' gradients, at a step
 
     def __init__(self, LanesRun run, bint gradient, uniform, wanted):
@@ -60,29 +64,47 @@ cdef class Inner:
         self.array = self.pull + outputs
         self.adjoint = self.array + arrays
         self.sums = Memory(inputs * run.sum_bytes())
+        self.moving = np.zeros(inputs + 1, np.int32)
+        self.giving = np.flatnonzero(np.logical_and(wanted, np.logical_not(uniform))).astype(np.int32)
+        self.summing = np.flatnonzero(np.logical_and(wanted, uniform)).astype(np.int32)
 
     cdef int begin(self) noexcept nogil:
-        """Forget where everything was."""
-        memset(self.tracks.start, 0, <size_t>self.tracks.nbytes)
+        """Forget where outputs and arrays were; where inputs are, and their gradients, is said anew in every block."""
+        cdef char* rest = <char*>self.value
+        memset(rest, 0, <size_t>(self.tracks.start + self.tracks.nbytes - rest))
         return 0
+
+    cdef void settle(self, LanesRun run) noexcept nogil:
+        """Take what is the same at all steps, and list what is not, once it is known where everything is."""
+        cdef Py_ssize_t i
+        self.movers = 0
+        for i in range(run.program.inputs):
+            if self.input[i].base == NULL:
+                continue
+            if self.input[i].step:
+                self.moving[self.movers] = <int32_t>i
+                self.movers += 1
+            else:
+                self.take(run, i, 0)
+
+    cdef inline void take(self, LanesRun run, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+        """Let an input be what it is at a step."""
+        cdef const Track* track = &self.input[i]
+        if track.lane:
+            run.aim(&run.input[i], track.base + j * track.step, track.lane, False)
+        elif self.uniform[i]:
+            run.set_number(i, number_at(track.base + j * track.step, run.single))
+        else:
+            self.bench.space.row[i] = <char*>self.bench.space.base + i * run.width * run.size
+            fill_row(
+                self.bench.space.row[i], run.width, number_at(track.base + j * track.step, run.single), run.single
+            )
 
     cdef void move(self, LanesRun run, Py_ssize_t j, bint backward) noexcept nogil:
         """Let everything be what it is at a step."""
-        cdef Track* track
-        cdef Py_ssize_t i
-        for i in range(run.program.inputs):
-            track = &self.input[i]
-            if track.base == NULL:
-                continue
-            if track.lane:
-                run.aim(&run.input[i], track.base + j * track.step, track.lane, False)
-            elif self.uniform[i]:
-                run.set_number(i, number_at(track.base + j * track.step, run.single))
-            else:
-                self.bench.space.row[i] = <char*>self.bench.space.base + i * run.width * run.size
-                fill_row(
-                    self.bench.space.row[i], run.width, number_at(track.base + j * track.step, run.single), run.single
-                )
+        cdef Py_ssize_t i, k
+        for i in range(self.movers):
+            self.take(run, self.moving[i], j)
         for i in range(run.program.outputs_count):
             self.place(&run.value[i], &self.value[i], j)
             if backward:
@@ -92,9 +114,8 @@ cdef class Inner:
                 self.arrays.value[i].one.data = self.array[i].base + j * self.array[i].step
             if self.adjoint[i].base != NULL:
                 self.arrays.adjoint[i].one.data = self.adjoint[i].base + j * self.adjoint[i].step
-        for i in range(run.program.inputs if backward else 0):
-            if self.wanted[i] and not self.uniform[i]:
-                self.place(&run.gradient[i], &self.gradient_of[i], j)
+        for k in range(self.giving.shape[0] if backward else 0):
+            self.place(&run.gradient[self.giving[k]], &self.gradient_of[self.giving[k]], j)
 
     cdef inline void place(self, Column* column, const Track* track, Py_ssize_t j) noexcept nogil:
         if track.base == NULL:
@@ -106,8 +127,8 @@ cdef class Inner:
         """Add what a step pulled on numbers of arrays that are the same in all lanes, and forget it."""
         cdef Py_ssize_t i
         cdef char* sums
-        for i in range(self.run.program.inputs):
-            if self.wanted[i] and self.uniform[i] and self.gradient_of[i].base != NULL:
+        for i in self.summing:
+            if self.gradient_of[i].base != NULL:
                 sums = self.sums.start + i * self.run.sum_bytes()
                 if self.run.single:
                     widen_sums(sums)
@@ -116,6 +137,15 @@ cdef class Inner:
                     self.run.single
                 )
                 memset(sums, 0, <size_t>self.run.sum_bytes())
+                self.collect_number(i, j)
+
+
+    cdef inline void collect_number(self, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
+        """Add what is summed up by the number to where it goes at a step, and forget it."""
+        cdef double* sums = self.run.matrix_sums(0)
+        if self.run.program.sums_begin <= i < self.run.program.sums_end:
+            add_number_at(self.gradient_of[i].base + j * self.gradient_of[i].step, sums[i], self.run.single)
+            sums[i] = 0.0
 
 
 cdef class Along(LaneRegion):
@@ -171,7 +201,8 @@ cdef class Along(LaneRegion):
         cdef MapRegion region = self.region
         cdef Source* source
         cdef Py_ssize_t i, a
-        uniform, wanted = np.ones(self.wires.inputs, np.uint8), np.zeros(self.wires.inputs, np.uint8)
+        same, asked = np.ones(self.wires.inputs, np.uint8), np.zeros(self.wires.inputs, np.uint8)
+        cdef uint8_t[::1] uniform = same, wanted = asked
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
             if source.kind == OPERAND:
@@ -179,6 +210,8 @@ cdef class Along(LaneRegion):
                 uniform[i] = run.is_number(self.wiring.operand[source.which])
                 if wanted[i] and not run.is_sum(self.wiring.target[source.which]):
                     uniform[i] = False      # a variable's gradient is one of every lane
+            elif source.kind == CARRY:
+                wanted[i], uniform[i] = gradient, False
             elif source.kind != NUMBER:
                 a = region.array_of[source.which]
                 wanted[i] = gradient and not region.gradients and self.outer.wanted[a]
@@ -186,15 +219,26 @@ cdef class Along(LaneRegion):
             if region.gradients and source.kind != NUMBER and self.wires.leaf[i] >= 0:
                 wanted[i] = self.gradient_array[self.wires.leaf[i]] >= 0
                 uniform[i] = uniform[i] and not wanted[i]
-        program = plan.along(gradient, uniform, wanted, self.wanted_in_body(gradient))
+        program = self.program(plan, gradient, same, asked, self.wanted_in_body(gradient))
         cdef LanesRun steps = LanesRun(program, region.single, run.lanes)
         steps.arrays = self.arrays_of(program)
         steps.join(run)
-        cdef Inner inner = Inner(steps, gradient, uniform, wanted)
+        cdef Inner inner = Inner(steps, gradient, same, asked)
+        self.ready(inner)
         for i in range(self.wires.inputs):
             if self.wires.source[i].kind == NUMBER:
                 steps.set_number(i, self.wires.source[i].number)
         return inner
+
+    cdef object program(self, plan, bint gradient, uniform, wanted, arrays):
+        """What a step is."""
+        return plan.along(gradient, uniform, wanted, arrays, False)
+
+    cdef int ready(self, Inner inner) except -1:
+        """Let a program have sums of its own."""
+        inner.run.take_strands(1)
+        inner.bench.space.sums = inner.run.matrix_sums(0)
+        return 0
 
     cdef object wanted_in_body(self, bint gradient):
         """Which arrays that the body gets from outside are wanted to have adjoints."""
@@ -253,11 +297,13 @@ cdef class Along(LaneRegion):
             source = &self.wires.source[i]
             if source.kind == OPERAND:
                 row = <char*>bench.space.row[self.wiring.operand[source.which]]
-                if run.is_number(self.wiring.operand[source.which]):
+                if run.is_number(self.wiring.operand[source.which]) and inner.uniform[i]:
+                    inner.run.set_number(i, run.number(row))
+                elif run.is_number(self.wiring.operand[source.which]):
                     inner.input[i] = Track(row, 0, 0, False)
                 else:
                     inner.input[i] = Track(row - begin * run.size, 0, run.size, False)
-            elif source.kind != NUMBER:
+            elif source.kind == LANE or source.kind == SAME:
                 array = &self.outer.value[self.region.array_of[source.which]]
                 axis = self.region.axis_of[source.which]
                 inner.input[i] = track_of(array, axis, source.element, False)
@@ -356,6 +402,9 @@ cdef class Along(LaneRegion):
         cdef Py_ssize_t patience = max(PATIENCE // (run.width * work), <Py_ssize_t>1)
         inner.run.lanes, inner.run.lane = run.lanes, run.lane
         self.aim(inner, run, bench, begin, both)
+        inner.settle(inner.run)
+        if both:
+            clear_sums(inner.run, 0)
         for j in range(self.region.lanes):
             inner.move(inner.run, j, both)
             if self.region.gradients:
@@ -382,9 +431,13 @@ cdef class Along(LaneRegion):
         for i in range(run.program.inputs):
             at = <char*>inner.bench.space.row[i]
             point[i] = run.number(at + (0 if run.is_number(i) else lane * run.size))
-        error = self.wires.plan.divergence(run.broken, point, j)
+        error = self.divergence(run.broken, point, j)
         run.diverged = -1
         return in_lane(error, begin + lane)
+
+    cdef object divergence(self, Py_ssize_t guard, point, Py_ssize_t j):
+        """The error for a guard that does not hold at a step."""
+        return self.wires.plan.divergence(guard, point, j)
 
     cdef void clear_given(self, LanesRun run, Py_ssize_t j, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Let gradients be zeros to which the maps in the body add."""
@@ -421,7 +474,27 @@ cdef class Along(LaneRegion):
     cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
         if not self.region.gradients:
             self.steps(self.both, run, bench, begin, count, True)
+            self.leave_sums(self.both, self.both.run, run, bench)
         return 0
+
+    cdef void leave_sums(self, Inner inner, LanesRun steps, LanesRun run, Bench bench) noexcept nogil:
+        """Add what was summed up by the number to the sums of what is around."""
+        cdef Py_ssize_t i
+        cdef const Source* source
+        for i in range(steps.program.sums_begin, min(steps.program.sums_end, self.wires.inputs)):
+            source = &self.wires.source[i]
+            if source.kind == OPERAND and inner.wanted[i] and inner.uniform[i]:
+                self.add_total(run, bench, self.wiring.target[source.which], steps.matrix_sums(0)[i])
+
+    cdef inline void add_total(self, LanesRun run, Bench bench, Py_ssize_t slot, double total) noexcept nogil:
+        """Add to the sum of an input of what is around."""
+        cdef float narrow = <float>total
+        if self.region.sums_numbers:
+            bench.space.sums[slot - run.program.adjoints] += total
+        else:
+            add_up_row(
+                <char*>bench.space.row[slot], 1, <const void*>&narrow if run.single else <const void*>&total, run.single
+            )
 
 
 cdef Py_ssize_t step_of(const LaneArray* array, int axis) noexcept nogil:

@@ -43,6 +43,7 @@ cpdef enum Kind:
     LANE        # a number of a leaf, of the lane
     SAME        # a number of a leaf, the same in all lanes
     COLUMN      # what another part of the body hands down
+    CARRY       # what the step before a scan's hands on; its number among those
 
 
 cpdef enum Bound:           # what an array is that the maps in a body read or make
@@ -77,7 +78,7 @@ cdef class Wires:
         self.given.flags.writeable = False
         self.source = <Source*>cnp.PyArray_DATA(self.given)
         self.inputs, self.outputs = len(given), len(plan.draft.outputs)
-        self.uniform = ((self.given["kind"] != LANE) & (self.given["kind"] != COLUMN)).astype(np.uint8)
+        self.uniform = (~np.isin(self.given["kind"], (LANE, COLUMN, CARRY))).astype(np.uint8)
         rest = self.inputs - len(leaves)
         self.leaf = np.concatenate([leaves, np.full(rest, -1)]).astype(np.int32)
         self.element = np.concatenate([elements, np.zeros(rest)]).astype(np.int64)

@@ -140,6 +140,22 @@ def handles_at(Trace trace not None, slots):
     return made.reshape(np.shape(slots))
 
 
+def stand_ins_at(Trace trace not None, Trace home not None, slots):
+    """Return the slots in a trace that stand for slots of one around it; None if that is none around it."""
+    cdef const int32_t[::1] slot = np.ravel(slots)
+    found = np.empty(slot.shape[0], np.int32)
+    cdef int32_t[::1] here = found
+    cdef Py_ssize_t i
+    cdef Unit unit
+    if not is_within(trace, <PyObject*>home):
+        return None
+    check_slots(home, slot)
+    for i in range(slot.shape[0]):
+        unit = pin(<PyObject*>home, slot[i])
+        here[i] = <int32_t>captured(<PyObject*>trace, &unit.link).slot
+    return found.reshape(np.shape(slots))
+
+
 def values_at(Trace trace not None, slots):
     """Return the values at some slots, where they are recorded."""
     cdef const int32_t[::1] slot = np.ravel(slots)

@@ -1,0 +1,180 @@
+"""The steps of a scan: what is carried, what each of them is given, and scans without a circuit, step by step."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastprop import gates
+from fastprop.circuits.signature import Signature, lane_count
+from fastprop.circuits.unrolling import joined_lanes, of_no_lanes, zeros_of
+from fastprop.engine.bundle import Bundle, numbers_of
+from fastprop.gates import is_condition
+from fastprop.handles.indexing import is_integer
+from fastprop.handles.nesting import described, shape_of
+
+__all__ = ["Steps", "Widened", "carried_on", "step_by_step"]
+
+
+class Widened(Exception):  # noqa: N818 (never seen outside)
+    """A step carries on a number where it was given an integer."""
+
+    def __init__(self, leaf: int):
+        super().__init__(leaf)
+        self.leaf = leaf
+
+
+class Steps:
+    """How often a step is taken, with what: arguments of a scan that were checked.
+
+    `signature` is that of one step's arguments, `axes` the axis of the steps of each of their leaves (None: it is
+    carried), of which the first `carries` are carried.
+    """
+
+    def __init__(self, name: str, init: Any, xs: Any, length: Any, reverse: Any):
+        if not isinstance(reverse, (bool, np.bool_)):
+            raise TypeError(f"{name}: reverse is {described(reverse)}; expected True or False")
+        self.name, self.init, self.xs, self.reverse = name, init, xs, bool(reverse)
+        self._given = length
+        self.signature = Signature((init, xs), (), name)
+        self.carries = self.signature.nesting_of(0).size
+        self.axes: list[int | None] = [None] * self.carries
+        for k in range(self.carries, len(self.signature.shapes)):
+            self.axes.append(self._axis(k))
+        for k in range(self.carries):
+            if k in self.signature.fixed:
+                raise TypeError(
+                    f"{self._where(k)} is {described(self.signature.fixed[k])}; what a scan carries are numbers and "
+                    "arrays, in nested containers"
+                )
+        self.length = self._length(length)
+        for k in range(self.carries, len(self.axes)):
+            shape = self.signature.shapes[k]
+            if self.axes[k] is not None and shape is not None:
+                self.signature.shapes[k] = shape[1:] or None
+
+    def with_init(self, change: Callable[[Any], Any], leaf: int | None = None) -> Steps:
+        """Return the same with other numbers carried at first; `leaf`: with one other."""
+        leaves = self.signature.nesting_of(0).leaves_of(self.init, self.name)
+        changed = [change(x) if leaf is None or k == leaf else x for k, x in enumerate(leaves)]
+        return Steps(self.name, self.carry(changed), self.xs, self._given, self.reverse)
+
+    def _where(self, leaf: int) -> str:
+        position, index = self.signature.places[leaf]
+        return f"{self.name}: {('init', 'xs')[int(position)]}{self.signature.nesting_of(position).path(index)}"
+
+    def _axis(self, leaf: int) -> int | None:
+        if leaf in self.signature.fixed:
+            if self.signature.fixed[leaf] is None:
+                return None
+            raise TypeError(f"{self._where(leaf)} is {described(self.signature.fixed[leaf])}; expected arrays, or None")
+        if self.signature.shapes[leaf] is None:
+            raise ValueError(
+                f"{self._where(leaf)} is a number; xs holds arrays, whose first axis counts the steps (a list of "
+                "numbers is a container: give np.array of it)"
+            )
+        return 0
+
+    def _length(self, given: Any) -> int:
+        if given is not None:
+            if isinstance(given, (bool, np.bool_)):
+                raise TypeError(f"{self.name}: length is {given!r}; expected an integer")
+            try:
+                given = operator.index(given)
+            except TypeError:
+                raise TypeError(f"{self.name}: length is {described(given)}; expected an integer") from None
+            if given < 0:
+                raise ValueError(f"{self.name}: length is {given}; expected 0 or more")
+        if all(axis is None for axis in self.axes):
+            if given is None:
+                raise ValueError(f"{self.name}: there are no arrays in xs to count the steps; give length")
+            return int(given)
+        found = lane_count(self.signature, self.axes)
+        if given is not None and given != found:
+            raise ValueError(f"{self.name}: length is {given}, but the arrays in xs have {found} steps")
+        return found
+
+    def carry(self, leaves: Sequence[Any]) -> Any:
+        """Put the leaves of a carry together."""
+        return self.signature.nesting_of(0).unflatten(leaves, True)
+
+    def x(self, step: int) -> Any:
+        """Return what a step is given beside the carry."""
+        nesting = self.signature.nesting_of(1)
+        leaves = nesting.leaves_of(self.xs, self.name)
+        return nesting.unflatten([x if x is None else _plain(x[step]) for x in leaves], True)
+
+    def example(self) -> Any:
+        """Return what a step would be given if there were any."""
+        shapes = self.signature.shapes[self.carries :]
+        leaves = [None if self.axes[self.carries + k] is None else zeros_of(shape) for k, shape in enumerate(shapes)]
+        return self.signature.nesting_of(1).unflatten(leaves, True)
+
+    def taken(self, found: Any) -> tuple[list[Any], Any]:
+        """Return the leaves of the carry, and what else a step returned, or raise."""
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise TypeError(
+                f"{self.name} returned {described(found)}; the step of a scan returns a pair: what it carries on, and "
+                "what is kept of it (or None)"
+            )
+        leaves = self.signature.nesting_of(0).leaves_of(found[0], f"{self.name}: the carry that it returned")
+        for k, leaf in enumerate(leaves):
+            expected = self.signature.shapes[k] or ()
+            if shape_of(leaf) != expected:
+                raise ValueError(
+                    f"{self.name} carries on {self._place(k)} of shape {shape_of(leaf)}, but was given one of shape "
+                    f"{expected}; the carry keeps its shapes"
+                )
+        return leaves, found[1]
+
+    def _place(self, leaf: int) -> str:
+        path = self.signature.nesting_of(0).path(leaf)
+        return f"carry{path}" if path else "a carry"
+
+
+def _plain(x: Any) -> Any:
+    """Return a number of a plain array as a plain number."""
+    return x.item() if isinstance(x, np.generic) else x
+
+
+def carried_on(step: Callable[..., Any], name: str, steps: Steps) -> Callable[..., Any]:
+    """Return a step as the body of a map: it returns the leaves of the carry, number by number, and the rest."""
+    integers = steps.signature.integers
+
+    def body(carry: Any, x: Any) -> Any:
+        leaves, y = steps.taken(step(carry, x))
+        for k, leaf in enumerate(leaves):
+            if is_condition(leaf):
+                leaves[k] = leaf = gates.positive(leaf)
+            if integers[k] and not _is_whole_number(leaf):
+                raise Widened(k)
+            if hasattr(leaf, "map_unit"):
+                leaves[k] = Bundle(numbers_of(leaf))
+        return leaves, () if y is None else (y,)
+
+    body.__name__ = body.__qualname__ = name
+    return body
+
+
+def _is_whole_number(leaf: Any) -> bool:
+    return is_integer(leaf) or (isinstance(leaf, int) and not isinstance(leaf, bool))
+
+
+def step_by_step(step: Callable[..., Any], name: str, steps: Steps) -> tuple[Any, Any]:
+    """Take one step after the other, on handles or plain numbers; return the last carry, and what was kept."""
+    carry, kept = steps.init, []
+    for j in reversed(range(steps.length)) if steps.reverse else range(steps.length):
+        leaves, y = steps.taken(step(carry, steps.x(j)))
+        carry = steps.carry(leaves)
+        kept.append(y)
+    if not kept:
+        _, y = steps.taken(step(carry, steps.example()))
+        return carry, None if y is None else of_no_lanes(y, None)
+    if steps.reverse:
+        kept.reverse()
+    if all(y is None for y in kept):
+        return carry, None
+    return carry, joined_lanes(name, kept, None)

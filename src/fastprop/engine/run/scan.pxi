@@ -1,0 +1,388 @@
+"""Scans at one point: a body at one step after the other, each of which is given what the one before it carries on.
+
+A scan is recorded as a map whose lanes are its steps: leaves of the body's arguments lie in arrays step by step, or are
+carried. Of a scan that is run backward, what is carried into each step is kept; the steps are run forward once more,
+one by one, before they are run backward.
+"""
+import numpy as np
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcpy, memset
+
+from fastprop.engine.program cimport Wiring
+
+from fastprop.handles.indexing import OutOfRangeError
+
+
+cdef class ScanRun:
+    """One use of a scan: its operands, what it carries, and what is pulled.
+
+    Parameters
+    ----------
+    region : MapRegion
+        With `carried`, so many numbers, of which `begins` says which operands they are at first, and `backwards`,
+        whether the last step of the arrays is the first one.
+    arrays : Arrays
+        Of what is around it.
+    wanted, active_arrays
+        The operands that have gradients, and the arrays.
+    keeps : bool
+        Whether it may be run backward.
+    """
+
+    cdef readonly MapRegion region
+    cdef Arrays arrays
+    cdef Wires wires
+    cdef Py_ssize_t carried
+    cdef bint backwards
+    cdef bint kept                      # whether what is carried is there for all steps
+    cdef Py_ssize_t rooms               # for what is carried: of all steps, or two
+    cdef int32_t[::1] begins
+    cdef uint8_t[::1] wanted
+    cdef uint8_t[::1] wanted_leaf
+    cdef object active_arrays
+    cdef PointRun ahead                 # a step forward
+    cdef PointRun both                  # and backward
+    cdef Memory memory
+    cdef double* operand
+    cdef double* pulled
+    cdef double* carry                  # one room after the other
+    cdef double* pull                   # on what is carried
+    cdef double* pulls                  # on the outputs of a step
+    cdef double* total                  # what was pulled on inputs that are the same at all steps
+    cdef Memory stacked
+    cdef Stack* stack                   # outputs that go to arrays
+    cdef Py_ssize_t stacks
+    cdef list bound                     # arrays of the body that are a part of one at every step: (its own, whose)
+
+    def __init__(self, MapRegion region, Arrays arrays, wanted, active_arrays, bint keeps):
+        cdef Py_ssize_t k
+        self.region, self.arrays = region, arrays
+        self.wires = region.wires(region.only_path()).stack(region.value_arrays)
+        self.carried, self.backwards, self.begins = region.carried, region.backwards, region.begins
+        self.rooms = region.lanes + 1 if keeps else 2
+        cdef Py_ssize_t n = region.numbers, inputs = self.wires.inputs, outputs = self.wires.outputs
+        if self.carried and self.rooms > (<Py_ssize_t>1 << 43) // self.carried:
+            raise MemoryError(f"{region.name}: no memory for {self.rooms} steps that carry {self.carried} numbers")
+        self.memory = Memory(
+            (2 * n + (self.rooms + 1) * self.carried + outputs + inputs) * <Py_ssize_t>sizeof(double)
+        )
+        self.operand = <double*>self.memory.start
+        self.pulled = self.operand + n
+        self.pull = self.pulled + n
+        self.pulls = self.pull + self.carried
+        self.total = self.pulls + outputs
+        self.carry = self.total + inputs
+        self.wanted, self.active_arrays = np.array(wanted, np.uint8), frozenset(active_arrays)
+        self.wanted_leaf = np.array([a in active_arrays for a in region.array.tolist()] + [False], np.uint8)
+        self.stacks = len(self.wires.stacks)
+        self.stacked = Memory(self.stacks * <Py_ssize_t>sizeof(Stack))
+        self.stack = <Stack*>self.stacked.start
+        for k, (first, a, n) in enumerate(self.wires.stacks):
+            self.stack[k] = Stack(first, a, n)
+        self.bound = []
+        for b, (bound, which, _) in enumerate(region.body_arrays):
+            if bound == LEAF or bound == MADE:
+                self.bound.append((b, region.array_of[<Py_ssize_t>which] if bound == LEAF else which, bound == MADE))
+
+    cdef PointRun opened(self, bint both):
+        """The program of a step, which has what is the same at all steps."""
+        cdef PointRun run
+        cdef Py_ssize_t i
+        cdef const Source* source
+        if both and self.both is None:
+            self.both = self.make(True)
+        elif not both and self.ahead is None:
+            self.ahead = self.make(False)
+        run = self.both if both else self.ahead
+        for i in range(self.wires.inputs):
+            source = &self.wires.source[i]
+            if source.kind == OPERAND:
+                run.put(i, self.operand[source.which])
+        for b, (bound, which, _) in enumerate(self.region.body_arrays):
+            if bound == OUTER:
+                run.arrays.put(b, self.arrays.values[<Py_ssize_t>which])
+                run.arrays.put_adjoint(b, self.outer_adjoint(which) if both else None)
+        return run
+
+    cdef PointRun make(self, bint gradient):
+        cdef Py_ssize_t i
+        cdef const Source* source
+        cdef PointRun run
+        asked, arrays = np.zeros(self.wires.inputs, np.uint8), []
+        cdef uint8_t[::1] wanted = asked
+        for i in range(self.wires.inputs if gradient else 0):
+            source = &self.wires.source[i]
+            wanted[i] = source.kind == CARRY or self.is_wanted(source)
+        for b, (bound, which, _) in enumerate(self.region.body_arrays if gradient else ()):
+            if (bound == LEAF and self.wanted_leaf[<Py_ssize_t>which]) or (bound == OUTER and which in self.active_arrays):
+                arrays.append(b)
+        run = PointRun(
+            self.wires.plan.step(gradient, asked, arrays), self.region.single, len(self.region.body_arrays)
+        )
+        for i in range(self.wires.inputs):
+            source = &self.wires.source[i]
+            if source.kind == NUMBER:
+                run.put(i, source.number)
+        return run
+
+    cdef bint is_wanted(self, const Source* source):
+        """Whether an input that is not carried has a gradient."""
+        if source.kind == OPERAND:
+            return self.wanted[source.which]
+        return source.kind == LANE and self.wanted_leaf[source.which]
+
+    cdef object outer_adjoint(self, Py_ssize_t a):
+        """The adjoint of an array that is the same at all steps, to which they add."""
+        if a not in self.active_arrays:
+            return None
+        self.arrays.clear_adjoint(a)
+        return self.arrays.adjoints[a]
+
+    # steps
+
+    cdef inline Py_ssize_t place_of(self, Py_ssize_t step) noexcept:
+        """Where in the arrays a step is."""
+        return self.region.lanes - 1 - step if self.backwards else step
+
+    cdef inline double* carry_of(self, Py_ssize_t step) noexcept:
+        """What is carried into a step."""
+        return self.carry + step % self.rooms * self.carried
+
+    cdef int take_step(self, PointRun run, Py_ssize_t step, bint both) except -1:
+        """Let inputs and arrays be what they are at a step, and run it forward."""
+        cdef Py_ssize_t k, i, broken, j = self.place_of(step)
+        cdef const Stretch* stretch
+        cdef const Source* source
+        for k in range(self.wires.stretches):
+            stretch = &self.wires.stretch[k]
+            source = &self.wires.source[stretch.first]
+            if source.kind == CARRY:
+                for i in range(stretch.count):
+                    run.put(stretch.first + i, self.carry_of(step)[source.element + i])
+            elif source.kind == LANE:
+                self.take_numbers(run, stretch, source, j)
+        if self.region.body_arrays:
+            self.take_arrays(run, j, both)
+        run.sweep(True, 0)
+        if run.program.guards_count:
+            broken = run.broken_guard()
+            if broken >= 0:
+                inputs = np.array([run.get(i) for i in range(self.wires.inputs)])
+                raise at_step(self.wires.plan.divergence(broken, inputs), j)
+        return 0
+
+    cdef int take_numbers(self, PointRun run, const Stretch* stretch, const Source* source, Py_ssize_t j) except -1:
+        """Let inputs be numbers of an array."""
+        cdef const ArrayRef* array = &self.arrays.value[self.region.array_of[source.which]]
+        cdef Py_ssize_t apart = spacing_of(array, 0), k
+        cdef char* begin = array.data + j * array.stride[0]
+        cdef char* at = begin + offset_of(array, 0, source.element)
+        for k in range(stretch.count):
+            if apart == UNEVEN:
+                at = begin + offset_of(array, 0, source.element + k)
+            elif k:
+                at += apart
+            run.put(stretch.first + k, number_at(at, run.single))
+        return 0
+
+    cdef int take_arrays(self, PointRun run, Py_ssize_t j, bint both) except -1:
+        """Let the arrays of the body be parts of those outside, with adjoints to which gradients are added."""
+        cdef Arrays outer = self.arrays
+        cdef Py_ssize_t b, a
+        cdef bint made
+        run.arrays.begin()
+        for b, a, made in self.bound:
+            run.arrays.put(b, outer.values[a][j])
+            run.arrays.kept[b] = made
+            if both and (outer.arrived[a] if made else a in self.active_arrays):
+                run.arrays.put_adjoint(b, outer.adjoints[a][j])
+                run.arrays.arrived[b] = True
+            elif both:
+                run.arrays.put_adjoint(b, None)
+        for b, (bound, which, _) in enumerate(self.region.body_arrays):
+            if both and bound == OUTER and which in self.active_arrays:
+                run.arrays.arrived[b] = True
+        return 0
+
+    cdef int leave_step(self, PointRun run, Py_ssize_t step) except -1:
+        """Carry on what comes out of a step, and put into arrays what is not carried."""
+        cdef Py_ssize_t k, n, j = self.place_of(step)
+        cdef const int32_t* output = run.program.output
+        cdef const ArrayRef* array
+        cdef double* carry = self.carry_of(step + 1)
+        for k in range(self.carried):
+            carry[k] = run.get(output[k])
+        for k in range(self.stacks):
+            array = &self.arrays.value[self.stack[k].array]
+            for n in range(self.stack[k].numbers):
+                put_number_at(
+                    array.data + j * array.stride[0] + offset_of(array, 0, n),
+                    run.get(output[self.stack[k].first + n]), run.single
+                )
+        return 0
+
+    # sweeps
+
+    cdef int forward(self) except -1:
+        """Run all steps forward."""
+        cdef Py_ssize_t step, k
+        cdef PointRun run
+        for a, shape in self.region.value_arrays:
+            if a >= 0:
+                self.make_array(a, shape)
+        run = self.opened(False)
+        for k in range(self.carried):
+            self.carry[k] = self.operand[self.begins[k]]
+        for step in range(self.region.lanes):
+            self.take_step(run, step, False)
+            self.leave_step(run, step)
+            PyErr_CheckSignals()
+        self.kept = self.rooms > self.region.lanes
+        return 0
+
+    cdef int make_array(self, Py_ssize_t a, tuple shape) except -1:
+        """Make an array for results, of which each step's are as `fresh` makes them."""
+        cdef tuple last = (*shape, self.region.lanes)
+        if self.arrays.kept[a]:
+            return 0
+        found = self.arrays.reused(self.arrays.values, self.arrays.spare_values, a)
+        if found is None or not is_made_so(np.moveaxis(found, 0, -1), last, self.region.single):
+            found = np.moveaxis(fresh(last, self.region.single), -1, 0)
+        return self.arrays.put(a, found)
+
+    cdef int backward(self) except -1:
+        """Run all steps backward, from what is pulled on the last carry and on the arrays that they made."""
+        cdef Py_ssize_t step, k, i
+        cdef const Source* source
+        cdef PointRun run
+        if not self.kept:
+            self.forward()
+        memset(self.pulled, 0, <size_t>self.region.numbers * sizeof(double))
+        memset(self.total, 0, <size_t>self.wires.inputs * sizeof(double))
+        for k in range(self.wanted_leaf.shape[0] - 1):
+            if self.wanted_leaf[k]:
+                self.arrays.clear_adjoint(self.region.array_of[k])
+        run = self.opened(True)
+        for step in range(self.region.lanes - 1, -1, -1):
+            self.take_step(run, step, True)
+            self.take_pulls(run, step)
+            run.pull(self.pulls)
+            self.put_gradients(run, step)
+            PyErr_CheckSignals()
+        for i in range(self.wires.inputs):
+            source = &self.wires.source[i]
+            if source.kind == OPERAND and self.wanted[source.which]:
+                self.pulled[source.which] += self.total[i]
+        for k in range(self.carried):
+            self.pulled[self.begins[k]] += self.pull[k]
+        self.kept = False
+        return 0
+
+    cdef int take_pulls(self, PointRun run, Py_ssize_t step) except -1:
+        """Find what is pulled on the outputs of a step."""
+        cdef Py_ssize_t k, n, j = self.place_of(step)
+        cdef const ArrayRef* array
+        memset(self.pulls, 0, <size_t>self.wires.outputs * sizeof(double))
+        memcpy(self.pulls, self.pull, <size_t>self.carried * sizeof(double))
+        for k in range(self.stacks):
+            if self.arrays.arrived[self.stack[k].array]:
+                array = &self.arrays.adjoint[self.stack[k].array]
+                for n in range(self.stack[k].numbers):
+                    self.pulls[self.stack[k].first + n] = number_at(
+                        array.data + j * array.stride[0] + offset_of(array, 0, n), run.single
+                    )
+        return 0
+
+    cdef int put_gradients(self, PointRun run, Py_ssize_t step) except -1:
+        """Add the gradients of a step to where they go."""
+        cdef Py_ssize_t k, i, adjoints = run.program.adjoints, j = self.place_of(step)
+        cdef const Stretch* stretch
+        cdef const Source* source
+        cdef const ArrayRef* array
+        memset(self.pull, 0, <size_t>self.carried * sizeof(double))
+        for k in range(self.wires.stretches):
+            stretch = &self.wires.stretch[k]
+            source = &self.wires.source[stretch.first]
+            if source.kind == CARRY:
+                for i in range(stretch.count):
+                    self.pull[source.element + i] = run.get(adjoints + stretch.first + i)
+            elif source.kind == OPERAND:
+                self.add_totals(run, stretch.first, stretch.count)
+            elif source.kind == LANE and self.wanted_leaf[source.which]:
+                array = &self.arrays.adjoint[self.region.array_of[source.which]]
+                for i in range(stretch.count):
+                    add_number_at(
+                        array.data + j * array.stride[0] + offset_of(array, 0, source.element + i),
+                        run.get(adjoints + stretch.first + i), run.single
+                    )
+        return 0
+
+    cdef void add_totals(self, PointRun run, Py_ssize_t first, Py_ssize_t count) noexcept:
+        """Add the gradients of inputs that are the same at all steps; those that nobody wants are anything."""
+        cdef Py_ssize_t i
+        cdef const float* narrow = <const float*>run.space.base + run.program.adjoints
+        cdef const double* wide = <const double*>run.space.base + run.program.adjoints
+        for i in range(first, first + count if run.single else first):
+            self.total[i] += narrow[i]
+        for i in range(first, first if run.single else first + count):
+            self.total[i] += wide[i]
+
+    # for Python: where it is recorded
+
+    def run_at(self, operands):
+        """Run forward at some operands; returns what the last step carries on."""
+        cdef Py_ssize_t k
+        for k, number in enumerate(operands):
+            self.operand[k] = number
+        self.forward()
+        return [self.carry_of(self.region.lanes)[k] for k in range(self.carried)]
+
+
+cdef object at_step(error, Py_ssize_t j):
+    """The error for an index that is out of range, with the step at which it is."""
+    return OutOfRangeError(f"{error.text}, at step {j}", error.lanes) if isinstance(error, OutOfRangeError) else error
+
+
+cdef class ScanAtPoint(PointRegion):
+    """A scan in a program at one point."""
+
+    cdef ScanRun run
+
+    def __init__(self, Wiring wiring, PointRun run):
+        PointRegion.__init__(self, wiring)
+        cdef MapRegion region = wiring.region
+        wanted = (wiring.targets >= 0)[: region.numbers]
+        active = run.program.active_arrays if wiring.active_arrays is None else wiring.active_arrays
+        self.run = ScanRun(region, run.arrays, wanted, active, run.program.gradient)
+
+    cdef int take_operands(self, PointRun run) except -1:
+        cdef Py_ssize_t k
+        for k in range(self.run.region.numbers):
+            self.run.operand[k] = run.get(self.wiring.operand[k])
+        return 0
+
+    cdef int forward(self, PointRun run) except -1:
+        cdef Py_ssize_t k
+        cdef const double* carry
+        self.take_operands(run)
+        self.run.kept = False
+        self.run.forward()
+        carry = self.run.carry_of(self.run.region.lanes)
+        for k in range(self.run.carried):
+            run.put(self.wiring.result + k, carry[k])
+        return 0
+
+    cdef int backward(self, PointRun run) except -1:
+        cdef Py_ssize_t k
+        if not self.run.kept:
+            self.take_operands(run)
+        for k in range(self.run.carried):
+            self.run.pull[k] = run.get(self.wiring.pull + k)
+        self.run.backward()
+        for k in range(self.run.region.numbers):
+            if self.wiring.target[k] >= 0:
+                run.put(self.wiring.target[k], run.get(self.wiring.target[k]) + self.run.pulled[k])
+        forget_made(self.wiring, run.arrays)
+        return 0

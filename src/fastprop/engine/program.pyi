@@ -16,6 +16,7 @@ STEP_NAMES: Any
 class Region:
     ordered: bool
     takes_pulls: bool
+    sums_numbers: bool
     reads: Any
     makes: Any
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, final
 
 import numpy as np
 from typing_extensions import disjoint_base
@@ -43,7 +43,7 @@ class PointRegion:
 
 class CalledAtPoint(PointRegion): ...
 
-@disjoint_base
+@final
 class PointRun:
     @property
     def program(self) -> Program: ...
@@ -91,7 +91,7 @@ class LaneRegion:
 
 class CalledInLanes(LaneRegion): ...
 
-@disjoint_base
+@final
 class LanesRun:
     @property
     def program(self) -> Program: ...
@@ -124,7 +124,7 @@ class LanesRun:
 
 THREAD_WORTHY: int
 
-@disjoint_base
+@final
 class Batch:
     @property
     def run(self) -> LanesRun: ...
@@ -177,6 +177,7 @@ class Kind(IntEnum):
     LANE = 2
     SAME = 3
     COLUMN = 4
+    CARRY = 5
 
 class Bound(IntEnum):
     LEAF = 0
@@ -261,6 +262,19 @@ class MapRun:
 class MapAtPoint(PointRegion):
     def __init__(self, wiring: Wiring, run: PointRun) -> None: ...
 
+# run/scan
+
+@disjoint_base
+class ScanRun:
+    @property
+    def region(self) -> MapRegion: ...
+    def __init__(self, region: MapRegion, arrays: Arrays, wanted: Any, active_arrays: Any, keeps: bool) -> None: ...
+    def run_at(self, operands: Any) -> list[float]: ...
+
+@disjoint_base
+class ScanAtPoint(PointRegion):
+    def __init__(self, wiring: Wiring, run: PointRun) -> None: ...
+
 # run/along
 
 @disjoint_base
@@ -269,6 +283,12 @@ class Inner:
 
 @disjoint_base
 class Along(LaneRegion):
+    def __init__(self, wiring: Wiring, run: LanesRun, bench: Bench) -> None: ...
+
+# run/scan_along
+
+@disjoint_base
+class ScanAlong(Along):
     def __init__(self, wiring: Wiring, run: LanesRun, bench: Bench) -> None: ...
 
 # run/pack

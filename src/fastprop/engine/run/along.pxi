@@ -139,7 +139,6 @@ cdef class Inner:
                 memset(sums, 0, <size_t>self.run.sum_bytes())
                 self.collect_number(i, j)
 
-
     cdef inline void collect_number(self, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
         """Add what is summed up by the number to where it goes at a step, and forget it."""
         cdef double* sums = self.run.matrix_sums(0)

@@ -1,7 +1,9 @@
 """Batch: a program at many lanes, and before it what is the same in all of them."""
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 
+@cython.final
 cdef class Batch:
     cdef readonly LanesRun run
     cdef readonly PointRun before       # or None

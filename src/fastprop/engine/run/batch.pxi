@@ -5,6 +5,7 @@ them, from the sums of what the lanes pull.
 """
 import numpy as np
 
+cimport cython
 from libc.string cimport memset
 
 from fastprop.threads import run_on_threads
@@ -13,6 +14,7 @@ from fastprop.threads import run_on_threads
 THREAD_WORTHY = 200_000     # lanes times gates from which on a second thread pays
 
 
+@cython.final
 cdef class Batch:
     """One use of a draft's programs for lanes; `run` says what is read and written.
 

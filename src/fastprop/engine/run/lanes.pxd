@@ -1,4 +1,5 @@
 """LanesRun: a program at many points."""
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -45,6 +46,7 @@ cdef class CalledInLanes(LaneRegion):
     cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t count) except -1
 
 
+@cython.final
 cdef class LanesRun:
     cdef readonly Program program
     cdef readonly bint single

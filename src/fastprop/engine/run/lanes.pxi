@@ -5,6 +5,7 @@ are added up in order, then the strands', so that the same bits come out whateve
 """
 import numpy as np
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -55,6 +56,7 @@ cdef class Bench:
     """The workspace of one thread."""
 
 
+@cython.final
 cdef class LanesRun:
     """A program, the arrays that it reads and writes, and how many lanes there are."""
 

@@ -347,17 +347,32 @@ cdef class Path:
             stretch = &self.wires.stretch[s]
             source = &self.wires.source[stretch.first]
             if source.kind == OPERAND:
-                for i in range(stretch.first, stretch.first + stretch.count):
-                    if run.uniform[i]:
-                        batch.put(i, self.owner.operand[self.wires.source[i].which])
-                    else:
-                        self.repeat(batch, i, self.owner.operand[self.wires.source[i].which])
+                self.read_operands(batch, stretch, self.owner.operand + source.which)
             elif source.kind == NUMBER:
                 for i in range(stretch.first, stretch.first + stretch.count):
                     if not run.uniform[i]:
                         self.repeat(batch, i, self.wires.source[i].number)
             elif source.kind != COLUMN:
                 self.read_array(batch, stretch, source)
+        return 0
+
+    cdef int read_operands(self, Batch batch, const Stretch* stretch, const double* operand) except -1:
+        """Let inputs be operands that lie side by side."""
+        cdef LanesRun run = batch.run
+        cdef Py_ssize_t k, i = stretch.first
+        cdef bint same = True
+        for k in range(stretch.count):
+            same = same and run.uniform[i + k]
+        if same:
+            take_operands(run, i, operand, stretch.count)
+            for k in range(batch.taken_below[i], batch.taken_below[i + stretch.count]):
+                batch.before.put(k, operand[batch.taken[k] - i])
+            return 0
+        for k in range(stretch.count):
+            if run.uniform[i + k]:
+                batch.put(i + k, operand[k])
+            else:
+                self.repeat(batch, i + k, operand[k])
         return 0
 
     cdef int read_array(self, Batch batch, const Stretch* stretch, const Source* source) except -1:
@@ -466,8 +481,9 @@ cdef class Path:
         cdef MapRegion region = self.owner.region
         cdef const ArrayRef* array
         cdef double* total
+        cdef double* pulled
         cdef Source* source
-        cdef Py_ssize_t i, k
+        cdef Py_ssize_t i, j, k
         for k in range(self.wires.outputs if region.summed and not self.wires.is_part else 0):
             self.owner.sums[k] += batch.value_sum(k)
         if not both or region.gradients:
@@ -484,9 +500,11 @@ cdef class Path:
                     array, source.element, total + i, self.wires.stretch[k].count, region.single,
                     not self.owner.assigns[source.which]
                 )
-            for i in range(i, i + self.wires.stretch[k].count if source.kind == OPERAND else i):
-                if batch.wanted[i]:
-                    self.owner.pulled[self.wires.source[i].which] += total[i]
+            if source.kind == OPERAND:
+                pulled = self.owner.pulled + source.which
+                for j in range(self.wires.stretch[k].count):
+                    if batch.wanted[i + j]:
+                        pulled[j] += total[i + j]
         memset(&self.owner.assigns[0], 0, <size_t>self.owner.assigns.shape[0])
         return 0
 

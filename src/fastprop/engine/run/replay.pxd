@@ -1,4 +1,5 @@
 """PointRun: a program at one point."""
+cimport cython
 from libc.stdint cimport int32_t
 
 from fastprop.engine.executor.instructions cimport Executor, Space, Stream
@@ -25,6 +26,7 @@ cdef class CalledAtPoint(PointRegion):
     cdef list numbers(self, PointRun run)
 
 
+@cython.final
 cdef class PointRun:
     cdef readonly Program program
     cdef readonly bint single

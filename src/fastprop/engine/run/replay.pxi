@@ -1,6 +1,7 @@
 """PointRun: the workspace of a program at one point, and its two sweeps."""
 import numpy as np
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.stdint cimport int32_t
@@ -28,6 +29,7 @@ cdef class Memory:
         PyMem_RawFree(self.raw)
 
 
+@cython.final
 cdef class PointRun:
     """One use of a program at one point; for one thread at a time."""
 

@@ -45,9 +45,11 @@ cdef class ScanRun:
     cdef PointRun ahead                 # a step forward
     cdef PointRun both                  # and backward
     cdef Memory memory
-    cdef double* operand
-    cdef double* pulled
-    cdef double* carry                  # one room after the other
+    cdef Memory numbers                 # as the programs have them: the operands, then what is carried
+    cdef char* operand
+    cdef char* carry                    # one room after the other
+    cdef Py_ssize_t size                # of a number, in bytes
+    cdef double* pulled                 # on the operands
     cdef double* pull                   # on what is carried
     cdef double* pulls                  # on the outputs of a step
     cdef double* total                  # what was pulled on inputs that are the same at all steps
@@ -65,15 +67,15 @@ cdef class ScanRun:
         cdef Py_ssize_t n = region.numbers, inputs = self.wires.inputs, outputs = self.wires.outputs
         if self.carried and self.rooms > (<Py_ssize_t>1 << 43) // self.carried:
             raise MemoryError(f"{region.name}: no memory for {self.rooms} steps that carry {self.carried} numbers")
-        self.memory = Memory(
-            (2 * n + (self.rooms + 1) * self.carried + outputs + inputs) * <Py_ssize_t>sizeof(double)
-        )
-        self.operand = <double*>self.memory.start
-        self.pulled = self.operand + n
+        self.size = 4 if region.single else 8
+        self.numbers = Memory((n + self.rooms * self.carried) * self.size)
+        self.operand = self.numbers.start
+        self.carry = self.operand + n * self.size
+        self.memory = Memory((n + self.carried + outputs + inputs) * <Py_ssize_t>sizeof(double))
+        self.pulled = <double*>self.memory.start
         self.pull = self.pulled + n
         self.pulls = self.pull + self.carried
         self.total = self.pulls + outputs
-        self.carry = self.total + inputs
         self.wanted, self.active_arrays = np.array(wanted, np.uint8), frozenset(active_arrays)
         self.wanted_leaf = np.array([a in active_arrays for a in region.array.tolist()] + [False], np.uint8)
         self.stacks = len(self.wires.stacks)
@@ -89,17 +91,17 @@ cdef class ScanRun:
     cdef PointRun opened(self, bint both):
         """The program of a step, which has what is the same at all steps."""
         cdef PointRun run
-        cdef Py_ssize_t i
-        cdef const Source* source
+        cdef const Stretch* stretch
+        cdef Py_ssize_t k
         if both and self.both is None:
             self.both = self.make(True)
         elif not both and self.ahead is None:
             self.ahead = self.make(False)
         run = self.both if both else self.ahead
-        for i in range(self.wires.inputs):
-            source = &self.wires.source[i]
-            if source.kind == OPERAND:
-                run.put(i, self.operand[source.which])
+        for k in range(self.wires.stretches):
+            stretch = &self.wires.stretch[k]
+            if self.wires.source[stretch.first].kind == OPERAND:
+                self.copy(run, stretch, self.operand + self.wires.source[stretch.first].which * self.size)
         for b, (bound, which, _) in enumerate(self.region.body_arrays):
             if bound == OUTER:
                 run.arrays.put(b, self.arrays.values[<Py_ssize_t>which])
@@ -116,7 +118,7 @@ cdef class ScanRun:
             source = &self.wires.source[i]
             wanted[i] = source.kind == CARRY or self.is_wanted(source)
         for b, (bound, which, _) in enumerate(self.region.body_arrays if gradient else ()):
-            if (bound == LEAF and self.wanted_leaf[<Py_ssize_t>which]) or (bound == OUTER and which in self.active_arrays):
+            if self.wanted_leaf[<Py_ssize_t>which] if bound == LEAF else bound == OUTER and which in self.active_arrays:
                 arrays.append(b)
         run = PointRun(
             self.wires.plan.step(gradient, asked, arrays), self.region.single, len(self.region.body_arrays)
@@ -146,9 +148,13 @@ cdef class ScanRun:
         """Where in the arrays a step is."""
         return self.region.lanes - 1 - step if self.backwards else step
 
-    cdef inline double* carry_of(self, Py_ssize_t step) noexcept:
+    cdef inline char* carry_of(self, Py_ssize_t step) noexcept:
         """What is carried into a step."""
-        return self.carry + step % self.rooms * self.carried
+        return self.carry + step % self.rooms * self.carried * self.size
+
+    cdef inline void copy(self, PointRun run, const Stretch* stretch, const char* numbers) noexcept:
+        """Let inputs side by side be numbers side by side."""
+        memcpy(<char*>run.space.base + stretch.first * self.size, numbers, <size_t>(stretch.count * self.size))
 
     cdef int take_step(self, PointRun run, Py_ssize_t step, bint both) except -1:
         """Let inputs and arrays be what they are at a step, and run it forward."""
@@ -159,8 +165,7 @@ cdef class ScanRun:
             stretch = &self.wires.stretch[k]
             source = &self.wires.source[stretch.first]
             if source.kind == CARRY:
-                for i in range(stretch.count):
-                    run.put(stretch.first + i, self.carry_of(step)[source.element + i])
+                self.copy(run, stretch, self.carry_of(step) + source.element * self.size)
             elif source.kind == LANE:
                 self.take_numbers(run, stretch, source, j)
         if self.region.body_arrays:
@@ -211,9 +216,7 @@ cdef class ScanRun:
         cdef Py_ssize_t k, n, j = self.place_of(step)
         cdef const int32_t* output = run.program.output
         cdef const ArrayRef* array
-        cdef double* carry = self.carry_of(step + 1)
-        for k in range(self.carried):
-            carry[k] = run.get(output[k])
+        gather(self.carry_of(step + 1), run, output, self.carried)
         for k in range(self.stacks):
             array = &self.arrays.value[self.stack[k].array]
             for n in range(self.stack[k].numbers):
@@ -234,7 +237,7 @@ cdef class ScanRun:
                 self.make_array(a, shape)
         run = self.opened(False)
         for k in range(self.carried):
-            self.carry[k] = self.operand[self.begins[k]]
+            move(self.carry + k * self.size, self.operand + self.begins[k] * self.size, self.region.single)
         for step in range(self.region.lanes):
             self.take_step(run, step, False)
             self.leave_step(run, step)
@@ -335,9 +338,22 @@ cdef class ScanRun:
         """Run forward at some operands; returns what the last step carries on."""
         cdef Py_ssize_t k
         for k, number in enumerate(operands):
-            self.operand[k] = number
+            put_number_at(self.operand + k * self.size, number, self.region.single)
         self.forward()
-        return [self.carry_of(self.region.lanes)[k] for k in range(self.carried)]
+        last = np.empty(self.carried, np.float32 if self.region.single else np.float64)
+        memcpy(cnp.PyArray_DATA(last), self.carry_of(self.region.lanes), <size_t>(self.carried * self.size))
+        return last.tolist()
+
+
+cdef void gather(char* to, PointRun run, const int32_t* slot, Py_ssize_t n) noexcept:
+    """Copy numbers from slots."""
+    cdef Py_ssize_t k
+    cdef const float* narrow = <const float*>run.space.base
+    cdef const double* wide = <const double*>run.space.base
+    for k in range(n if run.single else 0):
+        (<float*>to)[k] = narrow[slot[k]]
+    for k in range(0 if run.single else n):
+        (<double*>to)[k] = wide[slot[k]]
 
 
 cdef object at_step(error, Py_ssize_t j):
@@ -357,21 +373,18 @@ cdef class ScanAtPoint(PointRegion):
         active = run.program.active_arrays if wiring.active_arrays is None else wiring.active_arrays
         self.run = ScanRun(region, run.arrays, wanted, active, run.program.gradient)
 
-    cdef int take_operands(self, PointRun run) except -1:
-        cdef Py_ssize_t k
-        for k in range(self.run.region.numbers):
-            self.run.operand[k] = run.get(self.wiring.operand[k])
-        return 0
+    cdef void take_operands(self, PointRun run) noexcept:
+        if self.run.region.numbers:
+            gather(self.run.operand, run, &self.wiring.operand[0], self.run.region.numbers)
 
     cdef int forward(self, PointRun run) except -1:
-        cdef Py_ssize_t k
-        cdef const double* carry
         self.take_operands(run)
         self.run.kept = False
         self.run.forward()
-        carry = self.run.carry_of(self.run.region.lanes)
-        for k in range(self.run.carried):
-            run.put(self.wiring.result + k, carry[k])
+        memcpy(
+            <char*>run.space.base + self.wiring.result * run.size, self.run.carry_of(self.run.region.lanes),
+            <size_t>(self.run.carried * run.size)
+        )
         return 0
 
     cdef int backward(self, PointRun run) except -1:
@@ -381,8 +394,6 @@ cdef class ScanAtPoint(PointRegion):
         for k in range(self.run.carried):
             self.run.pull[k] = run.get(self.wiring.pull + k)
         self.run.backward()
-        for k in range(self.run.region.numbers):
-            if self.wiring.target[k] >= 0:
-                run.put(self.wiring.target[k], run.get(self.wiring.target[k]) + self.run.pulled[k])
+        add_pulled(run, self.wiring, self.run.pulled, self.run.region.numbers)
         forget_made(self.wiring, run.arrays)
         return 0

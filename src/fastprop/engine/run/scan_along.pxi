@@ -11,8 +11,8 @@ from fastprop.engine.program cimport Wiring
 cdef class ScanAlong(Along):
     """One use of a scan by a Bench.
 
-    Of a scan that is run backward, what is carried into each step is kept, in rows; gradients of what is the same at all
-    steps and in all lanes are added up over both, and then go to the sums of what is around.
+    Of a scan that is run backward, what is carried into each step is kept, in rows; gradients of what is the same at
+    all steps and in all lanes are added up over both, and then go to the sums of what is around.
     """
 
     cdef Py_ssize_t carried

@@ -68,7 +68,7 @@ def scan(
     >>> def last(w, xs):
     ...     return fp.scan(lambda h, x: (fp.tanh(w * h + x), None), 0.0, xs)[0]
     >>> round(fp.compile(fp.grad(last))(0.5, np.array([1.0, 1.0, 1.0])), 4)
-    0.205
+    0.1943
     """
     if not callable(step):
         raise TypeError(f"scan takes a function first, not {described(step)}")

@@ -13,11 +13,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastprop.circuits.scan import scan
 from fastprop.engine import functions
 from fastprop.engine.tape import Array
 from fastprop.gates.items import as_item, described
 from fastprop.gates.products import matmul
-from fastprop.gates.shapes import concatenate, stack, swapaxes
+from fastprop.gates.shapes import concatenate, stack
 from fastprop.handles.indexing import trace_of
 from fastprop.handles.nesting import shape_of
 from fastprop.nn.dropout import Dropout
@@ -101,7 +102,6 @@ class _Recurrent(Module):
             )
         steps = shape_of(x)[0]
         length = self._checked_length(length, steps)
-        real = [True if length is None else t < length for t in range(steps)]
         first, outputs = self._first_states(state), x
         last: list[State] = []
         for layer in range(self.num_layers):
@@ -109,7 +109,7 @@ class _Recurrent(Module):
             sides = []
             for direction in self.directions:
                 begun = first[len(last)]
-                hidden, ended = self._over(outputs, f"_l{layer}{direction}", begun, real, bool(direction))
+                hidden, ended = self._over(outputs, f"_l{layer}{direction}", begun, length, bool(direction))
                 sides.append(hidden)
                 last.append(ended)
             outputs = sides[0] if len(sides) == 1 else concatenate(sides, axis=1)
@@ -155,27 +155,26 @@ class _Recurrent(Module):
             )
         return [tuple([part[k] for part in parts]) for k in range(sides)]
 
-    def _over(self, x: Any, suffix: str, state: State, real: list[Any], backwards: bool) -> tuple[Any, State]:
+    def _over(self, x: Any, suffix: str, state: State, length: Any, backwards: bool) -> tuple[Any, State]:
         """Return the hidden states of one layer in one direction, and its last state."""
-        steps = len(real)
-        if not steps:
-            return np.zeros((0, self.hidden_size)), state
+        steps = shape_of(x)[0]
         weight_ih, weight_hh = getattr(self, f"weight_ih{suffix}"), getattr(self, f"weight_hh{suffix}")
-        inputs = matmul(x, swapaxes(weight_ih, 0, 1))
-        if self.bias:
-            inputs = inputs + getattr(self, f"bias_ih{suffix}")
-        hidden: list[Any] = [None] * steps
-        for t in reversed(range(steps)) if backwards else range(steps):
-            recurrent = matmul(weight_hh, state[0])
+        bias_ih, bias_hh = [getattr(self, f"{name}{suffix}", None) for name in ("bias_ih", "bias_hh")]
+
+        def step(state: State, given: tuple[Any, Any]) -> tuple[State, Any]:
+            row, t = given
+            inputs, recurrent = matmul(weight_ih, row), matmul(weight_hh, state[0])
             if self.bias:
-                recurrent = recurrent + getattr(self, f"bias_hh{suffix}")
-            found = self.step(inputs[t], recurrent, state)
-            if real[t] is True:
-                state, hidden[t] = found, found[0]
-            else:
-                state = tuple([functions.where(real[t], new, old) for new, old in zip(found, state)])
-                hidden[t] = functions.where(real[t], found[0], 0.0)
-        return stack(hidden), state
+                inputs, recurrent = inputs + bias_ih, recurrent + bias_hh
+            found = self.step(inputs, recurrent, state)
+            if length is None:
+                return found, found[0]
+            real = t < length
+            kept = tuple([functions.where(real, new, old) for new, old in zip(found, state)])
+            return kept, functions.where(real, found[0], 0.0)
+
+        last, hidden = scan(step, tuple(state), (x, np.arange(steps)), reverse=backwards)
+        return hidden, last
 
     def _part(self, x: Any, k: int) -> Any:
         """Return one of the blocks of rows."""

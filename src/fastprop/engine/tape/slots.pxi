@@ -145,14 +145,22 @@ def stand_ins_at(Trace trace not None, Trace home not None, slots):
     cdef const int32_t[::1] slot = np.ravel(slots)
     found = np.empty(slot.shape[0], np.int32)
     cdef int32_t[::1] here = found
-    cdef Py_ssize_t i
-    cdef Unit unit
+    cdef PyObject* inner = <PyObject*>trace
+    cdef Py_ssize_t i, first = trace.nodes.length
     if not is_within(trace, <PyObject*>home):
         return None
     check_slots(home, slot)
+    make_room_for(inner, slot.shape[0], 0)
     for i in range(slot.shape[0]):
-        unit = pin(<PyObject*>home, slot[i])
-        here[i] = <int32_t>captured(<PyObject*>trace, &unit.link).slot
+        key = home.number, slot[i]
+        unit = trace.stand_ins.get(key)
+        if unit is None:
+            write(inner, INPUT, NONE, NONE, 0.0, 0.0, home.nodes.value[slot[i]])
+            unit = pin(inner, trace.nodes.length - 1)
+            trace.stand_ins[key] = unit
+            trace.captured.append(pin(<PyObject*>home, slot[i]))
+        here[i] = <int32_t>(<Unit>unit).link.slot
+    note_sources(inner, first)
     return found.reshape(np.shape(slots))
 
 

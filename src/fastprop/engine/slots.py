@@ -162,9 +162,11 @@ def in_rows(row: Row, x: Slots | None, axes: Sequence[int], keepdims: bool) -> S
 
 
 def dots(x: Slots | None, y: Slots | None) -> Slots | None:
-    """Record a product of matrices or vectors, every number of it a dot."""
+    """Record a product of matrices, vectors or stacks of matrices, every number of it a dot."""
     if x is None or y is None or (x.constants is not None and y.constants is not None):
         return None
+    if x.at.ndim > 2 or y.at.ndim > 2:
+        return stacked_dots(x, y)
     if not 1 <= x.at.ndim <= 2 or not 1 <= y.at.ndim <= 2 or x.at.shape[-1] != y.at.shape[0]:
         return None
     shape = (*x.at.shape[:-1], *y.at.shape[1:])
@@ -179,3 +181,20 @@ def dots(x: Slots | None, y: Slots | None) -> Slots | None:
         for k in range(0, m, step)
     ]
     return Slots(x.trace, np.concatenate([part.at for part in found]).reshape(shape))
+
+
+def stacked_dots(x: Slots, y: Slots) -> Slots | None:
+    """Record the products of two stacks of matrices, with NumPy's broadcasting."""
+    if x.at.ndim < 2 or y.at.ndim < 2 or x.at.shape[-1] != y.at.shape[-2]:
+        return None
+    stack = np.broadcast_shapes(x.at.shape[:-2], y.at.shape[:-2])
+    shape = (*stack, x.at.shape[-2], y.at.shape[-1])
+    if math.prod(shape) * x.at.shape[-1] == 0:
+        return None
+    left, right = [z.moved(lambda part: np.broadcast_to(part, (*stack, *part.shape[-2:]))) for z in (x, y)]
+    found = np.empty(shape, np.int32)
+    for place in np.ndindex(stack):
+        made = dots(left.moved(lambda part, at=place: part[at]), right.moved(lambda part, at=place: part[at]))
+        assert made is not None
+        found[place] = made.at
+    return Slots(x.trace, found)

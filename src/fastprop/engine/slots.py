@@ -185,7 +185,8 @@ def dots(x: Slots | None, y: Slots | None) -> Slots | None:
 
 def stacked_dots(x: Slots, y: Slots) -> Slots | None:
     """Record the products of two stacks of matrices, with NumPy's broadcasting."""
-    if x.at.ndim < 2 or y.at.ndim < 2 or x.at.shape[-1] != y.at.shape[-2]:
+    blocks.MatMul.check(x.at.shape, y.at.shape)
+    if x.at.ndim < 2 or y.at.ndim < 2:
         return None
     stack = np.broadcast_shapes(x.at.shape[:-2], y.at.shape[:-2])
     shape = (*stack, x.at.shape[-2], y.at.shape[-1])

@@ -64,6 +64,7 @@ class Plan:
         give_lock(self)
         self._programs: dict[Any, Program] = {}
         self._lane_programs: dict[Any, tuple[Program, Program | None, np.ndarray[Any, Any]]] = {}
+        self._last: tuple[Any, Any, Draft, Any] | None = None  # of what is found for lanes
         self._spare: dict[Program, list[PointRun]] = {}
         draft = recording.draft
         self._note("as recorded", draft, 0.0)
@@ -182,25 +183,42 @@ class Plan:
         if gradient:
             self._check_differentiable()
         key = gradient, uniform.tobytes(), wanted.tobytes(), arrays, rolls
-        recycling, whole = self._recycles, wanted
         with self._lock:
             if key not in self._lane_programs:
-                once, draft, taken = None, self.draft, np.zeros(0, np.int32)
-                if "hoist" in self.passes and uniform.any():
-                    began = time.perf_counter()
-                    once, draft = hoist(self.draft, uniform)
-                    self._hoisted.append((len(once), len(draft), time.perf_counter() - began))
-                    more = np.ones(draft.inputs - self.draft.inputs, np.uint8)
-                    uniform, wanted = np.concatenate([uniform, more]), np.concatenate([wanted, more])
-                program = self._in_lanes(draft, gradient, uniform, wanted, arrays, rolls)
-                before = None
+                once, draft, same = self._for_lanes(uniform, rolls, True)
+                more = np.ones(len(same) - len(wanted), np.uint8)
+                program = self._in_lanes(draft, gradient, same, np.concatenate([wanted, more]), arrays)
+                before, taken = None, np.zeros(0, np.int32)
                 if once is not None and len(once.outputs):
                     once, taken = narrow(once)
                     before = assemble(
-                        self._scheduled(once), gradient=gradient, wanted=whole[taken], recycling=recycling
+                        self._scheduled(once), gradient=gradient, wanted=wanted[taken], recycling=self._recycles
                     )
                 self._lane_programs[key] = program, before, taken
             return self._lane_programs[key]
+
+    def _for_lanes(self, uniform: np.ndarray[Any, Any], rolls: bool, hoists: bool) -> tuple[Any, Draft, Any]:
+        """Return what runs once, what runs in every lane, and which inputs of that are the same in all.
+
+        What was found last is kept until it was used again: it is the same forward, and forward and backward.
+        """
+        key = uniform.tobytes(), rolls, hoists
+        if self._last is not None and self._last[0] == key:
+            found = self._last[1:]
+            self._last = None
+            return found
+        once, draft = None, self.draft
+        if hoists and "hoist" in self.passes and uniform.any():
+            began = time.perf_counter()
+            once, draft = hoist(self.draft, uniform)
+            self._hoisted.append((len(once), len(draft), time.perf_counter() - began))
+            uniform = np.concatenate([uniform, np.ones(draft.inputs - self.draft.inputs, np.uint8)])
+        if "combine" in self.passes:
+            draft = combine(draft)
+        if rolls and "reroll" in self.passes:
+            draft = self._roll(draft, uniform)
+        self._last = key, once, draft, uniform
+        return once, draft, uniform
 
     def inputs(self, leaves: Sequence[Any]) -> np.ndarray[Any, Any]:
         """Return the inputs as one vector, from the leaves of the arguments and what was captured."""
@@ -261,13 +279,7 @@ class Plan:
         outcomes = self.recording.outcomes
         return None if broken < 0 else (*outcomes[:broken], not outcomes[broken])
 
-    def _in_lanes(
-        self, draft: Draft, gradient: bool, uniform: Any, wanted: Any, arrays: frozenset[int], rolls: bool
-    ) -> Program:
-        if "combine" in self.passes:
-            draft = combine(draft)
-        if rolls and "reroll" in self.passes:
-            draft = self._roll(draft, uniform)
+    def _in_lanes(self, draft: Draft, gradient: bool, uniform: Any, wanted: Any, arrays: frozenset[int]) -> Program:
         return assemble(
             draft,
             lanes=True,
@@ -288,7 +300,9 @@ class Plan:
     ) -> Program:
         """Return the program for one step of a map or scan in the lanes of a map; `lanes` says what it is given."""
         key = "along", gradient, uniform.tobytes(), wanted.tobytes(), arrays, rolls
-        return self._program(key, lambda: self._in_lanes(self.draft, gradient, uniform, wanted, arrays, rolls))
+        return self._program(
+            key, lambda: self._in_lanes(self._for_lanes(uniform, rolls, False)[1], gradient, uniform, wanted, arrays)
+        )
 
     def step(self, gradient: bool, wanted: np.ndarray[Any, Any], arrays: Sequence[int]) -> Program:
         """Return the program for one step of a scan at one point, for inputs and arrays whose gradients are wanted."""

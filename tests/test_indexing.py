@@ -386,3 +386,27 @@ def test_an_index_beside_a_map_in_a_body(name):
     np.testing.assert_allclose(fp.compile(mapped)(y, table, i), expected, rtol=1e-14)
     with pytest.raises(IndexError, match="lane 1"):
         fp.compile(mapped)(y, table, np.array([0, 9, 2]))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_gradients_of_a_table_are_added_up_over_maps_of_maps(dtype):
+    """The same rows in many lanes of both, also where the table varies over the outer ones."""
+    generator = np.random.default_rng(5)
+    tables = generator.normal(size=(70, 6, 3)).astype(dtype)
+    tokens = generator.integers(-6, 6, size=(70, 9))
+
+    def line(table, tokens):
+        return fp.vmap(lambda i: fp.sum(fp.tanh(table[i]) * table[0]), reduce="sum")(tokens)
+
+    expected = np.zeros((70, 6, 3))
+    for k in range(70):
+        for i in tokens[k]:
+            row = tables[k, i].astype(float)
+            expected[k, i] += (1.0 - np.tanh(row) ** 2) * tables[k, 0]
+            expected[k, 0] += np.tanh(row)
+    found = fp.compile(fp.grad(fp.vmap(line, reduce="sum")))(tables, tokens)
+    np.testing.assert_allclose(found, expected, rtol=3e-5 if dtype is np.float32 else 1e-12, atol=1e-6)
+    same = np.broadcast_to(tables[0], tables.shape)
+    each = fp.compile(fp.grad(fp.vmap(line, reduce="sum")))(np.ascontiguousarray(same), tokens)
+    one = fp.compile(fp.grad(fp.vmap(line, in_axes=(None, 0), reduce="sum")))(tables[0], tokens)
+    np.testing.assert_allclose(one, each.sum(0), rtol=3e-5 if dtype is np.float32 else 1e-12, atol=1e-5)

@@ -67,13 +67,18 @@ static void NAME(items)(const NAME(Lanes) *m, const Instruction *step, const Ope
     }
 }
 
-/* What is one number for all lanes has COUNT partial sums. */
-static void NAME(pull_items)(const NAME(Lanes) *m, const Instruction *step, const Operand *operand, const REAL *pull) {
+/* What is one number for all lanes is summed up by the input. */
+static void NAME(pull_items)(
+    const NAME(Lanes) *m, const Instruction *step, const Operand *operand, const REAL *pull, double *sums
+) {
     const REAL *index = m->row[operand->start];
     const int one = operand->place == BROADCAST;
     for (ptrdiff_t i = 0; i < m->width; i++) {
         const Operand *item = operand + 1 + NAME(item_at)(index[one ? 0 : i], step->arity - 1);
-        m->row[item->start][item->place == BROADCAST ? i % COUNT : i] += pull[i];
+        if (item->place == BROADCAST)
+            sums[item->start] += (double)pull[i];
+        else
+            m->row[item->start][i] += pull[i];
     }
 }
 
@@ -231,7 +236,7 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
             continue;
         }
         if (step->opcode == ITEM_PULL) {
-            NAME(pull_items)(&m, step, operand, pull);
+            NAME(pull_items)(&m, step, operand, pull, space->sums);
             continue;
         }
         if (at + 1 < end && (step->opcode == PRODUCT || step->opcode == PASS || step->opcode == QUOTIENT) &&

@@ -84,7 +84,8 @@ enum Pull {
     CHAIN_PASS,   /* of CHAIN_ADD, back to front: targets the start, and x */
     CHAIN_PRODUCT,
     REGION_PULL,
-    ITEM_PULL, /* the pull to one of the targets: operands the index, then a target for every number */
+    ITEM_PULL, /* the pull to one of the targets: operands the index, then a target for every number (lanes: BROADCAST
+                  is an input whose gradient is summed up) */
     MATMUL_PULL, /* the pulls on the numbers, and those on the matrix, in lanes their sums */
     PULL_END,
 };
@@ -172,7 +173,7 @@ typedef struct { /* one use of a program by one thread */
     void **row;     /* lanes: where each row is; NULL: one point */
     void *scratch;
     ptrdiff_t width;
-    double *sums;   /* lanes: of the gradients of inputs that are numbers of matrices, by the input */
+    double *sums;   /* lanes: of the gradients of inputs that are numbers of matrices, or picked by an index, by the input */
     char **put;     /* lanes: where those of a start's matrix are put, if all lanes are here (NULL: nowhere); or NULL */
     Coming *coming; /* lanes: or NULL */
     int past_cache; /* lanes: callers' arrays are so large that what is written there should not go through the cache */

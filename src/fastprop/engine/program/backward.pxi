@@ -250,7 +250,7 @@ cdef class Pulls(Layout):
         cdef int32_t i, j, x, begin = self.run[r], end = self.run[r + 1]
         cdef Instruction* step
         for j in range(self.first[begin], self.first[end]):
-            if self.is_active(self.operand[j]):
+            if self.is_active(self.operand[j]) and not self.add_up(self.operand[j]):
                 self.make_ready(self.operand[j])
         at = self.program.operands if self.lanes else self.program.indices
         for i in range(begin, end):
@@ -259,8 +259,10 @@ cdef class Pulls(Layout):
                 if j == self.first[i]:
                     x = self.number_of(x)
                     self.push_place(self.slot_of(x), x < 0 or (x < self.inputs and self.uniform[x]))
+                elif self.is_active(x) and self.lanes and x < self.inputs and self.uniform[x]:
+                    self.push_place(x, True)
                 elif self.is_active(x):
-                    self.push_place(self.adjoint_of(x), x < self.inputs and self.uniform[x])
+                    self.push_place(self.adjoint_of(x), False)
                 else:
                     self.push_place(self.trash, False)
         if not self.lanes:
@@ -270,6 +272,14 @@ cdef class Pulls(Layout):
         step.operand = <int32_t>at
         step.result, step.saved = self.adjoint[self.base + r], -1
         return 0
+
+    cdef bint add_up(self, int32_t x) noexcept:
+        """Let the gradient of a number that is the same in all lanes be summed up by the input, if it is one."""
+        if not self.lanes or x >= self.inputs or not self.uniform[x]:
+            return False
+        self.sums[x] += 2
+        self.note_sum(x)
+        return True
 
     cdef int push_place(self, int32_t slot, bint uniform) except -1:
         """Write one place of a list: in lanes an operand of its own."""
@@ -417,10 +427,7 @@ cdef class Pulls(Layout):
         for j in range(self.first[begin], self.first[begin + 1]):
             x = self.operand[j]
             if self.is_active(x) and j - self.first[begin] < region.numbers:
-                if self.lanes and region.sums_numbers and x < self.inputs and self.uniform[x]:
-                    self.sums[x] += 2
-                    self.note_sum(x)
-                else:
+                if not region.sums_numbers or not self.add_up(x):
                     self.make_ready(x)
                 targets.append(self.adjoint_of(x))
                 active.append(j - self.first[begin])

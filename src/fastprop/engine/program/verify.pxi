@@ -265,6 +265,10 @@ cdef int verify_backward(Program program, Instruction step, str what) except -1:
         return 0
     for j in range(arity):
         verify_operand(program, what, step.operand + j, count, False)
+    for j in range(1, arity if opcode == ITEM_PULL else 0):
+        if program.operand[step.operand + j].place == BROADCAST:
+            if not program.sums_begin <= program.operand[step.operand + j].start < program.sums_end:
+                raise ValueError(f"target {j} of {what} is no input whose gradient is summed up")
     return 0
 
 

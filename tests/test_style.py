@@ -52,7 +52,7 @@ FLOORS = (
     ("circuits.derived",),
     ("circuits.recorded_map",),
     ("circuits.mapping", "circuits.steps"),
-    ("circuits.circuit", "circuits.recorded_scan"),
+    ("circuits.circuit", "circuits.recorded_scan", "circuits.debugging"),
     ("circuits.function_gate",),
     ("circuits.compile",),
     ("circuits.vmap",),

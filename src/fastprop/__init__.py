@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from fastprop import datasets, errors, optim, random
 from fastprop.circuits.circuit import Circuit, Run, trace
 from fastprop.circuits.compile import Compiled, compile, eager
+from fastprop.circuits.debugging import debug_nans
 from fastprop.circuits.lanes import lane_max, lane_mean, lane_min, lane_sum
 from fastprop.circuits.scan import scan
 from fastprop.circuits.vmap import vmap
@@ -57,6 +58,7 @@ __all__ = [
     "compile",
     "current_tape",
     "datasets",
+    "debug_nans",
     "eager",
     "errors",
     "fit",

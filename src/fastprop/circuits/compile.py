@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from fastprop.circuits.circuit import Circuit, checked_dtype, checked_static
+from fastprop.circuits.debugging import checked_call, is_debugging
 from fastprop.circuits.function_gate import apply_function
 from fastprop.circuits.paths import MOST_PATHS, Paths
 from fastprop.circuits.pipeline import Plan, checked_passes
@@ -197,8 +198,10 @@ class Compiled(Door):
 
     def call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Compute the function where something is new, or not for circuits."""
-        if is_eager() or current_trace() is not None or is_active():
+        if current_trace() is not None or is_active():
             return self.function(*args, **kwargs)
+        if is_eager():
+            return checked_call(self, self.function, args, kwargs) if is_debugging() else self.function(*args, **kwargs)
         if args and self._is_method_of(args[0]):  # it was reached through the class, or a property
             return self.__get__(args[0])(*args[1:], **kwargs)
         signature = self._signature(args, kwargs)

@@ -68,6 +68,7 @@ cdef struct Source:         # where a gate was recorded
 
 cdef struct Nodes:
     bint tracing            # gates keep all operands, and where they were recorded
+    bint strict             # values are looked at (`debug_nans`)
     Source* source          # of a tape that is tracing, else NULL
     uint64_t key            # of this tape since its last reset, never given twice
     Link* newest            # the live results in the order of their slots

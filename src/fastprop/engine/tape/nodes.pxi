@@ -15,6 +15,7 @@ cdef void start(Nodes* nodes, Py_ssize_t most) noexcept:
     """An empty tape that will hold at most `most` gates."""
     memset(nodes, 0, sizeof(Nodes))
     nodes.most = most
+    nodes.strict = strictness > 0
     nodes.touched_leaf = LAST
     nodes.touched_block = LAST
     nodes.free_block = LAST

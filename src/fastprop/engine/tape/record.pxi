@@ -124,6 +124,8 @@ cdef object add_record(PyObject* home, Record record, Py_ssize_t n, Link** links
     cdef Py_ssize_t nbytes = record.nbytes(), offset, i
     cdef int32_t number, operand
     cdef Link* link
+    if nodes.strict:
+        check_numbers(home, getattr(record.gate, "name", type(record.gate).__name__), record.value)
     if nodes.length >= nodes.limit or nodes.pool_length + n >= nodes.pool_capacity:
         make_room(home, n + 1)
     reserve_block(nodes)

@@ -79,6 +79,8 @@ def record_gates(Trace trace not None, int opcode, slots, constants=None):
         for i in range(gates):
             read_values(nodes, n, &slot[i, 0], &constant[i, 0] if constant.shape[0] else NULL, values)
             value = evaluate(gate, n, values, partials)
+            if nodes.strict and is_refused(value):
+                check_number(home, POOLED | opcode, NONE, NONE, 0.0, 0.0, value)
             keep_constants(n, &slot[i, 0], values, partials)
             if pooled:
                 memcpy(&nodes.pool_operand[nodes.pool_length], &slot[i, 0], <size_t>n * sizeof(int32_t))
@@ -189,7 +191,8 @@ def slots_of(Trace trace not None, numbers):
 
     None if one of them is anything else, or at home elsewhere.
     """
-    cdef object[::1] number = np.ravel(numbers)
+    flat = np.ravel(numbers)
+    cdef object[::1] number = flat if flat.flags.writeable else flat.copy()
     cdef Py_ssize_t i, floats = 0
     slots = np.full(number.shape[0], NONE, np.int32)
     constants = np.zeros(number.shape[0])

@@ -219,6 +219,7 @@ cdef int enter(Tape tape) except -1:
     if tape.entries > 0 and tape.inside != PyThread_get_thread_ident():
         raise RuntimeError(f"tape {tape.number} is in use by {thread_name(tape.inside)}; give each thread a tape")
     (<Stack>_tapes.stack).push(tape)
+    tape.nodes.strict = strictness > 0
     tape.inside = PyThread_get_thread_ident()
     tape.entries += 1
 

@@ -92,7 +92,10 @@ cdef PyObject* append(
     PyObject* home, int opcode, int32_t first, int32_t second, double p, double q, double value
 ) except NULL:
     """Record a gate for which room was made; returns a new reference to its handle."""
-    cdef PyObject* unit = new_unit(value)
+    cdef PyObject* unit
+    if nodes_of(home).strict:
+        check_number(home, opcode, first, second, p, q, value)
+    unit = new_unit(value)
     attach(home, link_of(unit), unit, write(home, opcode, first, second, p, q, value), False)
     if nodes_of(home).tracing:
         note_source(home)

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastprop as fp
 from fastprop import nn
 from fastprop.training import Callback, History
+from fastprop.training.feed import ArrayFeed, held_out
 
 RANDOM = np.random.default_rng(5)
 X = RANDOM.normal(size=(50, 3))
@@ -126,6 +127,32 @@ def test_weights_of_examples_and_of_classes_multiply():
     for model, history in zip(models, (a, b, c, d)):
         assert history.step_losses == b.step_losses
         assert_array_equal(numbers(model), numbers(models[1]))
+
+
+@pytest.mark.parametrize(
+    "own", [None, np.linspace(0.5, 1.5, 50), np.where(LABELS == 1, 0.0, 2.0)], ids=["", "own", "0"]
+)
+def test_balanced_classes_count_the_same(own):
+    each = np.ones(50) if own is None else own
+    sums = np.array([each[label == LABELS].sum() for label in range(3)])
+    by_class = np.where(sums > 0.0, each.sum() / (np.sum(sums > 0.0) * np.maximum(sums, 1e-9)), 0.0)
+    models = [classifier(), classifier()]
+    a = fitted(models[0], nn.cross_entropy, (X, LABELS), batch_size=20, sample_weight=own, class_weight="balanced")
+    b = fitted(models[1], nn.cross_entropy, (X, LABELS), batch_size=20, sample_weight=each * by_class[LABELS])
+    assert_allclose(a.step_losses, b.step_losses, rtol=1e-12)
+    assert_allclose(numbers(models[0]), numbers(models[1]), rtol=1e-12)
+
+
+def test_the_balance_is_struck_of_the_examples_that_are_learnt_from():
+    labels = np.repeat([0, 1, 2], [30, 15, 5])
+    rows, out = held_out(ArrayFeed((X, labels), np.dtype(float)), 0.4, False)
+    models = [classifier(), classifier()]
+    fitted(models[0], nn.cross_entropy, (X, labels), validation=0.4, class_weight="balanced", epochs=2)
+    counts = np.bincount(labels[rows])
+    by_class = {label: len(rows) / (3 * count) for label, count in enumerate(counts)}
+    data = X[rows], labels[rows]
+    fitted(models[1], nn.cross_entropy, data, validation=(X[out], labels[out]), class_weight=by_class, epochs=2)
+    assert_allclose(numbers(models[0]), numbers(models[1]), rtol=1e-12)
 
 
 def test_a_weight_is_so_many_copies():

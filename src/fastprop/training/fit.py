@@ -89,8 +89,10 @@ def fit(
         Where a function begins. They are not written into.
     sample_weight : array_like, optional
         A weight for every example, 0 or more.
-    class_weight : dict or array_like, optional
+    class_weight : dict, array_like or "balanced", optional
         A weight for every label: the targets are then one array of integers. What a dict does not name counts once.
+        "balanced" lets all classes count the same altogether: Σ w / (classes · Σ w of the class), where w are the
+        weights of the examples to learn from; these must be arrays.
     metrics : dict of callables, optional
         What else to average over the examples: ``metric(output, target)`` of one, under a name.
     shuffle : bool, default True

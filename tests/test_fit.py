@@ -217,6 +217,41 @@ def test_a_step_takes_a_few_calls():
 # Models ---------------------------------------------------------------------------------------------------------------
 
 
+PENALISED = {
+    "mean": {},
+    "weights": {"sample_weight": np.linspace(0.5, 1.5, 50)},
+    "pair": {"loss": lambda z, y: nn.squared_error(z, y, reduction="pair")},
+    "accumulated": {"batch_size": 10, "accumulate": 2},
+}
+
+
+@pytest.mark.parametrize("options", PENALISED.values(), ids=PENALISED)
+@pytest.mark.parametrize("handles", [True, False])
+def test_a_penalty_is_added_to_the_mean_once_in_a_step(options, handles):
+    """Steps by hand, with the pull of ½ strength Σ w² on the weights, and none on the bias."""
+    weights = options.get("sample_weight", np.ones(50))
+    w, b = np.array(line().weight.value), np.array(line().bias.value)
+    losses = []
+    for rows in dealt(order_of(3, 2), 20):
+        error, share = X[rows] @ w.T + b - Y[rows], (weights[rows] / weights[rows].sum())[:, None]
+        losses.append(np.sum(share * 0.5 * error**2) + 0.5 * 0.7 * np.sum(w**2))
+        w, b = w - 0.1 * ((share * error).T @ X[rows] + 0.7 * w), b - 0.1 * np.sum(share * error, axis=0)
+    model = line()
+    optimizer = fp.optim.SGD(model if handles else model.params(), lr=0.1)
+    options = {"batch_size": 20, "loss": nn.squared_error, **options}
+    history = fp.fit(
+        model, options.pop("loss"), (X, Y), optimizer, epochs=2, rng=3,
+        penalty=lambda params: nn.regularisers.l2(params, 0.7), **options,
+    )  # fmt: skip
+    assert_allclose(history.step_losses, losses, rtol=1e-12)
+    assert_allclose(numbers(model), np.concatenate([w.ravel(), b]), rtol=1e-12)
+
+
+def test_a_penalty_must_be_one_number():
+    with pytest.raises(TypeError, match=r"the penalty on the parameters is .*; expected one number"):
+        fitted(line(), penalty=lambda params: params["weight"])
+
+
 def test_a_function_is_a_model():
     start = {"w": np.zeros(3), "b": 0.0}
     kept = start["w"].copy()

@@ -47,6 +47,7 @@ def fit(
     sample_weight: Any = None,
     class_weight: Any = None,
     metrics: dict[str, Callable[[Any, Any], Any]] | None = None,
+    penalty: Callable[[Any], Any] | None = None,
     shuffle: bool = True,
     accumulate: int = 1,
     tolerance: float | None = None,
@@ -95,6 +96,9 @@ def fit(
         weights of the examples to learn from; these must be arrays.
     metrics : dict of callables, optional
         What else to average over the examples: ``metric(output, target)`` of one, under a name.
+    penalty : callable, optional
+        What to add to the mean loss of every step for the parameters themselves, nested as ``model.params()`` has them:
+        ``lambda params: fastprop.nn.regularisers.l2(params, 1e-4)``. Losses of the validation are without it.
     shuffle : bool, default True
         Whether the rows of arrays come in another order in every epoch.
     accumulate : int, default 1
@@ -143,7 +147,7 @@ def fit(
     learner = Learner(model, optimizer, params)
     training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
     told = [callbacks] if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks) else [*callbacks]
-    work = _Fit(learner, Steps(learner, loss, metrics or {}), training, checking, np.random.default_rng(rng))
+    work = _Fit(learner, Steps(learner, loss, metrics or {}, penalty), training, checking, np.random.default_rng(rng))
     work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
     work.restores = patience is not None if restore_best is None else restore_best
     return work.run(epochs, progress)

@@ -198,8 +198,14 @@ class Steps:
     the sums of metrics, and buffers.
     """
 
-    def __init__(self, learner: Learner, loss: Callable[..., Any], metrics: dict[str, Callable[..., Any]]):
-        self.learner, self.loss, self.metrics = learner, loss, metrics
+    def __init__(
+        self,
+        learner: Learner,
+        loss: Callable[..., Any],
+        metrics: dict[str, Callable[..., Any]],
+        penalty: Callable[[Any], Any] | None = None,
+    ):
+        self.learner, self.loss, self.metrics, self.penalty = learner, loss, metrics, penalty
         self.pair = False
         self.record()
 
@@ -208,9 +214,23 @@ class Steps:
         learner = self.learner
         self.draws = learner.draws
         self.is_simple = not (self.pair or self.metrics or self.draws or learner.buffers)
-        self.simple: Any = compile(value_and_grad(vmap(self._loss, in_axes=(None, 0, 0), reduce="mean")))
+        self.simple: Any = compile(value_and_grad(self._mean))
+        self.penalised: Any = compile(value_and_grad(self._penalty))
         self.general: Any = compile(value_and_grad(self._sums, has_aux=True))
         self.scored: Any = compile(self._scores)
+
+    def _mean(self, params: Any, x: Any, y: Any) -> Any:
+        """Return the mean loss of a batch, with the penalty on the parameters."""
+        mean = vmap(self._loss, in_axes=(None, 0, 0), reduce="mean")(params, x, y)
+        return mean if self.penalty is None else mean + self._penalty(params)
+
+    def _penalty(self, params: Any) -> Any:
+        """Return what large parameters cost."""
+        assert self.penalty is not None  # nobody asks
+        found = self.penalty(self.learner.tree(params))
+        if shape_of(found) or as_number(found) is None:
+            raise TypeError(f"the penalty on the parameters is {described(found)}; expected one number")
+        return found
 
     def _loss(self, params: Any, x: Any, y: Any) -> Any:
         """Return the loss of one example."""
@@ -280,6 +300,9 @@ class Steps:
             if total == 0.0:
                 return 0.0, 0.0, {}, None, learner.buffers
             loss, gradients = loss / total, map_leaves(lambda leaf: leaf / total, gradients)
+        if self.penalty is not None:
+            value, found = self.penalised(learner.params)
+            loss, gradients = loss + value, _added(gradients, found)
         return loss, total, sums, gradients, buffers
 
     def blame(self, batches: list[Batch]) -> str:

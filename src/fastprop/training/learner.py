@@ -214,15 +214,10 @@ class Steps:
         learner = self.learner
         self.draws = learner.draws
         self.is_simple = not (self.pair or self.metrics or self.draws or learner.buffers)
-        self.simple: Any = compile(value_and_grad(self._mean))
+        self.simple: Any = compile(value_and_grad(vmap(self._loss, in_axes=(None, 0, 0), reduce="mean")))
         self.penalised: Any = compile(value_and_grad(self._penalty))
         self.general: Any = compile(value_and_grad(self._sums, has_aux=True))
         self.scored: Any = compile(self._scores)
-
-    def _mean(self, params: Any, x: Any, y: Any) -> Any:
-        """Return the mean loss of a batch, with the penalty on the parameters."""
-        mean = vmap(self._loss, in_axes=(None, 0, 0), reduce="mean")(params, x, y)
-        return mean if self.penalty is None else mean + self._penalty(params)
 
     def _penalty(self, params: Any) -> Any:
         """Return what large parameters cost."""
@@ -264,7 +259,15 @@ class Steps:
         return sums(params, x, y, weights, None, buffers)[:3]
 
     def learn(self, batches: list[Batch], key: int) -> Learnt:
-        """Return what some batches, taken together, say."""
+        """Return what some batches, taken together, say, and what the parameters cost."""
+        found = self._learn(batches, key)
+        loss, total, sums, gradients, buffers = found
+        if self.penalty is None or total == 0.0:
+            return found
+        value, pulls = self.penalised(self.learner.params)
+        return loss + value, total, sums, _added(gradients, pulls), buffers
+
+    def _learn(self, batches: list[Batch], key: int) -> Learnt:
         learner, batch = self.learner, batches[0]
         if self.is_simple and len(batches) == 1 and batch.weights is None and batch.size:
             try:
@@ -300,9 +303,6 @@ class Steps:
             if total == 0.0:
                 return 0.0, 0.0, {}, None, learner.buffers
             loss, gradients = loss / total, map_leaves(lambda leaf: leaf / total, gradients)
-        if self.penalty is not None:
-            value, found = self.penalised(learner.params)
-            loss, gradients = loss + value, _added(gradients, found)
         return loss, total, sums, gradients, buffers
 
     def blame(self, batches: list[Batch]) -> str:

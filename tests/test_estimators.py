@@ -83,7 +83,7 @@ def test_it_is_an_estimator(estimator, check):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("estimator, check", checks([*ALL, *MORE]))
+@pytest.mark.parametrize("estimator, check", [*checks(ALL), *checks(MORE, SHORT)])
 def test_it_is_an_estimator_in_all_respects(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -202,15 +202,21 @@ def test_it_stops_where_the_loss_no_longer_falls():
         bad.append(bad[-1] + 1 if bad and loss > best - 0.01 else 0)
         best = min(best, loss)
     assert model.n_iter_ < 500 and bad[-1] == 4 and max(bad[:-1]) < 4
-    assert model.history_.stopped == "callback"
+    assert model.history_.stopped == "patience"
     with pytest.warns(ConvergenceWarning, match="max_iter=2 was reached"):
         quick(max_iter=2).fit(X, Y)
+
+
+def test_verbose_prints_losses(capsys):
+    model = quick(max_iter=3, verbose=True, n_iter_no_change=np.inf).fit(X, Y)
+    expected = [f"epoch {k}: loss {loss:.8f}" for k, loss in enumerate(model.loss_curve_, 1)]
+    assert capsys.readouterr().out.splitlines() == expected
 
 
 def test_early_stopping_keeps_the_best_epoch_of_what_was_held_out():
     model = quick(max_iter=300, learning_rate_init=0.3, early_stopping=True, validation_fraction=0.3).fit(X, NAMES)
     history = model.history_
-    assert history.stopped == "callback" and history.best.number < len(history.epochs)
+    assert history.stopped == "patience" and history.best.number < len(history.epochs)
     worse = quick(max_iter=history.best.number, learning_rate_init=0.3, early_stopping=True, validation_fraction=0.3)
     assert_array_equal(numbers(model), numbers(worse.fit(X, NAMES)))
 

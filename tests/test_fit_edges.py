@@ -49,6 +49,8 @@ def changed(array, row, value):
         ("accumulate is 0", {"accumulate": 0}),
         ("patience is -1", {"patience": -1}),
         ("tolerance is -1", {"tolerance": -1.0}),
+        ("min_delta is -1", {"min_delta": -1.0}),
+        ("min_delta is nan", {"min_delta": math.nan}),
         ("tolerance is nan", {"tolerance": math.nan}),
         ("lengths of the data differ: x 50, y 49", {"data": (X, Y[:49])}),
         ("x 50, y 50, sample_weight 3", {"sample_weight": np.ones(3)}),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +17,8 @@ from fastprop.engine.functions import strong_multiply
 from fastprop.nn.init import generator
 from fastprop.nn.module import Module
 from fastprop.nn.regularisers import l2
-from fastprop.training import Callback, History
 
-__all__ = ["Lanes", "Patience", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
+__all__ = ["Lanes", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
 
 RULES = {
     rule.__name__.lower(): rule
@@ -68,23 +66,6 @@ def optimizer_of(solver: Any, params: Any, rate: float, momentum: float, nestero
             f"solver {solver!r:.60}; expected a name, an optimizer, or a function of parameters that makes one"
         )
     return made
-
-
-class Patience(Callback):
-    """Ends a fit after more than so many epochs in a row whose loss was not lower, by so much, than the best before."""
-
-    def __init__(self, epochs: float, tol: float, verbose: bool):
-        self.epochs, self.tol, self.verbose = epochs, tol, verbose
-        self.best, self.bad = math.inf, 0
-
-    def on_epoch_end(self, history: History) -> bool:
-        """Take in the loss of an epoch."""
-        loss = history.monitored[-1]
-        if self.verbose:
-            print(f"epoch {len(history.epochs)}: loss {loss:.8f}")
-        self.bad = self.bad + 1 if loss > self.best - self.tol else 0
-        self.best = min(self.best, loss)
-        return self.bad > self.epochs
 
 
 def descend(

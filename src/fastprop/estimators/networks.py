@@ -19,9 +19,9 @@ from fastprop.gates.reductions import softmax
 from fastprop.nn.module import Module
 from fastprop.nn.regularisers import l2
 from fastprop.optim.optimizer import at_least_zero, whole
-from fastprop.training import fit
+from fastprop.training import History, fit
 
-from .learning import Lanes, Patience, descend, generator_of, optimizer_of, warn_of_the_end
+from .learning import Lanes, descend, generator_of, optimizer_of, warn_of_the_end
 from .targets import FLOATS, Classes, weighed
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -128,11 +128,13 @@ class _Network(BaseEstimator):
                 batch_size=batch,
                 validation=self.validation_fraction if holds_out else None,
                 stratify=stratify and holds_out,
-                callbacks=Patience(self.n_iter_no_change, self.tol, self.verbose) if epochs is None else (),
+                callbacks=_say if self.verbose else (),
                 rng=self._random,
                 sample_weight=weights,
                 penalty=(lambda params: l2(params, strength)) if strength else None,
                 shuffle=self.shuffle,
+                patience=None if epochs or self.n_iter_no_change == np.inf else int(self.n_iter_no_change) + 1,
+                min_delta=self.tol,
                 restore_best=holds_out,
                 progress=False,
             )
@@ -171,6 +173,11 @@ class _Network(BaseEstimator):
         """Return what the network gives for every row."""
         check_is_fitted(self)
         return np.asarray(self._lanes(validate_data(self, X, dtype=FLOATS, reset=False)))
+
+
+def _say(history: History) -> None:
+    """Print the loss of an epoch."""
+    print(f"epoch {len(history.epochs)}: loss {history.monitored[-1]:.8f}")
 
 
 class MLPClassifier(Classes, _Network):

@@ -52,6 +52,7 @@ def fit(
     accumulate: int = 1,
     tolerance: float | None = None,
     patience: int | None = None,
+    min_delta: float = 0.0,
     restore_best: bool | None = None,
     progress: bool | None = None,
 ) -> History:
@@ -107,6 +108,8 @@ def fit(
         The fit has converged when the norm of a step's gradient is not greater; that step is not made.
     patience : int, optional
         The fit ends after so many epochs in a row without a lower loss, of the validation if there is one.
+    min_delta : float, default 0
+        Patience takes a loss for lower only if it is by so much below the lowest one before.
     restore_best : bool, optional
         Whether the model gets the parameters of the best epoch in the end, however it ends: by default if there is
         `patience`.
@@ -144,11 +147,15 @@ def fit(
     limit = None if tolerance is None else as_real(tolerance)
     if tolerance is not None and (limit is None or not limit >= 0.0):
         raise ValueError(f"fit: tolerance is {tolerance!r}; expected a number, 0 or more")
+    delta = as_real(min_delta)
+    if delta is None or not delta >= 0.0:
+        raise ValueError(f"fit: min_delta is {min_delta!r}; expected a number, 0 or more")
     learner = Learner(model, optimizer, params)
     training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
     told = [callbacks] if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks) else [*callbacks]
     work = _Fit(learner, Steps(learner, loss, metrics or {}, penalty), training, checking, np.random.default_rng(rng))
     work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
+    work.least_fall = delta
     work.restores = patience is not None if restore_best is None else restore_best
     return work.run(epochs, progress)
 
@@ -186,6 +193,7 @@ class _Fit:
     accumulate: int
     tolerance: float | None
     patience: int | None
+    least_fall: float
     callbacks: Sequence[Any]
     restores: bool
 
@@ -268,9 +276,10 @@ class _Fit:
             return self._stop("interrupted", f"Ctrl-C in the validation of epoch {number}")
         epoch = Epoch(number, loss, *checked[:1], metrics, checked[1], rate, len(history.step_losses) - before, seconds)
         history.epochs.append(epoch)
-        self.bad += 1
+        fell = is_better(epoch, history.best, self.least_fall)
+        self.bad = 0 if fell else self.bad + 1
         if is_better(epoch, history.best):
-            history.best, self.bad = epoch, 0
+            history.best = epoch
             self.best = learner.kept() if self.restores else None
         if self.callbacks and not self._tell(number):
             return False

@@ -170,10 +170,12 @@ def monitored(epoch: Epoch) -> float:
     return epoch.loss if epoch.validation_loss is None else epoch.validation_loss
 
 
-def is_better(epoch: Epoch, best: Epoch | None) -> bool:
-    """Say whether an epoch's loss is below that of the best so far; equal is not, and NaN never."""
+def is_better(epoch: Epoch, best: Epoch | None, by: float = 0.0) -> bool:
+    """Say whether an epoch's loss is below that of the best so far, by so much; equal is not, and NaN never."""
     loss = monitored(epoch)
-    return loss < monitored(best) if best is not None else not math.isnan(loss)
+    if best is None:
+        return not math.isnan(loss)
+    return loss < monitored(best) and loss <= monitored(best) - by
 
 
 class Callback:

@@ -368,6 +368,11 @@ def _one_number(found: Any) -> Any:
 
 
 def _added(left: Any, right: Any) -> Any:
+    """Return the sums of gradients, nested alike."""
+    if isinstance(left, dict):  # as most are: sooner done than asked
+        return {name: _added(part, right[name]) for name, part in left.items()}
+    if isinstance(left, np.ndarray):
+        return left + right
     leaves, nesting = flatten(left)
     return nesting.unflatten([a + b for a, b in zip(leaves, nesting.leaves_of(right, "gradients"))])
 

@@ -64,9 +64,6 @@ def changed(array, row, value):
         ("expected one number per example", {"sample_weight": np.ones((50, 1))}),
         ("given twice", {"data": (X, Y, np.ones(50)), "sample_weight": np.ones(50)}),
         ("class_weight needs targets that are labels", {"class_weight": {0: 1.0}}),
-        ("class_weight needs targets that are labels", {"class_weight": "balanced"}),
-        ("class_weight is 'even'; expected \"balanced\"", {"class_weight": "even"}),
-        ('class_weight="balanced" goes with arrays', {"data": [(X, Y)], "class_weight": "balanced"}),
         ("sample_weight goes with arrays", {"data": [(X, Y)], "sample_weight": np.ones(50)}),
         ("validation=0.001 of 50 examples are 0, with 50 left", {"validation": 0.001}),
         ("validation=0 of 50 examples are 0", {"validation": 0.0}),
@@ -104,15 +101,6 @@ def test_what_is_of_another_kind_is_a_type_error(message, options):
         untouched(message, model, TypeError, optimizer=fp.optim.LBFGS(model.params()))
     else:
         untouched(message, kind=TypeError, **options)
-
-
-def test_class_weights_are_checked():
-    model = classifier()
-    options = {"data": (X, LABELS), "loss": nn.cross_entropy}
-    untouched("no weight for label 2; it has 2", model, class_weight=[1.0, 1.0], **options)
-    untouched(r"class_weight\[1\] is -1.0", model, class_weight={1: -1.0}, **options)
-    untouched(r"class_weight\[0\] is nan", model, class_weight=[math.nan, 1.0, 1.0], **options)
-    untouched("all weights of examples are 0", model, class_weight=[0.0, 0.0, 0.0], **options)
 
 
 def test_a_class_of_one_row_can_not_be_stratified():

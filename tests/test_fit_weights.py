@@ -1,5 +1,7 @@
 """Fits whose classes are balanced, and whose parameters are penalised, compared with the same steps by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -8,6 +10,7 @@ import fastprop as fp
 from fastprop import nn
 from fastprop.training.feed import ArrayFeed, held_out
 from test_fit import LABELS, X, Y, classifier, dealt, fitted, line, numbers, order_of
+from test_fit_edges import untouched
 
 
 @pytest.mark.parametrize(
@@ -69,3 +72,15 @@ def test_a_penalty_is_added_to_the_mean_once_in_a_step(options, handles):
 def test_a_penalty_must_be_one_number():
     with pytest.raises(TypeError, match=r"the penalty on the parameters is .*; expected one number"):
         fitted(line(), penalty=lambda params: params["weight"])
+
+
+def test_class_weights_are_checked():
+    model = classifier()
+    options = {"data": (X, LABELS), "loss": nn.cross_entropy}
+    untouched("no weight for label 2; it has 2", model, class_weight=[1.0, 1.0], **options)
+    untouched(r"class_weight\[1\] is -1.0", model, class_weight={1: -1.0}, **options)
+    untouched(r"class_weight\[0\] is nan", model, class_weight=[math.nan, 1.0, 1.0], **options)
+    untouched("all weights of examples are 0", model, class_weight=[0.0, 0.0, 0.0], **options)
+    untouched("class_weight needs targets that are labels", class_weight="balanced")
+    untouched("class_weight is 'even'; expected \"balanced\"", model, class_weight="even", **options)
+    untouched('class_weight="balanced" goes with arrays', data=[(X, Y)], class_weight="balanced")

@@ -183,6 +183,19 @@ def test_partial_fit_makes_the_passes_of_a_fit():
     assert_array_equal(numbers(other), numbers(regressor))
 
 
+def test_partial_fit_records_once():
+    class Counted(nn.Linear):
+        calls = 0
+
+        def __call__(self, x):
+            Counted.calls += 1
+            return super().__call__(x)
+
+    model = MLPClassifier(network=lambda features, outputs, rng: Counted(features, outputs, rng=rng))
+    calls = [model.partial_fit(X, Y, classes=[0, 1, 2]) and Counted.calls for _ in range(4)]
+    assert calls[0] > 0 and calls == [calls[0]] * 4
+
+
 def test_a_warm_start_goes_on_and_a_cold_one_begins_again():
     model = quick(warm_start=True, solver="sgd", momentum=0.0, batch_size=90).fit(X, Y)
     model.fit(X, Y)

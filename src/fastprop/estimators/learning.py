@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fastprop.nn.init import generator
 from fastprop.nn.module import Module
 from fastprop.nn.regularisers import l2
 
-__all__ = ["Lanes", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
+__all__ = ["Lanes", "Shrinkage", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
 
 RULES = {
     rule.__name__.lower(): rule
@@ -66,6 +67,17 @@ def optimizer_of(solver: Any, params: Any, rate: float, momentum: float, nestero
             f"solver {solver!r:.60}; expected a name, an optimizer, or a function of parameters that makes one"
         )
     return made
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """½ strength Σ w² over the weights: a penalty of `fit`."""
+
+    strength: float
+
+    def __call__(self, params: Any) -> Any:
+        """Return what parameters cost."""
+        return l2(params, self.strength)
 
 
 def descend(

@@ -17,11 +17,10 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from fastprop import nn
 from fastprop.gates.reductions import softmax
 from fastprop.nn.module import Module
-from fastprop.nn.regularisers import l2
 from fastprop.optim.optimizer import at_least_zero, whole
 from fastprop.training import History, fit
 
-from .learning import Lanes, descend, generator_of, optimizer_of, warn_of_the_end
+from .learning import Lanes, Shrinkage, descend, generator_of, optimizer_of, warn_of_the_end
 from .targets import FLOATS, Classes, weighed
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -72,6 +71,12 @@ class _Network(BaseEstimator):
         self.n_iter_ = self.t_ = 0
         self.loss_curve_: list[float] = []
         self._optimizer: Any = None
+        self._recordings: dict[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: not what was recorded."""
+        state: dict[str, Any] = super().__getstate__()
+        return {**state, "_recordings": {}} if "_recordings" in state else state
 
     def _made(self, features: int, outputs: int) -> Module:
         """Let the caller's function make the network."""
@@ -131,12 +136,13 @@ class _Network(BaseEstimator):
                 callbacks=_say if self.verbose else (),
                 rng=self._random,
                 sample_weight=weights,
-                penalty=(lambda params: l2(params, strength)) if strength else None,
+                penalty=Shrinkage(strength) if strength else None,
                 shuffle=self.shuffle,
                 patience=None if epochs or self.n_iter_no_change == np.inf else int(self.n_iter_no_change) + 1,
                 min_delta=self.tol,
                 restore_best=holds_out,
                 progress=False,
+                recordings=self._recordings,
             )
         if history.interrupted:
             raise KeyboardInterrupt

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ def fit(
     min_delta: float = 0.0,
     restore_best: bool | None = None,
     progress: bool | None = None,
+    recordings: dict[str, Any] | None = None,
 ) -> History:
     """Fit a model to data: steps of an optimizer down the gradient of a mean loss, batch by batch.
 
@@ -115,6 +117,9 @@ def fit(
         `patience`.
     progress : bool, optional
         Whether to show a bar; by default where standard error is a terminal.
+    recordings : dict, optional
+        Keeps what was recorded for the next fit that gets the same dict: with the same model, optimizer, loss, metrics
+        and penalty, and where nothing else stands in the model, it records nothing anew.
 
     Returns
     -------
@@ -150,14 +155,28 @@ def fit(
     delta = as_real(min_delta)
     if delta is None or not delta >= 0.0:
         raise ValueError(f"fit: min_delta is {min_delta!r}; expected a number, 0 or more")
-    learner = Learner(model, optimizer, params)
+    steps = _steps((model, loss, optimizer, penalty, *(metrics or {}).values()), params, metrics or {}, recordings)
+    learner = steps.learner
     training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
     told = [callbacks] if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks) else [*callbacks]
-    work = _Fit(learner, Steps(learner, loss, metrics or {}, penalty), training, checking, np.random.default_rng(rng))
+    work = _Fit(learner, steps, training, checking, np.random.default_rng(rng))
     work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
     work.least_fall = delta
     work.restores = patience is not None if restore_best is None else restore_best
     return work.run(epochs, progress)
+
+
+def _steps(key: tuple[Any, ...], params: Any, metrics: dict[str, Any], recordings: dict[str, Any] | None) -> Steps:
+    """Return the steps of a fit: those that were recorded by the last one, if it was of the same."""
+    model, loss, optimizer, penalty = key[:4]
+    kept = {} if recordings is None else recordings
+    known = kept.get("key", ())
+    if len(known) == len(key) and all(map(eq, known, key)) and list(kept["steps"].metrics) == [*metrics]:
+        kept["steps"].learner.take(params)
+    else:
+        kept.update(key=key, steps=Steps(Learner(model, optimizer, params), loss, metrics, penalty))
+    steps: Steps = kept["steps"]
+    return steps
 
 
 def _feeds(
@@ -227,7 +246,7 @@ class _Fit:
         before = learner.modes()
         if learner.module is not None and not learner.module.training:
             learner.module.train()
-            self.steps.record()
+        self.steps.refresh()
         with self.interrupts:
             try:
                 if epochs:
@@ -371,7 +390,6 @@ class _Fit:
         learner = self.learner
         learner.store()
         self.history.params = map_leaves(plain, learner.tree(learner.params))
-        state = learner.state()
         ended = None
         for callback in self.callbacks:
             if isinstance(callback, ReduceLROnPlateau):
@@ -380,10 +398,8 @@ class _Fit:
             told = callback.on_epoch_end if isinstance(callback, Callback) else callback
             if told(self.history) is True and ended is None:
                 ended = callback
-        changed = learner.state() != state
         learner.reread()
-        if changed:
-            self.steps.record()
+        self.steps.refresh()
         if ended is not None:
             return self._stop("callback", f"{name_of(ended)} ended it after epoch {number}")
         return True

@@ -189,6 +189,7 @@ def train(options: Options, seed: int, examples: Split, printer: Printer) -> Res
             rule_of(options, params),
             params=params,
             epochs=options.epochs,
+            batch_size=VALIDATION,  # of the validation, which is then recorded once
             validation=arrays(examples.validation),
             metrics={"accuracy": is_right},
             rng=random,
@@ -203,6 +204,7 @@ def train(options: Options, seed: int, examples: Split, printer: Printer) -> Res
         classifier.objective,
         arrays(examples.test),
         params=history.params,
+        batch_size=TEST,
         metrics={"accuracy": is_right},
     )
     result = Result(seed, history, score.metrics["accuracy"], gates * len(history.epochs))

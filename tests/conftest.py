@@ -17,7 +17,10 @@ settings.load_profile("fastprop")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in a shell's background, and children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-collect_ignore = [] if find_spec("jax") else ["test_jax.py"]  # which compares with it, where it is installed
+# what compares with others, or belongs to them, where they are installed
+collect_ignore = [
+    f"test_{test}.py" for test, of in {"jax": "jax", "estimators": "sklearn"}.items() if not find_spec(of)
+]
 
 let_verify(True)  # what every pass makes, and every program
 

@@ -485,6 +485,18 @@ def test_equal_losses_are_no_better(patience):
     assert history.best.number == 1
 
 
+@pytest.mark.parametrize("by", [0.0, 0.02, 1.0])
+def test_patience_counts_losses_that_fall_too_little(by):
+    history = fitted(line(), epochs=60, batch_size=50, patience=3, min_delta=by)
+    lowest, bad = math.inf, 0
+    for loss in history.losses:
+        assert bad < 3
+        bad = 0 if loss < lowest and loss <= lowest - by else bad + 1
+        lowest = min(lowest, loss)
+    assert bad == 3 if by else len(history.epochs) == 60
+    assert history.best.loss == lowest
+
+
 def test_restoring_the_best_does_not_need_patience():
     models = [line(), line()]
     kept = fitted(models[0], epochs=6, validation=(X, -Y), restore_best=True)

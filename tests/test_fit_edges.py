@@ -49,6 +49,8 @@ def changed(array, row, value):
         ("accumulate is 0", {"accumulate": 0}),
         ("patience is -1", {"patience": -1}),
         ("tolerance is -1", {"tolerance": -1.0}),
+        ("min_delta is -1", {"min_delta": -1.0}),
+        ("min_delta is nan", {"min_delta": math.nan}),
         ("tolerance is nan", {"tolerance": math.nan}),
         ("lengths of the data differ: x 50, y 49", {"data": (X, Y[:49])}),
         ("x 50, y 50, sample_weight 3", {"sample_weight": np.ones(3)}),
@@ -99,15 +101,6 @@ def test_what_is_of_another_kind_is_a_type_error(message, options):
         untouched(message, model, TypeError, optimizer=fp.optim.LBFGS(model.params()))
     else:
         untouched(message, kind=TypeError, **options)
-
-
-def test_class_weights_are_checked():
-    model = classifier()
-    options = {"data": (X, LABELS), "loss": nn.cross_entropy}
-    untouched("no weight for label 2; it has 2", model, class_weight=[1.0, 1.0], **options)
-    untouched(r"class_weight\[1\] is -1.0", model, class_weight={1: -1.0}, **options)
-    untouched(r"class_weight\[0\] is nan", model, class_weight=[math.nan, 1.0, 1.0], **options)
-    untouched("all weights of examples are 0", model, class_weight=[0.0, 0.0, 0.0], **options)
 
 
 def test_a_class_of_one_row_can_not_be_stratified():

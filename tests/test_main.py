@@ -41,11 +41,15 @@ def test_help_names_every_option_and_its_default(capsys):
     text = " ".join(capsys.readouterr().out.split())
     for option, default in [
         ("--hidden N [N ...]", "(default)"),
-        ("--activation", "(default: tanh)"),
+        ("--activation", "(default: relu)"),
+        ("--model {mlp,cnn,softmax,svm}", "(default: mlp)"),
+        ("--optimizer {momentum,nesterov,sgd,", "(default: momentum)"),
         ("--epochs N", "(default: 15)"),
         ("--batch N", "(default: 32)"),
-        ("--rate X", "(default: 0.1)"),
+        ("--rate X", "(default: one for each optimizer)"),
         ("--momentum X", "(default: 0.9)"),
+        ("--decay X", "(default: 0.0005)"),
+        ("--shift X", "(default: 0.1)"),
         ("--seed N", "(default: 0)"),
         ("--repeat N", "(default: 1)"),
         ("--quiet", ""),
@@ -71,6 +75,10 @@ def test_help_names_every_option_and_its_default(capsys):
         (["--seed", "-1"], "'-1'", "a whole number from 0 to 4294967295"),
         (["--repeat", "many"], "'many'", "a whole number from 1 to 1000"),
         (["--activation", "step"], "'step'", "tanh"),
+        (["--model", "forest"], "'forest'", "softmax"),
+        (["--optimizer", "newton"], "'newton'", "momentum"),
+        (["--decay", "-1"], "'-1'", "a number from 0 to 1e+06"),
+        (["--shift", "2"], "'2'", "a number from 0 to 1"),
         (["--epoch-count", "3"], "--epoch-count", "unrecognized arguments"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -82,6 +90,16 @@ def test_bad_options(capsys, arguments, given, expected):
     error = capsys.readouterr().err
     assert given in error
     assert expected in error
+
+
+def test_help_shows_examples_that_can_be_run(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    examples = [line.split("  ")[0].split()[3:] for line in lines if line.startswith("python -m fastprop train")]
+    assert len(examples) >= 4
+    for arguments in examples:
+        assert main([*arguments, "--epochs", "1", "--batch", "600", "--repeat", "1", "--no-reference", "--quiet"]) == 0
 
 
 def test_bad_command(capsys):

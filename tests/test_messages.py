@@ -1,5 +1,8 @@
 """What errors say: in the words of NumPy and of the function that was called, on every front, without inner names."""
 
+import importlib
+import sys
+
 import numpy as np
 import pytest
 
@@ -93,3 +96,11 @@ def test_floats_that_index_are_told_how_to_become_integers():
             with pytest.raises(TypeError, match=r"of an array of floats \.astype\(int\) makes integers"):
                 front(scores, np.array([0.0, 1.0, 2.0]))
             np.testing.assert_array_equal(front(scores, np.array([0, 1, 2])), np.ones(3))
+
+
+def test_estimators_name_the_extra_that_they_need(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("fastprop.estimators")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # as if it were not installed
+    with pytest.raises(ImportError, match=r"scikit-learn, which is not installed: pip install fastprop\[estimators\]"):
+        importlib.import_module("fastprop.estimators")

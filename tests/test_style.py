@@ -61,6 +61,7 @@ FLOORS = (
     ("handles", "derivatives", "circuits"),  # their __init__.py
     ("nn",),
     ("training",),
+    ("estimators",),
     ("__init__",),
     ("__main__",),
 )
@@ -197,9 +198,10 @@ def test_every_part_is_included_once(path):
     assert len(rooms) == 1 or any(beside in lines(room) for room in path.parent.glob("*.pyx"))
 
 
-def test_import_brings_in_neither_scipy_nor_tqdm_nor_matplotlib():
+def test_import_brings_in_neither_scipy_nor_tqdm_nor_what_extras_bring():
     program = (
-        "import sys, fastprop; print(sorted({m.split('.')[0] for m in sys.modules} & {'scipy', 'tqdm', 'matplotlib'}))"
+        "import sys, fastprop; "
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'scipy', 'tqdm', 'matplotlib', 'sklearn'}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

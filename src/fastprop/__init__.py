@@ -30,6 +30,7 @@ from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of a
 from fastprop.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
+    from fastprop import estimators as estimators
     from fastprop import nn, training
     from fastprop.training import fit
 else:
@@ -38,7 +39,7 @@ else:
         """Import a room, or what stands in it, when it is asked for."""
         if name == "fit":
             return importlib.import_module("fastprop.training").fit
-        if name not in ("nn", "training"):
+        if name not in ("nn", "training", "estimators"):
             raise AttributeError(f"module 'fastprop' has no attribute {name!r}")
         return importlib.import_module(f"fastprop.{name}")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -190,6 +190,9 @@ class Bundle(IntegerOperators, ArrayFace):
             return _wrapped(self.numbers[index])
         except IndexError as error:
             raise of_index(error) from None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.numbers.tolist()) if len(self.shape) == 1 else super().__iter__()
 
     def __repr__(self) -> str:
         return f"<traced Array of shape {self.shape}>"

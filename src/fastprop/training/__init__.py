@@ -3,8 +3,9 @@
 from .classifier import Classifier, Neuron
 from .data import Example, Split, split
 from .fit import evaluate, fit
-from .history import Callback, Epoch, History, Score
+from .history import Callback, Epoch, History, LayerStatistics, Score
 from .probing import Rates, check_gradients, find_rate
+from .watching import Watch, layer_statistics
 
 __all__ = [
     "Callback",
@@ -12,13 +13,16 @@ __all__ = [
     "Epoch",
     "Example",
     "History",
+    "LayerStatistics",
     "Neuron",
     "Rates",
     "Score",
     "Split",
+    "Watch",
     "check_gradients",
     "evaluate",
     "find_rate",
     "fit",
+    "layer_statistics",
     "split",
 ]

@@ -1,17 +1,23 @@
-"""A classifier written neuron by neuron: every weight is a Unit, every product and every sum is a gate."""
+"""Classifiers written neuron by neuron: every weight is a Unit, every product and every sum is a gate."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import mul
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from fastprop import nn
+from fastprop.engine.tape import show_lines_of
+
 from .data import Example
+
+show_lines_of(__file__)  # as if somebody had written it who uses fastprop
 
 Unit = Any
 """A Unit of the engine that the classifier was given; a plain float where an input is meant."""
@@ -73,6 +79,9 @@ class Classifier:
     29
     """
 
+    objective: ClassVar[Callable[..., Any]] = staticmethod(nn.cross_entropy)
+    """The loss of scores and a label, as `fit` takes it."""
+
     def __init__(
         self, sizes: Sequence[int], engine: ModuleType, random: np.random.Generator, *, activation: str = "tanh"
     ):
@@ -85,9 +94,15 @@ class Classifier:
         shapes = list(pairwise(sizes))
         hidden = [self._layer(*shape, random, GAIN[activation], getattr(engine, activation)) for shape in shapes[:-1]]
         self.layers = [*hidden, self._layer(*shapes[-1], random, 1.0, None)]
-        self.parameters: list[Unit] = [
-            leaf for layer in self.layers for neuron in layer for leaf in (*neuron.weights, neuron.bias)
-        ]
+
+    @property
+    def parameters(self) -> list[Unit]:
+        """The weights and the bias of every neuron, layer by layer."""
+        return [leaf for layer in self.layers for neuron in layer for leaf in (*neuron.weights, neuron.bias)]
+
+    def __str__(self) -> str:
+        """Say how many inputs there are, and how many neurons in each layer."""
+        return "-".join(map(str, self.sizes))
 
     def _layer(
         self,
@@ -106,8 +121,12 @@ class Classifier:
         """Give the scores of one example, one for each class; the highest is the classifier's answer."""
         if len(inputs) != self.sizes[0]:
             raise ValueError(f"{len(inputs)} inputs; this classifier takes {self.sizes[0]}")
-        signals = inputs
-        for layer in self.layers:
+        return self._through(self.layers, inputs)
+
+    @staticmethod
+    def _through(layers: Sequence[Sequence[Neuron]], signals: Sequence[Unit]) -> list[Unit]:
+        """Let signals go through layers."""
+        for layer in layers:
             signals = [neuron(signals) for neuron in layer]
         return list(signals)
 
@@ -151,3 +170,68 @@ class Classifier:
             raise ValueError(f"{len(values)} values; this classifier has {len(self.parameters)} parameters")
         for leaf, value in zip(self.parameters, values):
             leaf.value = value
+
+
+class Machine(Classifier):
+    """A support vector machine, structured: a wrong class whose score is not a margin of 1 below the right one pulls.
+
+    Parameters
+    ----------
+    sizes, engine, random, activation
+        As for `Classifier`.
+    """
+
+    objective = staticmethod(nn.multiclass_hinge)
+
+    def loss(self, scores: Sequence[Unit], label: int) -> Unit:
+        """By how much wrong classes come too close, summed."""
+        relu, right = self.engine.relu, scores[label]
+        return sum(relu(score - right + 1.0) for k, score in enumerate(scores) if k != label)
+
+
+class Convolutional(Classifier):
+    """Kernels look at every window of an image, the largest of four neighbours goes on, to layers as usual.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Pixels of a square image, how many kernels, then how many neurons in each layer.
+    engine, random, activation
+        As for `Classifier`.
+    """
+
+    WINDOW = 3
+
+    def __init__(
+        self, sizes: Sequence[int], engine: ModuleType, random: np.random.Generator, *, activation: str = "relu"
+    ):
+        pixels, kernels, *rest = sizes
+        self.width = math.isqrt(pixels)
+        self.pooled = (self.width - self.WINDOW + 1) // 2
+        super().__init__([kernels * self.pooled**2, *rest], engine, random, activation=activation)
+        window = self.WINDOW**2
+        self.layers = [
+            self._layer(window, kernels, random, GAIN[activation], getattr(engine, activation)),
+            *self.layers,
+        ]
+
+    def __str__(self) -> str:
+        """Say how many kernels there are, and how many neurons in each layer."""
+        return f"{len(self.layers[0])} kernels of {self.WINDOW} × {self.WINDOW}, pooled, {super().__str__()}"
+
+    def __call__(self, inputs: Sequence[Unit]) -> list[Unit]:
+        """Give the scores of one image, one for each class."""
+        if len(inputs) != self.width**2:
+            raise ValueError(f"{len(inputs)} inputs; this classifier takes {self.width**2}")
+        near, pooled = range(self.WINDOW), range(self.pooled)
+
+        def seen(kernel: Neuron, row: int, column: int) -> Unit:
+            return kernel([inputs[self.width * (row + i) + column + j] for i in near for j in near])
+
+        signals = [
+            self.engine.max([seen(kernel, 2 * row + i, 2 * column + j) for i in (0, 1) for j in (0, 1)])
+            for kernel in self.layers[0]
+            for row in pooled
+            for column in pooled
+        ]
+        return self._through(self.layers[1:], signals)

@@ -101,18 +101,25 @@ class Weighting:
 
     def __init__(self, class_weight: Any):
         self.by_label: dict[int, float] | None = None
-        if class_weight is None:
+        self.is_balanced = isinstance(class_weight, str)
+        if self.is_balanced and class_weight != "balanced":
+            raise ValueError(f'class_weight is {class_weight!r:.60}; expected "balanced", or a weight for every label')
+        if class_weight is None or self.is_balanced:
             return
         pairs = class_weight.items() if isinstance(class_weight, dict) else enumerate(np.asarray(class_weight).tolist())
         self.by_label = {label: _weight(f"class_weight[{label!r}]", weight) for label, weight in pairs}
         self.is_open = isinstance(class_weight, dict)  # to labels that it does not name, which count once
 
-    def of(self, y: Any, own: np.ndarray[Any, Any] | None) -> np.ndarray[Any, Any] | None:
-        """Return the weights of some examples; None if all count once."""
-        if self.by_label is None:
+    def of(
+        self, y: Any, own: np.ndarray[Any, Any] | None, rows: np.ndarray[Any, Any] | None = None
+    ) -> np.ndarray[Any, Any] | None:
+        """Return the weights of some examples; None if all count once. `rows` are those that a balance is struck of."""
+        if self.by_label is None and not self.is_balanced:
             return own
         labels = labels_of(y, "class_weight")
         found, which = np.unique(labels, return_inverse=True)
+        if self.by_label is None:
+            return _balanced(which, np.ones(len(which)) if own is None else own, slice(None) if rows is None else rows)
         unknown = [int(label) for label in found if int(label) not in self.by_label]
         if unknown and not self.is_open:
             raise ValueError(f"class_weight has no weight for label {unknown[0]}; it has {len(self.by_label)}")
@@ -153,8 +160,8 @@ class ArrayFeed:
         feed = copy.copy(self)
         feed.batch_size, feed.shuffle, feed.rows = batch_size, shuffle, rows
         feed.count = self.count if rows is None else len(rows)
-        if weighting is not None and weighting.by_label is not None:
-            feed.weights = weighting.of(self.y.all(), self.weights)
+        if weighting is not None and (weighting.is_balanced or weighting.by_label is not None):
+            feed.weights = weighting.of(self.y.all(), self.weights, rows)
         if feed.weights is not None and not np.any(feed.weights if rows is None else feed.weights[rows]):
             raise ValueError("all weights of examples are 0; expected some to learn from")
         return feed
@@ -226,7 +233,10 @@ def feed_of(
         raise TypeError(f"data is {type(data).__name__}; expected (x, y), an iterable of batches, or a function")
     if sample_weight is not None:
         raise ValueError("sample_weight goes with arrays; batches of an iterable bring theirs: (x, y, weights)")
-    return StreamFeed(data, dtype, Weighting(class_weight))
+    weighting = Weighting(class_weight)
+    if weighting.is_balanced:
+        raise ValueError('class_weight="balanced" goes with arrays; of give every label a weight')
+    return StreamFeed(data, dtype, weighting)
 
 
 def arrays_of(data: tuple[Any, ...], dtype: np.dtype[Any], sample_weight: Any) -> ArrayFeed:
@@ -275,6 +285,15 @@ def labels_of(y: Any, who: str) -> np.ndarray[Any, Any]:
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(f"{who} needs targets that are labels: one array of integers, one for each example")
     return labels
+
+
+def _balanced(which: np.ndarray[Any, Any], own: np.ndarray[Any, Any], rows: Any) -> np.ndarray[Any, Any]:
+    """Return weights with which all classes count the same in some rows, and together as much as before."""
+    counts = np.bincount(which[rows], own[rows], which.max() + 1)
+    there = counts > 0.0  # a class without weight counts as absent
+    shares = np.divide(counts.sum() / max(there.sum(), 1), counts, out=np.zeros(len(counts)), where=there)
+    weights: np.ndarray[Any, Any] = shares[which] * own
+    return weights
 
 
 def _weight(name: str, weight: Any) -> float:

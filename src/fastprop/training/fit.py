@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -47,12 +48,15 @@ def fit(
     sample_weight: Any = None,
     class_weight: Any = None,
     metrics: dict[str, Callable[[Any, Any], Any]] | None = None,
+    penalty: Callable[[Any], Any] | None = None,
     shuffle: bool = True,
     accumulate: int = 1,
     tolerance: float | None = None,
     patience: int | None = None,
+    min_delta: float = 0.0,
     restore_best: bool | None = None,
     progress: bool | None = None,
+    recordings: dict[str, Any] | None = None,
 ) -> History:
     """Fit a model to data: steps of an optimizer down the gradient of a mean loss, batch by batch.
 
@@ -89,10 +93,15 @@ def fit(
         Where a function begins. They are not written into.
     sample_weight : array_like, optional
         A weight for every example, 0 or more.
-    class_weight : dict or array_like, optional
+    class_weight : dict, array_like or "balanced", optional
         A weight for every label: the targets are then one array of integers. What a dict does not name counts once.
+        "balanced" lets all classes count the same altogether: Σ w / (classes · Σ w of the class), where w are the
+        weights of the examples to learn from; these must be arrays.
     metrics : dict of callables, optional
         What else to average over the examples: ``metric(output, target)`` of one, under a name.
+    penalty : callable, optional
+        What to add to the mean loss of every step for the parameters themselves, nested as ``model.params()`` has them:
+        ``lambda params: fastprop.nn.regularisers.l2(params, 1e-4)``. Losses of the validation are without it.
     shuffle : bool, default True
         Whether the rows of arrays come in another order in every epoch.
     accumulate : int, default 1
@@ -101,11 +110,16 @@ def fit(
         The fit has converged when the norm of a step's gradient is not greater; that step is not made.
     patience : int, optional
         The fit ends after so many epochs in a row without a lower loss, of the validation if there is one.
+    min_delta : float, default 0
+        Patience takes a loss for lower only if it is by so much below the lowest one before.
     restore_best : bool, optional
         Whether the model gets the parameters of the best epoch in the end, however it ends: by default if there is
         `patience`.
     progress : bool, optional
         Whether to show a bar; by default where standard error is a terminal.
+    recordings : dict, optional
+        Keeps what was recorded for the next fit that gets the same dict: with the same model, optimizer, loss, metrics
+        and penalty, and where nothing else stands in the model, it records nothing anew.
 
     Returns
     -------
@@ -138,13 +152,31 @@ def fit(
     limit = None if tolerance is None else as_real(tolerance)
     if tolerance is not None and (limit is None or not limit >= 0.0):
         raise ValueError(f"fit: tolerance is {tolerance!r}; expected a number, 0 or more")
-    learner = Learner(model, optimizer, params)
+    delta = as_real(min_delta)
+    if delta is None or not delta >= 0.0:
+        raise ValueError(f"fit: min_delta is {min_delta!r}; expected a number, 0 or more")
+    steps = _steps((model, loss, optimizer, penalty, *(metrics or {}).values()), params, metrics or {}, recordings)
+    learner = steps.learner
     training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
     told = [callbacks] if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks) else [*callbacks]
-    work = _Fit(learner, Steps(learner, loss, metrics or {}), training, checking, np.random.default_rng(rng))
+    work = _Fit(learner, steps, training, checking, np.random.default_rng(rng))
     work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
+    work.least_fall = delta
     work.restores = patience is not None if restore_best is None else restore_best
     return work.run(epochs, progress)
+
+
+def _steps(key: tuple[Any, ...], params: Any, metrics: dict[str, Any], recordings: dict[str, Any] | None) -> Steps:
+    """Return the steps of a fit: those that were recorded by the last one, if it was of the same."""
+    model, loss, optimizer, penalty = key[:4]
+    kept = {} if recordings is None else recordings
+    known = kept.get("key", ())
+    if len(known) == len(key) and all(map(eq, known, key)) and list(kept["steps"].metrics) == [*metrics]:
+        kept["steps"].learner.take(params)
+    else:
+        kept.update(key=key, steps=Steps(Learner(model, optimizer, params), loss, metrics, penalty))
+    steps: Steps = kept["steps"]
+    return steps
 
 
 def _feeds(
@@ -180,6 +212,7 @@ class _Fit:
     accumulate: int
     tolerance: float | None
     patience: int | None
+    least_fall: float
     callbacks: Sequence[Any]
     restores: bool
 
@@ -213,7 +246,7 @@ class _Fit:
         before = learner.modes()
         if learner.module is not None and not learner.module.training:
             learner.module.train()
-            self.steps.record()
+        self.steps.refresh()
         with self.interrupts:
             try:
                 if epochs:
@@ -262,9 +295,10 @@ class _Fit:
             return self._stop("interrupted", f"Ctrl-C in the validation of epoch {number}")
         epoch = Epoch(number, loss, *checked[:1], metrics, checked[1], rate, len(history.step_losses) - before, seconds)
         history.epochs.append(epoch)
-        self.bad += 1
+        fell = is_better(epoch, history.best, self.least_fall)
+        self.bad = 0 if fell else self.bad + 1
         if is_better(epoch, history.best):
-            history.best, self.bad = epoch, 0
+            history.best = epoch
             self.best = learner.kept() if self.restores else None
         if self.callbacks and not self._tell(number):
             return False
@@ -356,7 +390,6 @@ class _Fit:
         learner = self.learner
         learner.store()
         self.history.params = map_leaves(plain, learner.tree(learner.params))
-        state = learner.state()
         ended = None
         for callback in self.callbacks:
             if isinstance(callback, ReduceLROnPlateau):
@@ -365,10 +398,8 @@ class _Fit:
             told = callback.on_epoch_end if isinstance(callback, Callback) else callback
             if told(self.history) is True and ended is None:
                 ended = callback
-        changed = learner.state() != state
         learner.reread()
-        if changed:
-            self.steps.record()
+        self.steps.refresh()
         if ended is not None:
             return self._stop("callback", f"{name_of(ended)} ended it after epoch {number}")
         return True

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-__all__ = ["Callback", "Epoch", "History", "Score"]
+__all__ = ["Callback", "Epoch", "History", "LayerStatistics", "Score"]
 
 
 class Score(NamedTuple):
@@ -34,6 +34,32 @@ class Epoch(NamedTuple):
     seconds: float
 
 
+class LayerStatistics(NamedTuple):
+    """What came out of a layer for some examples, and the gradient of their mean loss there.
+
+    Attributes
+    ----------
+    name, kind : str
+        Its name in the model ("" is the model itself), and its class.
+    mean, std : float
+        Of all numbers that came out.
+    zeros : float
+        Which share of them was exactly 0.
+    dead : float
+        Which share of the neurons gave 0 for every example: behind a ReLU these are dead, nothing pulls them.
+    gradient : float
+        The norm of the gradient of all parameters in it; NaN if it has none.
+    """
+
+    name: str
+    kind: str
+    mean: float
+    std: float
+    zeros: float
+    dead: float
+    gradient: float
+
+
 @dataclass(repr=False)
 class History:
     """What a fit has done.
@@ -55,6 +81,8 @@ class History:
         The first epoch with the lowest loss (of the validation, if there is one); None if none was finite.
     params : nested containers of arrays
         The parameters at the end, nested as they were given, or as ``model.params()`` nests them.
+    statistics : list of list of LayerStatistics
+        What a `Watch` among the callbacks has seen of the layers after every epoch.
     """
 
     epochs: list[Epoch] = field(default_factory=list)
@@ -64,6 +92,7 @@ class History:
     reason: str = "all epochs were made"
     best: Epoch | None = None
     params: Any = None
+    statistics: list[list[LayerStatistics]] = field(default_factory=list)
 
     def __repr__(self) -> str:
         best = "" if self.best is None else f", best loss {monitored(self.best):.4g} in epoch {self.best.number}"
@@ -141,10 +170,12 @@ def monitored(epoch: Epoch) -> float:
     return epoch.loss if epoch.validation_loss is None else epoch.validation_loss
 
 
-def is_better(epoch: Epoch, best: Epoch | None) -> bool:
-    """Say whether an epoch's loss is below that of the best so far; equal is not, and NaN never."""
+def is_better(epoch: Epoch, best: Epoch | None, by: float = 0.0) -> bool:
+    """Say whether an epoch's loss is below that of the best so far, by so much; equal is not, and NaN never."""
     loss = monitored(epoch)
-    return loss < monitored(best) if best is not None else not math.isnan(loss)
+    if best is None:
+        return not math.isnan(loss)
+    return loss < monitored(best) and loss <= monitored(best) - by
 
 
 class Callback:

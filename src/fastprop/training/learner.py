@@ -28,6 +28,18 @@ __all__ = ["Learner", "Steps"]
 KEYS = 1 << 24  # so many keys: float32 holds all integers up to here
 
 
+class _Same:
+    """A thing that is equal to itself alone, and stays alive, so that no other one takes its place in memory."""
+
+    def __init__(self, thing: Any):
+        self.thing = thing
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.thing is other.thing
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 class Learner:
     """A model and its optimizer while they are fitted: parameters are copies, written in place.
 
@@ -57,15 +69,15 @@ class Learner:
         self.owns_handles = optimizer._update.handles
         if self.owns_handles and self.module is None:
             raise TypeError("the optimizer is of Units and Arrays; of a function's params make it with these")
-        self.lost = False  # whether the optimizer's parameters were replaced, so that it can't be given anything back
-        self.buffers = {} if self.module is None else self.module.buffers()
-        self._take(params, apart)
+        self.take(params, apart)
         kinds = {dtype_of(leaf) for leaf in flatten(self.params)[0]}
         self.dtype = np.dtype(np.float32) if kinds == {np.dtype(np.float32)} else np.dtype(np.float64)
 
-    def _take(self, params: Any, apart: bool) -> None:
+    def take(self, params: Any, apart: bool = False) -> None:
         """Take copies of the parameters, and the optimizer that moves them."""
         module = self.module
+        self.lost = False  # whether the optimizer's parameters were replaced, so that it can't be given anything back
+        self.buffers = {} if module is None else module.buffers()
         pairs = [] if module is None else module._matched(module.params())
         self.leaves = [leaf for leaf, _ in pairs]
         if not self.owns_handles:
@@ -168,7 +180,15 @@ class Learner:
         kept = (bool, int, float, str, type(None))
         constants = [np.asarray(leaf.value).tobytes() for _, leaf in self._unmoved()] if self.owns_handles else []
         return constants, [
-            (id(part), [(name, x if isinstance(x, kept) else id(x)) for name, x in vars(part).items() if name != "key"])
+            (
+                _Same(part),
+                part.training,
+                [
+                    (name, x if isinstance(x, kept) else _Same(x))
+                    for name, x in vars(part).items()
+                    if name not in ("key", "training", *part.buffer_names)
+                ],
+            )
             for _, part in self.module.named_modules()
         ]
 
@@ -198,19 +218,40 @@ class Steps:
     the sums of metrics, and buffers.
     """
 
-    def __init__(self, learner: Learner, loss: Callable[..., Any], metrics: dict[str, Callable[..., Any]]):
-        self.learner, self.loss, self.metrics = learner, loss, metrics
+    def __init__(
+        self,
+        learner: Learner,
+        loss: Callable[..., Any],
+        metrics: dict[str, Callable[..., Any]],
+        penalty: Callable[[Any], Any] | None = None,
+    ):
+        self.learner, self.loss, self.metrics, self.penalty = learner, loss, metrics, penalty
         self.pair = False
         self.record()
 
     def record(self) -> None:
         """Forget what was recorded; it depends on the model's mode."""
         learner = self.learner
+        self.state = learner.state()
         self.draws = learner.draws
         self.is_simple = not (self.pair or self.metrics or self.draws or learner.buffers)
         self.simple: Any = compile(value_and_grad(vmap(self._loss, in_axes=(None, 0, 0), reduce="mean")))
+        self.penalised: Any = compile(value_and_grad(self._penalty))
         self.general: Any = compile(value_and_grad(self._sums, has_aux=True))
         self.scored: Any = compile(self._scores)
+
+    def refresh(self) -> None:
+        """Record anew if something has changed on which a recording depends."""
+        if self.learner.state() != self.state:
+            self.record()
+
+    def _penalty(self, params: Any) -> Any:
+        """Return what large parameters cost."""
+        assert self.penalty is not None  # nobody asks
+        found = self.penalty(self.learner.tree(params))
+        if shape_of(found) or as_number(found) is None:
+            raise TypeError(f"the penalty on the parameters is {described(found)}; expected one number")
+        return found
 
     def _loss(self, params: Any, x: Any, y: Any) -> Any:
         """Return the loss of one example."""
@@ -244,7 +285,15 @@ class Steps:
         return sums(params, x, y, weights, None, buffers)[:3]
 
     def learn(self, batches: list[Batch], key: int) -> Learnt:
-        """Return what some batches, taken together, say."""
+        """Return what some batches, taken together, say, and what the parameters cost."""
+        found = self._learn(batches, key)
+        loss, total, sums, gradients, buffers = found
+        if self.penalty is None or total == 0.0:
+            return found
+        value, pulls = self.penalised(self.learner.params)
+        return loss + value, total, sums, _added(gradients, pulls), buffers
+
+    def _learn(self, batches: list[Batch], key: int) -> Learnt:
         learner, batch = self.learner, batches[0]
         if self.is_simple and len(batches) == 1 and batch.weights is None and batch.size:
             try:
@@ -345,6 +394,11 @@ def _one_number(found: Any) -> Any:
 
 
 def _added(left: Any, right: Any) -> Any:
+    """Return the sums of gradients, nested alike."""
+    if isinstance(left, dict):  # as most are: sooner done than asked
+        return {name: _added(part, right[name]) for name, part in left.items()}
+    if isinstance(left, np.ndarray):
+        return left + right
     leaves, nesting = flatten(left)
     return nesting.unflatten([a + b for a, b in zip(leaves, nesting.leaves_of(right, "gradients"))])
 

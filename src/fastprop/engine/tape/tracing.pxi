@@ -43,6 +43,19 @@ cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
 cdef str REMEDY = "use gates (fp.exp, fp.where …), or compute what is constant before fp.trace or fp.compile"
 
 
+cdef set SHOWN = set()      # files of the package that are named like anybody's
+
+
+def show_lines_of(str file):
+    """Let places be lines of a file of the package, too: of a model that is written out gate by gate."""
+    SHOWN.add(file)
+
+
+cdef bint is_ours(code):
+    """Whether code belongs to the package, and is not what a place is to name."""
+    return code.co_filename.startswith(PACKAGE) and code.co_filename not in SHOWN
+
+
 cdef object made_block = None      # what makes a block of the numbers of an Array
 
 
@@ -188,7 +201,7 @@ cdef int number_of(Trace trace, PyObject* code) except -1:
         number = len(trace.codes)
         trace.code_numbers[<object>code] = number
         trace.codes.append(<object>code)
-        trace.ours.append((<object>code).co_filename.startswith(PACKAGE))
+        trace.ours.append(is_ours(<object>code))
     trace.last_code = code
     trace.last_number = number
     trace.last_ours = trace.ours[number]
@@ -226,7 +239,7 @@ cdef int note_source(PyObject* home) except -1:
 def refuse(str what, str place="", str remedy=REMEDY):
     """Raise the error for what would make a number of a traced value; names the line that did."""
     here = sys._getframe()
-    while here.f_back is not None and here.f_code.co_filename.startswith(PACKAGE):
+    while here.f_back is not None and is_ours(here.f_code):
         here = here.f_back
     raise TypeError(
         f"{here.f_code.co_filename}:{here.f_lineno}: {what}"

@@ -1,0 +1,127 @@
+"""How estimators learn: by `fit` with an optimizer, or by L-BFGS from all examples at once; how networks are used."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from fastprop import optim
+from fastprop.circuits.compile import compile
+from fastprop.circuits.vmap import vmap
+from fastprop.derivatives.transforms import value_and_grad
+from fastprop.engine.functions import strong_multiply
+from fastprop.nn.init import generator
+from fastprop.nn.module import Module
+from fastprop.nn.regularisers import l2
+
+__all__ = ["Lanes", "Shrinkage", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
+
+RULES = {
+    rule.__name__.lower(): rule
+    for rule in (
+        optim.SGD,
+        optim.Adagrad,
+        optim.Adadelta,
+        optim.RMSprop,
+        optim.Adam,
+        optim.AdamW,
+        optim.Windowgrad,
+    )
+}
+
+
+def generator_of(random_state: Any) -> np.random.Generator:
+    """Return where random numbers come from, of what scikit-learn takes; None: others every time."""
+    if isinstance(random_state, np.random.RandomState):
+        return np.random.default_rng(random_state.randint(2**32, size=4, dtype=np.uint32))
+    return generator(random_state)
+
+
+def warn_of_the_end(name: str, max_iter: int) -> None:
+    """Say that it might have gone on."""
+    warnings.warn(
+        f"{name}: max_iter={max_iter} was reached and it has not converged yet", ConvergenceWarning, stacklevel=5
+    )
+
+
+def optimizer_of(solver: Any, params: Any, rate: float, momentum: float, nesterov: bool) -> optim.Optimizer:
+    """Return an optimizer of a network: by its name, by a function that makes it, or like another one."""
+    if isinstance(solver, str):
+        if solver not in RULES:
+            raise ValueError(
+                f"solver {solver!r}; expected one of {', '.join(RULES)}, lbfgs, an optimizer or a function"
+            )
+        if solver == "sgd":
+            return optim.SGD(params, lr=rate, momentum=momentum, nesterov=nesterov and momentum > 0.0)
+        return RULES[solver](params, lr=rate)
+    if isinstance(solver, optim.Optimizer):
+        return type(solver)(params, schedule=solver.schedule, **solver.state_dict()["options"])
+    made = solver(params) if callable(solver) else None
+    if not isinstance(made, optim.Optimizer):
+        raise TypeError(
+            f"solver {solver!r:.60}; expected a name, an optimizer, or a function of parameters that makes one"
+        )
+    return made
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """½ strength Σ w² over the weights: a penalty of `fit`."""
+
+    strength: float
+
+    def __call__(self, params: Any) -> Any:
+        """Return what parameters cost."""
+        return l2(params, self.strength)
+
+
+def descend(
+    network: Module,
+    loss: Callable[[Any, Any], Any],
+    x: Any,
+    y: Any,
+    weights: Any,
+    strength: float,
+    max_iter: int,
+    tol: float,
+) -> optim.LBFGS:
+    """Let a network learn from all examples at once: L-BFGS down Σ w l / Σ w + ½ strength Σ (weight)²."""
+    shares = np.full(len(x), 1.0 / len(x)) if weights is None else weights / weights.sum()
+
+    def mean(params: Any, x: Any, y: Any, shares: Any) -> Any:
+        def share(params: Any, x: Any, y: Any, share: Any) -> Any:
+            return strong_multiply(share, loss(network.apply(params, x), y))
+
+        total = vmap(share, in_axes=(None, 0, 0, 0), reduce="sum")(params, x, y, shares)
+        return total + l2(params, strength) if strength else total
+
+    gradient: Any = compile(value_and_grad(mean))
+    params = network.params()
+    optimizer = optim.LBFGS(params, max_iter=max_iter, tolerance_grad=tol, tolerance_change=0.0)
+    network.load_params(optimizer.step(params, lambda params: gradient(params, x, y, shares)))
+    return optimizer
+
+
+class Lanes:
+    """A network as it is used, for many examples: compiled when it is first asked, and not pickled."""
+
+    def __init__(self, network: Module):
+        self.network = network
+        self._compiled: Any = None
+
+    def __call__(self, x: Any) -> Any:
+        """Return what comes out of every example."""
+        if self._compiled is None:
+            self._compiled = compile(vmap(self._one, in_axes=(None, None, 0)))
+        return np.asarray(self._compiled(self.network.params(), self.network.buffers(), x))
+
+    def _one(self, params: Any, buffers: Any, x: Any) -> Any:
+        return self.network.bound(params, None, buffers or None)(x)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"network": self.network, "_compiled": None}

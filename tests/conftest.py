@@ -17,7 +17,8 @@ settings.load_profile("fastprop")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in a shell's background, and children inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-collect_ignore = [] if find_spec("jax") else ["test_jax.py"]  # which compares with it, where it is installed
+EXTRAS = {"jax": "test_jax.py", "matplotlib": "test_draw_plots.py"}  # which need these, where they are installed
+collect_ignore = [file for name, file in EXTRAS.items() if not find_spec(name)]
 
 let_verify(True)  # what every pass makes, and every program
 

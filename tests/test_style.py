@@ -61,6 +61,7 @@ FLOORS = (
     ("handles", "derivatives", "circuits"),  # their __init__.py
     ("nn",),
     ("training",),
+    ("draw",),
     ("__init__",),
     ("__main__",),
 )

@@ -58,7 +58,8 @@ def diagram_of(wires: Wires, most: int) -> Diagram:
     """Return a box for each node if there are no more than `most`; else fold by layer, or by bands of layers."""
     rank = _ranks(wires)
     deepest = int(rank.max(initial=0))
-    if len(wires) <= most and len(wires.operand) <= 4 * most and deepest <= max(most // 3, 1):
+    longest = max(deepest, int(np.bincount(rank).max(initial=0)))  # of all rows and columns
+    if len(wires) <= most and len(wires.operand) <= 4 * most and longest <= max(most // 3, 1):
         return _single(wires, rank)
     group = rank * len(wires.kinds) + wires.kind
     found, inverse = np.unique(group, return_inverse=True)

@@ -2,12 +2,14 @@
 
 The manner of Sugiyama, Tagawa and Toda (1981): a wire that passes columns has a place in each of them; the order in a
 column follows the barycentres of the neighbours; then all places move towards their neighbours, as far as the order and
-the distances allow it. A source has one wire, from which those to its targets branch off.
+the distances allow it. A source has one wire, from which those to its targets branch off. Sums are exact (`fsum`), so
+that every Python gives the same picture.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 __all__ = ["Layout", "lay_out"]
 
 ROUNDS = 8
+BOX = 6.0  # how much a box counts against a wire that passes
 
 
 @dataclass
@@ -65,7 +68,7 @@ def lay_out(
     for box, column in enumerate(ranks):
         columns[column].append(box)
     columns = _ordered(columns, before, after)
-    y = _heights(columns, before, after, rooms)
+    y = _heights(columns, before, after, rooms, len(rank))
     return Layout(y, ranks, chains, ports, columns)
 
 
@@ -112,7 +115,7 @@ def _ordered(columns: list[list[int]], before: Neighbours, after: Neighbours) ->
             position[box] = i
 
     def barycentre(near: list[tuple[int, float]]) -> float:
-        return sum(position[x] + 0.4 * port for x, port in near) / len(near)
+        return math.fsum(position[x] + 0.4 * port for x, port in near) / len(near)
 
     for column in columns:
         settle(column)
@@ -128,7 +131,34 @@ def _ordered(columns: list[list[int]], before: Neighbours, after: Neighbours) ->
         crossings = _crossings(columns, after)
         if crossings < least:
             best, least = [list(column) for column in columns], crossings
+    _untangle(best, before, after)
     return best
+
+
+def _untangle(columns: list[list[int]], before: Neighbours, after: Neighbours) -> None:
+    """Exchange those that stand next to each other in a column wherever fewer wires cross then."""
+    position = [0] * len(before)
+    for column in columns:
+        for i, place in enumerate(column):
+            position[place] = i
+
+    def crossings(upper: int, lower: int) -> int:
+        count = 0
+        for side in (before, after):
+            ends = [position[x] + 0.4 * port for x, port in side[lower]]
+            count += sum(position[x] + 0.4 * port > end for x, port in side[upper] for end in ends)
+        return count
+
+    for _ in range(ROUNDS):
+        changed = False
+        for column in columns:
+            for i, (upper, lower) in enumerate(itertools.pairwise(tuple(column))):
+                if column[i] == upper and crossings(upper, lower) > crossings(lower, upper):
+                    column[i], column[i + 1] = lower, upper
+                    position[lower], position[upper] = i, i + 1
+                    changed = True
+        if not changed:
+            return
 
 
 def _crossings(columns: list[list[int]], after: Neighbours) -> int:
@@ -146,43 +176,46 @@ def _crossings(columns: list[list[int]], after: Neighbours) -> int:
     return total
 
 
-def _heights(columns: list[list[int]], before: Neighbours, after: Neighbours, rooms: list[float]) -> list[float]:
-    """Place every column as near to its neighbours as its order and the room of each box allow."""
+def _heights(
+    columns: list[list[int]], before: Neighbours, after: Neighbours, rooms: list[float], boxes: int
+) -> list[float]:
+    """Place every column as near to its neighbours as its order and the room of each box allow.
+
+    Boxes count for more than wires that pass, which else would push them away, more from column to column.
+    """
     y = [0.0] * len(rooms)
+    weight = [BOX] * boxes + [1.0] * (len(rooms) - boxes)
+
+    def wish(place: int, sides: Sequence[Neighbours]) -> float:
+        near = [x for side in sides for x, _ in side[place]]
+        return math.fsum(weight[x] * y[x] for x in near) / math.fsum(weight[x] for x in near) if near else y[place]
+
+    def settle(column: list[int], wanted: list[float]) -> None:
+        heights = _apart(wanted, [rooms[place] for place in column], [weight[place] for place in column])
+        for place, height in zip(column, heights):
+            y[place] = height
+
     for column in columns:
-        top = -sum(rooms[box] for box in column) / 2
-        for box in column:
-            y[box] = top + rooms[box] / 2
-            top += rooms[box]
+        settle(column, [0.0] * len(column))
     for turn in range(2 * ROUNDS):
-        both = turn >= 2 * ROUNDS - 2
+        sides = (before, after) if turn >= ROUNDS else (after if turn % 2 else before,)
         for column in reversed(columns) if turn % 2 else columns:
-            wanted = []
-            for box in column:
-                near = [x for x, _ in before[box]] + [x for x, _ in after[box]] if both else [
-                    x for x, _ in (after if turn % 2 else before)[box]
-                ]  # fmt: skip
-                wanted.append(sum(y[x] for x in near) / len(near) if near else y[box])
-            for box, height in zip(column, _apart(wanted, [rooms[box] for box in column])):
-                y[box] = height
-    lowest = min((y[i] - room / 2 for i, room in enumerate(rooms)), default=0.0)
+            settle(column, [wish(place, sides) for place in column])
+    lowest = min((height - room / 2 for height, room in zip(y, rooms)), default=0.0)
     return [height - lowest for height in y]
 
 
-def _apart(wanted: list[float], rooms: list[float]) -> list[float]:
+def _apart(wanted: list[float], rooms: list[float], weights: list[float]) -> list[float]:
     """Return the heights nearest to those wanted, in least squares, that keep order and room: violators are pooled."""
-    offsets: list[float] = []
-    offset = last = 0.0
-    for room in rooms:
-        offset += (last + room) / 2 if offsets else 0.0
-        offsets.append(offset)
-        last = room
-    pools: list[list[float]] = []  # sum and number of what was wanted
-    for height, shift in zip(wanted, offsets):
-        pools.append([height - shift, 1])
-        while len(pools) > 1 and pools[-2][0] * pools[-1][1] > pools[-1][0] * pools[-2][1]:
-            total, count = pools.pop()
-            pools[-1][0] += total
-            pools[-1][1] += count
-    level = [total / count for total, count in pools for _ in range(int(count))]
-    return [height + shift for height, shift in zip(level, offsets)]
+    shifts = [0.0]
+    for room, following in itertools.pairwise(rooms):
+        shifts.append(shifts[-1] + (room + following) / 2)
+    pools: list[tuple[float, float, int]] = []  # weighted sum of what was wanted, weight, and how many
+    for height, shift, weight in zip(wanted, shifts, weights):
+        total, count = weight * (height - shift), 1
+        while pools and pools[-1][0] * weight > total * pools[-1][1]:
+            total, weight, count = total + pools[-1][0], weight + pools[-1][1], count + pools[-1][2]
+            pools.pop()
+        pools.append((total, weight, count))
+    level = [total / weight for total, weight, count in pools for _ in range(count)]
+    return [height + shift for height, shift in zip(level, shifts)]

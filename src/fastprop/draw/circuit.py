@@ -15,6 +15,7 @@ from fastprop.draw.wires import Wires, of_circuit, of_draft, of_results, of_run
 from fastprop.engine.tape import Array, Trace, Unit
 from fastprop.errors import StaleUnitError
 from fastprop.handles.nesting import described
+from fastprop.handles.operands import as_float, like_block
 
 __all__ = ["circuit"]
 
@@ -97,6 +98,8 @@ def wires_of(x: Any, args: Sequence[Any], pull: Any, always: bool = False) -> Wi
                 f"{described(result)} can't be drawn; give a Unit or an Array that was computed, a list of them, a "
                 "Circuit (fastprop.trace), its Run (circuit.forward), or a function and its arguments"
             )
+        if isinstance(result._tape, Trace):
+            raise TypeError("a traced value has no value to draw; draw what fp.trace returns, with its arguments")
     return of_results(results, _pulls_of(results, pull, isinstance(x, (list, tuple)), always))
 
 
@@ -115,10 +118,10 @@ def _pulls_of(results: Sequence[Any], pull: Any, many: bool, always: bool) -> li
     pulls = list(pull) if many else [pull]
     if len(pulls) != len(results):
         raise ValueError(f"got {len(pulls)} pulls for {len(results)} results; give one for each")
-    for result, along in zip(results, pulls):
-        if np.shape(along) != result.shape:
-            raise ValueError(f"a pull has shape {np.shape(along)}; the result has {result.shape}")
-    return [float(along) if isinstance(x, Unit) else np.asarray(along, float) for x, along in zip(results, pulls)]
+    return [
+        as_float(along, "the pull") if isinstance(result, Unit) else like_block(along, result.value, "the pull")
+        for result, along in zip(results, pulls)
+    ]
 
 
 def picture_of(x: Any) -> str | None:

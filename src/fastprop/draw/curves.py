@@ -198,7 +198,9 @@ def _panel(panel: Panel, y: float, log: bool, best: float | None) -> list[str]:
         x = plane.at(best, heights[0])[0]
         line = {"x1": x, "x2": x, "y1": top, "y2": top + HEIGHT}
         found.append(element("line", **line, stroke=GREY, stroke_dasharray="3 3"))
-        found.append(element("text", "best", x=x, y=top - 3, fill=GREY, font_size="10", text_anchor="middle"))
+        right = x > LEFT + WIDTH / 2
+        beside = {"x": x - 4 if right else x + 4, "y": top + HEIGHT - 6, "text_anchor": "end" if right else "start"}
+        found.append(element("text", "best", **beside, fill=GREY, font_size="11"))
     for i, (x_curve, y_curve) in enumerate(zip(panel.x, panel.y)):
         found += _curve(plane, x_curve, y_curve, COLOURS[i])
     return found + _legend(panel, top) + _left_out(panel, top)

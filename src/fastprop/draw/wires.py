@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from fastprop import engine, gates
 from fastprop.circuits.circuit import Circuit, Run
+from fastprop.circuits.signature import as_leaf
 from fastprop.circuits.trace import Recording, record
-from fastprop.engine.tape import Array, Tape, Trace, Unit, depths, reached, read_gates
+from fastprop.engine.tape import Array, Tape, Unit, depths, reached, read_gates
 from fastprop.engine.trace import NAMES
 from fastprop.gates import Row
 from fastprop.handles.nesting import LEAF, flatten
@@ -116,8 +117,6 @@ def of_results(results: Sequence[Any], pulls: list[Any] | None) -> Wires:
     if not tapes:
         return _of_leaves(results, pulls)
     (tape,) = tapes.values()
-    if isinstance(tape, Trace):
-        raise TypeError("a traced value has no value yet to draw; draw what fp.trace returns, with its arguments")
     on = [i for i, x in enumerate(results) if x._tape is not None]
     found = read_gates(tape, [results[i] for i in on], None if pulls is None else [pulls[i] for i in on])
     wires = _assembled(found)
@@ -266,7 +265,9 @@ def of_run(run: Run, pull: Any, swept: bool = True) -> Wires:
     """Return a circuit at the arguments of a run, whose function is called once more: that leaves a trace to read."""
     circuit, recording = run._circuit, run._circuit._recording
     if recording.function is None:
-        raise TypeError(f"{recording.name} was pickled without its function, which gives the values; draw it without")
+        raise TypeError(
+            f"{recording.name} was pickled without its function, which gives the values; draw it without arguments"
+        )
     if recording.nesting is LEAF and recording.outputs[0][1] is None and pull is None:
         pull = 1.0
     if recording.draft.payload:
@@ -292,10 +293,12 @@ def of_run(run: Run, pull: Any, swept: bool = True) -> Wires:
 def _flat_pulls(recording: Recording, pull: Any) -> list[float]:
     """Return the pull on each number of the result, from one in its form."""
     found: list[float] = []
-    for leaf, (_, shape) in zip(recording.nesting.leaves_of(pull, "the pull"), recording.outputs):
-        if np.shape(leaf) != (shape or ()):
-            raise ValueError(f"the pull has shape {np.shape(leaf)} where the result has {shape or ()}")
-        found += np.ravel(np.asarray(leaf, np.float64)).tolist()
+    for i, (leaf, (_, shape)) in enumerate(zip(recording.nesting.leaves_of(pull, "the pull"), recording.outputs)):
+        name = f"the pull{recording.nesting.path(i)}"
+        along = as_leaf(leaf, recording.dtype, name)
+        if np.shape(along) != (shape or ()):
+            raise ValueError(f"{name} has shape {np.shape(along)}; the output has {shape or ()}")
+        found += np.ravel(np.asarray(along, np.float64)).tolist()
     return found
 
 
@@ -303,7 +306,7 @@ def _called(recording: Recording, leaves: Sequence[Any], pull: Any) -> Wires:
     """Return the circuit that a call with handles records: a map in it, and what is on arrays, are one gate each."""
     signature, names = recording.signature, _leaf_names(recording)
     with engine.Tape():
-        handles = [_handle(leaf, name, integer) for leaf, name, integer in zip(leaves, names, signature.integers)]
+        handles = [_handle(leaf, name, own) for leaf, name, own in zip(leaves, names, signature.call_form.dtypes)]
         given, named = signature.build(handles, construct=True)
         results = flatten(recording.function(*given, **named))[0]
         if pull is not None:
@@ -313,10 +316,10 @@ def _called(recording: Recording, leaves: Sequence[Any], pull: Any) -> Wires:
         return of_results([x for x, _ in kept], None if pull is None else [along for _, along in kept])
 
 
-def _handle(leaf: Any, name: str, integer: bool) -> Any:
-    """Return a leaf of the arguments as a Unit or an Array; integers, and what is no number, as they are."""
-    if integer:
-        return int(leaf) if np.ndim(leaf) == 0 else np.asarray(leaf).astype(np.int64)
+def _handle(leaf: Any, name: str, own: Any) -> Any:
+    """Return a leaf of the arguments as a Unit or an Array; integers, masks, and what is no number, as they are."""
+    if own is not None and own.kind in "iub":
+        return int(leaf) if np.ndim(leaf) == 0 else np.asarray(leaf).astype(own)
     if type(leaf) is float:
         return Unit(leaf, name=name)
     return Array(leaf, name=name) if isinstance(leaf, np.ndarray) else leaf
@@ -400,7 +403,7 @@ def of_draft(circuit: Circuit) -> Wires:
             wires.names[base + int(moved[k])] = handle.name + (f"[{at}]" if at >= 0 else "")
     names = _Names(recording)
     wires.called = lambda node: names.of(int(kept[node - base])) if base <= node and kept[node - base] < inputs else ""
-    wires.line = lambda node: (
-        recording.line(int(draft.origin[kept[node - base] - inputs])) if wires.kind[node] > 1 else ""
-    )
+    if recording.function is not None:  # a pickle keeps no lines
+        origin, begin = draft.origin[kept[kept >= inputs] - inputs], base + int(np.count_nonzero(kept < inputs))
+        wires.line = lambda node: recording.line(int(origin[node - begin])) if node >= begin else ""
     return wires

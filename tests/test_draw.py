@@ -227,6 +227,15 @@ def test_gates_of_ones_own():
     assert (shown["Cube"], shown["leaf x"]) == ((8.0, 2.0), (2.0, 24.0))
 
 
+@pytest.mark.parametrize("name", ["leaf", "constant", "less", "getitem"])
+def test_a_gate_that_is_called_like_something_else(name):
+    x = fp.Unit(2.0, name="x")
+    f = type(name, (Cube,), {})()(x)
+    shown = numbers(draw.circuit(f, pull=1.0))
+    assert shown == {"leaf x": (2.0, 12.0), name: (8.0, 1.0)}
+    assert "1 gate<" in draw.circuit(f).svg
+
+
 def test_a_sweep_that_fails_leaves_the_tape_usable():
     class Broken(Cube):
         def backward(self, pull, x):
@@ -531,6 +540,18 @@ def test_ranges_of_groups_count_nan_and_arrays():
     assert "-3…inf nan" in draw.circuit(fp.sum([x + 0.0 for x in xs])).svg
     arrays = [fp.Array([float(i), 2.0 * i]) for i in range(200)]
     assert "0…398" in draw.circuit(fp.sum([a.sum() for a in arrays])).svg
+
+
+def test_names_and_kinds_without_end():
+    x = fp.Unit(1.0, name="n" * 1_000_000)
+    assert len(draw.circuit(x * 2.0).svg) < 5_000
+    f = x
+    for i in range(300):
+        f = type(f"Gate{i}{'e' * 1000}", (Cube,), {})()(f)
+    picture = draw.circuit(f)
+    assert len(picture.svg) < 100_000
+    assert "20 other kinds" in picture.svg
+    assert "2 other kinds" in picture.svg
 
 
 def test_every_gate_is_in_one_box():

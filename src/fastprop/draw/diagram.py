@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastprop.draw.svg import shortened, written
-from fastprop.draw.wires import CONSTANT, LEAVES, Wires
+from fastprop.draw.wires import Wires
 
 __all__ = ["Box", "Diagram", "diagram_of"]
 
 MOST_GROUPS = 120  # boxes in a picture that is folded by layer; more are folded into bands
 BANDS = 12
-MOST_KINDS = 6  # named in one box
+MOST_KINDS = 6  # named in one box, and in its tip four times as many
+MOST_CHARACTERS = 200  # of a name, in a tip
 MOST_WIRES = 300  # between groups
 
 SYMBOLS = {
@@ -90,11 +91,12 @@ def _single(wires: Wires, rank: NDArray[np.int64]) -> Diagram:
 
 
 def _box_of(wires: Wires, node: int, rank: int) -> Box:
-    kind, name = wires.kinds[wires.kind[node]], wires.name(node)
+    kind, name = wires.kinds[wires.kind[node]], shortened(wires.name(node), MOST_CHARACTERS)
     value, gradient = _texts(wires, node)
     title = f"{kind} {name}" if name else kind
     symbol = wires.symbol(node)
-    if kind not in (LEAVES, CONSTANT):
+    source = wires.kind[node] <= 1
+    if not source:
         title = " ".join(filter(None, [kind, symbol, name]))
     if value:
         title += f"\nvalue {_whole(wires, node, 0)}"
@@ -102,7 +104,7 @@ def _box_of(wires: Wires, node: int, rank: int) -> Box:
         title += f"\ngradient {_whole(wires, node, 1)}"
     if line := wires.line(node):
         title += f"\n{line}"
-    if kind in (LEAVES, CONSTANT):
+    if source:
         return Box("source", [shortened(name)], rank, "", value, gradient, title, False)
     return Box("gate", [shortened(symbol or SYMBOLS.get(kind, kind))], rank, shortened(name), value, gradient, title)
 
@@ -160,19 +162,22 @@ def _folded(wires: Wires, rank: NDArray[np.int64], inverse: NDArray[np.int64], w
     values, gradients = _group_texts(wires, inverse, groups)
     kinds, counts = np.unique(inverse * len(wires.kinds) + wires.kind, return_counts=True)
     parts: list[list[tuple[int, str]]] = [[] for _ in range(groups)]
+    runs = [False] * groups
     for key, count in zip(kinds.tolist(), counts.tolist()):
-        parts[key // len(wires.kinds)].append((count, wires.kinds[key % len(wires.kinds)]))
+        i, kind = divmod(key, len(wires.kinds))
+        parts[i].append((count, wires.kinds[kind]))
+        runs[i] = runs[i] or kind > 1
     boxes = []
     for i, part in enumerate(parts):
         part.sort(key=lambda counted: -counted[0])
-        lines = [kind if count == 1 else f"{kind} × {count:,}" for count, kind in part[:MOST_KINDS]]
-        if len(part) > MOST_KINDS:
-            lines.append(f"{_counted(len(part) - MOST_KINDS, 'other kind')}")
-        runs = any(kind not in (LEAVES, CONSTANT) for _, kind in part)
+        lines = [shortened(kind) + (f" × {count:,}" if count > 1 else "") for count, kind in part[:MOST_KINDS]]
+        tip = [f"{shortened(kind, MOST_CHARACTERS)} × {count}" for count, kind in part[: 4 * MOST_KINDS]]
+        for texts in (lines, tip):
+            if len(part) > len(texts):
+                texts.append(_counted(len(part) - len(texts), "other kind"))
         name = f"layers {rank[i] * width}–{rank[i] * width + width - 1}" if width > 1 else ""
-        title = "\n".join(f"{kind} × {count}" for count, kind in part)
         column = i if width > 1 else int(rank[i])
-        boxes.append(Box("group", lines, column, name, values[i], gradients[i], title, runs))
+        boxes.append(Box("group", lines, column, name, values[i], gradients[i], "\n".join(tip), runs[i]))
     pairs, caption = _group_wires(wires, inverse, groups)
     outputs = sorted({int(inverse[node]) for node in wires.outputs})
     how = "layer by layer" if width == 1 else f"{width} layers in a box"

@@ -20,12 +20,14 @@ from fastprop.circuits.trace import Recording, record
 from fastprop.engine.tape import Array, Tape, Unit, depths, reached, read_gates
 from fastprop.engine.trace import NAMES
 from fastprop.gates import Row
+from fastprop.gates.blocks import GetItem
 from fastprop.handles.nesting import LEAF, flatten
 
 __all__ = ["CONSTANT", "LEAVES", "Wires", "of_circuit", "of_draft", "of_results", "of_run"]
 
 LEAVES, CONSTANT = "leaf", "constant"
-CONDITIONS = {"less", "less_equal", "equal", "not_equal", "both", "either", "not", "within"}  # nothing is pulled there
+CONDITIONS = {"less", "less_equal", "equal", "not_equal", "both", "either", "not", "within"}
+FLAT = [code for code, name in NAMES.items() if name in CONDITIONS]  # nothing is pulled there
 
 # How the tape numbers what is no gate of the table.
 POOLED, ELEMENT, BLOCK, INPUT, NONE = 128, 252, 253, 254, -2147483648
@@ -182,7 +184,8 @@ def _assembled(found: dict[str, Any]) -> Wires:
         place=np.concatenate([np.full(base, -1, np.int32), found["place"]]),
     )
     if "adjoint" in found:
-        wires.pulled = ~np.array([name in CONDITIONS or name == CONSTANT for name in kinds])[wires.kind]
+        wires.pulled = wires.kind != 1
+        wires.pulled[base:] &= ~np.isin(found["opcode"], FLAT)
     _put_leaves(wires, found["leaves"])
     _put_arrays(wires, found["blocks"], base)
     return wires
@@ -217,7 +220,7 @@ def _kinds_of(found: dict[str, Any], base: int) -> tuple[list[str], NDArray[np.i
     """Return the kinds of gates that there are, which each of them is, and what stands for some of them."""
     opcode = found["opcode"].astype(np.int64)
     names, symbols = [LEAVES, CONSTANT], {}
-    numbers = {LEAVES: 0, CONSTANT: 1}
+    numbers: dict[str, int] = {}  # of gates, whatever they are called
 
     def number(name: str) -> int:
         if name not in numbers:
@@ -230,8 +233,8 @@ def _kinds_of(found: dict[str, Any], base: int) -> tuple[list[str], NDArray[np.i
         kind[opcode == code] = number("getitem" if code == ELEMENT else NAMES[code & ~POOLED])
     for i, (gate, operands, _, _) in found["blocks"].items():
         kind[i] = number("variable" if gate is None else name_of_gate(gate)) if gate or operands else 0
-        if gate is not None and name_of_gate(gate) == "getitem":
-            symbols[base + i] = f"[{_index_text(getattr(gate, 'index', '…'))}]"
+        if isinstance(gate, GetItem):
+            symbols[base + i] = f"[{_index_text(gate.index)}]"
     return names, kind, symbols
 
 

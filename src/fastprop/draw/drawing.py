@@ -68,13 +68,16 @@ class _Drawing:
         self.left: list[float] = []  # of each column: where it begins, the middle of its boxes, and where it ends
         self.middle: list[float] = []
         self.right: list[float] = []
+        wires = [0] * (len(self.layout.columns) + 1)  # that arrive in the next column
+        for _, target in diagram.wires:
+            wires[self.boxes[target].rank - 1] += 1
         x = MARGIN
         for column in self.layout.columns:
             bodies = [self.bodies[i] for i in column if i < len(self.boxes)]
             self.left.append(x)
             self.middle.append(x + max((body.before for body in bodies), default=0.0))
             self.right.append(self.middle[-1] + max((body.half + body.stub for body in bodies), default=0.0))
-            x = self.right[-1] + GAP
+            x = self.right[-1] + GAP + min(1.5 * wires[len(self.right) - 1], 48.0)
         end = self.right[-1] if self.right else 90.0
         self.width = max(end + MARGIN, 2 * MARGIN + width_of(diagram.caption, 11))
         all_rooms = [*rooms, *[PASSING] * (len(self.y) - len(rooms))]
@@ -116,7 +119,8 @@ class _Drawing:
             last = self.layout.chains[source][steps - 1] if steps > 0 else source
             x, y = self._entry(target, port)
             begin = self.right[self.layout.rank[last]]
-            path = f'<path d="{_start(begin, self.y[last])}{_bend(begin, self.y[last], x - 5, y)}"/>'
+            left = self.left[self.boxes[target].rank]  # from here on level, beside the names in this column
+            path = f'<path d="{_start(begin, self.y[last])}{_bend(begin, self.y[last], left, y)}H{place(x - 5)}"/>'
             count = self.diagram.counts.get((source, target))
             paths.append(path if count is None else f"<g><title>{count:,} × wire</title>{path}</g>")
             heads.append(_head(x, y))

@@ -7,8 +7,6 @@ import pickle
 import re
 import sys
 import xml.etree.ElementTree as ET
-from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,43 +16,8 @@ import fastprop as fp
 from fastprop import draw, gates, reference
 from fastprop.draw.circuit import MOST, wires_of
 from fastprop.draw.diagram import diagram_of
-from fastprop.draw.layout import lay_out
-from fastprop.draw.svg import GREEN, RED, width_of
-
-SVG = "{http://www.w3.org/2000/svg}"
-
-
-def tips(picture):
-    """What the tips of all boxes say: kind and name, value, gradient, source line."""
-    found = []
-    for group in ET.fromstring(picture.svg).iter(f"{SVG}g"):
-        title = group.find(f"{SVG}title")
-        if title is not None and "wire" not in title.text:
-            lines = title.text.split("\n")
-            rest = dict(line.split(" ", 1) for line in lines[1:] if line.startswith(("value", "gradient")))
-            place = next((line for line in lines[1:] if not line.startswith(("value", "gradient"))), None)
-            found.append((lines[0], rest.get("value"), rest.get("gradient"), place))
-    return found
-
-
-def numbers(picture):
-    """Value and gradient by what the tip names; None for what is not there."""
-    number = lambda text: None if text is None else float(text)  # noqa: E731
-    return {name: (number(value), number(gradient)) for name, value, gradient, _ in tips(picture)}
-
-
-def texts(picture, colour):
-    """The texts in a colour, with their heights."""
-    root = ET.fromstring(picture.svg)
-    return [(text.text, float(text.get("y"))) for text in root.iter(f"{SVG}text") if text.get("fill") == colour]
-
-
-def tutorial():
-    """The circuit that the tutorial begins with."""
-    x, y, z = fp.Unit(-2.0, name="x"), fp.Unit(5.0, name="y"), fp.Unit(-4.0, name="z")
-    f = (x + y) * z
-    return x, y, z, f
-
+from fastprop.draw.svg import GREEN, RED
+from pictures import SVG, Cube, numbers, random_circuit, texts, tips, tutorial
 
 # ------------------------------------------------------------------------------------------- numbers on the wires
 
@@ -80,30 +43,6 @@ def test_values_stand_above_the_wire_and_gradients_below():
     assert [text for text, _ in values] == ["-2", "5", "-4", "3", "-12"]
     assert [text for text, _ in gradients] == ["-4", "-4", "3", "-4", "1"]
     assert [below - above for (_, above), (_, below) in zip(values, gradients)] == pytest.approx([19.0] * 5)
-
-
-OPERATIONS = [
-    lambda engine, a, b: a + b,
-    lambda engine, a, b: a * b,
-    lambda engine, a, b: a - b,
-    lambda engine, a, b: a * a,  # one operand twice
-    lambda engine, a, b: engine.tanh(a),
-    lambda engine, a, b: engine.exp(b * 0.1),
-    lambda engine, a, b: engine.maximum(a, b),
-    lambda engine, a, b: 2.5 / (1.0 + b * b),
-    lambda engine, a, b: engine.sum([a, b, a]),
-]
-
-
-def random_circuit(engine, seed):
-    """All nodes of a random circuit, in which operands are shared."""
-    rng = np.random.default_rng(seed)
-    nodes = [engine.Unit(float(value), name=f"n{i}") for i, value in enumerate(rng.normal(size=3))]
-    for _ in range(12):
-        i, j, k = rng.integers(len(nodes)), rng.integers(len(nodes)), rng.integers(len(OPERATIONS))
-        nodes.append(OPERATIONS[k](engine, nodes[i], nodes[j]))
-    nodes.append(engine.sum(nodes[-6:]) * nodes[-1])
-    return nodes
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -202,6 +141,40 @@ def test_arrays():
     assert float(shown["matmul"][0].split(": ")[1].split()[0]) == -1.0
 
 
+ON_ARRAYS = [
+    lambda a, b: a + b,
+    lambda a, b: a * b,
+    lambda a, b: fp.tanh(a),
+    lambda a, b: fp.maximum(a, b),
+    lambda a, b: fp.relu(b),
+    lambda a, b: a * b[1],
+    lambda a, b: a * (a @ b),
+    lambda a, b: fp.softmax(a),
+    lambda a, b: fp.stack([a, b]).sum(axis=0),
+    lambda a, b: fp.where(np.array([True, False, True]), a, b),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("seed", range(6))
+def test_gradients_of_arrays_are_those_of_backward(seed, dtype):
+    rng = np.random.default_rng(seed)
+    leaves = [fp.Array(rng.normal(size=3).astype(dtype), name=f"a{i}") for i in range(3)]
+    nodes = list(leaves)
+    for i, j, k in zip(*rng.integers(100, size=(3, 15))):
+        nodes.append(ON_ARRAYS[k % len(ON_ARRAYS)](nodes[i % len(nodes)], nodes[j % len(nodes)]))
+    out = fp.sum(nodes[-1] * nodes[-2] + nodes[-3] + nodes[-4])
+    del nodes
+    wires = wires_of(out, (), 1.5)
+    assert all((leaf.grad == 0.0).all() for leaf in leaves)
+    out.backward(1.5)
+    arrays = {wires.names[node]: pair for node, pair in wires.arrays.items() if wires.kind[node] == 0}
+    assert len(arrays) > 1
+    for leaf in leaves:
+        value, gradient = arrays.get(leaf.name, (leaf.value, np.zeros(3)))
+        assert np.array_equal(value, leaf.value) and gradient == pytest.approx(leaf.grad, rel=1e-12, abs=1e-300)
+
+
 def test_constant_arrays_and_arrays_as_they_were():
     a = fp.Array([1.0, 2.0], name="a")
     f = (a * np.array([3.0, 5.0])).sum()
@@ -209,16 +182,6 @@ def test_constant_arrays_and_arrays_as_they_were():
     shown = {name: value for name, value, *_ in tips(draw.circuit(f, pull=1.0))}
     assert shown["leaf a"] == "float64[2]: 1.0 2.0"
     assert shown["constant"] == "float64[2]: 3.0 5.0"
-
-
-class Cube(fp.Gate):
-    """A gate of the user's own."""
-
-    def forward(self, x):
-        return x * x * x
-
-    def backward(self, pull, x):
-        return pull * 3.0 * x * x
 
 
 def test_gates_of_ones_own():
@@ -495,108 +458,6 @@ def test_save(tmp_path):
     assert (tmp_path / "f.svg").read_bytes() == draw.circuit(f).svg.encode()
     draw.sweeps(f).save(tmp_path / "f.html")
     assert (tmp_path / "f.html").read_bytes() == draw.sweeps(f).html.encode()
-
-
-# -------------------------------------------------------------------------------------------------------- folding
-
-
-def calls_of(work):
-    """What a function gives, and how many Python functions it calls."""
-    count = Counter()
-    sys.setprofile(lambda frame, event, argument: count.update([event]))
-    try:
-        found = work()
-    finally:
-        sys.setprofile(None)
-    return found, count["call"] + count["c_call"]
-
-
-def test_deep_chains_are_folded_in_bounded_work():
-    sizes, calls = [], []
-    for gates_wanted in (10_000, 1_000_000):
-        x = fp.Unit(1.0, name="x")
-        f = x
-        for _ in range(gates_wanted):
-            f = f * 1.0
-        picture, count = calls_of(lambda f=f: draw.circuit(f, pull=1.0))
-        assert f"{gates_wanted:,} gates, folded" in picture.svg
-        sizes.append(len(picture.svg))
-        calls.append(count)
-    assert max(sizes) < 20_000
-    assert calls[1] < 1.1 * calls[0] < 20_000
-
-
-def test_a_wide_circuit_is_folded_by_layer():
-    xs = [fp.Unit(float(i)) for i in range(10_000)]
-    f = fp.tanh(fp.sum([x * x for x in xs]) + 1.0)
-    f.backward()
-    shown = {name for name, *_ in tips(draw.circuit(f))}
-    assert shown == {"leaf × 10000", "multiply × 10000", "sum × 1", "constant × 1", "add × 1", "tanh × 1"}
-    assert "0…9.998e+07" in draw.circuit(f).svg
-
-
-def test_ranges_of_groups_count_nan_and_arrays():
-    xs = [fp.Unit(x) for x in [1.0, math.nan, -3.0, math.inf, *[0.0] * 200]]
-    assert "-3…inf nan" in draw.circuit(fp.sum([x + 0.0 for x in xs])).svg
-    arrays = [fp.Array([float(i), 2.0 * i]) for i in range(200)]
-    assert "0…398" in draw.circuit(fp.sum([a.sum() for a in arrays])).svg
-
-
-def test_names_and_kinds_without_end():
-    x = fp.Unit(1.0, name="n" * 1_000_000)
-    assert len(draw.circuit(x * 2.0).svg) < 5_000
-    f = x
-    for i in range(300):
-        f = type(f"Gate{i}{'e' * 1000}", (Cube,), {})()(f)
-    picture = draw.circuit(f)
-    assert len(picture.svg) < 100_000
-    assert "20 other kinds" in picture.svg
-    assert "2 other kinds" in picture.svg
-
-
-def test_every_gate_is_in_one_box():
-    rng = np.random.default_rng(5)
-    nodes = [fp.Unit(float(x)) for x in rng.normal(size=30)]
-    for i in rng.integers(0, 30, size=(3000, 2)):
-        nodes.append(nodes[-1 - i[0]] * 0.5 + nodes[-1 - i[1]] if i[0] % 2 else fp.tanh(nodes[-1 - i[0]]))
-    wires = wires_of(fp.sum(nodes), (), 1.0)
-    diagram = diagram_of(wires, MOST)
-    assert len(diagram.boxes) <= 130
-    counted = sum(int(line.split("× ")[1]) for box in diagram.boxes for line in box.title.split("\n"))
-    assert counted == len(wires)
-    assert all(diagram.boxes[i].rank < diagram.boxes[j].rank for i, j in diagram.wires)
-
-
-# --------------------------------------------------------------------------------------------------------- layout
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_nothing_overlaps_and_nothing_is_cut_off(seed):
-    picture = draw.circuit(random_circuit(fp, seed)[-1], pull=1.0)
-    root = ET.fromstring(picture.svg)
-    width, height = float(root.get("width")), float(root.get("height"))
-    boxes = []
-    for text in root.iter(f"{SVG}text"):
-        x, y, wide = float(text.get("x")), float(text.get("y")), width_of(text.text, float(text.get("font-size", 12)))
-        x -= {"end": wide, "middle": wide / 2}.get(text.get("text-anchor"), 0.0)
-        boxes.append((x, y - 9, x + wide, y + 1))
-    for left, top, right, bottom in boxes:
-        assert left >= 0 and right <= width and top >= 0 and bottom <= height
-    for i, (left, top, right, bottom) in enumerate(boxes):
-        for other in boxes[:i]:
-            assert left >= other[2] or other[0] >= right or top >= other[3] or other[1] >= bottom
-
-
-def test_layout_keeps_room_and_untangles():
-    wires = [(0, 5), (1, 4), (2, 3)]  # all of which cross as they are given
-    layout = lay_out([0, 0, 0, 1, 1, 1], wires, [20.0] * 6, 10.0)
-    assert sorted(layout.columns[0], key=lambda box: layout.y[box]) == layout.columns[0]
-    assert [wire for box in layout.columns[0] for wire in wires if wire[0] == box] == [
-        (i, j) for j in layout.columns[1] for i, k in wires if k == j
-    ]
-    for column in layout.columns:
-        heights = [layout.y[box] for box in column]
-        assert all(b - a >= 20.0 - 1e-9 for a, b in pairwise(heights))
 
 
 # ----------------------------------------------------------------------------------------------------- matplotlib

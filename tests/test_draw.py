@@ -276,7 +276,21 @@ def test_a_map_in_a_circuit_is_one_gate():
     shown = {name: (value, gradient) for name, value, gradient, _ in tips(draw.circuit(circuit, x, 2.0))}
     assert shown["multiply"] == ("28.0", "1.0")
     assert shown["leaf x"] == ("float64[3]: 1.0 2.0 3.0", "float64[3]: 4.0 8.0 12.0")
-    ET.fromstring(draw.circuit(circuit).svg)
+    assert {name for name, *_ in tips(draw.circuit(circuit))} == {"region map", "leaf k", "multiply"}
+
+
+def test_a_scan_and_a_gate_of_ones_own_in_a_circuit():
+    def f(c, xs):
+        return fp.scan(lambda c, x: (c * 0.5 + x, c), c, xs)[0] * 2.0
+
+    xs = np.arange(3.0)
+    circuit = fp.trace(f, 1.0, xs)
+    shown = {name: (value, gradient) for name, value, gradient, _ in tips(draw.circuit(circuit, 1.0, xs))}
+    assert shown["leaf xs"] == ("float64[3]: 0.0 1.0 2.0", "float64[3]: 0.5 1.0 2.0")
+    assert "region scan" in {name for name, *_ in tips(draw.circuit(circuit))}
+    circuit = fp.trace(lambda x: Cube()(x) + 1.0, 1.0)
+    assert "region Cube" in {name for name, *_ in tips(draw.circuit(circuit))}
+    assert numbers(draw.circuit(circuit, 2.0))["Cube"] == (8.0, 1.0)
 
 
 def test_results_of_several_numbers_take_a_pull():

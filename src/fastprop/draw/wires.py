@@ -377,6 +377,12 @@ class _Names:
         return f"{self.leaves[leaf]}[{_index_text(index)}]"
 
 
+def _region_text(region: Any) -> str:
+    """Return what a region is: a map, a scan, or a gate of the user's own by its name."""
+    kind = type(region).__name__
+    return kind.removeprefix("Recorded").lower() if kind.startswith("Recorded") else str(getattr(region, "name", kind))
+
+
 def of_draft(circuit: Circuit) -> Wires:
     """Return a circuit as it was recorded, without values."""
     recording = circuit._recording
@@ -400,6 +406,9 @@ def of_draft(circuit: Circuit) -> Wires:
     wires = _assembled(found)
     base = len(wires) - len(kept)
     wires.valued[base:] = False
+    for i, region in draft.payload.items():
+        if moved[inputs + i] != NONE:
+            wires.symbols[base + int(moved[inputs + i])] = _region_text(region)
     wires.outputs = [base + int(moved[x]) for x in outputs]
     for k, (handle, at) in enumerate(recording.captured, recording.own_inputs):
         if handle.name is not None and moved[k] != NONE:

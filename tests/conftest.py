@@ -18,9 +18,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in a shell's b
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # what compares with others, or belongs to them, where they are installed
-collect_ignore = [
-    f"test_{test}.py" for test, of in {"jax": "jax", "estimators": "sklearn"}.items() if not find_spec(of)
-]
+EXTRAS = {"jax": "test_jax.py", "sklearn": "test_estimators.py", "matplotlib": "test_draw_plots.py"}
+collect_ignore = [file for name, file in EXTRAS.items() if not find_spec(name)]
 
 let_verify(True)  # what every pass makes, and every program
 

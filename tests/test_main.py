@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import pytest
 
@@ -52,6 +53,7 @@ def test_help_names_every_option_and_its_default(capsys):
         ("--shift X", "(default: 0.1)"),
         ("--seed N", "(default: 0)"),
         ("--repeat N", "(default: 1)"),
+        ("--curve FILE", ".svg"),
         ("--quiet", ""),
         ("--no-reference", ""),
         ("Ctrl-C", "exit code 130"),
@@ -79,6 +81,8 @@ def test_help_names_every_option_and_its_default(capsys):
         (["--optimizer", "newton"], "'newton'", "momentum"),
         (["--decay", "-1"], "'-1'", "a number from 0 to 1e+06"),
         (["--shift", "2"], "'2'", "a number from 0 to 1"),
+        (["--curve", "curve.png"], "'curve.png'", "a file whose name ends in .svg"),
+        (["--curve", "nowhere/curve.svg"], "'nowhere'", "make it first"),
         (["--epoch-count", "3"], "--epoch-count", "unrecognized arguments"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -132,6 +136,33 @@ def test_train_prints_the_same_for_the_same_seed():
     first, second, other = (fastprop(*TINY, "--seed", seed).stdout for seed in "112")
     assert scores(first) == scores(second) != scores(other)
     assert len(scores(first)) == 1
+
+
+def test_the_training_curve_is_saved(tmp_path, capsys):
+    path = tmp_path / "curve.svg"
+    assert main([*TINY, "--quiet", "--curve", str(path)]) == 0
+    told = capsys.readouterr().out
+    assert f"training curve: {path}\n" in told
+    texts = [text.text for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"seed 0", "loss", "accuracy", "training", "validation"} <= set(texts)
+    assert main([*TINY, "--quiet", "--repeat", "2", "--curve", str(path)]) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["curve-0.svg", "curve-1.svg", "curve.svg"]
+    assert main([*TINY, "--quiet"]) == 0
+    capsys.readouterr()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_curve_that_can_not_be_saved(tmp_path, capsys, monkeypatch):
+    def full(self, path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fastprop.draw.Picture.save", full)
+    assert main([*TINY, "--quiet", "--curve", str(tmp_path / "curve.svg")]) == 1
+    told = capsys.readouterr()
+    assert "test accuracy" in told.out  # which is there all the same
+    assert told.err == (
+        "python -m fastprop train: the training curve can't be saved: [Errno 28] No space left on device\n"
+    )
 
 
 def test_train_that_overflows(capsys, monkeypatch):

@@ -61,7 +61,7 @@ FLOORS = (
     ("handles", "derivatives", "circuits"),  # their __init__.py
     ("nn",),
     ("training",),
-    ("estimators",),
+    ("estimators", "draw"),
     ("__init__",),
     ("__main__",),
 )

@@ -27,11 +27,12 @@ from fastprop.gates.reductions import *  # noqa: F403
 from fastprop.gates.scans import *  # noqa: F403
 from fastprop.gates.selection import *  # noqa: F403
 from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of arrays)
+from fastprop.handles.face import let_pictures
 from fastprop.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
+    from fastprop import draw, nn, training
     from fastprop import estimators as estimators
-    from fastprop import nn, training
     from fastprop.training import fit
 else:
 
@@ -39,10 +40,12 @@ else:
         """Import a room, or what stands in it, when it is asked for."""
         if name == "fit":
             return importlib.import_module("fastprop.training").fit
-        if name not in ("nn", "training", "estimators"):
+        if name not in ("draw", "nn", "training", "estimators"):
             raise AttributeError(f"module 'fastprop' has no attribute {name!r}")
         return importlib.import_module(f"fastprop.{name}")
 
+
+let_pictures(lambda x: importlib.import_module("fastprop.draw").picture_of(x))
 
 __all__ = [
     "Array",
@@ -60,6 +63,7 @@ __all__ = [
     "current_tape",
     "datasets",
     "debug_nans",
+    "draw",
     "eager",
     "errors",
     "fit",

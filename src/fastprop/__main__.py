@@ -8,9 +8,10 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .training.classifier import GAIN
-from .training.job import INTERRUPTED, MODELS, OPTIMIZERS, TRAINING, Options, run
+from .training.job import INTERRUPTED, MODELS, OPTIMIZERS, TRAINING, Options, Result, run
 
 MORE = """\
 models:
@@ -41,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0; 1 for a training that failed; 130 for one that Ctrl-C ended, with its results so far. Wrong
-        options raise SystemExit(2).
+        Exit code: 0; 1 for a training that failed, or a curve that can't be saved; 130 for one that Ctrl-C ended, with
+        its results so far. Wrong options raise SystemExit(2).
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except ArithmeticError as error:
+    except (ArithmeticError, CurveError) as error:
         print(f"python -m fastprop {options.command}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
@@ -64,8 +65,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+class CurveError(Exception):
+    """The training curve can't be saved where it was asked for."""
+
+
 def _train(options: argparse.Namespace) -> int:
-    return run(Options(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Options)}))
+    asked = Options(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Options)})
+    if options.curve is None:
+        return run(asked)
+    return run(asked, ended=lambda result: _save_curve(result, options.curve, asked.repeat > 1))
+
+
+def _save_curve(result: Result, path: Path, several: bool) -> None:
+    """Save the curve of a training; of several, under a name with its seed."""
+    from .draw import curves
+
+    if several:
+        path = path.with_name(f"{path.stem}-{result.seed}{path.suffix}")
+    try:
+        curves(result.history, title=f"seed {result.seed}").save(path)
+    except OSError as error:
+        raise CurveError(f"the training curve can't be saved: {error}") from None
+    print(f"training curve: {path}")
 
 
 def _config(options: argparse.Namespace) -> int:
@@ -87,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "accuracy of each epoch, the accuracy on test images held out till the end, the time per gate and per\n"
         "step, and how much longer the pure-Python reference takes.",
     )
-    train.set_defaults(run=_train, **dataclasses.asdict(Options()))
+    train.set_defaults(run=_train, curve=None, **dataclasses.asdict(Options()))
 
     def number(option: str, kind: Callable[[str], float], metavar: str, text: str) -> None:
         train.add_argument(option, type=kind, metavar=metavar, help=f"{text} (default: %(default)s)")
@@ -118,6 +139,12 @@ def _parser() -> argparse.ArgumentParser:
     number("--shift", _real(0.0, 1.0), "X", "share of the images that are moved by a pixel, anew in every epoch")
     number("--seed", _whole(0, 2**32 - 1), "N", "of the first weights and the order of the images")
     number("--repeat", _whole(1, 1000), "N", "trainings, each with the next seed; the median is printed")
+    train.add_argument(
+        "--curve",
+        type=_svg_file,
+        metavar="FILE",
+        help="save the curves of loss and accuracy as FILE, an .svg; of several trainings, as FILE-SEED",
+    )
     train.add_argument("--quiet", action="store_true", help="print the results only, without a progress bar")
     train.add_argument(
         "--no-reference", dest="reference", action="store_false", help="skip the comparison with the reference"
@@ -126,6 +153,16 @@ def _parser() -> argparse.ArgumentParser:
     config = commands.add_parser("config", help="show version, instruction set and build kind")
     config.set_defaults(run=_config)
     return parser
+
+
+def _svg_file(text: str) -> Path:
+    """Take a path to save an SVG at: before anything is trained, its folder must be there."""
+    path = Path(text)
+    if path.suffix.lower() != ".svg" or path.is_dir():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a file whose name ends in .svg")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}; make it first")
+    return path
 
 
 def _whole(lowest: int, highest: int) -> Callable[[str], int]:

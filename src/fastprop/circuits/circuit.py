@@ -20,6 +20,7 @@ from fastprop.circuits.trace import Recording, current_trace, record
 from fastprop.derivatives.call import name_of
 from fastprop.engine.run import PointRun, Route, profile
 from fastprop.gates.values import strong_product
+from fastprop.handles.face import picture
 from fastprop.handles.nesting import LEAF, Nesting, described, flatten, is_handle, map_leaves, plain
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]
@@ -166,6 +167,9 @@ class Circuit:
     def __repr__(self) -> str:
         inputs, outputs = self._recording.draft.inputs, len(self._recording.draft.outputs)
         return f"<Circuit {self.name}: {len(self)} gates, {inputs} inputs, {outputs} outputs, {self.dtype}>"
+
+    def _repr_svg_(self) -> str | None:
+        return picture(self)
 
     def __copy__(self) -> Circuit:
         return self

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -54,6 +54,24 @@ def described(handle: Any) -> str:
     """Return what a handle is, for an error: a Unit, an Array."""
     name = type(handle).__name__
     return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+
+
+def _no_picture(handle: Any) -> str | None:
+    return None
+
+
+_draw: Callable[[Any], str | None] = _no_picture
+
+
+def let_pictures(draw: Callable[[Any], str | None]) -> None:
+    """Say what draws a handle or a circuit for a notebook, as SVG or None: that stands above all floors."""
+    global _draw
+    _draw = draw
+
+
+def picture(x: Any) -> str | None:
+    """Return the SVG that a notebook shows of a handle or a circuit; None if its repr says it all."""
+    return _draw(x)
 
 
 class DecimalRound(Gate):
@@ -153,6 +171,9 @@ class Face(GateMethods):
 
     def __format__(self, spec: str) -> str:
         return format(self.value, spec) if spec else str(self)
+
+    def _repr_svg_(self) -> str | None:
+        return picture(self)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(

@@ -93,7 +93,7 @@ def digits() -> Split:
     return split(data / 16.0, target, validation=VALIDATION, test=TEST)
 
 
-def run(options: Options, out: TextIO | None = None) -> int:
+def run(options: Options, out: TextIO | None = None, ended: Callable[[Result], object] = lambda result: None) -> int:
     """Train once for each seed, print what happens, and compare one step with the reference.
 
     Parameters
@@ -102,6 +102,8 @@ def run(options: Options, out: TextIO | None = None) -> int:
         What to train, and how.
     out : text file, optional
         Where results go, ``sys.stdout`` by default; the progress bar goes to ``sys.stderr``, if that is a terminal.
+    ended : callable, optional
+        Is told of every training that has ended.
 
     Returns
     -------
@@ -114,6 +116,7 @@ def run(options: Options, out: TextIO | None = None) -> int:
     results: list[Result] = []
     for seed in range(options.seed, options.seed + options.repeat):
         results.append(train(options, seed, examples, printer))
+        ended(results[-1])
         if results[-1].history.interrupted:
             break
     printer.end(results)

@@ -127,6 +127,7 @@ cdef int complete_unit() except -1:
     members["__array_function__"] = array_function
     members["__format__"] = Face.__format__
     members["__reduce_ex__"] = Face.__reduce_ex__
+    members["_repr_svg_"] = Face._repr_svg_
     members["item"], members["tolist"] = Face.item, Face.tolist
     members["data"] = members["value"]      # micrograd's name
     functions = sys.modules[__name__]

@@ -63,8 +63,8 @@ def main(quick=False):
     gates = 100 * 650
     assert len(fp.current_tape()) < 8 * gates
 
-    # The same loss once more, of one point and of parameters as numbers: points become lanes, and value and gradient one
-    # call, in which no gate is Python any longer.
+    # The same loss once more, of one point and of parameters as numbers: points become lanes, and value and gradient
+    # one call, in which no gate is Python any longer.
     def hinge(params, x, y):
         return fp.relu(1.0 - y * model.apply(params, x))
 

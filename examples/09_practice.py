@@ -121,9 +121,7 @@ def decay(quick):
     found = {}
     for name, weight_decay, dropout in (("nothing", 0.0, 0.0), ("decay", 0.2, 0.0), ("dropout", 0.0, 0.6)):
         rng = np.random.default_rng(0)
-        model = nn.Sequential(
-            nn.Linear(64, 128, rng=rng), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, 10, rng=rng)
-        )
+        model = nn.Sequential(nn.Linear(64, 128, rng=rng), nn.ReLU(), nn.Dropout(dropout), nn.Linear(128, 10, rng=rng))
         rule = fp.optim.AdamW(model, lr=0.01, weight_decay=weight_decay)
         learn(model, train, rule, 25 if quick else 60)
         found[name] = accuracy(model, train), accuracy(model, test)

@@ -20,14 +20,10 @@ def main(quick=False):
     def line(params, x):
         return params["slope"] * x + params["offset"]
 
-    def half_square(output, wanted):
-        return nn.squared_error(output, wanted)
-
     params = {"slope": 0.0, "offset": 0.0}
-    history = fp.fit(
-        line, half_square, (x, y), fp.optim.SGD(params, lr=0.5), params=params, epochs=1000, batch_size=200,
-        tolerance=1e-9, rng=0,
-    )  # fmt: skip
+    rule = fp.optim.SGD(params, lr=0.5)
+    all_at_once = {"batch_size": 200, "rng": 0}
+    history = fp.fit(line, nn.squared_error, (x, y), rule, params=params, epochs=1000, tolerance=1e-9, **all_at_once)
     slope, offset = np.polyfit(x, y, 1)
     print(f"line: {history.params['slope']:.4f} x + {history.params['offset']:.4f}; {history.stopped}")
     assert history.stopped == "converged"  # the pulls are in balance: there is nothing left to do
@@ -39,13 +35,13 @@ def main(quick=False):
     wrong = np.where(rng.random(200) < 0.1, y + 5.0, y)
     found = {}
     for name, loss in {
-        "squares": half_square,
+        "squares": nn.squared_error,
         "Huber": lambda output, wanted: nn.huber(output, wanted, delta=0.2),
-        "absolute": lambda output, wanted: nn.absolute_error(output, wanted),
+        "absolute": nn.absolute_error,
     }.items():
         params = {"slope": 0.0, "offset": 0.0}
         rule = fp.optim.Adam(params, lr=0.05, schedule=fp.optim.Cosine(400))
-        found[name] = fp.fit(line, loss, (x, wrong), rule, params=params, epochs=400, batch_size=200, rng=0).params
+        found[name] = fp.fit(line, loss, (x, wrong), rule, params=params, epochs=400, **all_at_once).params
         print(f"with outliers, {name}: {found[name]['slope']:.3f} x + {found[name]['offset']:.3f}")
     assert abs(found["squares"]["offset"] + 0.5) > 0.2
     assert abs(found["Huber"]["offset"] + 0.5) < 0.1
@@ -55,15 +51,15 @@ def main(quick=False):
     x = rng.uniform(-1.0, 1.0, (400, 1))
     y = np.sin(4.0 * x) + rng.normal(0.0, 0.05, (400, 1))
     model = nn.Sequential(nn.Linear(1, 32, rng=1), nn.Tanh(), nn.Linear(32, 1, rng=2))
-    fp.fit(model, half_square, (x, y), fp.optim.Adam(model, lr=0.01), epochs=40 if quick else 300, rng=0)
+    fp.fit(model, nn.squared_error, (x, y), fp.optim.Adam(model, lr=0.01), epochs=40 if quick else 300, rng=0)
     grid = np.linspace(-0.9, 0.9, 50)[:, None]
     curve = fp.vmap(model.apply, in_axes=(None, 0))(model.params(), grid)
     off = float(np.sqrt(np.mean((curve - np.sin(4.0 * grid)) ** 2)))
     print(f"curve: off by {off:.3f} on average, where the noise of the data is 0.05")
     assert off < (0.2 if quick else 0.06)
 
-    # Springs on the weights: with as many coefficients as points, least squares follows the noise. Half of lambda times
-    # the squares of the weights, added to the cost, has an answer in closed form, which descent must come to.
+    # Springs on the weights: with nearly as many coefficients as points, least squares follows the noise. Half of lambda
+    # times the squares of the weights, added to the cost, has an answer in closed form, which descent must come to.
     x = np.linspace(-1.0, 1.0, 12)
     powers = x[:, None] ** np.arange(1, 10)
     y = np.sin(3.0 * x) + rng.normal(0.0, 0.2, 12)

@@ -84,7 +84,7 @@ def main(quick=False):
     )
     print(f"fours: loss {history.losses[0]:.3f} in the first epoch, {history.losses[-1]:.3f} in the last")
     assert history.losses[-1] < 0.6 * history.losses[0]
-    scores, _ = fp.vmap(model, in_axes=(None, 0))(history.params, x[1400:])
+    scores, _ = fp.training.predict(model, x[1400:], params=history.params)
     said, is_four = scores > 0.0, y[1400:] > 0
     found, precise = (said & is_four).sum() / is_four.sum(), (said & is_four).sum() / said.sum()
     print(f"of unseen fours it finds {found:.0%}; of those that it calls fours {precise:.0%} are")

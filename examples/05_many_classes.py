@@ -75,7 +75,7 @@ def main(quick=False):
         assert reached[name] > (0.9 if quick else 0.945)
 
     # The softmax's scores mean something: where it says it is sure, it is right more often.
-    scores = fp.vmap(model.apply, in_axes=(None, 0))(model.params(), x[test])
+    scores = fp.training.predict(model, x[test])
     shares = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     right, sure = scores.argmax(axis=1) == y[test], shares.max(axis=1)

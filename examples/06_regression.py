@@ -53,13 +53,13 @@ def main(quick=False):
     model = nn.Sequential(nn.Linear(1, 32, rng=1), nn.Tanh(), nn.Linear(32, 1, rng=2))
     fp.fit(model, nn.squared_error, (x, y), fp.optim.Adam(model, lr=0.01), epochs=40 if quick else 300, rng=0)
     grid = np.linspace(-0.9, 0.9, 50)[:, None]
-    curve = fp.vmap(model.apply, in_axes=(None, 0))(model.params(), grid)
+    curve = fp.training.predict(model, grid)
     off = float(np.sqrt(np.mean((curve - np.sin(4.0 * grid)) ** 2)))
     print(f"curve: off by {off:.3f} on average, where the noise of the data is 0.05")
     assert off < (0.2 if quick else 0.06)
 
-    # Springs on the weights: with nearly as many coefficients as points, least squares follows the noise. Half of lambda
-    # times the squares of the weights, added to the cost, has an answer in closed form, which descent must come to.
+    # Springs on the weights: with nearly as many coefficients as points, least squares follows the noise. Half of
+    # lambda times the squares of the weights, added to the cost, has a closed answer, which descent must come to.
     x = np.linspace(-1.0, 1.0, 12)
     powers = x[:, None] ** np.arange(1, 10)
     y = np.sin(3.0 * x) + rng.normal(0.0, 0.2, 12)

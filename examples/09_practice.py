@@ -37,16 +37,15 @@ def learn(model, data, rule, epochs, **options):
 def accuracy(model, data):
     """The share of right answers of the model as it is used: nothing at random any more."""
     right = {"accuracy": lambda scores, label: np.argmax(scores) == label}
-    return fp.training.evaluate(model, nn.cross_entropy, data, batch_size=len(data[1]), metrics=right).metrics[
-        "accuracy"
-    ]
+    score = fp.training.evaluate(model, nn.cross_entropy, data, batch_size=len(data[1]), metrics=right)
+    return score.metrics["accuracy"]
 
 
 def signals(model, x):
     """The spread of what comes out of each hidden layer."""
     spreads = []
     for layer in model.layers[:-1]:
-        x = fp.vmap(lambda row, layer=layer: layer.apply(layer.params(), row))(x)
+        x = fp.training.predict(layer, x)
         if not layer.parameters():
             spreads.append(float(np.std(x)))
     return spreads
@@ -75,7 +74,7 @@ def dead_neurons(train):
     x, _ = train
 
     def dead(model):
-        fired = fp.vmap(model[:2])(x).value > 0.0
+        fired = fp.training.predict(model[:2], x) > 0.0
         return float(np.mean(~fired.any(axis=0)))
 
     shares = {}

@@ -102,7 +102,7 @@ def main(quick=False):
         mean = fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")
         step, score = fp.compile(fp.value_and_grad(mean)), fp.compile(mean)
         params = model.params()
-        count = 180 if quick else 1000
+        count = 180 if quick else 700
         rule = fp.optim.Adam(params, lr=0.01, schedule=fp.optim.Cosine(count))
         start = time.perf_counter()
         for k in range(count):
@@ -113,7 +113,7 @@ def main(quick=False):
         seconds = time.perf_counter() - start
         reached[layer.__name__] = float(score(params, *held) / np.log(2.0))
         print(f"{layer.__name__}: {reached[layer.__name__]:.3f} bits on unseen names, after {seconds:.1f} s")
-        assert reached[layer.__name__] < (1.6 if quick else 1.1)
+        assert reached[layer.__name__] < (1.6 if quick else 1.2)
     # The memory of the LSTM, which is added to and not squashed at every step, pays.
     assert reached["LSTM"] < reached["RNN"]
 

@@ -69,9 +69,9 @@ def main(quick=False):
     for name, both_ways in (("one way", False), ("both ways", True)):
         model = Tagger(both_ways, np.random.default_rng(1))
         history = fp.fit(
-            model, loss, part(train), fp.optim.Adam(model, lr=0.01), epochs=2 if quick else 8, batch_size=32, rng=0
+            model, loss, part(train), fp.optim.Adam(model, lr=0.01), epochs=2 if quick else 5, batch_size=32, rng=0
         )
-        scores = fp.vmap(model.apply, in_axes=(None, 0))(model.params(), part(test)[0])
+        scores = fp.training.predict(model, part(test)[0])
         right[name] = float(np.mean((scores > 0.0)[real[test]] == (tags[test] > 0)[real[test]]))
         first, last = history.losses[0], history.losses[-1]
         print(f"{name}: loss {first:.3f} to {last:.3f}, {right[name]:.1%} of unseen places right")
@@ -81,15 +81,15 @@ def main(quick=False):
     # Pieces differ in length. The layer is told how long each is: its way back begins at the last letter, and what the
     # padding holds does not matter.
     spoilt = np.where(real[test[:50]], letters[test[:50]], 26)
-    again = fp.vmap(model.apply, in_axes=(None, 0))(model.params(), {"letters": spoilt, "length": lengths[test[:50]]})
+    again = fp.training.predict(model, {"letters": spoilt, "length": lengths[test[:50]]})
     assert np.array_equal(again[real[test[:50]]], scores[:50][real[test[:50]]])
 
     always_no = 1.0 - tags[real].mean()
     print(f"to say no everywhere would be right at {always_no:.1%}")
     assert right["one way"] > always_no + 0.05
     # Whether "in" is a word, or the beginning of "into", only the letters that follow can tell.
-    assert right["both ways"] > right["one way"] + 0.02
-    assert right["both ways"] > (0.88 if quick else 0.97)
+    assert 1.0 - right["both ways"] < (0.9 if quick else 0.75) * (1.0 - right["one way"])
+    assert right["both ways"] > (0.88 if quick else 0.965)
 
 
 if __name__ == "__main__":

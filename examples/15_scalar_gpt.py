@@ -136,7 +136,7 @@ def main(quick=False):
     def surprise(params):
         return float(np.mean([scored(params, tokens_of(name)) for name in unseen]))
 
-    count = 1_000 if quick else 20_000
+    count = 1_000 if quick else 12_000
     rule = fp.optim.Adam(params, lr=0.01, schedule=fp.optim.WarmUp(100) * fp.optim.Cosine(count))
     losses, seconds = [], []
     for k in range(count):

@@ -4,6 +4,7 @@ from .classifier import Classifier, Neuron
 from .data import Example, Split, split
 from .fit import evaluate, fit
 from .history import Callback, Epoch, History, Score
+from .predicting import predict
 from .probing import Rates, check_gradients, find_rate
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "evaluate",
     "find_rate",
     "fit",
+    "predict",
     "split",
 ]

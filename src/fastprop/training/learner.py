@@ -44,8 +44,6 @@ class Learner:
     """
 
     def __init__(self, model: Any, optimizer: Any, params: Any, apart: bool = False):
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer is {type(optimizer).__name__}; expected an Optimizer of fastprop.optim")
         if not callable(model):
             raise TypeError(f"model is {type(model).__name__}; expected a fastprop.nn.Module, or a function")
         self.module = model if isinstance(model, Module) else None
@@ -54,6 +52,11 @@ class Learner:
             raise TypeError("a model that is a function of (params, x) needs params")
         if self.module is not None and params is not None:
             raise TypeError("params go with a model that is a function; a Module has its own")
+        if not isinstance(optimizer, Optimizer):
+            is_class = isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
+            name = f"the class {optimizer.__name__}" if is_class else type(optimizer).__name__
+            made = f"{optimizer.__name__}(model)" if is_class else "an Optimizer of fastprop.optim"
+            raise TypeError(f"optimizer is {name}; expected {made}")
         self.owns_handles = optimizer._update.handles
         if self.owns_handles and self.module is None:
             raise TypeError("the optimizer is of Units and Arrays; of a function's params make it with these")
@@ -79,7 +82,10 @@ class Learner:
         known = {id(leaf) for leaf in self.leaves}
         foreign = [name for name, leaf in zip(names, moved) if id(leaf) not in known]
         if foreign:
-            raise ValueError(f"the optimizer moves {', '.join(foreign)}, which the model does not have")
+            raise ValueError(
+                f"the optimizer moves {', '.join(foreign)}, which the model does not have: they are leaves of another "
+                "model, or were replaced; make it with this one, such as SGD(model)"
+            )
         self.name_of = {id(leaf): name for name, leaf in zip(names, moved)}
         self.moved = dict(zip(names, moved))
         self.params = {name: plain(leaf) for name, leaf in self.moved.items()}

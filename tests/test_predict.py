@@ -93,8 +93,3 @@ def test_no_examples():
 def test_what_can_not_be_predicted(model, x, options, error, message):
     with pytest.raises(error, match=message):
         predict(model, x, **options)
-
-
-def test_a_function_without_params_is_told_so_by_evaluate_too():
-    with pytest.raises(TypeError, match=r"a function of \(params, x\) needs params"):
-        fp.training.evaluate(lambda params, x: x, nn.squared_error, (np.ones(3), np.ones(3)))

@@ -47,16 +47,15 @@ class Learner:
         if not callable(model):
             raise TypeError(f"model is {type(model).__name__}; expected a fastprop.nn.Module, or a function")
         self.module = model if isinstance(model, Module) else None
-        self.function, self.optimizer = model, optimizer
         if self.module is None and params is None:
             raise TypeError("a model that is a function of (params, x) needs params")
         if self.module is not None and params is not None:
             raise TypeError("params go with a model that is a function; a Module has its own")
         if not isinstance(optimizer, Optimizer):
-            is_class = isinstance(optimizer, type) and issubclass(optimizer, Optimizer)
-            name = f"the class {optimizer.__name__}" if is_class else type(optimizer).__name__
-            made = f"{optimizer.__name__}(model)" if is_class else "an Optimizer of fastprop.optim"
-            raise TypeError(f"optimizer is {name}; expected {made}")
+            if isinstance(optimizer, type):
+                raise TypeError(f"optimizer is the class {optimizer.__name__}; expected {optimizer.__name__}(model)")
+            raise TypeError(f"optimizer is {type(optimizer).__name__}; expected an Optimizer of fastprop.optim")
+        self.function, self.optimizer = model, optimizer
         self.owns_handles = optimizer._update.handles
         if self.owns_handles and self.module is None:
             raise TypeError("the optimizer is of Units and Arrays; of a function's params make it with these")

@@ -45,6 +45,10 @@ def predict(model: Any, x: Any, *, batch_size: int = 1024, params: Any = None) -
     --------
     evaluate
 
+    Notes
+    -----
+    It records the model at every call. Where many follow, compile once: ``fp.compile(fp.vmap(model.apply, (None, 0)))``.
+
     Examples
     --------
     >>> import numpy as np

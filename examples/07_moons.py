@@ -33,28 +33,26 @@ def main(quick=False):
     print(f"{len(model.parameters())} parameters in {len(model.layers)} layers")
     rows, signs = points.tolist(), labels.tolist()
 
-    def total_loss():
-        """The hinge of every score, and springs on all parameters; and how many points are right."""
+    def judged():
+        """The mean hinge of all scores, and springs on all parameters; and what share of the points is right."""
         scores = [model(row) for row in rows]
-        losses = [(1.0 - sign * score).relu() for sign, score in zip(signs, scores)]
-        data_loss = sum(losses) * (1.0 / len(losses))
-        reg_loss = 1e-4 * sum(p * p for p in model.parameters())
-        right = [(sign > 0) == (score.data > 0.0) for sign, score in zip(signs, scores)]
-        return data_loss + reg_loss, sum(right) / len(right)
+        hinges = sum((1.0 - sign * score).relu() for sign, score in zip(signs, scores))
+        springs = sum(p * p for p in model.parameters())
+        right = sum((sign > 0) == (score.data > 0.0) for sign, score in zip(signs, scores))
+        return hinges / len(rows) + 1e-4 * springs, right / len(rows)
 
     steps = 15 if quick else 100
     start = time.perf_counter()
     for k in range(steps):
-        loss, accuracy = total_loss()
+        loss, accuracy = judged()
         model.zero_grad()
         loss.backward()
-        rate = 1.0 - 0.9 * k / 100
         for p in model.parameters():
-            p.data -= rate * p.grad
+            p.data -= (1.0 - 0.009 * k) * p.grad
         if k % 10 == 0:
             print(f"step {k}: loss {loss.data:.3f}, {accuracy:.0%} right")
     seconds = (time.perf_counter() - start) / steps
-    loss, accuracy = total_loss()
+    loss, accuracy = judged()
     print(f"step {steps}: loss {loss.data:.3f}, {accuracy:.0%} right; {1000.0 * seconds:.1f} ms a step")
     assert accuracy >= (0.85 if quick else 1.0)
     assert loss.data < (0.4 if quick else 0.05)
@@ -72,7 +70,7 @@ def main(quick=False):
     params = model.params()
     value, gradients = step(params, points, labels)
     model.zero_grad()
-    loss, _ = total_loss()
+    loss, _ = judged()
     loss.backward()
     by_gates = [p.grad - 2e-4 * p.data for p in model.parameters()]  # without the springs
     names = [name for name, _ in model.named_parameters()]
@@ -89,7 +87,7 @@ def main(quick=False):
     model.load_params(params)
     print(f"compiled: hinge {value:.3f} after a hundred more; {1e6 * best:.0f} µs a step")
     assert value < loss.data
-    assert total_loss()[1] >= accuracy
+    assert judged()[1] >= accuracy
 
 
 if __name__ == "__main__":

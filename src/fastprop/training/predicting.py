@@ -47,7 +47,7 @@ def predict(model: Any, x: Any, *, batch_size: int = 1024, params: Any = None) -
 
     Notes
     -----
-    It records the model at every call. Where many follow, compile once: ``fp.compile(fp.vmap(model.apply, (None, 0)))``.
+    It records the model at every call. For many calls compile once: ``fp.compile(fp.vmap(model.apply, (None, 0)))``.
 
     Examples
     --------

@@ -12,16 +12,16 @@ import numpy as np
 import fastprop as fp
 from fastprop import nn
 
-STEPS, BATCH, STATE = 32, 32, 64
+STEPS, BATCH = 32, 32
 
 
 class Reader(nn.Module):
     """A vector for every character, a recurrent layer, and a score for what may come next."""
 
-    def __init__(self, layer, characters, rng):
+    def __init__(self, layer, size, characters, rng):
         self.embedding = nn.Embedding(characters, 16, rng=rng, dtype=np.float32)
-        self.recurrent = layer(16, STATE, rng=rng, dtype=np.float32)
-        self.scores = nn.Linear(STATE, characters, rng=rng, dtype=np.float32)
+        self.recurrent = layer(16, size, rng=rng, dtype=np.float32)
+        self.scores = nn.Linear(size, characters, rng=rng, dtype=np.float32)
 
     def __call__(self, text, state=None):
         """Give the scores of the next character at every place, and the state in the end."""
@@ -94,7 +94,7 @@ def main(quick=False):
     held = windows(unseen, np.arange(0, len(unseen) - STEPS - 1, STEPS))
     reached = {}
     for layer in (nn.RNN, nn.LSTM):
-        model = Reader(layer, len(characters), np.random.default_rng(1))
+        model = Reader(layer, 32 if quick else 64, len(characters), np.random.default_rng(1))
 
         def loss(params, text, following, model=model):
             return nn.cross_entropy(model.apply(params, text)[0], following)
@@ -102,8 +102,8 @@ def main(quick=False):
         mean = fp.vmap(loss, in_axes=(None, 0, 0), reduce="mean")
         step, score = fp.compile(fp.value_and_grad(mean)), fp.compile(mean)
         params = model.params()
-        count = 180 if quick else 700
-        rule = fp.optim.Adam(params, lr=0.01, schedule=fp.optim.Cosine(count))
+        count = 240 if quick else 700
+        rule = fp.optim.Adam(params, lr=0.02 if quick else 0.01, schedule=fp.optim.Cosine(count))
         start = time.perf_counter()
         for k in range(count):
             value, gradients = step(params, *windows(codes, rng.integers(0, len(codes) - STEPS, BATCH)))

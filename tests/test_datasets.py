@@ -3,11 +3,12 @@
 import inspect
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
 
-from fastprop.datasets import load_digits
+from fastprop.datasets import load_digits, load_genesis, load_letters, load_names
 
 
 def test_digits_shapes_types_and_ranges():
@@ -92,3 +93,39 @@ def test_digits_through_the_public_name():
 def test_digits_take_keywords_only():
     parameters = inspect.signature(load_digits).parameters.values()
     assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters)
+
+
+def test_genesis_known_facts():
+    """Facts on record: 50 chapters of 1,533 verses begin as everybody knows, and end in Egypt."""
+    text = load_genesis()
+    assert len(text) == 188_666
+    assert text.isascii()
+    assert text.startswith("In the beginning God created the heavens and the earth.\n")
+    assert text.rstrip().endswith("he was put in a coffin in Egypt.")
+
+
+def test_names():
+    names = load_names()
+    assert len(names) == len(set(names)) == 4000
+    assert names[0] == "emma"  # in 2018 the most frequent one
+    assert all(name.isascii() and name.isalpha() and name.islower() for name in names)
+
+
+def test_letters_are_those_of_the_unicode_standard():
+    letters = load_letters()
+    assert len(letters) == len(set(letters)) == 3693
+    assert set("".join(letters)) == set("abcdefghijklmnopqrstuvwxyz -")
+    codes = [ord(unicodedata.lookup(name)) for name in letters]
+    assert codes == sorted(codes)
+
+
+@pytest.mark.parametrize("load", [load_genesis, load_names, load_letters])
+def test_texts_are_read_once_and_can_not_change(load):
+    assert load() is load()
+    assert isinstance(load(), (str, tuple))
+
+
+def test_texts_say_where_they_come_from():
+    description = load_digits().DESCR
+    for word in ("World English Bible", "public domain", "Social Security", "Unicode License v3", "NLTK", "makemore"):
+        assert word in description

@@ -69,7 +69,7 @@ def sdist(tmp_path_factory):
 
     def make(folder: Path) -> None:
         tree = folder / "tree"
-        for name in ("src", "tests", "bench", "docs", ".ci"):
+        for name in ("src", "tests", "bench", "docs", "examples", ".ci"):
             shutil.copytree(ROOT / name, tree / name, ignore=LEFT_BEHIND)
         for path in ROOT.iterdir():
             if path.is_file():
@@ -124,7 +124,7 @@ class TestSdist:
         assert {name for name in packed if name.endswith(".pyx")} != set()
         needed = "pyproject.toml setup.py README.md LICENSE CHANGELOG.md CONTRIBUTING.md docs/limits.md .ci/run"
         assert set(needed.split()) <= names
-        assert {f"tests/{Path(__file__).name}", "bench/README.md"} <= names
+        assert {f"tests/{Path(__file__).name}", "bench/README.md", "examples/02_neuron.py"} <= names
 
     def test_holds_nothing_generated(self, sdist):
         made = (".c", ".so", ".pyc", ".html", *[f"fastprop/{name}" for name in MADE])

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "fastprop"
 SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".pxi", ".c", ".h", ".toml", ".md", ".in"}
-FOLDERS = ("src", "tests", "bench", "docs", ".ci")
+FOLDERS = ("src", "tests", "bench", "docs", "examples", ".ci")
 
 # From the ground up: a room, or a module in it, imports from the floors below its own and from its own, never upwards.
 FLOORS = (

@@ -287,6 +287,7 @@ def test_implementing_backpropagation_layer(engine):
     passed = np.where(sums > 0.0, pulls, 0.0)
     assert relu.backward(pulls.tolist()) == pytest.approx(before @ passed)
     assert np.array(rows(relu.weights)) == pytest.approx(np.outer(inputs, passed))
+    assert np.array_equal(relu.matrix(), before)  # the sweep has no part in the weights; only the update has
     relu.update(0.1)
     assert relu.matrix() == pytest.approx(before - 0.1 * np.outer(inputs, passed))
 
@@ -305,6 +306,27 @@ def test_implementing_backpropagation_layer_of_arrays(engine):
     assert x.grad == pytest.approx(weights @ passed)
     w.value -= 0.1 * w.grad
     assert w.value == pytest.approx(weights - 0.1 * np.outer(inputs, passed))
+
+
+def test_implementing_backpropagation_pulls_add_up(engine):
+    """What each of the following neurons wants of an output, added up, is the pull on it."""
+    rng = np.random.default_rng(3)
+    first, second = ReluLayer(engine, 4, 5, rng), ReluLayer(engine, 5, 3, rng)
+    inputs = rng.normal(size=4).tolist()
+    second.forward(first.forward(inputs))
+    wishes = []
+    for neuron in range(3):
+        engine.zero_grad(second.inputs)
+        wishes.append(second.backward([float(k == neuron) for k in range(3)]))
+    total = np.sum(wishes, axis=0).tolist()
+    engine.zero_grad(second.inputs)
+    assert second.backward([1.0, 1.0, 1.0]) == pytest.approx(total)
+    by_rows = first.backward(total)
+    x = [engine.Unit(value) for value in inputs]
+    hidden = [engine.relu(engine.dot(column, x)) for column in zip(*first.weights)]
+    outputs = [engine.relu(engine.dot(column, hidden)) for column in zip(*second.weights)]
+    engine.sum(outputs).backward()
+    assert [leaf.grad for leaf in x] == pytest.approx(by_rows)
 
 
 def cost(layers, inputs, actual):

@@ -111,11 +111,11 @@ def load_digits(*, n_class: int = 10, return_X_y: bool = False) -> Dataset | tup
         images=data.reshape(-1, SIDE, SIDE),
         feature_names=tuple(f"pixel_{row}_{column}" for row in range(SIDE) for column in range(SIDE)),
         target_names=_read_only(np.arange(n_class, dtype=np.int64)),
-        DESCR=_shipped("README.md").decode("utf-8"),
+        DESCR=shipped("README.md").decode("utf-8"),
     )
 
 
-def _shipped(name: str) -> bytes:
+def shipped(name: str) -> bytes:
     """Read a file that lies beside this one, wherever the package is installed."""
     from importlib import resources  # 12 ms, which `import fastprop` need not take
 
@@ -125,7 +125,7 @@ def _shipped(name: str) -> bytes:
 @functools.cache
 def _numbers() -> tuple[Floats, Integers]:
     """Read data and target from the file, once."""
-    with np.load(io.BytesIO(_shipped("digits.npz")), allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(shipped("digits.npz")), allow_pickle=False) as arrays:
         return _read_only(arrays["data"].astype(np.float64)), _read_only(arrays["target"].astype(np.int64))
 
 

@@ -48,7 +48,7 @@ def as_labels(name: str, word: str, labels: Any, count: int, counted: Any = None
     if 0 in shape_of(labels):  # what has no numbers does not say whether they are integers
         return np.zeros(shape_of(labels), np.int64)
     if not is_integer(labels):
-        kind = getattr(labels, "dtype", None) if not is_handle(labels) else type(labels).__name__
+        kind = f"floats ({type(labels).__name__})" if is_handle(labels) else getattr(labels, "dtype", None)
         raise TypeError(
             f"{name}: {word}s are integers from 0 to {count - 1}; got {kind}. Of floats .astype(int) makes them; under "
             "trace they are elements of integer arrays, and NumPy's integers, among the arguments"

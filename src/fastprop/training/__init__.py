@@ -4,6 +4,7 @@ from .classifier import Classifier, Neuron
 from .data import Example, Split, split
 from .fit import evaluate, fit
 from .history import Callback, Epoch, History, LayerStatistics, Score
+from .predicting import predict
 from .probing import Rates, check_gradients, find_rate
 from .watching import Watch, layer_statistics
 
@@ -24,5 +25,6 @@ __all__ = [
     "find_rate",
     "fit",
     "layer_statistics",
+    "predict",
     "split",
 ]

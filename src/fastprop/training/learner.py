@@ -56,16 +56,18 @@ class Learner:
     """
 
     def __init__(self, model: Any, optimizer: Any, params: Any, apart: bool = False):
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer is {type(optimizer).__name__}; expected an Optimizer of fastprop.optim")
         if not callable(model):
             raise TypeError(f"model is {type(model).__name__}; expected a fastprop.nn.Module, or a function")
         self.module = model if isinstance(model, Module) else None
-        self.function, self.optimizer = model, optimizer
         if self.module is None and params is None:
             raise TypeError("a model that is a function of (params, x) needs params")
         if self.module is not None and params is not None:
             raise TypeError("params go with a model that is a function; a Module has its own")
+        if not isinstance(optimizer, Optimizer):
+            if isinstance(optimizer, type):
+                raise TypeError(f"optimizer is the class {optimizer.__name__}; expected {optimizer.__name__}(model)")
+            raise TypeError(f"optimizer is {type(optimizer).__name__}; expected an Optimizer of fastprop.optim")
+        self.function, self.optimizer = model, optimizer
         self.owns_handles = optimizer._update.handles
         if self.owns_handles and self.module is None:
             raise TypeError("the optimizer is of Units and Arrays; of a function's params make it with these")
@@ -91,7 +93,10 @@ class Learner:
         known = {id(leaf) for leaf in self.leaves}
         foreign = [name for name, leaf in zip(names, moved) if id(leaf) not in known]
         if foreign:
-            raise ValueError(f"the optimizer moves {', '.join(foreign)}, which the model does not have")
+            raise ValueError(
+                f"the optimizer moves {', '.join(foreign)}, which the model does not have: they are leaves of another "
+                "model, or were replaced; make it with this one, such as SGD(model)"
+            )
         self.name_of = {id(leaf): name for name, leaf in zip(names, moved)}
         self.moved = dict(zip(names, moved))
         self.params = {name: plain(leaf) for name, leaf in self.moved.items()}

@@ -1,0 +1,29 @@
+"""What `fit` and its like tell those who begin: what was given, and what to give."""
+
+import numpy as np
+import pytest
+
+import fastprop as fp
+from fastprop import nn
+
+
+def test_a_class_of_optimizers_is_none():
+    with pytest.raises(TypeError, match=r"optimizer is the class SGD; expected SGD\(model\)"):
+        fp.fit(nn.Linear(2, 1, rng=0), nn.squared_error, (np.ones((3, 2)), np.ones((3, 1))), fp.optim.SGD)
+
+
+def test_float_labels_are_called_floats():
+    model = nn.Linear(2, 3, rng=0)
+    with pytest.raises(TypeError, match=r"labels are integers from 0 to 2; got floats \(Unit\)"):
+        fp.fit(model, nn.cross_entropy, (np.ones((3, 2)), np.ones(3)), fp.optim.SGD(model))
+
+
+def test_an_optimizer_of_another_model_is_told_what_to_be_made_with():
+    model, other = nn.Linear(2, 1, rng=0), nn.Linear(2, 1, rng=0)
+    with pytest.raises(ValueError, match=r"leaves of another model, or were replaced; .* such as SGD\(model\)"):
+        fp.fit(model, nn.squared_error, (np.ones((3, 2)), np.ones((3, 1))), fp.optim.SGD(other))
+
+
+def test_a_function_without_params_is_told_so_by_evaluate_too():
+    with pytest.raises(TypeError, match=r"a function of \(params, x\) needs params"):
+        fp.training.evaluate(lambda params, x: x, nn.squared_error, (np.ones(3), np.ones(3)))

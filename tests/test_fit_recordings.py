@@ -47,8 +47,12 @@ def penalty(params):
     return nn.regularisers.l2(params, 0.1)
 
 
+def named(options):
+    return ", ".join(options) or "plain"
+
+
 @pytest.mark.parametrize("handles", [True, False])
-@pytest.mark.parametrize("options", [{}, {"penalty": penalty}, {"metrics": {"loss": nn.cross_entropy}}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"penalty": penalty}, {"metrics": {"loss": nn.cross_entropy}}], ids=named)
 def test_the_same_fit_records_once(handles, options):
     model, optimizer = counted(handles)
     calls, arrived = fits(model, optimizer, {}, **options)

@@ -527,6 +527,17 @@ def test_a_compiled_function_is_pickled_as_its_function_and_options():
         pickle.dumps(fp.compile(lambda x: x))
 
 
+def test_the_summary_tells_of_every_recording_and_of_what_is_in_it():
+    f = fp.compile(fp.vmap(lambda w, x: fp.sum(fp.tanh(w @ x)), in_axes=(None, 0)))
+    assert f.summary() == "vmap(<lambda>): nothing is recorded yet; call it"
+    f(np.eye(8), np.ones((40, 8)))
+    f(np.eye(8), np.ones((3, 8)))
+    first, second = f.summary().split("\n\n")
+    assert first.startswith("the first call\n<Circuit") and "body of the vmap of <lambda>, 40 lanes:" in first
+    assert second.startswith("another form of the arguments") and "body of the vmap of <lambda>, 3 lanes:" in second
+    assert "  reroll: 1 product of 8 x 8" in first.splitlines()
+
+
 class Scaled:
     def __init__(self, factor):
         self.factor, self.leaf, self.calls = factor, fp.Unit(2.0), 0

@@ -184,7 +184,8 @@ class Circuit:
         """Return a table: gates, runs, slots, bytes and time after every pass, and what the program takes.
 
         Of a draft every number is a slot. The rows "assembled" and "recycle" are of the program with its sweep
-        backward, before slots are used again and after; hoisting has a line for every kind of lanes that was run.
+        backward, before slots are used again and after; hoisting has a line for every kind of lanes that was run. The
+        bodies of maps and scans follow.
 
         Examples
         --------

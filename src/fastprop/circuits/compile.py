@@ -239,6 +239,23 @@ class Compiled(Door):
         """Return the circuits recorded so far."""
         return [Circuit(plan) for entry in self.forms.entries() for plan in entry.paths.plans]
 
+    def summary(self) -> str:
+        """Return what `Circuit.summary` says of every recording, and why each was made.
+
+        Examples
+        --------
+        >>> import fastprop as fp
+        >>> f = fp.compile(lambda x: x * x + 1.0)
+        >>> f(2.0)
+        5.0
+        >>> print(f.summary().splitlines()[0])
+        the first call
+        """
+        if not self._reasons:
+            return f"{self._name}: nothing is recorded yet; call it"
+        found = zip(self._reasons, self.circuits())
+        return "\n\n".join(f"{reason}\n{circuit.summary()}" for reason, circuit in found)
+
     def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signature:
         static = checked_static(self._static, len(args), self._name)
         return Signature(args, static, self._name, kwargs, self._dtype)

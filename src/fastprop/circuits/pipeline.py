@@ -400,11 +400,18 @@ class Plan:
     def summary(self) -> str:
         """Return a table: gates, runs, slots, bytes and time as recorded and after each pass; programs below."""
         self.point(not self.has_gradients)
-        lines = [f"{'pass':<12} {'gates':>10} {'runs':>10} {'slots':>10} {'bytes':>12} {'ms':>9}"]
-        lines += [_row(*figures) for figures in [*self.report, *self._assembled()]]
-        lines += [f"hoist: {once} gates once, {n} per lane, {s * 1e3:.3f} ms" for once, n, s in self._hoisted]
-        lines += dict.fromkeys(_rolled_text(report) for report in self._rolled)
-        return "\n".join(lines)
+        return "\n".join(self._lines(self._assembled()))
+
+    def _lines(self, assembled: Iterable[tuple[str, int, int, int, int, float]] = ()) -> Iterator[str]:
+        """Yield the lines of the table, and those of the bodies of maps and scans."""
+        yield f"{'pass':<12} {'gates':>10} {'runs':>10} {'slots':>10} {'bytes':>12} {'ms':>9}"
+        yield from (_row(*figures) for figures in [*self.report, *assembled])
+        yield from (f"hoist: {once} gates once, {n} per lane, {s * 1e3:.3f} ms" for once, n, s in self._hoisted)
+        yield from dict.fromkeys(_rolled_text(report) for report in self._rolled)
+        for region in self.draft.payload.values():
+            for plan in getattr(region, "plans", ()):
+                yield f"body of {region.title}:"
+                yield from (f"  {line}" for line in plan._lines())
 
     def _assembled(self) -> Iterator[tuple[str, int, int, int, int, float]]:
         """Yield the figures of the program forward and backward, whose slots are not used again, and are."""

@@ -297,6 +297,17 @@ class RecordedMap(MapRegion):
         return Along(wiring, run, bench)
 
     @property
+    def title(self) -> str:
+        """What it is, and how often its body is run."""
+        return f"the vmap of {self.name}, {self.lanes} lanes"
+
+    @property
+    def plans(self) -> list[Any]:
+        """What its body became, part by part, as far as that was run."""
+        with self.body.lock:
+            return [node.plan for node in self.body.built()[1] if node.plan is not None]
+
+    @property
     def work(self) -> int:
         """How many gates its lanes have in all."""
         return self.lanes * max((self._work(leaf) for leaf in self.body.leaves), default=1)

@@ -61,6 +61,11 @@ class RecordedScan(RecordedMap):
         super().seal(numbers)
         self.takes_pulls = False
 
+    @property
+    def title(self) -> str:
+        """What it is, and how often its body is run."""
+        return f"the scan of {self.name}, {self.lanes} steps"
+
     def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
         """Say whether gradients inside can go through it."""
         return False

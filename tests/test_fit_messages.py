@@ -27,3 +27,22 @@ def test_an_optimizer_of_another_model_is_told_what_to_be_made_with():
 def test_a_function_without_params_is_told_so_by_evaluate_too():
     with pytest.raises(TypeError, match=r"a function of \(params, x\) needs params"):
         fp.training.evaluate(lambda params, x: x, nn.squared_error, (np.ones(3), np.ones(3)))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "text"),
+    [
+        ({"loss": fp.nn.squared_error}, ValueError, "'loss' is no name for one"),
+        ({"validation_error": fp.nn.squared_error}, ValueError, "'validation_error'"),
+        ([fp.nn.squared_error], TypeError, "metrics is a list.*expected a dict"),
+        ({"error": 3.0}, TypeError, "expected a dict: names, and functions"),
+    ],
+    ids=["loss", "validation", "list", "number"],
+)
+def test_metrics_have_names_of_their_own(metrics, error, text):
+    model = fp.nn.Linear(2, 1, rng=0)
+    data = np.ones((4, 2)), np.ones((4, 1))
+    with pytest.raises(error, match=text):
+        fp.fit(model, fp.nn.squared_error, data, fp.optim.SGD(model), metrics=metrics)
+    with pytest.raises(error, match=text):
+        fp.training.evaluate(model, fp.nn.squared_error, data, metrics=metrics)

@@ -52,7 +52,7 @@ def named(options):
 
 
 @pytest.mark.parametrize("handles", [True, False])
-@pytest.mark.parametrize("options", [{}, {"penalty": penalty}, {"metrics": {"loss": nn.cross_entropy}}], ids=named)
+@pytest.mark.parametrize("options", [{}, {"penalty": penalty}, {"metrics": {"entropy": nn.cross_entropy}}], ids=named)
 def test_the_same_fit_records_once(handles, options):
     model, optimizer = counted(handles)
     calls, arrived = fits(model, optimizer, {}, **options)

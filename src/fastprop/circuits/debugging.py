@@ -39,7 +39,8 @@ def debug_nans(infs: bool = False) -> Iterator[None]:
     lane by lane and scans step by step, up to that gate: on a large batch this takes its time. So what is NaN and then
     not chosen, as in ``fp.where(x > 0, fp.log(x), 0.0)``, counts there only if there is NaN in the end. NaN that
     derivatives alone have is named as such. What is computed of plain numbers is Python's and NumPy's, and not looked
-    at. It goes for the thread that is in the block.
+    at; nor is a value that a gradient goes with but that nobody gets: compile `value_and_grad` to look for NaN. It goes
+    for the thread that is in the block.
 
     Examples
     --------

@@ -177,7 +177,7 @@ class RecordedMap(MapRegion):
             raise in_lane(error, lane) from None
         if recording.decides and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True
-            if recording.arrays:
+            if recording.arrays or recording.wasted:
                 recording = self._record(points, beginning)
         self._refuse_decisions(decided)
         self._order(recording)

@@ -35,6 +35,7 @@ class RecordedScan(RecordedMap):
         super().__init__(f, name, steps.length, signature, trace, None)
         self.backwards, self.sums_numbers = steps.reverse, True
         self.carried, self.begins = 0, np.zeros(0, np.int32)
+        self._carries = steps.carries
 
     def carry(self, leaves: Sequence[Any]) -> None:
         """Take what is carried into the first step: the leaves of the body's first argument."""
@@ -42,7 +43,6 @@ class RecordedScan(RecordedMap):
         numbers = [x for block in blocks for x in (block.flat if isinstance(block, np.ndarray) else (block,))]
         units = [x if isinstance(x, Unit) else self.trace._variable(float(x)) for x in numbers]
         self.carried, self.begins = len(units), np.array([self.operand(unit) for unit in units] or [], np.int32)
-        self._carries = len(leaves)
 
     def _given(self, leaf: int, size: int) -> Given:
         if leaf >= self._carries:
@@ -90,7 +90,6 @@ def record_scan(step: Callable[..., Any], name: str, steps: Steps) -> Any:
     body = carried_on(step, name, steps)
     region = RecordedScan(body, name, steps, steps.signature, trace)
     leaves = flat_leaves(steps.signature, (steps.init, steps.xs), None)
-    region.carry(leaves[: steps.carries])
     leaves[: steps.carries] = map(_by_numbers, leaves[: steps.carries])
     found = take_leaves(region, leaves, steps.axes)
     fixed = steps.signature.fixed
@@ -99,7 +98,9 @@ def record_scan(step: Callable[..., Any], name: str, steps: Steps) -> Any:
     recording = region.grow_from(point)
     region.spread(range(steps.carries))
     if decides(recording.draft):
+        outer.wasted = True
         return None
+    region.carry(leaves[: steps.carries])
     region.outputs = len(recording.draft.outputs)
     region.value_arrays = result_arrays(recording, outer, steps.length, steps.carries)
     region.summed = region.carried > 0

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastprop import gates
-from fastprop.circuits.signature import Signature, lane_count
+from fastprop.circuits.signature import Signature
 from fastprop.circuits.unrolling import joined_lanes, of_no_lanes, zeros_of
 from fastprop.engine.bundle import Bundle, numbers_of
+from fastprop.engine.tape import Unit
 from fastprop.gates import is_condition
 from fastprop.handles.indexing import is_integer
-from fastprop.handles.nesting import described, shape_of
+from fastprop.handles.nesting import LEAF, described, shape_of
 
 __all__ = ["Steps", "Widened", "carried_on", "step_by_step"]
 
@@ -41,6 +42,7 @@ class Steps:
         self._given = length
         self.signature = Signature((init, xs), (), name)
         self.carries = self.signature.nesting_of(0).size
+        self.is_number = self.signature.nesting_of(0) is LEAF and self.signature.shapes[0] is None
         self.axes: list[int | None] = [None] * self.carries
         for k in range(self.carries, len(self.signature.shapes)):
             self.axes.append(self._axis(k))
@@ -92,20 +94,33 @@ class Steps:
             if given is None:
                 raise ValueError(f"{self.name}: there are no arrays in xs to count the steps; give length")
             return int(given)
-        found = lane_count(self.signature, self.axes)
+        found = self._rows()
         if given is not None and given != found:
             raise ValueError(f"{self.name}: length is {given}, but the arrays in xs have {found} steps")
         return found
+
+    def _rows(self) -> int:
+        """Return how many rows the arrays in xs have, if all agree."""
+        rows: dict[int, str] = {}
+        for k, axis in enumerate(self.axes):
+            shape = self.signature.shapes[k]
+            if axis is not None and shape is not None:
+                rows.setdefault(shape[0], self._where(k))
+        if len(rows) > 1:
+            sizes = ", ".join(f"{name} has {size}" for size, name in rows.items())
+            raise ValueError(f"{self.name}: the arrays in xs have different numbers of steps: {sizes}")
+        return next(iter(rows))
 
     def carry(self, leaves: Sequence[Any]) -> Any:
         """Put the leaves of a carry together."""
         return self.signature.nesting_of(0).unflatten(leaves, True)
 
-    def x(self, step: int) -> Any:
-        """Return what a step is given beside the carry."""
+    def given(self, order: Iterable[int]) -> Iterator[Any]:
+        """Yield what each step is given beside the carry."""
         nesting = self.signature.nesting_of(1)
         leaves = nesting.leaves_of(self.xs, self.name)
-        return nesting.unflatten([x if x is None else _plain(x[step]) for x in leaves], True)
+        for step in order:
+            yield nesting.unflatten([x if x is None else _plain(x[step]) for x in leaves], True)
 
     def example(self) -> Any:
         """Return what a step would be given if there were any."""
@@ -166,10 +181,13 @@ def _is_whole_number(leaf: Any) -> bool:
 def step_by_step(step: Callable[..., Any], name: str, steps: Steps) -> tuple[Any, Any]:
     """Take one step after the other, on handles or plain numbers; return the last carry, and what was kept."""
     carry, kept = steps.init, []
-    for j in reversed(range(steps.length)) if steps.reverse else range(steps.length):
-        leaves, y = steps.taken(step(carry, steps.x(j)))
-        carry = steps.carry(leaves)
-        kept.append(y)
+    for x in steps.given(reversed(range(steps.length)) if steps.reverse else range(steps.length)):
+        found = step(carry, x)
+        if not (steps.is_number and type(found) is tuple and len(found) == 2 and type(found[0]) in (float, Unit)):
+            leaves, y = steps.taken(found)
+            found = steps.carry(leaves), y
+        carry = found[0]
+        kept.append(found[1])
     if not kept:
         _, y = steps.taken(step(carry, steps.example()))
         return carry, None if y is None else of_no_lanes(y, None)

@@ -91,6 +91,13 @@ def document(width: float, height: float, label: str, parts: list[str]) -> str:
     return "\n".join([head, page, *parts, "</svg>"]) + "\n"
 
 
+def checked_suffix(path: str | os.PathLike[str], *suffixes: str) -> None:
+    """Raise ValueError if a file is named as what it will not be."""
+    suffix = Path(path).suffix.lower()
+    if suffix and suffix not in suffixes:
+        raise ValueError(f"{os.fspath(path)!r} ends in {suffix}, but what is written is {suffixes[0]}; name it so")
+
+
 class Picture:
     """A picture as SVG: a notebook shows it, `save` writes it to a file.
 
@@ -116,5 +123,11 @@ class Picture:
         ----------
         path : str or path
             The file, as ``circuit.svg``; it is overwritten.
+
+        Raises
+        ------
+        ValueError
+            If the file is named like another kind of picture.
         """
+        checked_suffix(path, ".svg")
         Path(path).write_text(self.svg, encoding="utf-8", newline="\n")

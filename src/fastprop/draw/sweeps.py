@@ -9,7 +9,7 @@ from typing import Any
 from fastprop.draw.circuit import MOST, checked_most, wires_of
 from fastprop.draw.diagram import Diagram, diagram_of
 from fastprop.draw.drawing import Marks, svg_of
-from fastprop.draw.svg import escaped
+from fastprop.draw.svg import checked_suffix, escaped
 
 __all__ = ["Page", "sweeps"]
 
@@ -116,7 +116,13 @@ class Page:
         ----------
         path : str or path
             The file, as ``sweeps.html``; it is overwritten.
+
+        Raises
+        ------
+        ValueError
+            If the file is named like another kind of page.
         """
+        checked_suffix(path, ".html", ".htm")
         Path(path).write_text(self.html, encoding="utf-8", newline="\n")
 
 

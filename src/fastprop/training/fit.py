@@ -16,14 +16,14 @@ import numpy as np
 from fastprop.derivatives.call import name_of
 from fastprop.gates.numbers import as_real
 from fastprop.handles.indexing import OutOfRangeError
-from fastprop.handles.nesting import map_leaves, plain
+from fastprop.handles.nesting import described, map_leaves, plain
 from fastprop.nn.module import Module
 from fastprop.optim import SGD, ReduceLROnPlateau, norm
 from fastprop.optim.optimizer import whole
 from fastprop.random import fold_in
 
 from .feed import ArrayFeed, Batch, StreamFeed, Weighting, arrays_of, feed_of, held_out, is_arrays
-from .history import Callback, Epoch, History, Score, is_better
+from .history import COLUMNS, Callback, Epoch, History, Score, is_better
 from .interrupts import Interrupts
 from .learner import KEYS, Learner, Steps
 
@@ -155,7 +155,8 @@ def fit(
     delta = as_real(min_delta)
     if delta is None or not delta >= 0.0:
         raise ValueError(f"fit: min_delta is {min_delta!r}; expected a number, 0 or more")
-    steps = _steps((model, loss, optimizer, penalty, *(metrics or {}).values()), params, metrics or {}, recordings)
+    named = checked_metrics(metrics)
+    steps = _steps((model, loss, optimizer, penalty, *named.values()), params, named, recordings)
     learner = steps.learner
     training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
     told = [callbacks] if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks) else [*callbacks]
@@ -164,6 +165,18 @@ def fit(
     work.least_fall = delta
     work.restores = patience is not None if restore_best is None else restore_best
     return work.run(epochs, progress)
+
+
+def checked_metrics(metrics: Any) -> dict[str, Any]:
+    """Return metrics by their names, or raise."""
+    if metrics is None:
+        return {}
+    if not isinstance(metrics, dict) or not all(map(callable, metrics.values())):
+        raise TypeError(f"metrics is {described(metrics)}; expected a dict: names, and functions of output and target")
+    for name in metrics:
+        if name in COLUMNS or not isinstance(name, str) or name.startswith("validation_"):
+            raise ValueError(f"metrics: {name!r} is no name for one: a History has {', '.join(COLUMNS)} itself")
+    return metrics
 
 
 def _steps(key: tuple[Any, ...], params: Any, metrics: dict[str, Any], recordings: dict[str, Any] | None) -> Steps:
@@ -457,4 +470,4 @@ def evaluate(
     start = params if params is not None or not isinstance(model, Module) else model.params()
     learner = Learner(model, None if start is None else SGD(start), params)
     feed = feed_of(data, learner.dtype, whole("evaluate", "batch_size", batch_size, 1), False)
-    return Score(*Steps(learner, loss, metrics or {}).score_all(feed.epoch(np.random.default_rng(0))))
+    return Score(*Steps(learner, loss, checked_metrics(metrics)).score_all(feed.epoch(np.random.default_rng(0))))

@@ -60,6 +60,9 @@ class LayerStatistics(NamedTuple):
     gradient: float
 
 
+COLUMNS = ("epoch", "loss", "rate", "steps", "seconds")  # which every history has, beside metrics
+
+
 @dataclass(repr=False)
 class History:
     """What a fit has done.

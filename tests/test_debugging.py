@@ -114,3 +114,30 @@ def test_blocks_nest_and_go_for_one_thread() -> None:
         with pytest.raises(FloatingPointError):
             x / x
     assert np.isnan((x / x).value)
+
+
+def test_blocks_end_in_any_order() -> None:
+    def held() -> Any:
+        with fp.debug_nans():
+            yield
+
+    first, second = held(), held()
+    next(first)
+    next(second)
+    first.close()
+    with pytest.raises(FloatingPointError):
+        fp.log(fp.Unit(-1.0))
+    second.close()
+    assert np.isnan(fp.log(fp.Unit(-1.0)).value)
+    with pytest.raises(TypeError, match="infs is 'x'"), fp.debug_nans(infs="x"):  # type: ignore[arg-type]
+        pass
+
+
+def test_calls_within_a_block_leave_other_tapes_as_they_are() -> None:
+    double = fp.compile(lambda x: x * 2.0)
+    with fp.debug_nans():
+        y = fp.Unit(-1.0) * 1.0
+        with fp.Tape():
+            double(y)
+        with pytest.raises(FloatingPointError):
+            fp.log(y)

@@ -537,3 +537,52 @@ def test_a_function_that_raises_while_it_is_recorded_anew_works_afterwards():
     ill[0] = False
     compiled(leaf).backward()
     assert leaf.grad == 36.0
+
+
+ROWS = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]])
+OTHERS = np.array([1.0, 2.0, 3.0])
+
+
+def squares(v):
+    return fp.vmap(lambda x: x * x, reduce="sum")(v)
+
+
+IN_BODIES = {  # what is called at every row, of what: gradients of functions that hold maps
+    "stacked results": lambda u: fp.grad(lambda w: fp.sum(fp.vmap(lambda x: x * w * w)(OTHERS)))(u[0]) * u,
+    "of a whole array": lambda u: fp.grad(squares)(u) * 1.0,
+    "stacked, of a whole array": lambda u: fp.grad(lambda v: fp.sum(fp.vmap(lambda x: x * x)(v)))(u) * u[1],
+    "a map of it inside": lambda u: (
+        fp.grad(lambda v: fp.vmap(lambda x: (fp.vmap(lambda z: z)(v), x)[1], reduce="sum")(v))(u) * u
+    ),
+    "values, too": lambda u: fp.value_and_grad(lambda w: fp.sum(fp.vmap(lambda x: x * w)(OTHERS)))(u[0])[0] * u,
+    "at plain numbers": lambda u: fp.grad(lambda s: fp.sum(s * s))(np.ones(3)) * u,
+    "of those again": lambda u: fp.grad(lambda q: fp.sum(fp.grad(lambda s: fp.sum(s * s))(np.ones(3))) * q)(u[0]) * u,
+    "beside a map": lambda u: (
+        fp.grad(
+            lambda q: (fp.grad(lambda s: fp.sum(s * s))(np.ones(3)), fp.vmap(lambda z: u[0] * q, reduce="sum")(OTHERS))[
+                1
+            ]
+        )(u[1])
+        * u
+    ),
+    "a step of one's own": lambda u: (
+        fp.grad(lambda w: fp.sum((np.ones(3) - 0.1 * fp.grad(lambda v: fp.sum(v * v) * w)(np.ones(3))) * w))(u[0]) * u
+    ),
+}
+
+
+@pytest.mark.parametrize("f", IN_BODIES.values(), ids=IN_BODIES)
+def test_gradients_in_bodies_go_through_maps(f):
+    expected = np.array([fp.Array(u).value * 0.0 + np.asarray(plain_of(f, u)) for u in ROWS])
+    for front in (
+        fp.vmap(f),
+        fp.compile(fp.vmap(f)),
+        fp.compile(lambda rows: fp.scan(lambda c, u: (c, f(u)), 0.0, rows)[1]),
+        fp.compile(lambda rows: fp.stack([f(rows[0]), f(rows[1])])),
+    ):
+        np.testing.assert_allclose(front(ROWS), expected, rtol=1e-12)
+
+
+def plain_of(f, u):
+    found = f(fp.Array(u))
+    return getattr(found, "value", found)

@@ -211,6 +211,13 @@ def test_the_step_is_recorded_once_whatever_the_number_of_steps() -> None:
     assert [line.split()[2] for line in summary.splitlines() if "as recorded" in line] == ["2", "3"]
 
 
+def test_no_steps_of_integers() -> None:
+    def f(table: Any, tokens: Any) -> Any:
+        return fp.scan(lambda c, i: (c + table[i], table[i]), 0.0, tokens)[0]
+
+    assert f(np.ones(3), np.zeros(0, int)) == fp.compile(f)(np.ones(3), np.zeros(0, int)) == 0.0
+
+
 def test_results_are_nobody_elses_and_workspaces_are_used_again() -> None:
     compiled = fp.compile(lambda w, xs: fp.scan(lambda c, x: (c * w + x, c), 0.0, xs))
     first = compiled(0.5, np.arange(4.0))
@@ -246,6 +253,9 @@ REFUSED: list[tuple[Callable[..., Any], type[Exception], str]] = [
     (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, xs, length=2), ValueError, "length is 2, but .* 6 steps"),
     (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, (xs, xs[:2])), ValueError, r"numbers of steps: .*xs\[0\] has 6"),
     (lambda xs: fp.scan(3, 0.0, xs), TypeError, "takes a function first"),
+    (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, np.ones(3, bool)), TypeError, "xs is an array of truth values"),
+    (lambda xs: fp.scan(lambda c, x: (None, x), 0.0, xs), TypeError, "carries on None"),
+    (lambda xs: fp.scan(lambda c, x: ((c[0], "a"), x), (0.0, 1.0), xs), TypeError, r"'a'\) as carry\[1\]"),
     (lambda xs: fp.scan(lambda c, x: (c, x), "a", xs), TypeError, "init is a str"),
     (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, xs, reverse="no"), TypeError, "reverse"),
 ]

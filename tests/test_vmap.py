@@ -411,3 +411,9 @@ def test_gradients_of_what_a_body_does_not_read_are_zero(lanes):
     for _ in range(3):
         assert_array_equal(gradient(columns), np.tile([0.0, 2.0, 0.0], (lanes, 1)))
         columns.copy().fill(np.nan)  # memory that is given back is not zero
+
+
+def test_a_mask_chooses_among_the_lanes_of_a_map():
+    mask, x = np.array([True, False, True]), np.array([1.0, 2.0, 3.0])
+    chosen = fp.compile(lambda v: fp.where(mask, fp.vmap(lambda q: q * 2.0)(v), 0.0))
+    assert chosen(x).tolist() == [2.0, 0.0, 6.0]

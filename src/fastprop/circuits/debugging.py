@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,14 @@ from fastprop.engine.tape import get_strictness, set_strictness
 from fastprop.handles.nesting import flatten, map_leaves, plain
 
 __all__ = ["checked_call", "debug_nans", "is_debugging"]
+
+
+class _Blocks(threading.local):
+    def __init__(self) -> None:
+        self.levels: list[int] = []  # what the blocks refuse in which this thread is
+
+
+_blocks = _Blocks()
 
 
 @contextmanager
@@ -51,13 +60,18 @@ def debug_nans(infs: bool = False) -> Iterator[None]:
     Traceback (most recent call last):
     FloatingPointError: ...: log(-1) gave nan
     """
-    before = set_strictness(2 if infs else 1)
+    if not isinstance(infs, bool):
+        raise TypeError(f"debug_nans: infs is {infs!r:.60}; expected True or False")
+    levels, level = _blocks.levels, 2 if infs else 1
+    levels.append(level)
+    set_strictness(level)
     enter_eager()
     try:
         yield
     finally:
         leave_eager()
-        set_strictness(before)
+        levels.remove(level)  # which need not be the last one: generators end when they like
+        set_strictness(levels[-1] if levels else 0)
 
 
 def is_debugging() -> bool:
@@ -81,7 +95,10 @@ def checked_call(compiled: Any, f: Callable[..., Any], args: Sequence[Any], kwar
     dtype = signature.call_form.dtype
     record(f, signature, signature.leaves(given, dtype, named), dtype, unrolled=True, finished=False)
     what = "NaN" if level == 1 else "NaN or infinite numbers"
-    raise FloatingPointError(f"{name_of(f)} gave {what}, though none of its gates did: its derivatives do")
+    raise FloatingPointError(
+        f"{name_of(f)} gave {what}, though none of its gates made it: it comes from arguments, from derivatives, or from "
+        "float32"
+    )
 
 
 def _is_allowed(leaf: Any, level: int) -> bool:

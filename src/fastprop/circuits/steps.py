@@ -15,7 +15,7 @@ from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.tape import Unit
 from fastprop.gates import is_condition
 from fastprop.handles.indexing import is_integer
-from fastprop.handles.nesting import LEAF, described, shape_of
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle, shape_of
 
 __all__ = ["Steps", "Widened", "carried_on", "step_by_step"]
 
@@ -78,7 +78,15 @@ class Steps:
                 f"{self._where(leaf)} is a number; xs holds arrays, whose first axis counts the steps (a list of "
                 "numbers is a container: give np.array of it)"
             )
+        if self._dtype(leaf).kind == "b":
+            raise TypeError(
+                f"{self._where(leaf)} is an array of truth values; give numbers, as .astype(float) makes them, and "
+                "compare them in the step"
+            )
         return 0
+
+    def _dtype(self, leaf: int) -> np.dtype[Any]:
+        return self.signature.call_form.dtypes[leaf] or np.dtype(np.float64)
 
     def _length(self, given: Any) -> int:
         if given is not None:
@@ -125,7 +133,12 @@ class Steps:
     def example(self) -> Any:
         """Return what a step would be given if there were any."""
         shapes = self.signature.shapes[self.carries :]
-        leaves = [None if self.axes[self.carries + k] is None else zeros_of(shape) for k, shape in enumerate(shapes)]
+        leaves: list[Any] = []
+        for k, shape in enumerate(shapes, self.carries):
+            zeros = zeros_of(shape)
+            if self.signature.integers[k]:
+                zeros = np.zeros(shape, int) if shape else 0
+            leaves.append(None if self.axes[k] is None else zeros)
         return self.signature.nesting_of(1).unflatten(leaves, True)
 
     def taken(self, found: Any) -> tuple[list[Any], Any]:
@@ -138,6 +151,8 @@ class Steps:
         leaves = self.signature.nesting_of(0).leaves_of(found[0], f"{self.name}: the carry that it returned")
         for k, leaf in enumerate(leaves):
             expected = self.signature.shapes[k] or ()
+            if not is_handle(leaf) and not is_condition(leaf) and as_number(leaf) is None:
+                raise TypeError(f"{self.name} carries on {described(leaf)} as {self._place(k)}; expected numbers")
             if shape_of(leaf) != expected:
                 raise ValueError(
                     f"{self.name} carries on {self._place(k)} of shape {shape_of(leaf)}, but was given one of shape "

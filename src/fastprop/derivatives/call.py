@@ -88,7 +88,7 @@ class Call:
             points += leaves
             self.nestings.append(nesting)
         self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
-        self.swept = name != "jvp" and may_sweep(self.tape) and all(map(_is_variable, points))
+        self.swept = name != "jvp" and may_sweep(self.tape) and all(_is_variable(x, self.tape) for x in points)
         self._guards = len(self.tape.guards) if self.swept else 0
         result = active_scope(self.engine, self.tape).run(self._call, points, args, kwargs, positions)
         self.variables += captured
@@ -388,15 +388,16 @@ def _own_part(found: Any, output: Any) -> Any:
 def _whole_part(found: Any, shape: tuple[int, ...]) -> Any:
     """Return what was pulled on an array, from blocks with lanes along several axes."""
     total: Any = None
-    for (_, axis), block in found.found.items() if isinstance(found, Parts) else ():
-        part = lanes_moved(block, axis)
-        total = part if total is None else total + part
+    for key, block in found.found.items() if isinstance(found, Parts) else ():
+        if isinstance(key, tuple):  # else it is one on the number that stands for it, which has none
+            part = lanes_moved(block, key[1])
+            total = part if total is None else total + part
     return total
 
 
-def _is_variable(point: Any) -> bool:
-    """Whether a point is one number, or an array that can be a variable as a whole."""
-    return type(point) is float or shape_of(point) == () or _is_whole(point)
+def _is_variable(point: Any, trace: Any) -> bool:
+    """Whether a point is one number, or an array that can be a variable as a whole: in lanes there is none."""
+    return type(point) is float or shape_of(point) == () or (_is_whole(point) and trace.parent is None)
 
 
 # Where to record ------------------------------------------------------------------------------------------------------

@@ -70,6 +70,8 @@ def swept_gradients(
     regions = trace.regions_between(slots, [unit._slot for unit in units])
     if regions is None:
         return None
+    if trace.parent is not None and any(trace.regions[head].makes for head in regions):
+        return None  # in lanes, arrays that maps make have no adjoints while they run forward
     marked = sorted((unit for unit in units if trace.is_marked(unit._slot)), key=lambda unit: unit._slot)
     if not marked:
         return [None] * len(units)

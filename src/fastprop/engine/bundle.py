@@ -506,7 +506,8 @@ def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
 def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:
     """Record a gate on lanes as a vmap of it, or as a reduction over the lanes; None: it needs their numbers."""
     if isinstance(gate, Row):
-        axes = _lane_axes(operands, block)
+        plain_mask = gate is gates.where and isinstance(operands[0], np.ndarray)
+        axes = None if plain_mask else _lane_axes(operands, block)
         return None if axes is None else block.mapped(gate, operands, axes, None)
     if isinstance(gate, (blocks.Sum, blocks.Mean)) and gate.axis in (None, 0) and not gate.keepdims:
         if gate.axis is None and len(block.shape) > 1:

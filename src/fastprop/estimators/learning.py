@@ -103,7 +103,10 @@ def descend(
     gradient: Any = compile(value_and_grad(mean))
     params = network.params()
     optimizer = optim.LBFGS(params, max_iter=max_iter, tolerance_grad=tol, tolerance_change=0.0)
-    network.load_params(optimizer.step(params, lambda params: gradient(params, x, y, shares)))
+    found = optimizer.step(params, lambda params: gradient(params, x, y, shares))
+    if optimizer.iterations <= 1 and "not finite" in optimizer.reason:
+        raise ValueError(f"L-BFGS can't begin: {optimizer.reason}; scale the data")
+    network.load_params(found)
     return optimizer
 
 

@@ -83,7 +83,10 @@ class _Network(BaseEstimator):
         made = self.network(features, outputs, self._random)
         if not isinstance(made, Module):
             raise TypeError(f"network gave {type(made).__name__}; expected a fastprop.nn.Module")
-        return made
+        given = np.shape(Lanes(made.eval())(np.zeros((1, features))))
+        if given != (1, outputs):
+            raise ValueError(f"network gave a model of {given[1:]} outputs; expected {outputs}, in one axis")
+        return made.train()
 
     def _sequence(self, features: int, outputs: int, dtype: np.dtype[Any]) -> nn.Sequential:
         """Make hidden layers, each with its activation and its dropout, and a layer of what comes out."""

@@ -43,9 +43,7 @@ cdef int check_number(
 ) except -1:
     """Raise if a gate that is about to be recorded has a value that is refused."""
     cdef Nodes* nodes = nodes_of(home)
-    if strictness == 0:
-        nodes.strict = False
-    elif is_refused(value) and opcode != INPUT and opcode != BLOCK:
+    if strictness > 0 and is_refused(value) and opcode != INPUT and opcode != BLOCK:
         name = NAMES.get(opcode & ~POOLED, "a gate")
         operands = []
         if not opcode & POOLED and opcode != ELEMENT:
@@ -66,7 +64,6 @@ cdef double operand_value(const Nodes* nodes, int32_t operand, double partial) n
 cdef int check_numbers(PyObject* home, str name, object value) except -1:
     """Raise if a gate on blocks has a number that is refused."""
     if strictness == 0:
-        nodes_of(home).strict = False
         return 0
     bad = np.isnan(value) if strictness == 1 else ~np.isfinite(value)
     if np.any(bad):

@@ -127,6 +127,8 @@ def swept_trace(Tape tape, list ends, list pulls, list variables, dict regions, 
             while i > head and i >= low:
                 i = sweep_backward(nodes, i, head + 1, &low)
                 if i > head and i >= low:       # a number of an Array that has no buffer yet
+                    if nodes.opcode[i] != ELEMENT:
+                        raise TypeError("a gradient in traced code can't go through a gate on plain arrays")
                     buffer_of(nodes, nodes.operand[i].first)
             if low > head or head < first:
                 break

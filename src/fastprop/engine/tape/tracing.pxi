@@ -115,7 +115,10 @@ cdef class Trace(Tape):
         return list(map(self._variable, values))
 
     def as_block(self, x):
-        """Return a captured Array as a block of its numbers, which are read at every call; anything else as it is."""
+        """Return a captured Array as a block of its numbers, which are read at every call, a plain array as one of
+        constants; anything else as it is."""
+        if isinstance(x, np.ndarray) and x.ndim > 0 and x.dtype.kind in "fiu":
+            return made_block(x)
         if not hasattr(type(x), "__fastprop_gate__") or hasattr(type(x), "__fastprop_block__") or x.shape == ():
             return x
         return made_block(x)

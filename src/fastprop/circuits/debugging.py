@@ -47,9 +47,10 @@ def debug_nans(infs: bool = False) -> Iterator[None]:
     Name and meaning are those of JAX's option. To be looked into, a function is recorded once more, gate by gate, maps
     lane by lane and scans step by step, up to that gate: on a large batch this takes its time. So what is NaN and then
     not chosen, as in ``fp.where(x > 0, fp.log(x), 0.0)``, counts there only if there is NaN in the end. NaN that
-    derivatives alone have is named as such. What is computed of plain numbers is Python's and NumPy's, and not looked
-    at; nor is a value that a gradient goes with but that nobody gets: compile `value_and_grad` to look for NaN. It goes
-    for the thread that is in the block.
+    no gate made (derivatives alone have it, or arguments) is named as such. Circuits, and `fastprop.vmap` of plain
+    arrays, are run as ever. What is computed of plain numbers is Python's and NumPy's, and not looked at; nor is a
+    value that a gradient goes with but that nobody gets: compile `value_and_grad` to look for NaN. It goes for the
+    thread that is in the block.
 
     Examples
     --------
@@ -96,8 +97,7 @@ def checked_call(compiled: Any, f: Callable[..., Any], args: Sequence[Any], kwar
     record(f, signature, signature.leaves(given, dtype, named), dtype, unrolled=True, finished=False)
     what = "NaN" if level == 1 else "NaN or infinite numbers"
     raise FloatingPointError(
-        f"{name_of(f)} gave {what}, though none of its gates made it: it comes from arguments, from derivatives, or from "
-        "float32"
+        f"{name_of(f)} gave {what}, though none of its gates made it: arguments did, derivatives, or float32"
     )
 
 

@@ -129,7 +129,8 @@ cdef class ScanAlong(Along):
         cdef Py_ssize_t patience = max(PATIENCE // (run.width * work), <Py_ssize_t>1)
         inner.run.lanes, inner.run.lane = run.lanes, run.lane
         self.aim(inner, run, bench, begin, both)
-        inner.settle(inner.run)
+        if self.region.lanes:       # else there is nothing to be read
+            inner.settle(inner.run)
         if both:
             clear_sums(inner.run, 0)
         for k in range(self.region.lanes):

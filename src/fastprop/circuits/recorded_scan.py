@@ -13,9 +13,9 @@ import numpy as np
 from fastprop.circuits.mapping import example_of, flat_leaves, result_arrays, results_of, take_leaves
 from fastprop.circuits.recorded_map import Given, RecordedMap
 from fastprop.circuits.signature import Signature
-from fastprop.circuits.steps import Steps, carried_on
+from fastprop.circuits.steps import Steps, by_numbers, carried_on
 from fastprop.circuits.trace import Recording, current_trace, decides
-from fastprop.engine.bundle import Bundle, numbers_of
+from fastprop.engine.bundle import numbers_of
 from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Along, Kind, PointRegion, ScanAlong, ScanAtPoint, ScanRun, sources
 from fastprop.engine.tape import Trace, Unit
@@ -42,7 +42,7 @@ class RecordedScan(RecordedMap):
         blocks = [numbers_of(leaf) for leaf in leaves]
         numbers = [x for block in blocks for x in (block.flat if isinstance(block, np.ndarray) else (block,))]
         units = [x if isinstance(x, Unit) else self.trace._variable(float(x)) for x in numbers]
-        self.carried, self.begins = len(units), np.array([self.operand(unit) for unit in units] or [], np.int32)
+        self.carried, self.begins = len(units), np.array([self.operand(unit) for unit in units], np.int32)
 
     def _given(self, leaf: int, size: int) -> Given:
         if leaf >= self._carries:
@@ -90,7 +90,7 @@ def record_scan(step: Callable[..., Any], name: str, steps: Steps) -> Any:
     body = carried_on(step, name, steps)
     region = RecordedScan(body, name, steps, steps.signature, trace)
     leaves = flat_leaves(steps.signature, (steps.init, steps.xs), None)
-    leaves[: steps.carries] = map(_by_numbers, leaves[: steps.carries])
+    leaves[: steps.carries] = map(by_numbers, leaves[: steps.carries])
     found = take_leaves(region, leaves, steps.axes)
     fixed = steps.signature.fixed
     examples = [() if k in fixed else example_of(leaf, steps.axes[k], outer) for k, leaf in enumerate(found)]
@@ -124,7 +124,3 @@ def _run_example(region: RecordedScan, outer: Recording) -> list[float]:
     for a in region.makes:
         outer.examples[a] = arrays.values[a]
     return values
-
-
-def _by_numbers(leaf: Any) -> Any:
-    return Bundle(numbers_of(leaf)) if hasattr(leaf, "map_unit") else leaf

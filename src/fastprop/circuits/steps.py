@@ -17,7 +17,7 @@ from fastprop.gates import is_condition
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle, shape_of
 
-__all__ = ["Steps", "Widened", "carried_on", "step_by_step"]
+__all__ = ["Steps", "Widened", "by_numbers", "carried_on", "step_by_step"]
 
 
 class Widened(Exception):  # noqa: N818 (never seen outside)
@@ -170,6 +170,11 @@ def _plain(x: Any) -> Any:
     return x.item() if isinstance(x, np.generic) else x
 
 
+def by_numbers(leaf: Any) -> Any:
+    """Return an array of a trace as a block of its numbers, as which it is carried; anything else as it is."""
+    return Bundle(numbers_of(leaf)) if hasattr(leaf, "map_unit") else leaf
+
+
 def carried_on(step: Callable[..., Any], name: str, steps: Steps) -> Callable[..., Any]:
     """Return a step as the body of a map: it returns the leaves of the carry, number by number, and the rest."""
     integers = steps.signature.integers
@@ -181,8 +186,7 @@ def carried_on(step: Callable[..., Any], name: str, steps: Steps) -> Callable[..
                 leaves[k] = leaf = gates.positive(leaf)
             if integers[k] and not _is_whole_number(leaf):
                 raise Widened(k)
-            if hasattr(leaf, "map_unit"):
-                leaves[k] = Bundle(numbers_of(leaf))
+            leaves[k] = by_numbers(leaf)
         return leaves, () if y is None else (y,)
 
     body.__name__ = body.__qualname__ = name

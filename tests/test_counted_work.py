@@ -328,3 +328,27 @@ def test_a_first_call_costs_no_python_per_number_of_arrays(loss, lanes):
 
     calls(50)  # what is done once, in the whole process
     assert calls(200) <= calls(50) + 100  # there are 600 numbers more
+
+
+def masked(x):
+    return fp.where(np.tri(len(x), dtype=bool), x, -np.inf)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        fp.softmax,
+        fp.log_softmax,
+        lambda x: fp.softmax(masked(x)),
+        lambda x: fp.std(x, axis=1),
+        lambda x: fp.var(x, axis=0),
+    ],
+    ids=["softmax", "log_softmax", "causal", "std", "var"],
+)
+def test_what_weighs_many_numbers_is_recorded_row_by_row(function):
+    def calls(n):
+        found, _, _ = counted(lambda: fp.compile(lambda x: fp.sum(function(x) ** 2))(np.ones((n, n))))
+        return found
+
+    calls(10)
+    assert calls(40) < 5 * calls(10)  # there are sixteen times the numbers

@@ -480,6 +480,8 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     if type(gate) in REDUCED:
         row = REDUCED[type(gate)]
         return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
+    if isinstance(gate, blocks.Composed):
+        return gate.composed(*[Bundle(x.numbers) if isinstance(x, LaneBlock) else x for x in unwrapped(operands)])
     if isinstance(gate, blocks.Block):
         found = _structural(gate, tuple(map(_array_of, unwrapped(operands))))
         return as_integer(found) if gate.gathers and are_integers(operands) else found

@@ -71,6 +71,10 @@ def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
         return None
     if isinstance(gate, MOVES):  # which records nothing
         return moved(gate, operands[0])
+    if isinstance(gate, blocks.Block) and gate.gathers:
+        return gathered(gate, [slots_in(trace, x) for x in operands])
+    if gate is gates.where and isinstance(operands[0], np.ndarray) and operands[0].dtype == np.bool_:
+        operands = (operands[0].astype(np.float64), *operands[1:])
     slots = [slots_in(trace, x) for x in operands]
     if any(x is None for x in slots) and any(x is not None and (x.at != CONSTANT).any() for x in slots):
         slots = [inward(trace, x) if found is None else found for x, found in zip(operands, slots)]
@@ -87,6 +91,14 @@ def moved(gate: Any, x: Any) -> Slots | None:
     """Return the numbers of a block that are picked, or put elsewhere, be they of this trace or of one around it."""
     found = x.slots() if hasattr(x, "slots") else None
     return None if found is None or found.constants is not None else found.moved(gate.forward)
+
+
+def gathered(gate: Any, parts: Sequence[Slots | None]) -> Slots | None:
+    """Return the numbers of blocks put together, if all of them are recorded; this records nothing."""
+    slots = [part.at for part in parts if part is not None and part.constants is None]
+    if len(slots) < len(parts) or not parts or any((at == CONSTANT).any() for at in slots):
+        return None
+    return parts[0].moved(lambda _: gate.forward(*slots)) if parts[0] is not None else None
 
 
 def inward(trace: Trace, x: Any) -> Slots | None:

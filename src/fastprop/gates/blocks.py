@@ -77,6 +77,14 @@ class Block(Gate):
         return self.forward(*blocks)
 
 
+class Composed(Block):
+    """A gate that circuits have as others: those that `composed` applies to its operands."""
+
+    def composed(self, *operands: Any) -> Any:
+        """Return what the gate does, of other gates."""
+        raise NotImplementedError(f"{self.name} has no composed(self, *operands)")
+
+
 class Linear(Block):
     """A gate of one operand that is linear in it."""
 
@@ -234,6 +242,12 @@ class Reduction(Block):
     def count(self, x: Any) -> int:
         """How many numbers go into one of the result."""
         return math.prod(shape_of(x)[axis] for axis in self.axes(x))
+
+    def reduced_shape(self, x: Any) -> tuple[int, ...]:
+        """The shape of what is left."""
+        axes = self.axes(x)
+        kept = [1 if i in axes else n for i, n in enumerate(shape_of(x)) if self.keepdims or i not in axes]
+        return tuple(kept)
 
     def of_rows(self, function: Any, x: np.ndarray) -> Any:
         """Return what a function makes of every row of numbers that is reduced to one."""

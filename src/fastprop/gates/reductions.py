@@ -14,9 +14,10 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from fastprop import gates
 from fastprop.gates import blocks
-from fastprop.gates.blocks import Block, Max, Mean, Min, Reduction, Sum, shape_of, value_of
+from fastprop.gates.blocks import Block, Composed, Max, Mean, Min, Reduction, Sum, shape_of, value_of
 from fastprop.gates.items import as_item, as_recorded, is_traced
 from fastprop.gates.partials import choose, held
+from fastprop.gates.shapes import concatenate
 
 __all__ = ["var", "std", "norm", "softmax", "log_softmax", "argmax", "argmin", "any", "all", "count_nonzero"]
 
@@ -44,7 +45,7 @@ class Others(Block):
         return self(tangents[0])
 
 
-class Weighed(Reduction):
+class Weighed(Reduction, Composed):
     """A reduction whose pull goes to each number by a slope, which is written with gates."""
 
     slopes: Callable[[Any], Any]
@@ -78,19 +79,15 @@ class Var(Weighed):
         """Return twice what each number is away from the mean, divided as the sum is."""
         return gates.divide(2.0 * (x - Mean(self.axis, True)(x)), self.divisor(x))
 
-    def on_objects(self, x: np.ndarray) -> Any:
-        """Record it number by number."""
+    def composed(self, x: Any) -> Any:
+        """Return the same, of other gates."""
+        mean, total = Mean(self.axis, True)(x), Sum(self.axis, self.keepdims)
         divisor = self.divisor(x)
-        return self.of_rows(lambda row: _var_of_row(list(row), divisor), x)
-
-
-def _var_of_row(row: list[Any], divisor: float) -> Any:
-    mean = gates.mean(row)
-    if divisor == 0.0 and row:  # infinite: what is pulled on the mean would be infinity less infinity
-        deviations = [x - held(mean) for x in row]
-        return gates.sum([x * gates.divide(x, 0.0) for x in deviations])
-    deviations = [x - mean for x in row]
-    return gates.divide(gates.dot(deviations, deviations), divisor)
+        if divisor == 0.0 and 0 not in shape_of(x):  # infinite: what is pulled on the mean would be infinity less infinity
+            deviations = x - held(mean)
+            return total(deviations * gates.divide(deviations, 0.0))
+        deviations = x - mean
+        return gates.divide(total(deviations * deviations), divisor)
 
 
 class Length(Weighed):
@@ -115,19 +112,16 @@ class Length(Weighed):
         zero = root == 0.0
         return gates.where(zero, 0.0, gates.divide(gates.divide(x, gates.where(zero, 1.0, root)), self.divisor))
 
-    def on_objects(self, x: np.ndarray) -> Any:
-        """Record it number by number."""
-        return self.of_rows(lambda row: _length_of_row(list(row), self.divisor), x)
-
-
-def _length_of_row(row: list[Any], divisor: float) -> Any:
-    if not row:
-        return gates.sqrt(gates.divide(0.0, divisor))
-    scale = _scale(held(gates.max([gates.absolute(x) for x in row])))
-    scaled = [x / scale for x in row]
-    total = gates.divide(gates.dot(scaled, scaled), divisor)
-    zero = total == 0.0
-    return choose(zero, 0.0, gates.sqrt(choose(zero, 1.0, total))) * scale
+    def composed(self, x: Any) -> Any:
+        """Return the same, of other gates."""
+        if 0 in shape_of(x):
+            return Sum(self.axis, self.keepdims)(x) + gates.sqrt(gates.divide(0.0, self.divisor))
+        scale = _scale(held(Max(self.axis, True)(gates.absolute(x))))
+        scaled = x / scale
+        total = gates.divide(Sum(self.axis, True)(scaled * scaled), self.divisor)
+        zero = total == 0.0
+        root = gates.where(zero, 0.0, gates.sqrt(gates.where(zero, 1.0, total))) * scale
+        return root if self.keepdims else blocks.reshape(root, self.reduced_shape(x))
 
 
 def _scale(top: Any) -> Any:
@@ -135,7 +129,7 @@ def _scale(top: Any) -> Any:
     return choose((top > 0.0) & (top < math.inf), gates.exp2(gates.floor(gates.log2(top))), 1.0)
 
 
-class Softmax(Block):
+class Softmax(Composed):
     """Powers over their sum, along one axis; NaN where the greatest number is infinite."""
 
     def __init__(self, axis: int):
@@ -151,13 +145,9 @@ class Softmax(Block):
         powers = self.powers(x)[1]
         return powers / blocks.wide_sum(powers, self.axis, True)
 
-    def on_objects(self, x: np.ndarray) -> Any:
-        """Record them as sigmoids of what the numbers are above the others."""
-        return _of_rows(self.axis, self._row, x)
-
-    @staticmethod
-    def _row(row: list[Any]) -> list[Any]:
-        return [gates.sigmoid(x) for x in _above_others(row)]
+    def composed(self, x: Any) -> Any:
+        """Return them as sigmoids of what the numbers are above the others."""
+        return gates.sigmoid(_above_others(x, self.axis))
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull on each number, by what it takes from the others."""
@@ -182,9 +172,9 @@ class LogSoftmax(Softmax):
         more = np.sum(equal, axis=self.axis, keepdims=True) - 1.0
         return above - np.log1p(others + more).astype(above.dtype)
 
-    @staticmethod
-    def _row(row: list[Any]) -> list[Any]:
-        return [gates.log_sigmoid(x) for x in _above_others(row)]
+    def composed(self, x: Any) -> Any:
+        """Return the logarithms of these sigmoids."""
+        return gates.log_sigmoid(_above_others(x, self.axis))
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull what is pulled on a number and not on the others."""
@@ -198,29 +188,22 @@ class LogSoftmax(Softmax):
         return gates.strong_multiply(tangent, others(shares)) - others(gates.strong_multiply(shares, tangent))
 
 
-def _of_rows(axis: int, function: Callable[[list[Any]], list[Any]], x: np.ndarray) -> np.ndarray:
-    """Return what a function makes of every row of numbers along an axis: as many."""
-    rows = np.moveaxis(x, axis, -1)
-    found = np.empty_like(rows)
-    for place in np.ndindex(rows.shape[:-1]):
-        for k, number in enumerate(function(list(rows[place]))):
-            found[(*place, k)] = number
-    return np.moveaxis(found, -1, axis)
-
-
-def _above_others(row: list[Any]) -> list[Any]:
-    """Return what each number is above the logsumexp of the others; NaN if the greatest is infinite."""
-    if not row:
-        return []
-    top = held(gates.max(row))
-    top = choose((top < math.inf) & (top > -math.inf), top, gates.divide(math.nan, gates.sum(row)))
-    above = [x - top for x in row]
-    powers = [gates.exp(x) for x in above]
+def _above_others(x: Any, axis: int) -> Any:
+    """Return what each number is above the logsumexp of the others along an axis; NaN if the greatest is infinite."""
+    n = shape_of(x)[axis]
+    if 0 in shape_of(x):
+        return x
+    top = held(Max(axis, True)(x))
+    top = gates.where((top < math.inf) & (top > -math.inf), top, gates.divide(math.nan, Sum(axis, True)(x)))
+    above = x - top
+    powers = gates.exp(above)
+    part = [powers[(*[slice(None)] * axis, slice(i, i + 1))] for i in range(n)]
     before, behind = [0.0], [0.0]
-    for i in range(len(row) - 1):
-        before.append(before[-1] + powers[i])
-        behind.append(behind[-1] + powers[-1 - i])
-    return [x - gates.log(a + b) for x, a, b in zip(above, before, reversed(behind))]
+    for i in range(n - 1):
+        before.append(before[-1] + part[i])
+        behind.append(behind[-1] + part[-1 - i])
+    others = [gates.log(a + b) for a, b in zip(before, reversed(behind))]
+    return above - (others[0] if n == 1 else concatenate(others, axis))
 
 
 def softmax(x: Any, axis: int = -1) -> Any:

@@ -314,8 +314,14 @@ def elements(p, x, y):
     return fp.sum(fp.maximum(z, 0.5) * 2.0, axis=0).mean() + (w[0] * x).max() - y.sum()
 
 
+def with_integers(p, x, y):
+    w, b = p
+    z = fp.maximum(2 * w**2, np.float32(3)) / 2 + 1 / (1 + fp.clip(x, 0, 1) ** 2)
+    return (np.int64(2) * z * True + b[:, None]).sum() - y.sum()
+
+
 @pytest.mark.parametrize("lanes", [True, False])
-@pytest.mark.parametrize("loss", [layer, elements])
+@pytest.mark.parametrize("loss", [layer, elements, with_integers])
 def test_a_first_call_costs_no_python_per_number_of_arrays(loss, lanes):
     def calls(n):
         p, x, y = (np.full((4, n), 0.1), np.zeros(4)), np.linspace(-1.0, 1.0, n), np.zeros(4)

@@ -1,6 +1,7 @@
 """Numbers of blocks by their slots: what is recorded at once is what is recorded number by number, gate for gate."""
 
 import itertools
+import operator
 
 import numpy as np
 import pytest
@@ -45,6 +46,91 @@ def test_gates_of_blocks_are_those_of_their_numbers(row, constant):
     assert found[0] and found == expected
     assert found[3] == {__file__}
     np.testing.assert_array_equal(fp.trace(at_once, *x)(*x), fp.trace(one_by_one, *x)(*x))
+
+
+@pytest.mark.parametrize("row", SINGLE, ids=lambda row: row.name)
+def test_gates_of_constants_alone_are_constants(row):
+    """Among the numbers of a block some are none: zeros around it."""
+
+    def at_once(*given):
+        return row(*[fp.pad(part, ((0, 1), (1, 0))) for part in given])
+
+    def one_by_one(*given):
+        zeros = [0.0] * row.arity
+        rows = [[row(*zeros), *[row(*[part[i, j] for part in given]) for j in range(2)]] for i in range(2)]
+        return fp.Array([*rows, [row(*zeros)] * 3])
+
+    x = [np.linspace(0.2, 0.8, 4).reshape(2, 2) + 0.01 * k for k in range(row.arity)]
+    assert recorded(at_once, *x)[0] == recorded(one_by_one, *x)[0]
+    expected = row(*[np.pad(part, ((0, 1), (1, 0))) for part in x])
+    np.testing.assert_allclose(fp.trace(at_once, *x)(*x), expected, rtol=1e-14)
+    np.testing.assert_array_equal(fp.trace(at_once, *x)(*x), fp.trace(one_by_one, *x)(*x))
+
+
+RELATIONS = [operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne]
+OTHERS = {
+    "block": lambda x, y: (x, y),
+    "number": lambda x, y: (x, 0.5),
+    "turned": lambda x, y: (np.float64(0.5), x),
+    "plain": lambda x, y: (x, np.array([0.5, 0.2, np.nan])),
+    "wide": lambda x, y: (x, y[:, :1]),
+}
+
+
+@pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.__name__)
+@pytest.mark.parametrize("kind", OTHERS)
+def test_blocks_are_compared_number_by_number(relation, kind):
+    x = np.array([[0.5, 0.2, np.nan], [np.inf, 0.5, -0.0]])
+    y = np.array([[0.5, 0.1, np.nan], [np.inf, 0.7, 0.0]])
+
+    def at_once(x, y):
+        return fp.where(relation(*OTHERS[kind](x, y)), x, 2.0 * y)
+
+    def one_by_one(x, y):
+        a, b = OTHERS[kind](x, y)
+        a, b = [np.broadcast_to(part, (2, 3)) if not hasattr(part, "numbers") else part for part in (a, b)]
+        b = fp.concatenate([b] * 3, axis=1) if b.shape == (2, 1) else b
+        double = 2.0 * y
+        rows = [[fp.where(relation(a[i, j], b[i, j]), x[i, j], double[i, j]) for j in range(3)] for i in range(2)]
+        return fp.Array(rows)
+
+    expected = at_once(x, y)
+    for f in (at_once, one_by_one):
+        np.testing.assert_array_equal(fp.compile(f)(x, y), expected)
+        np.testing.assert_array_equal(fp.compile(fp.vmap(f))(np.stack([y, x]), np.stack([x, y]))[1], expected)
+    kinds = [sorted(gate[0] for gate in recorded(f, x, y)[0]) for f in (at_once, one_by_one)]
+    assert kinds[0] == kinds[1]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, y: (x < y) & (y < 0.6) | (x == 0.5),
+        lambda x, y: ~(x < y) ^ (y < 0.6),
+        lambda x, y: (x < y)[:, 1:] & np.array([True, False]),
+        lambda x, y: (x < y).T,
+        lambda x, y: fp.stack([x < y, x > y]),
+        lambda x, y: (x < y) & (y[0] < 0.6),
+        lambda x, y: (x != 0.0) & (y > 0.0),
+        lambda x, y: (x < y) == (y < 0.6),
+    ],
+)
+def test_truth_values_of_blocks_are_numpys(f):
+    x, y = np.array([[0.5, 0.2, 0.9], [0.0, 0.5, -0.0]]), np.array([[0.5, 0.3, 0.1], [0.2, 0.7, 0.0]])
+    expected = np.asarray(f(x, y)) * 1.0 if f.__code__.co_names[:1] != ("fp",) else np.stack([x < y, x > y]) * 1.0
+    np.testing.assert_array_equal(fp.compile(lambda x, y: f(x, y) * 1.0)(x, y), expected)
+    np.testing.assert_array_equal(fp.compile(lambda x, y: fp.where(f(x, y), 1.0, 0.0))(x, y), expected)
+    assert fp.compile(lambda x, y: fp.count_nonzero(f(x, y)) * 1.0)(x, y) == expected.sum()
+
+
+def test_an_if_on_one_truth_value_of_a_block_is_a_guard():
+    def f(x):
+        small = x < 1.0
+        return x.sum() if small[1] else -x.sum()
+
+    compiled = fp.compile(f)
+    for x in ([0.0, 0.5], [0.0, 1.5], [3.0, 0.5]):
+        assert compiled(np.array(x)) == (sum(x) if x[1] < 1.0 else -sum(x))
 
 
 @pytest.mark.parametrize("name", SEQUENCES)

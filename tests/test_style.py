@@ -31,6 +31,7 @@ FLOORS = (
     ("engine.integers",),
     ("engine.items", "engine.slots"),
     ("engine.bundle",),
+    ("engine.on_bundles",),
     ("engine.trace", "engine.passes"),
     ("engine.program",),
     ("engine.run",),

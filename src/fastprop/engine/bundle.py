@@ -1,12 +1,14 @@
-"""Bundle: an Array under trace, a block of Units, on which gates are recorded number by number.
+"""Bundle: an Array under trace, a block of numbers; and the blocks of truth values and of lanes that there are.
 
-Runs of equal gates are what the executor is fastest at, so a block needs no gate of its own.
+Gates are recorded for each of its numbers, all of one operation at once. Runs of equal gates are what the executor is
+fastest at, so a block needs no gate of its own.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
@@ -16,24 +18,22 @@ from fastprop import gates
 from fastprop.engine.integers import (
     Integer,
     IntegerOperators,
-    are_integers,
     as_integer,
     integer_ufunc,
     refuse_index,
 )
 from fastprop.engine.items import items_at, object_array
-from fastprop.engine.slots import REDUCED, Slots, at_once, slots_in
+from fastprop.engine.slots import Slots, logic, slots_in
 from fastprop.engine.tape import (
     Unit,
     apply_gate,
     current_tape,
-    handle_again,
     let_blocks,
     recorded_function,
     recorded_ufunc,
     refuse,
 )
-from fastprop.gates import Gate, Row, blocks
+from fastprop.gates import blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
 from fastprop.handles.indexing import of_index, trace_of
@@ -43,14 +43,17 @@ __all__ = [
     "Bundle",
     "ConditionBlock",
     "LaneBlock",
-    "apply_to_bundles",
+    "along",
+    "are_truth_values",
+    "array_of",
+    "by_slots",
     "elementwise",
-    "is_opaque",
     "lane_block",
+    "let_conditions",
     "let_lane_blocks",
     "numbers_of",
     "object_array",
-    "unwrapped",
+    "wrapped",
 ]
 
 
@@ -182,12 +185,14 @@ class Bundle(IntegerOperators, ArrayFace):
         """Return a number of the block, or a part of it; conditions that choose numbers are decided, as by an if."""
         index = _decided(index)
         if trace_of(index) is not None:
-            return _wrapped(items_at(self.numbers, index))
+            return wrapped(items_at(self.numbers, index))
         slots = self.slots()
         try:
             if slots is not None and np.ndim(slots.at[index]) > 0:
-                return Bundle(None, slots.moved(lambda part: part[index]))
-            return _wrapped(self.numbers[index])
+                return (ConditionBlock if isinstance(self, ConditionBlock) else Bundle)(
+                    None, slots.moved(lambda part: part[index])
+                )
+            return wrapped(self.numbers[index])
         except IndexError as error:
             raise of_index(error) from None
 
@@ -198,12 +203,12 @@ class Bundle(IntegerOperators, ArrayFace):
         return f"<traced Array of shape {self.shape}>"
 
     # fmt: off
-    def __eq__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x == y, False)
-    def __ne__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x != y, True)
-    def __lt__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x < y)
-    def __le__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x <= y)
-    def __gt__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x > y)
-    def __ge__(self, other: Any) -> Any: return _compared(self, other, lambda x, y: x >= y)
+    def __eq__(self, other: Any) -> Any: return _compared(self, other, operator.eq, False)
+    def __ne__(self, other: Any) -> Any: return _compared(self, other, operator.ne, True)
+    def __lt__(self, other: Any) -> Any: return _compared(self, other, operator.lt)
+    def __le__(self, other: Any) -> Any: return _compared(self, other, operator.le)
+    def __gt__(self, other: Any) -> Any: return _compared(self, other, operator.gt)
+    def __ge__(self, other: Any) -> Any: return _compared(self, other, operator.ge)
     # fmt: on
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> Any:
@@ -231,24 +236,24 @@ class ConditionBlock(Bundle):
     __hash__ = None  # type: ignore[assignment]
 
     # fmt: off
-    def __and__(self, other: Any) -> Any: return elementwise(lambda x, y: x & y, (self, other))
-    def __or__(self, other: Any) -> Any: return elementwise(lambda x, y: x | y, (self, other))
+    def __and__(self, other: Any) -> Any: return _joined(operator.and_, self, other)
+    def __or__(self, other: Any) -> Any: return _joined(operator.or_, self, other)
     def __xor__(self, other: Any) -> Any: return elementwise(lambda x, y: x ^ y, (self, other))
     def __invert__(self) -> Any: return elementwise(lambda x: not x if isinstance(x, bool) else ~x, (self,))
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
     # as NumPy has it, + and * of truth values alone are or and and, and - is nothing
-    def __add__(self, other: Any) -> Any: return self | other if _are_truth_values(other) else super().__add__(other)
-    def __mul__(self, other: Any) -> Any: return self & other if _are_truth_values(other) else super().__mul__(other)
+    def __add__(self, other: Any) -> Any: return self | other if are_truth_values(other) else super().__add__(other)
+    def __mul__(self, other: Any) -> Any: return self & other if are_truth_values(other) else super().__mul__(other)
     __radd__, __rmul__ = __add__, __mul__
     # fmt: on
 
     def __sub__(self, other: Any) -> Any:
-        if _are_truth_values(other):
+        if are_truth_values(other):
             raise TypeError("truth values can't be subtracted; use ^, or fp.subtract if they stand for numbers")
         return super().__sub__(other)
 
     def __rsub__(self, other: Any) -> Any:
-        return (-self.as_numbers()) + other if not _are_truth_values(other) else self - other
+        return (-self.as_numbers()) + other if not are_truth_values(other) else self - other
 
     def __neg__(self) -> NoReturn:
         raise TypeError("truth values have no negative; use ~ for not, or fp.negative if they stand for numbers")
@@ -258,14 +263,24 @@ class ConditionBlock(Bundle):
 
     def any(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Return whether one of them is true, as a Condition, or along axes."""
-        return _wrapped(_along(lambda row: functools.reduce(lambda x, y: x | y, row, False), axis, keepdims, self))
+        return wrapped(along(lambda row: functools.reduce(lambda x, y: x | y, row, False), axis, keepdims, self))
 
     def all(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Return whether all of them are true, as a Condition, or along axes."""
-        return _wrapped(_along(lambda row: functools.reduce(lambda x, y: x & y, row, True), axis, keepdims, self))
+        return wrapped(along(lambda row: functools.reduce(lambda x, y: x & y, row, True), axis, keepdims, self))
+
+    @property
+    def numbers(self) -> np.ndarray[Any, Any]:
+        """An object array of Conditions and bools."""
+        if self._made is None:
+            units = super().numbers
+            self._made = object_array(list(map(_condition_of[0], units.flat)), units.shape)
+        return self._made
 
     def as_numbers(self) -> Bundle:
         """Return ones and zeros."""
+        if self._slots is not None:
+            return Bundle(None, self._slots)
         numbers = [x.unit if gates.is_condition(x) else float(x) for x in self.numbers.flat]
         return Bundle(object_array(numbers, self.shape))
 
@@ -386,7 +401,7 @@ def _mapped_move(mapped: Callable[..., Any], block: Any, axis: int) -> Any:
     return mapped(lambda part: _mapped_move(mapped, part, axis - 1), (block,), (1,), None)
 
 
-def _wrapped(numbers: Any) -> Any:
+def wrapped(numbers: Any) -> Any:
     """Return a single number as it is, a block of them as a Bundle."""
     if not isinstance(numbers, np.ndarray):
         return numbers
@@ -435,7 +450,7 @@ def elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
             flat.append([x] * math.prod(shape))
         else:
             flat.append(list(np.broadcast_to(x, shape).flat))
-    return _wrapped(object_array(list(map(function, *flat)), shape))
+    return wrapped(object_array(list(map(function, *flat)), shape))
 
 
 def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool | None = None) -> Any:
@@ -444,135 +459,41 @@ def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool 
     plain = isinstance(y, np.ndarray) and y.dtype.kind in "iufb"
     number = as_real(y) is not None or as_flag(y) is not None
     if plain or number or isinstance(y, (list, tuple)) or hasattr(type(y), "__fastprop_gate__"):
+        slots = logic(relation, x, y)
+        if slots is not None:
+            return ConditionBlock(None, slots)
         found = elementwise(relation, (x, y))
         return ConditionBlock(found.numbers) if type(found) is Bundle else found  # of no numbers, too
     return NotImplemented if others is None else np.full(x.shape, others)
 
 
-def _are_truth_values(x: Any) -> bool:
+def _joined(relation: Any, x: ConditionBlock, y: Any) -> Any:
+    """Return `and` or `or` of truth values."""
+    slots = None
+    if isinstance(y, ConditionBlock):
+        slots = logic(relation, by_slots(x), by_slots(y))
+    return elementwise(relation, (x, y)) if slots is None else ConditionBlock(None, slots)
+
+
+def are_truth_values(x: Any) -> bool:
+    """Whether an operand is a condition, a bool, or a block of these."""
     return gates.is_condition(x) or as_flag(x) is not None or (isinstance(x, np.ndarray) and x.dtype.kind == "b")
 
 
-def unwrapped(operands: tuple[Any, ...]) -> list[Any]:
-    """Return operands with the numbers behind conditions in their place: Units, or blocks of them."""
-    return [
-        x.as_numbers() if isinstance(x, ConditionBlock) else x.unit if gates.is_condition(x) else x for x in operands
-    ]
+def by_slots(x: Any) -> Any:
+    """Return truth values that are known by their slots as numbers; anything else as it is."""
+    return x.as_numbers() if isinstance(x, ConditionBlock) and x.slots() is not None else x
 
 
-def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
-    """Record a gate of which an operand is a block, number by number."""
-    for operand in operands:
-        if isinstance(operand, LaneBlock):
-            mapped = _apply_to_lanes(gate, operands, operand)
-            if mapped is not None:
-                return mapped
-    first = int(gate is gates.where)
-    if first and isinstance(operands[0], np.ndarray) and operands[0].dtype == object:
-        operands = (ConditionBlock(operands[0]), *operands[1:])
-    rest = [x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands[first:]]
-    operands = (*operands[:first], *rest)
-    found = at_once(gate, operands)
-    if found is not None:
-        return _block_at(found)
-    if isinstance(gate, Row):
-        return elementwise(functools.partial(_on_numbers, gate), operands)
-    if type(gate) in REDUCED:
-        row = REDUCED[type(gate)]
-        return _wrapped(_along(lambda numbers: row(list(numbers)), gate.axis, gate.keepdims, operands[0]))
-    if isinstance(gate, blocks.Composed):
-        return gate.composed(*[Bundle(x.numbers) if isinstance(x, LaneBlock) else x for x in unwrapped(operands)])
-    if isinstance(gate, blocks.Block):
-        found = _structural(gate, tuple(map(_array_of, unwrapped(operands))))
-        return as_integer(found) if gate.gathers and are_integers(operands) else found
-    raise TypeError(f"{gate!r} can't be applied to traced Arrays")
-
-
-def _block_at(slots: Slots) -> Any:
-    """Return a block of slots; of a single one its Unit."""
-    return slots.units()[()] if slots.at.shape == () else Bundle(None, slots)
-
-
-def _on_numbers(row: Row, *numbers: Any) -> Any:
-    """Apply a row to single numbers; what is recorded needs no looking into."""
-    if any(type(x) is Unit for x in numbers):
-        return apply_gate(row, numbers, {})
-    return row(*numbers)
-
-
-def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
-    """Whether a gate is the user's own (or one on matrices): it takes its operands as they are, lanes included."""
-    return isinstance(gate, Gate) and not isinstance(gate, blocks.Block)
-
-
-def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:
-    """Record a gate on lanes as a vmap of it, or as a reduction over the lanes; None: it needs their numbers."""
-    if isinstance(gate, Row):
-        plain_mask = gate is gates.where and isinstance(operands[0], np.ndarray)
-        axes = None if plain_mask else _lane_axes(operands, block)
-        return None if axes is None else block.mapped(gate, operands, axes, None)
-    if isinstance(gate, (blocks.Sum, blocks.Mean)) and gate.axis in (None, 0) and not gate.keepdims:
-        if gate.axis is None and len(block.shape) > 1:
-            over = block.mapped(type(gate)(None, False), (block,), 0, None)
-            return _apply_to_lanes(gate, (over,), over)
-        reduce = "sum" if isinstance(gate, blocks.Sum) else "mean"
-        return block.mapped(gates.positive, (block,), 0, reduce)
-    return None
-
-
-def _lane_axes(operands: tuple[Any, ...], block: LaneBlock) -> tuple[int | None, ...] | None:
-    """Return the lane axis of each operand, if broadcasting leaves the lanes the first axis of all that have them."""
-    axes: list[int | None] = []
-    for x in operands:
-        shape = np.shape(x)
-        if len(shape) > len(block.shape) or isinstance(x, ConditionBlock) or gates.is_condition(x):
-            return None
-        if len(shape) == len(block.shape) and shape[0] != block.lanes:
-            return None
-        axes.append(0 if len(shape) == len(block.shape) else None)
-    return tuple(axes)
-
-
-def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
-    if isinstance(gate, blocks.AsType):
-        units = [handle_again(x, Unit) if type(x) is Integer else x for x in numbers[0].flat]
-        return _wrapped(object_array(units, numbers[0].shape))
-    if isinstance(gate, blocks.MatMul):
-        return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
-    found = _wrapped(gate.on_objects(*numbers))
-    if gate.integral:
-        return int(found) if isinstance(found, float) else as_integer(found)
-    return found
-
-
-def _strong_dot(row: list[Any], column: list[Any]) -> Any:
-    """Return the sum of products of which a factor of exactly 0 makes 0."""
-    return gates.sum([gates.strong_multiply(x, y) for x, y in zip(row, column)])
-
-
-def _product(dot: Any, x: Any, y: Any) -> Any:
-    """Return the matrix product, every number of it a dot."""
-    blocks.MatMul.check(x.shape, y.shape)
-    if x.ndim > 2 or y.ndim > 2:
-        shape = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-        x, y = np.broadcast_to(x, (*shape, *x.shape[-2:])), np.broadcast_to(y, (*shape, *y.shape[-2:]))
-        numbers = [n for place in np.ndindex(shape) for n in _product(dot, x[place], y[place]).numbers.flat]
-        return _wrapped(object_array(numbers, (*shape, *x.shape[len(shape) : -1], *y.shape[len(shape) + 1 :])))
-    rows = x.reshape(1, -1) if x.ndim == 1 else x
-    columns = y.reshape(-1, 1) if y.ndim == 1 else y
-    dots = [dot(list(row), list(column)) for row in rows for column in columns.T]
-    return _wrapped(object_array(dots, (*x.shape[:-1], *y.shape[1:])))
-
-
-def _array_of(x: Any) -> np.ndarray[Any, Any]:
+def array_of(x: Any) -> np.ndarray[Any, Any]:
     """Return a block, or a single number, as an object array."""
     numbers = numbers_of(x)
     return numbers if isinstance(numbers, np.ndarray) else object_array([numbers], ())
 
 
-def _along(function: Callable[[Any], Any], axis: Any, keepdims: bool, block: Any) -> Any:
+def along(function: Callable[[Any], Any], axis: Any, keepdims: bool, block: Any) -> Any:
     """Apply a function of a row of numbers along axes."""
-    return blocks.Reduction(axis, keepdims).of_rows(function, _array_of(block))
+    return blocks.Reduction(axis, keepdims).of_rows(function, array_of(block))
 
 
 # What makes a LaneBlock of an array of a trace: the floor above says how it is mapped, and taken apart.
@@ -588,6 +509,15 @@ def lane_block(unit: Any, number: int, shape: tuple[int, ...]) -> LaneBlock:
     """Return an array of a trace, for which a Unit stands."""
     mapped, unpacked = _of_lane_blocks
     return LaneBlock(mapped, unpacked, unit, number, shape)
+
+
+# What makes a Condition of a Unit that is 1 or 0: the floor above says it.
+_condition_of: list[Callable[..., Any]] = []
+
+
+def let_conditions(condition: Callable[..., Any]) -> None:
+    """Take what makes a Condition of a Unit that is 1 or 0."""
+    _condition_of[:] = [condition]
 
 
 let_blocks(lambda array: Bundle(numbers_of(array)))

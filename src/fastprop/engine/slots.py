@@ -6,7 +6,8 @@ What a block can't do in this way is left to be done number by number (None), wi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.engine import kernels
+from fastprop.engine.integers import are_integers
 from fastprop.engine.tape import (
     CONSTANT,
     Trace,
@@ -21,14 +23,15 @@ from fastprop.engine.tape import (
     current_tape,
     handles_at,
     record_gates,
+    record_logic,
     slots_of,
     stand_ins_at,
     values_at,
 )
 from fastprop.gates import Row, blocks
-from fastprop.gates.numbers import as_reals
+from fastprop.gates.numbers import as_flag, as_real, as_reals
 
-__all__ = ["REDUCED", "Slots", "at_once", "slots_in"]
+__all__ = ["REDUCED", "Slots", "at_once", "logic", "slots_in"]
 
 REDUCED = {
     blocks.Sum: gates.sum,
@@ -38,13 +41,13 @@ REDUCED = {
     blocks.Min: gates.min,
     blocks.LogSumExp: gates.logsumexp,
 }
-MOVES = (blocks.Reshape, blocks.Transpose, blocks.BroadcastTo, blocks.GetItem)
+TURNED = {operator.gt: operator.lt, operator.ge: operator.le}
 ROOM = 1 << 20  # operands of gates that are recorded at once
 
 
 @dataclass(frozen=True, eq=False)
 class Slots:
-    """Numbers of a trace: their slots, and, in the places of those that are none, numbers (None: there are none)."""
+    """Numbers of a trace: their slots, and, where that is CONSTANT, numbers (None: there are none)."""
 
     trace: Trace
     at: np.ndarray[Any, Any]
@@ -55,12 +58,22 @@ class Slots:
         return Slots(self.trace, move(self.at), None if self.constants is None else move(self.constants))
 
     def units(self) -> Any:
-        """Return an object array of Units."""
-        return handles_at(self.trace, self.at)
+        """Return an object array of Units, and of floats."""
+        if self.constants is None:
+            return handles_at(self.trace, self.at)
+        there = self.at != CONSTANT
+        found = self.constants.astype(object)
+        found[there] = handles_at(self.trace, self.at[there])
+        return found
 
     def values(self) -> np.ndarray[Any, Any]:
         """Return the values where they are recorded."""
-        found: np.ndarray[Any, Any] = values_at(self.trace, self.at)
+        if self.constants is None:
+            recorded: np.ndarray[Any, Any] = values_at(self.trace, self.at)
+            return recorded
+        there = self.at != CONSTANT
+        found = self.constants.copy()
+        found[there] = values_at(self.trace, self.at[there])
         return found
 
 
@@ -69,10 +82,12 @@ def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
     trace = current_tape()
     if not isinstance(trace, Trace):
         return None
-    if isinstance(gate, MOVES):  # which records nothing
+    if isinstance(gate, blocks.Block) and gate.moves:  # which records nothing
         return moved(gate, operands[0])
     if isinstance(gate, blocks.Block) and gate.gathers:
-        return gathered(gate, [slots_in(trace, x) for x in operands])
+        return None if are_integers(operands) else gathered(gate.forward, [slots_in(trace, x) for x in operands])
+    if isinstance(gate, blocks.Scatter):
+        return scattered(gate, slots_in(trace, operands[0]))
     if gate is gates.where and isinstance(operands[0], np.ndarray) and operands[0].dtype == np.bool_:
         operands = (operands[0].astype(np.float64), *operands[1:])
     slots = [slots_in(trace, x) for x in operands]
@@ -90,15 +105,29 @@ def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
 def moved(gate: Any, x: Any) -> Slots | None:
     """Return the numbers of a block that are picked, or put elsewhere, be they of this trace or of one around it."""
     found = x.slots() if hasattr(x, "slots") else None
-    return None if found is None or found.constants is not None else found.moved(gate.forward)
+    return None if found is None else found.moved(gate.forward)
 
 
-def gathered(gate: Any, parts: Sequence[Slots | None]) -> Slots | None:
-    """Return the numbers of blocks put together, if all of them are recorded; this records nothing."""
-    slots = [part.at for part in parts if part is not None and part.constants is None]
-    if len(slots) < len(parts) or not parts or any((at == CONSTANT).any() for at in slots):
+def gathered(put: Callable[..., Any], parts: Sequence[Slots | None]) -> Slots | None:
+    """Return the numbers of blocks put together, which records nothing."""
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts) or not found:
         return None
-    return parts[0].moved(lambda _: gate.forward(*slots)) if parts[0] is not None else None
+    at = put(*[part.at for part in found])
+    if all(part.constants is None for part in found):
+        return Slots(found[0].trace, at)
+    constants = [np.zeros(part.at.shape) if part.constants is None else part.constants for part in found]
+    return Slots(found[0].trace, at, put(*constants))
+
+
+def scattered(gate: Any, part: Slots | None) -> Slots | None:
+    """Return zeros with the numbers of a block among them, unless an index may name a place twice."""
+    index = gate.index if isinstance(gate.index, tuple) else (gate.index,)
+    if part is None or any(isinstance(i, np.ndarray) for i in index):
+        return None
+    at, constants = np.full(gate.shape, CONSTANT, np.int32), np.zeros(gate.shape)
+    at[gate.index], constants[gate.index] = part.at, 0.0 if part.constants is None else part.constants
+    return Slots(part.trace, at, constants)
 
 
 def inward(trace: Trace, x: Any) -> Slots | None:
@@ -123,19 +152,20 @@ def slots_in(trace: Trace, x: Any) -> Slots | None:
             return None
         values = as_reals(x, "an array").astype(np.float64)
         return Slots(trace, np.full(values.shape, CONSTANT, np.int32), values)
-    if not isinstance(x, (np.ndarray, Unit, float)):
-        return None
+    if not isinstance(x, (np.ndarray, Unit)):
+        x = as_flag(x) if as_real(x) is None else as_real(x)
+        if x is None:
+            return None
     numbers = x
     if not isinstance(x, np.ndarray):
         numbers = np.empty((), object)
-        numbers[()] = float(x) if isinstance(x, float) else x
+        numbers[()] = x
     slots = slots_of(trace, numbers)
     return None if slots is None else Slots(trace, *slots)
 
 
-def _recorded(row: Row, operands: Sequence[Slots], shape: tuple[int, ...]) -> Slots:
-    """Record a gate for every place of a shape; `operands` have one more axis, along which they stand side by side."""
-    trace, size = operands[0].trace, math.prod(shape)
+def _rows_of(operands: Sequence[Slots], shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Return a row of slots, and one of constants (or None), for each place; the operands have one more axis."""
     widths = [x.at.shape[-1] for x in operands]
     slots = np.empty((*shape, sum(widths)), np.int32)
     constants = np.zeros(slots.shape) if any(x.constants is not None for x in operands) else None
@@ -145,37 +175,83 @@ def _recorded(row: Row, operands: Sequence[Slots], shape: tuple[int, ...]) -> Sl
         if constants is not None and x.constants is not None:
             constants[..., begin : begin + width] = x.constants
         begin += width
-    flat = None if constants is None else constants.reshape(size, -1)
-    first = record_gates(trace, kernels.opcode_of[row.name], slots.reshape(size, -1), flat)
-    return Slots(trace, np.arange(first, first + size, dtype=np.int32).reshape(shape))
+    size = math.prod(shape)
+    return slots.reshape(size, -1), None if constants is None else constants.reshape(size, -1)
+
+
+def _recorded(row: Row, operands: Sequence[Slots], shape: tuple[int, ...]) -> Slots:
+    """Record a gate for every place of a shape; the operands have one more axis, along which they stand side by side.
+
+    Where all operands are constants, so is the result.
+    """
+    trace, size = operands[0].trace, math.prod(shape)
+    opcode = kernels.opcode_of[row.name]
+    slots, constants = _rows_of(operands, shape)
+    alone = None if constants is None else (slots == CONSTANT).all(axis=1)
+    if alone is None or not alone.any():
+        first = record_gates(trace, opcode, slots, constants)
+        return Slots(trace, np.arange(first, first + size, dtype=np.int32).reshape(shape))
+    at, found = np.full(size, CONSTANT, np.int32), np.zeros(size)
+    rows, places = np.unique(constants[alone], axis=0, return_inverse=True)
+    found[alone] = np.array([_value(row, numbers) for numbers in rows.tolist()])[places.reshape(-1)]
+    first = record_gates(trace, opcode, slots[~alone], constants[~alone])
+    at[~alone] = np.arange(first, first + size - alone.sum())
+    return Slots(trace, at.reshape(shape), found.reshape(shape))
+
+
+def _value(row: Row, numbers: list[float]) -> Any:
+    """Return what a gate makes of plain numbers."""
+    half = len(numbers) // 2
+    return row(numbers[:half], numbers[half:]) if row is gates.dot else row(*numbers) if row.arity > 0 else row(numbers)
 
 
 def each(row: Row, operands: Sequence[Slots | None]) -> Slots | None:
     """Record a gate number by number, with NumPy's broadcasting."""
-    found = [x for x in operands if x is not None]
-    if len(found) < len(operands) or all(x.constants is not None for x in found):  # some may be of constants alone
-        return None
-    shape = np.broadcast_shapes(*[x.at.shape for x in found])
+    found, shape = _broadcast(operands)
     if gates.table.get(row.name) is not row or shape == () or math.prod(shape) == 0:
         return None
-    return _recorded(row, [x.moved(lambda part: part[..., None]) for x in found], shape)
+    return _recorded(row, found, shape)
+
+
+def _broadcast(operands: Sequence[Slots | None]) -> tuple[list[Slots], tuple[int, ...]]:
+    """Return operands with one more axis, and the shape that they have together; () if one is not there."""
+    found = [x for x in operands if x is not None]
+    shape = np.broadcast_shapes(*[x.at.shape for x in found]) if len(found) == len(operands) else ()
+    return [x.moved(lambda part: part[..., None]) for x in found], shape
+
+
+def logic(relation: Any, x: Any, y: Any) -> Slots | None:
+    """Record a comparison, or `and` or `or`, number by number; None if that can't be done at once."""
+    trace = current_tape()
+    if not isinstance(trace, Trace):
+        return None
+    if relation in TURNED:
+        relation, x, y = TURNED[relation], y, x
+    found, shape = _broadcast([slots_in(trace, x), slots_in(trace, y)])
+    if shape == () or math.prod(shape) == 0:
+        return None
+    slots, constants = _rows_of(found, shape)
+    if constants is not None and (slots == CONSTANT).all(axis=1).any():  # which are plain truth values
+        return None
+    first = record_logic(trace, relation, slots, constants)
+    return Slots(trace, np.arange(first, first + len(slots), dtype=np.int32).reshape(shape))
 
 
 def in_rows(row: Row, x: Slots | None, axes: Sequence[int], keepdims: bool) -> Slots | None:
     """Record a gate of a sequence along axes."""
-    if x is None or x.constants is not None or x.at.size == 0:
+    if x is None or x.at.size == 0:
         return None
     rest = [i for i in range(x.at.ndim) if i not in axes]
     shape = tuple(x.at.shape[i] for i in rest)
     rows = x.moved(lambda part: part.transpose(*rest, *axes).reshape(*shape, -1))
     kept = tuple(1 if i in axes else n for i, n in enumerate(x.at.shape))
     found = _recorded(row, [rows], shape)
-    return found.moved(lambda part: part.reshape(kept)) if keepdims else found
+    return found.moved(lambda part: part.reshape(kept)) if keepdims and found is not None else found
 
 
 def dots(x: Slots | None, y: Slots | None) -> Slots | None:
     """Record a product of matrices, vectors or stacks of matrices, every number of it a dot."""
-    if x is None or y is None or (x.constants is not None and y.constants is not None):
+    if x is None or y is None:
         return None
     if x.at.ndim > 2 or y.at.ndim > 2:
         return stacked_dots(x, y)
@@ -188,11 +264,12 @@ def dots(x: Slots | None, y: Slots | None) -> Slots | None:
     columns = y.moved(lambda part: part.reshape(len(part), -1).T)
     m, n = len(rows.at), len(columns.at)
     step = max(1, ROOM // columns.at.size)
-    found = [
+    found: list[Slots | None] = [
         _recorded(gates.dot, [rows.moved(lambda part, k=k: part[k : k + step]), columns], (min(step, m - k), n))
         for k in range(0, m, step)
     ]
-    return Slots(x.trace, np.concatenate([part.at for part in found]).reshape(shape))
+    whole = gathered(lambda *parts: np.concatenate(parts), found)
+    return None if whole is None else whole.moved(lambda part: part.reshape(shape))
 
 
 def stacked_dots(x: Slots, y: Slots) -> Slots | None:
@@ -205,9 +282,9 @@ def stacked_dots(x: Slots, y: Slots) -> Slots | None:
     if math.prod(shape) * x.at.shape[-1] == 0:
         return None
     left, right = [z.moved(lambda part: np.broadcast_to(part, (*stack, *part.shape[-2:]))) for z in (x, y)]
-    found = np.empty(shape, np.int32)
-    for place in np.ndindex(stack):
-        made = dots(left.moved(lambda part, at=place: part[at]), right.moved(lambda part, at=place: part[at]))
-        assert made is not None
-        found[place] = made.at
-    return Slots(x.trace, found)
+    found = [
+        dots(left.moved(lambda part, at=place: part[at]), right.moved(lambda part, at=place: part[at]))
+        for place in np.ndindex(stack)
+    ]
+    whole = gathered(lambda *parts: np.stack(parts), found)
+    return None if whole is None else whole.moved(lambda part: part.reshape(shape))

@@ -61,9 +61,11 @@ class Block(Gate):
 
     integral = False  # whether its value are integers, which index
     gathers = False  # whether it puts operands together: integers alone stay integers
+    moves = False  # whether it only picks numbers, or puts them elsewhere
 
     def __init_subclass__(cls, moves: bool = False) -> None:
         super().__init_subclass__()
+        cls.moves = moves
         if "forward" in vars(cls) and not moves:  # which never warns
             cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
 

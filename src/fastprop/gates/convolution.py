@@ -23,7 +23,7 @@ __all__ = ["convolve", "conv1d", "conv2d", "max_pool1d", "max_pool2d", "avg_pool
 Numbers = tuple[int, ...]
 
 
-class Windows(Block):
+class Windows(Block, moves=True):
     """What lies in a window that moves over the last axes: its places, then its numbers, as new axes."""
 
     def __init__(self, sizes: Numbers, strides: Numbers, dilations: Numbers):

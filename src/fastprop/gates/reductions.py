@@ -83,7 +83,9 @@ class Var(Weighed):
         """Return the same, of other gates."""
         mean, total = Mean(self.axis, True)(x), Sum(self.axis, self.keepdims)
         divisor = self.divisor(x)
-        if divisor == 0.0 and 0 not in shape_of(x):  # infinite: what is pulled on the mean would be infinity less infinity
+        if divisor == 0.0 and 0 not in shape_of(
+            x
+        ):  # infinite: what is pulled on the mean would be infinity less infinity
             deviations = x - held(mean)
             return total(deviations * gates.divide(deviations, 0.0))
         deviations = x - mean

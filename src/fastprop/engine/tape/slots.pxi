@@ -6,11 +6,18 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t
 
+from fastprop.engine.executor.instructions cimport BOTH, EITHER, EQUAL, LESS, LESS_EQUAL, NOT_EQUAL
 from fastprop.engine.kernels cimport Kernel, kernel
+
+import operator
 
 import numpy as np
 
 CONSTANT = NONE     # in the place of a slot
+LOGIC = {
+    operator.lt: LESS, operator.le: LESS_EQUAL, operator.eq: EQUAL, operator.ne: NOT_EQUAL,
+    operator.and_: BOTH, operator.or_: EITHER,
+}
 
 
 cdef int make_room_for(PyObject* home, Py_ssize_t gates, Py_ssize_t pool) except -1:
@@ -93,6 +100,41 @@ def record_gates(Trace trace not None, int opcode, slots, constants=None):
         PyMem_Free(values)
     note_sources(home, first)
     return first
+
+
+def record_logic(Trace trace not None, relation, slots, constants=None):
+    """Record a comparison, or `and` or `or`, on every row of an array of two operands; returns the slot of the first.
+
+    `relation` is the function in `operator`; the rest is as for `record_gates`.
+    """
+    cdef const int32_t[:, ::1] slot = slots
+    cdef const double[:, ::1] constant = np.zeros((0, 0)) if constants is None else constants
+    cdef int opcode = LOGIC[relation]
+    cdef PyObject* home = <PyObject*>trace
+    cdef Py_ssize_t i, first = trace.nodes.length
+    cdef double[2] values
+    check_operands(slot, constant, 2, first)
+    make_room_for(home, slot.shape[0], 0)
+    for i in range(slot.shape[0]):
+        read_values(&trace.nodes, 2, &slot[i, 0], &constant[i, 0] if constant.shape[0] else NULL, values)
+        write(
+            home, opcode, slot[i, 0], slot[i, 1], values[0] if slot[i, 0] == NONE else 0.0,
+            values[1] if slot[i, 1] == NONE else 0.0, truth_of(opcode, values[0], values[1])
+        )
+    note_sources(home, first)
+    return first
+
+
+cdef inline bint truth_of(int opcode, double x, double y) noexcept nogil:
+    if opcode == LESS:
+        return x < y
+    if opcode == LESS_EQUAL:
+        return x <= y
+    if opcode == EQUAL:
+        return x == y
+    if opcode == NOT_EQUAL:
+        return x != y
+    return x != 0.0 and y != 0.0 if opcode == BOTH else x != 0.0 or y != 0.0
 
 
 cdef int check_operands(

@@ -10,7 +10,8 @@ from fastprop.engine.tape cimport Unit, append, apply_kernel, are_single, captur
 from fastprop import gates
 from fastprop.handles.operands import prepare
 from fastprop.engine import kernels
-from fastprop.engine.bundle import apply_to_bundles, is_opaque, unwrapped
+from fastprop.engine.bundle import let_conditions
+from fastprop.engine.on_bundles import apply_to_bundles, is_opaque, unwrapped
 from fastprop.engine.tape import let_traces
 
 cdef set rows = set(gates.table.values())
@@ -36,6 +37,7 @@ def let_opaque(apply, differentiable):
     """Be told how gates of the user's own are recorded, and what gate has their derivative."""
     global apply_opaque
     apply_opaque = apply
+    let_conditions(Condition)
     let_traces(apply_traced, compare, held, differentiable, stand_in)
 
 

@@ -59,7 +59,7 @@ class Plan:
         self.single = recording.dtype == np.float32
         self.report: list[tuple[str, int, int, int, int, float]] = []  # pass, gates, runs, slots, bytes, seconds
         self._hoisted: list[tuple[int, int, float]] = []  # gates that run once, those of every lane, seconds
-        self._rolled: list[dict[str, Any]] = []  # products by (rows, columns), and sums that are nobody's row
+        self._rolled: list[dict[str, Any]] = []  # products by shape, and sums that are nobody's row
         self._lock: Any
         give_lock(self)
         self._programs: dict[Any, Program] = {}
@@ -428,7 +428,8 @@ class Plan:
 def _rolled_text(report: dict[str, Any]) -> str:
     """Say which sums became products of matrices, and why others did not."""
     products = [
-        f"{n} product{'s' * (n > 1)} of {rows} x {columns}" for (rows, columns), n in sorted(report["products"].items())
+        f"{n} product{'s' * (n > 1)} of {' x '.join(map(str, shape))}"
+        for shape, n in sorted(report["products"].items())
     ]
     said = ", ".join(products) or "no products"
     if report["alone"]:

@@ -33,6 +33,7 @@ cdef extern from * nogil:
         RESULT
         ITEM
         MATMUL
+        BATCH_MATMUL
         EXTRA_END
     enum Pull:
         CLEAR
@@ -57,6 +58,7 @@ cdef extern from * nogil:
         REGION_PULL
         ITEM_PULL
         MATMUL_PULL
+        BATCH_MATMUL_PULL
         PULL_END
     enum Action:
         HALT

@@ -11,6 +11,7 @@ typedef struct {
 INLINE REAL *NAME(row_of)(const NAME(Lanes) *m, int32_t slot) { return m->row[CHECKED(slot, m->slots)]; }
 
 #include "executor/matmul.h"
+#include "executor/batch_matmul.h"
 
 /* An operand as a row: one number is repeated, in `space`. */
 static const REAL *NAME(whole_row)(const NAME(Lanes) *m, const Operand *operand, REAL *space) {
@@ -144,6 +145,9 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
         case MATMUL:
             NAME(matmul)(&m, stream, step);
             break;
+        case BATCH_MATMUL:
+            NAME(batch_matmul)(&m, stream, step);
+            break;
         case REGION:
             return at;
         default:
@@ -233,6 +237,10 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
             return at;
         if (step->opcode == MATMUL_PULL) {
             NAME(pull_matmul)(&m, stream, step, space);
+            continue;
+        }
+        if (step->opcode == BATCH_MATMUL_PULL) {
+            NAME(pull_batch)(&m, stream, step);
             continue;
         }
         if (step->opcode == ITEM_PULL) {

@@ -216,6 +216,9 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
         case MATMUL:
             NAME(vector_product)(&m, step, value);
             break;
+        case BATCH_MATMUL:
+            NAME(matrix_product)(&m, step, value);
+            break;
         case CHAIN_ADD:
         case CHAIN_MULTIPLY:
             NAME(chain)(opcode, n, base[o[0].start], NAME(fetch)(&m, o + 1, n, first), value);
@@ -378,6 +381,9 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
             break;
         case MATMUL_PULL:
             NAME(pull_vector_product)(&m, step, pull);
+            break;
+        case BATCH_MATMUL_PULL:
+            NAME(pull_matrix_product)(&m, step, pull);
             break;
         case REGION_PULL:
             return step - stream->instruction;

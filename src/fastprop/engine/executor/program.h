@@ -59,6 +59,7 @@ enum Extra {
     RESULT,        /* in drafts alone: a further number of the region before it */
     ITEM,          /* the number at an index (negative: from the end): operands the index, then the numbers */
     MATMUL,        /* a matrix times numbers; in lanes it is the same in all of them (see vector_product.h, matmul.h) */
+    BATCH_MATMUL,  /* a matrix times another one, both computed; in lanes every lane has its own (batch_matmul.h) */
     EXTRA_END,
 };
 
@@ -87,6 +88,7 @@ enum Pull {
     ITEM_PULL, /* the pull to one of the targets: operands the index, then a target for every number (lanes: BROADCAST
                   is an input whose gradient is summed up) */
     MATMUL_PULL, /* the pulls on the numbers, and those on the matrix, in lanes their sums */
+    BATCH_MATMUL_PULL, /* the pulls on both matrices */
     PULL_END,
 };
 

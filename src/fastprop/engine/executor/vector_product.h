@@ -180,4 +180,58 @@ static void NAME(pull_vector_product)(const NAME(Machine) *m, const Instruction 
         m->base[from[3] >= 0 ? from[3] + i * index[4] : list[i]] += pull[i];
 }
 
+/* A matrix times another one at one point, and its pulls: what both numbers are is gathered (see batch_matmul.h for the
+   index; backward, every number has a slot to which it can be added). Room: the numbers, then `rest`. */
+
+static void NAME(gathered)(const NAME(Machine) *m, const int32_t *slot, ptrdiff_t n, REAL *to) {
+    for (ptrdiff_t k = 0; k < n; k++)
+        to[k] = m->base[slot[k]];
+}
+
+static void NAME(matrix_product)(const NAME(Machine) *m, const Instruction *step, REAL *result) {
+    const int32_t *index = m->stream->index + step->operand, *right = index + 2 + index[0] * step->arity;
+    const ptrdiff_t rows = index[0], columns = index[1], depth = step->arity;
+    REAL *x = m->scratch, *y = x + rows * depth;
+    NAME(gathered)(m, index + 2, rows * depth, x);
+    NAME(Grid) grid = {columns, depth, y, 1, columns};
+    if (columns < REALS)
+        grid.down = depth, grid.across = 1;
+    for (ptrdiff_t j = 0; j < columns; j++)
+        for (ptrdiff_t k = 0; k < depth; k++)
+            y[j * grid.down + k * grid.across] = m->base[right[j * depth + k]];
+    for (ptrdiff_t i = 0; i < rows; i++)
+        NAME(times)(&grid, x + i * depth, -(REAL)0, NULL, 0, result + i * columns);
+}
+
+/* Add to some slots what a pull brings them: the matrix turned, times the pull, and a factor of 0 makes a term 0. */
+static void NAME(pull_row)(
+    const NAME(Machine) *m, const NAME(Grid) *turned, const REAL *pull, const int32_t *target, REAL *brought
+) {
+    NAME(times)(turned, pull, 0, NULL, 0, brought);
+    for (ptrdiff_t k = 0; k < turned->rows; k++) {
+        if (__builtin_expect(brought[k] - brought[k] != 0, 0)) {
+            brought[k] = 0;
+            for (ptrdiff_t i = 0; i < turned->columns; i++)
+                brought[k] += NAME(weighed)(pull[i], turned->numbers[k * turned->down + i * turned->across]);
+        }
+        m->base[target[k]] += brought[k];
+    }
+}
+
+static void NAME(pull_matrix_product)(const NAME(Machine) *m, const Instruction *step, const REAL *pull) {
+    const int32_t *from = m->stream->index + step->operand, *index = m->stream->index + from[0], *target = from + 3;
+    const ptrdiff_t rows = index[0], columns = index[1], depth = step->arity;
+    REAL *x = m->scratch, *y = x + rows * depth, *brought = y + columns * depth, *down = brought + depth;
+    NAME(gathered)(m, index + 2, (rows + columns) * depth, x);
+    const NAME(Grid) left = {depth, rows, x, 1, depth}, right = {depth, columns, y, 1, depth};
+    for (ptrdiff_t i = 0; i < (from[1] ? rows : 0); i++)
+        NAME(pull_row)(m, &right, pull + i * columns, target + i * depth, brought);
+    target += rows * depth;
+    for (ptrdiff_t j = 0; j < (from[2] ? columns : 0); j++) {
+        for (ptrdiff_t i = 0; i < rows; i++)
+            down[i] = pull[i * columns + j];
+        NAME(pull_row)(m, &left, down, target + j * depth, brought);
+    }
+}
+
 #undef REALS

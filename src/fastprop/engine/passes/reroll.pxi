@@ -3,6 +3,7 @@
 A layer written neuron by neuron is many sums of weights times the same numbers; a convolution written pixel by pixel,
 the same for every patch; a recurrence, step by step. In lanes, where weights are the same in all of them, such sums are
 the rows of a matrix. At one point, what varies is what is computed, or, of two inputs, the one that is used more often.
+Where both factors vary, sums may be the results of a product of two matrices (see batches.pxi).
 Terms may come in any order, sums in several pieces; what else is added stays as it was. What guards depend on stays,
 too: a lane's way must not hang on how a sum was rounded. It takes linear time, but for the sorting of terms.
 """
@@ -10,8 +11,9 @@ import numpy as np
 
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.stdlib cimport qsort
+from libc.string cimport memmove
 
-from fastprop.engine.executor.instructions cimport MATMUL, PRODUCTS, RESULT, TOTAL
+from fastprop.engine.executor.instructions cimport BATCH_MATMUL, MATMUL, PRODUCTS, RESULT, TOTAL
 from fastprop.engine.kernels cimport ADD
 
 cdef enum:
@@ -19,6 +21,7 @@ cdef enum:
     LEAST_ROWS = 3
     LEAST_NUMBERS = 24      # of a matrix in lanes: smaller ones are quicker sum by sum
     LEAST_AT_POINT = 32
+    LEAST_PAIRS = 4         # of what is computed with what is computed, in a sum that is worth a number of a product
     NO_NUMBER = 2147483647
 
 
@@ -36,6 +39,18 @@ cdef int by_varying(const void* x, const void* y) noexcept nogil:
     return -1 if a.place < b.place else 1
 
 
+cdef void put_in_order(Term* pair, Py_ssize_t n) noexcept:
+    """Sort pairs of factors by the first of them; if those of one side all lie before the others, they come first."""
+    cdef int32_t low = -2147483647, high = 2147483647
+    cdef Py_ssize_t k
+    for k in range(n):
+        low, high = max(low, min(pair[k].varying, pair[k].number)), min(high, max(pair[k].varying, pair[k].number))
+    for k in range(n if low < high else 0):
+        if pair[k].number < pair[k].varying:
+            pair[k].varying, pair[k].number = pair[k].number, pair[k].varying
+    qsort(pair, <size_t>n, sizeof(Term), by_varying)
+
+
 def reroll(Draft draft, uniform=None, dict report=None):
     """Return the draft with products of matrices in the place of the sums that are their rows.
 
@@ -46,14 +61,16 @@ def reroll(Draft draft, uniform=None, dict report=None):
     uniform : array of bool, optional
         The inputs that are the same in all lanes; without it, the draft is of one point.
     report : dict, optional
-        Gets how many products there are, by (rows, columns), and how many sums of enough terms are nobody's row.
+        Gets how many products there are, by (rows, columns), and of two matrices by (rows, depth, columns); and how
+        many sums of enough terms are nobody's row.
     """
     cdef Rolls rolls = Rolls(draft, uniform)
     rolls.take_apart()
     rolls.find_rows()
+    rolls.find_products()
     if report is not None:
         rolls.tell(report)
-    return rolls.rewritten() if rolls.rows else draft
+    return rolls.rewritten() if rolls.rows or rolls.batches else draft
 
 
 cdef inline int terms_apart(int opcode) noexcept:
@@ -85,6 +102,10 @@ cdef class Rolls:
     cdef set leads                  # the first gate of each product
     cdef int32_t[::1] waiting       # pieces of a sum, and how many of their operands are done
     cdef Py_ssize_t terms, rests
+    cdef uint8_t[::1] stands        # gate: whether it stands for what is the same in all lanes
+    cdef int32_t[::1] pairs_end     # gate: where in the rest its pairs of computed numbers end
+    cdef Factors factors
+    cdef dict batches               # gate -> its product of two matrices: a list of rows of gates
 
     def __init__(self, Draft draft, uniform):
         cdef Py_ssize_t n = max(len(draft), 1), pairs = len(draft.operand) + 1
@@ -103,6 +124,26 @@ cdef class Rolls:
         self.added = np.full(n, NO_NUMBER, np.int32)
         self.rows, self.leads = {}, set()
         self.waiting = np.empty(2 * n, np.int32)
+        self.stands = self.uniform_variables() if self.lanes else np.zeros(n, np.uint8)
+        self.pairs_end = np.zeros(n, np.int32)
+        self.factors, self.batches = Factors(), {}
+
+    cdef object uniform_variables(self):
+        """Which gates stand for what is the same in all lanes: variables of a gradient inside of the draft."""
+        found = np.zeros(max(len(self.draft), 1), np.uint8)
+        cdef Py_ssize_t gate, j
+        cdef int32_t x
+        for gate, region in sorted(self.draft.payload.items()):
+            if not region.inside or getattr(region, "ends", 0):
+                continue
+            for j in range(self.first[gate + 1] - self.first[gate]):
+                x = self.operand[self.first[gate] + j]
+                found[gate + j] = found[x - self.inputs] if x >= self.inputs else not self.is_varying(x)
+        return found
+
+    cdef inline bint is_computed(self, int32_t x) noexcept:
+        """Whether a number is one of what two matrices are made of: in lanes, a row."""
+        return self.is_varying(x) and (x < self.inputs or not self.stands[x - self.inputs])
 
     cdef inline bint is_varying(self, int32_t x) noexcept:
         return x >= self.inputs or (self.lanes and x >= 0 and not self.uniform[x])
@@ -142,6 +183,9 @@ cdef class Rolls:
             self.begin[i], self.rest_begin[i] = <int32_t>self.terms, <int32_t>self.rests
             self.add_terms(i, unity)
             self.end[i], self.rest_end[i] = <int32_t>self.terms, <int32_t>self.rests
+            if self.terms == self.begin[i] and self.is_paired(i):
+                self.end[i] = self.begin[i]
+                continue
             if self.terms - self.begin[i] < LEAST_COLUMNS:
                 self.terms, self.rests = self.begin[i], self.rest_begin[i]
                 self.end[i] = self.begin[i]
@@ -187,6 +231,35 @@ cdef class Rolls:
             self.rests += 2
         return 0
 
+    cdef bint is_paired(self, Py_ssize_t i) except -1:
+        """Whether a sum is one of pairs of computed numbers: these come first in its rest, then all else."""
+        cdef int32_t* rest = &self.rest[self.rest_begin[i]]
+        cdef Term* pair = self.term + self.terms        # which are free from there on
+        cdef Py_ssize_t k, n = 0, others = 0, last = -1, count = self.rests - self.rest_begin[i]
+        for k in range(0, count, 2):
+            n += self.is_computed(rest[k]) and self.is_computed(rest[k + 1])
+        if n < LEAST_PAIRS:
+            return False
+        n = 0
+        for k in range(0, count, 2):
+            if self.is_computed(rest[k]) and self.is_computed(rest[k + 1]):
+                pair[n] = Term(rest[k], <int32_t>n, rest[k + 1])
+                last = max(last, <Py_ssize_t>max(rest[k], rest[k + 1]) - self.inputs)
+                n += 1
+            else:
+                rest[others], rest[others + 1] = rest[k], rest[k + 1]
+                others += 2
+        memmove(rest + 2 * n, rest, <size_t>others * sizeof(int32_t))
+        put_in_order(pair, n)
+        for k in range(n):
+            rest[2 * k], rest[2 * k + 1] = pair[k].varying, pair[k].number
+        if self.added[i] != NO_NUMBER:
+            self.rest[self.rests], self.rest[self.rests + 1] = self.added[i], self.one
+            self.rests += 2
+        self.pairs_end[i], self.rest_end[i] = self.rest_begin[i] + 2 * <int32_t>n, <int32_t>self.rests
+        self.factors.add(i, np.asarray(self.rest)[self.rest_begin[i] : self.pairs_end[i]], last)
+        return True
+
     # sums into rows
 
     cdef int find_rows(self) except -1:
@@ -211,6 +284,16 @@ cdef class Rolls:
                         self.leads.add(min(group))
                         for gate in group:
                             self.rows[gate] = group
+        return 0
+
+    cdef int find_products(self) except -1:
+        """Find the products of two matrices, each at the first of its sums."""
+        cdef list product, gates
+        for product in self.factors.products(self.lanes):
+            self.leads.add(min([min(gates) for gates in product]))
+            for gates in product:
+                for gate in gates:
+                    self.batches[gate] = product
         return 0
 
     cdef bint is_worth_it(self, list group) except -1:
@@ -264,6 +347,10 @@ cdef class Rolls:
         cdef Py_ssize_t i
         cdef dict products = {}
         report["products"], report["alone"] = products, 0
+        for i in self.leads:
+            if i in self.batches:
+                shape = (len(self.batches[i]), (self.pairs_end[i] - self.rest_begin[i]) // 2, len(self.batches[i][0]))
+                products[shape] = products.get(shape, 0) + 1
         for i in range(len(self.draft)):
             if self.end[i] == self.begin[i]:
                 continue
@@ -287,17 +374,22 @@ cdef class Rolls:
         for i in range(len(self.draft)):
             if gone[i]:
                 continue
+            if i in self.batches:
+                if i in self.leads:
+                    self.write_batch(writer, moved, self.batches[i], row)
+                moved[i] = self.write_rest(writer, moved, i, row[i], self.pairs_end[i])
+                continue
             if self.end[i] == self.begin[i] or i not in self.rows:
                 moved[i] = writer.copy(i, moved)
                 continue
             if i in self.leads:
                 self.write_product(writer, moved, self.rows[i], row)
-            moved[i] = self.write_rest(writer, moved, i, row[i])
+            moved[i] = self.write_rest(writer, moved, i, row[i], self.rest_begin[i])
         return writer.finish(moved)
 
     cdef int drop_pieces(self, uint8_t[::1] gone) except -1:
         """Mark the pieces of sums that become rows."""
-        cdef list waiting = list(self.rows)
+        cdef list waiting = [*self.rows, *self.batches]
         cdef Py_ssize_t gate
         cdef int32_t j, x
         while waiting:
@@ -341,9 +433,27 @@ cdef class Rolls:
             row[group[i]] = self.write_total(writer, [one[i] for one in products], self.draft.origin[group[i]])
         return 0
 
+    cdef int write_batch(self, Writer writer, int32_t[::1] moved, list product, dict row) except -1:
+        """Write a product of two matrices: how many rows there are, the left one by rows, the right one by columns."""
+        cdef list gates = [gate for line in product for gate in line], factors = []
+        cdef Py_ssize_t gate, k
+        cdef int side
+        for side, line in ((0, [line[0] for line in product]), (1, product[0])):
+            for gate in line:
+                for k in range(self.rest_begin[gate] + side, self.pairs_end[gate], 2):
+                    factors.append(renamed(self.rest[k], self.inputs, moved))
+        cdef int32_t[::1] operands = np.array([writer.constant(<double>len(product)), *factors], np.int32)
+        written = self.write_results(writer, BATCH_MATMUL, operands, gates)
+        row.update(zip(gates, written))
+        return 0
+
     cdef list write_matrix(self, Writer writer, const int32_t[::1] operands, list group):
         """Write a product; returns its rows."""
-        cdef int32_t x = writer.gate(MATMUL, &operands[0], operands.shape[0], self.draft.origin[group[0]])
+        return self.write_results(writer, MATMUL, operands, group)
+
+    cdef list write_results(self, Writer writer, int opcode, const int32_t[::1] operands, list group):
+        """Write a gate with a result for each of some gates; returns these."""
+        cdef int32_t x = writer.gate(opcode, &operands[0], operands.shape[0], self.draft.origin[group[0]])
         found = [x]
         for gate in group[1:]:
             found.append(writer.gate(RESULT, &x, 1, self.draft.origin[gate]))
@@ -356,9 +466,11 @@ cdef class Rolls:
             return here[0]
         return writer.gate(<int>TOTAL if len(parts) > 2 else <int>ADD, &here[0], len(parts), origin)
 
-    cdef int32_t write_rest(self, Writer writer, int32_t[::1] moved, Py_ssize_t i, int32_t row) except? -2147483647:
-        """Write what else is added to a row; returns the whole."""
-        cdef Py_ssize_t n = self.rest_end[i] - self.rest_begin[i], k
+    cdef int32_t write_rest(
+        self, Writer writer, int32_t[::1] moved, Py_ssize_t i, int32_t row, int32_t begin
+    ) except? -2147483647:
+        """Write what else is added to a row, from one place in its rest on; returns the whole."""
+        cdef Py_ssize_t n = self.rest_end[i] - begin, k
         cdef int32_t unity = writer.constant(1.0)
         cdef int32_t[::1] here
         if n == 0:
@@ -366,7 +478,7 @@ cdef class Rolls:
         here = np.empty(n + 2, np.int32)
         here[0], here[1] = row, unity
         for k in range(n):
-            here[2 + k] = renamed(self.rest[self.rest_begin[i] + k], self.inputs, moved)
+            here[2 + k] = renamed(self.rest[begin + k], self.inputs, moved)
         for k in range(3, n + 2, 2):
             if here[k] != unity:
                 return writer.gate(PRODUCTS, &here[0], n + 2, self.draft.origin[i])

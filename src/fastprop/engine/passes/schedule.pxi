@@ -8,7 +8,7 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport qsort
 
-from fastprop.engine.executor.instructions cimport MATMUL, REGION, RESULT
+from fastprop.engine.executor.instructions cimport BATCH_MATMUL, MATMUL, REGION, RESULT
 from fastprop.engine.kernels cimport ADD, MULTIPLY
 
 cdef enum:
@@ -22,7 +22,7 @@ def schedule(Draft draft, Py_ssize_t window=WINDOW):
     cdef Py_ssize_t n = len(draft)
     if draft.run is not None:
         draft = replaced(draft, {"run": None})      # they go by the old order
-    if draft.payload or MATMUL in draft.opcode:
+    if draft.payload or MATMUL in draft.opcode or BATCH_MATMUL in draft.opcode:
         window = max(window, n)     # the numbers of a region, or of a product, stay side by side
     cdef int32_t[::1] link = chains(draft, window)
     cdef int32_t[::1] depth = depths(draft, link, window)
@@ -171,7 +171,7 @@ cdef int32_t[::1] kinds(Draft draft, int32_t[::1] link, int32_t[::1] depth):
         if link[i] >= 0 and depth[link[i]] == depth[i]:
             kind[i] = kind[link[i]]
             continue
-        if followed[i] or opcode[i] == REGION or opcode[i] == MATMUL:
+        if followed[i] or has_results(opcode[i]):
             kind[i] = next_kind
             next_kind += 1
             continue

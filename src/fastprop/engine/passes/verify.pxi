@@ -8,7 +8,7 @@ import numpy as np
 from libc.stdint cimport int8_t, int32_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport (
-    FIRST_EXTRA, NEITHER, HELD, PRODUCTS, TOTAL, REGION, RESULT, ITEM, MATMUL,
+    FIRST_EXTRA, NEITHER, HELD, PRODUCTS, TOTAL, REGION, RESULT, ITEM, MATMUL, BATCH_MATMUL,
 )
 from fastprop.engine.kernels cimport ADD, DOT, MULTIPLY, PROD, SUM, kernel
 
@@ -44,6 +44,8 @@ cdef int8_t arity_of(int opcode) noexcept:
         return ANY if opcode == SUM or opcode == PROD else HALVES if opcode == DOT else SOME
     if opcode == REGION or opcode == MATMUL:
         return ANY
+    if opcode == BATCH_MATMUL:
+        return SEVERAL
     if opcode == PRODUCTS:
         return PAIRS
     if opcode == TOTAL:
@@ -152,9 +154,14 @@ cdef Py_ssize_t first_wrong(
             if region < 0 or operand[begin] != inputs + region:
                 return i
         else:
-            region = i if opcode[i] == REGION or opcode[i] == MATMUL else -1
+            region = i if has_results(opcode[i]) else -1
         begin = end
     return n
+
+
+cdef inline bint has_results(int opcode) noexcept nogil:
+    """Whether a gate may be followed by further results."""
+    return opcode == REGION or opcode == MATMUL or opcode == BATCH_MATMUL
 
 
 cdef inline bint is_number(int arity, int32_t operands) noexcept nogil:
@@ -225,7 +232,7 @@ cdef int verify_payload(Draft draft, const uint8_t[::1] opcode) except -1:
 
 cdef int verify_products(Draft draft) except -1:
     """Check that products have a number for every row and column, a row for every column, and what is added, or not."""
-    if MATMUL not in draft.opcode:
+    if MATMUL not in draft.opcode and BATCH_MATMUL not in draft.opcode:
         return 0
     begins = np.flatnonzero(draft.opcode != RESULT)
     rows = np.diff(np.append(begins, len(draft)))
@@ -233,6 +240,20 @@ cdef int verify_products(Draft draft) except -1:
         operands = int(draft.first[gate + 1] - draft.first[gate])
         if draft.opcode[gate] == MATMUL and (operands < m + 1 or operands % (m + 1) not in (0, m)):
             raise ValueError(f"gate {gate} (matmul) has {m} rows and {operands} operands, which is no matrix and rows")
+        if draft.opcode[gate] == BATCH_MATMUL:
+            verify_batch(draft, gate, m, operands)
+    return 0
+
+
+cdef int verify_batch(Draft draft, Py_ssize_t gate, Py_ssize_t results, Py_ssize_t operands) except -1:
+    """Check that a product of two matrices says how many rows it has, and has the numbers of both."""
+    cdef int32_t said = draft.operand[draft.first[gate]]
+    cdef double rows = draft.constants[~said] if said < 0 else 0.0
+    if not 1.0 <= rows <= results or results % rows or (operands - 1) % (rows + results // rows) or operands < 2:
+        raise ValueError(
+            f"gate {gate} (batch_matmul) has {results} results of {rows} rows and {operands} operands, which is no two "
+            "matrices"
+        )
     return 0
 
 
@@ -257,7 +278,7 @@ cdef int verify_runs(Draft draft) except -1:
     whole = f"the run of gates {run[r]} to {run[r + 1] - 1} ({NAMES[opcode[run[r]]]})"
     if opcode[wrong] == RESULT:
         raise ValueError(f"{said} begins {whole}; expected it in the run of its region")
-    if opcode[wrong] != opcode[run[r]] or opcode[wrong] == REGION or opcode[wrong] == MATMUL:
+    if opcode[wrong] != opcode[run[r]] or has_results(opcode[wrong]):
         raise ValueError(f"{said} is in {whole}; expected gates of one kind, and every region alone")
     if first[wrong + 1] - first[wrong] != first[run[r] + 1] - first[run[r]]:
         found = first[wrong + 1] - first[wrong]
@@ -277,7 +298,7 @@ cdef Py_ssize_t wrong_in_run(
     cdef bint chain
     if opcode[begin] == RESULT:
         return begin
-    if opcode[begin] == REGION or opcode[begin] == MATMUL:
+    if has_results(opcode[begin]):
         for i in range(begin + 1, end):
             if opcode[i] != RESULT:
                 return i

@@ -69,7 +69,8 @@ cdef class Pulls(Layout):
         """Whether pulls arrive at a row of its own in a range of several: in lanes, at a variable's, or a product's."""
         if not self.lanes or x < self.inputs:
             return False
-        return self.aim_of[self.range_of(x)] >= 0 or self.opcode[self.run[self.run_of[x - self.inputs]]] == MATMUL
+        cdef int opcode = self.opcode[self.run[self.run_of[x - self.inputs]]]
+        return self.aim_of[self.range_of(x)] >= 0 or opcode == MATMUL or opcode == BATCH_MATMUL
 
     cdef bint has_arrived(self, int32_t x) except -1:
         """Whether something has been pulled on such a row; from now on, it has."""
@@ -357,16 +358,14 @@ cdef class Pulls(Layout):
     cdef int pull_matmul(self, int32_t r) except -1:
         """Write, for lanes, the pulls on the rows that a product multiplies, and on its matrix, which are summed up."""
         cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r)
-        cdef int32_t first = self.first[self.run[r]], k, x, place
+        cdef int32_t first = self.first[self.run[r]], k, x
         cdef Instruction* step
         cdef bint wanted = False
         for k in range(rows * columns):
             wanted = wanted or self.is_active(self.operand[first + k])
         for k in range((rows + 1) * columns, self.kept_arity(r)):
             wanted = wanted or self.is_active(self.operand[first + k])
-        for k in range(self.run[r], self.run[r + 1]):
-            self.make_ready(self.inputs + k)
-            self.arrived[k] = 0
+        self.gather_rows(r)
         cdef int32_t* matrix = self.program.index + <Py_ssize_t>self.matrix_at[r]
         cdef int32_t start = matrix[0], added = matrix[3]
         if wanted:
@@ -375,18 +374,9 @@ cdef class Pulls(Layout):
         cdef int32_t[::1] target = np.full(2 * columns, -1, np.int32)
         for k in range(columns):
             x = self.operand[first + rows * columns + k]
-            if not self.is_active(x):
-                continue
-            place = self.range_of(x)
-            if self.is_row(x):
-                target[columns + k] = ADD_TO if self.has_arrived(x) else ASSIGN
-            elif self.adjoint[place] < 0 and self.pulled_size(place) == 1:
-                self.arrive(place)
-                target[columns + k] = ASSIGN
-            else:
-                self.make_ready(x)
-                target[columns + k] = ADD_TO
-            target[k] = self.adjoint_of(x)
+            if self.is_active(x):
+                target[columns + k] = self.mode_of(x)
+                target[k] = self.adjoint_of(x)
         at = self.program.indices
         self.program.push_index(<int32_t>self.matrix_at[r])
         self.program.push_index(self.inputs if wanted else 0)
@@ -396,6 +386,59 @@ cdef class Pulls(Layout):
             self.program.push_index(target[k])
         step = self.program.write(self.pulls)
         step.opcode, step.count, step.arity, step.operand = MATMUL_PULL, rows, columns, <int32_t>at
+        step.result, step.saved = self.adjoint[self.base + r], -1
+        return 0
+
+    cdef int gather_rows(self, int32_t r) except -1:
+        """Let every row of a product's results, in lanes, have been pulled; it can be pulled anew, further up."""
+        cdef int32_t k
+        for k in range(self.run[r], self.run[r + 1]):
+            self.make_ready(self.inputs + k)
+            self.arrived[k] = 0
+        return 0
+
+    cdef int mode_of(self, int32_t x) except -1:
+        """How a row is pulled that can be assigned if nothing arrived there yet; from now on something has."""
+        cdef int32_t place = self.range_of(x)
+        if self.is_row(x):
+            return ADD_TO if self.has_arrived(x) else ASSIGN
+        if self.adjoint[place] < 0 and self.pulled_size(place) == 1:
+            self.arrive(place)
+            return ASSIGN
+        self.make_ready(x)
+        return ADD_TO
+
+    cdef int pull_batch(self, int32_t r) except -1:
+        """Write the pulls on both matrices of a product."""
+        cdef int32_t begin = self.first[self.run[r]] + 1, end = self.first[self.run[r] + 1], depth = self.depth_of(r)
+        cdef int32_t middle = begin + self.batch_rows(r) * depth, j, x
+        cdef Instruction* step
+        cdef set seen = set(), again = set()
+        if self.lanes:
+            self.gather_rows(r)
+        cdef int32_t[::1] modes = np.full(end - begin, ADD_TO, np.int32)
+        cdef int32_t[2] wanted = [0, 0]
+        for j in range(begin, end):
+            x = self.operand[j]
+            if self.is_active(x):
+                wanted[j >= middle] = 1
+                (again if x in seen else seen).add(x)
+        for j in range(begin, end):
+            x = self.operand[j]
+            if self.is_active(x) and self.lanes and x not in again:
+                modes[j - begin] = self.mode_of(x)
+            elif self.is_active(x):         # whichever comes first, it can be added to
+                self.make_ready(x)
+        at = self.program.indices
+        for x in (self.matrix_at[r], wanted[0], wanted[1]):
+            self.program.push_index(<int32_t>x)
+        for j in range(begin, end):
+            x = self.operand[j]
+            self.program.push_index(self.adjoint_of(x) if self.is_active(x) else -1 if self.lanes else self.trash)
+        for j in range(end - begin if self.lanes else 0):
+            self.program.push_index(modes[j])
+        step = self.program.write(self.pulls)
+        step.opcode, step.count, step.arity, step.operand = BATCH_MATMUL_PULL, self.run[r + 1] - self.run[r], depth, at
         step.result, step.saved = self.adjoint[self.base + r], -1
         return 0
 
@@ -500,6 +543,8 @@ cdef class Pulls(Layout):
             self.pull_matmul(r)
         elif self.opcode[self.run[r]] == MATMUL:
             self.pull_vector_product(r)
+        elif self.opcode[self.run[r]] == BATCH_MATMUL:
+            self.pull_batch(r)
         elif self.in_lists(r):
             self.pull_list(r)
         else:

@@ -391,6 +391,9 @@ cdef class Layout:
             elif opcode == MATMUL:
                 at = self.write_matrix(r)
                 arity = self.columns_of(r)
+            elif opcode == BATCH_MATMUL:
+                at, arity = self.program.indices, self.depth_of(r)
+                self.write_matrices(r)
             elif opcode != REGION:
                 for j in range(arity):
                     self.take(r, j)
@@ -440,6 +443,28 @@ cdef class Layout:
             for k in range(rows):
                 self.program.push_index(self.slot_of(self.operand[first + (rows + 1) * columns + k]))
         return at
+
+    # products of two matrices: their operands are how many rows there are, a matrix by rows, and one by columns
+
+    cdef inline int32_t batch_rows(self, int32_t r) noexcept:
+        return <int32_t>self.draft.constants[~self.operand[self.first[self.run[r]]]]
+
+    cdef inline int32_t depth_of(self, int32_t r) noexcept:
+        """How many numbers are in a row of the one, and in a column of the other."""
+        cdef int32_t rows = self.batch_rows(r)
+        return (self.kept_arity(r) - 1) // (rows + (self.run[r + 1] - self.run[r]) // rows)
+
+    cdef int write_matrices(self, int32_t r) except -1:
+        """Write to the index what a product of two matrices multiplies."""
+        cdef int32_t rows = self.batch_rows(r), results = self.run[r + 1] - self.run[r], j
+        cdef int32_t columns = results // rows
+        self.matrix_at[r] = self.program.indices
+        self.program.push_index(rows)
+        self.program.push_index(columns)
+        for j in range(self.first[self.run[r]] + 1, self.first[self.run[r] + 1]):
+            self.program.push_index(self.slot_of(self.operand[j]))
+        # the slots of the results; or both matrices, what is brought, and a column of pulls
+        return self.need(2 + results // 8 if self.lanes else self.kept_arity(r) + self.depth_of(r) + rows)
 
     cdef bint is_even(self, Py_ssize_t at, int32_t first, int32_t rows, int32_t columns) except -1:
         """Whether operands are inputs that lie evenly in rows and columns; if so, write how."""
@@ -510,7 +535,7 @@ cdef inline bint is_read_backward(int opcode, int32_t j) noexcept:
         return True
     if opcode == MAXIMUM or opcode == MINIMUM:
         return True
-    if opcode == REGION or opcode == MATMUL:
+    if opcode == REGION or opcode == MATMUL or opcode == BATCH_MATMUL:
         return True
     if opcode == ITEM:
         return j == 0

@@ -9,7 +9,8 @@ from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 from fastprop.engine.executor.instructions cimport (
-    CHAIN_ADD, CHAIN_MULTIPLY, LIST_PRODUCTS, LIST_TOTAL, MATMUL, MATMUL_PULL, REGION, Instruction, Point,
+    CHAIN_ADD, CHAIN_MULTIPLY, LIST_PRODUCTS, LIST_TOTAL, BATCH_MATMUL, BATCH_MATMUL_PULL, MATMUL, MATMUL_PULL, REGION,
+    Instruction, Point,
 )
 from fastprop.engine.kernels cimport OPCODES, STRONG_MULTIPLY, kernel
 from fastprop.engine.tape cimport use_loops
@@ -27,7 +28,7 @@ for number in range(<int>OPCODES):
 PULL_NAMES = (
     "clear", "pass", "negate", "product", "twice", "quotient", "divisor", "root", "inverse", "rectified", "magnitude",
     "larger", "smaller", "chosen", "unchosen", "list pass", "list product", "chain pass", "chain product", "region",
-    "item", "matmul",
+    "item", "matmul", "batch matmul",
 )
 STEP_NAMES = {
     **NAMES, LIST_PRODUCTS: "list products", LIST_TOTAL: "list total", CHAIN_ADD: "chain add",
@@ -216,6 +217,8 @@ cdef class Program:
             name, operands = STEP_NAMES[step.opcode], self.operand_text(step, step.arity)
             if step.opcode == MATMUL:
                 operands = f" of {step.arity} columns"
+            if step.opcode == BATCH_MATMUL:
+                operands = f" of depth {step.arity}"
             lines.append(f"{name} x{step.count} -> {step.result}{operands}")
         for i in range(self.back.length):
             lines.append(self.pull_text(self.back.instruction[i]))
@@ -224,6 +227,8 @@ cdef class Program:
     cdef str pull_text(self, Instruction step):
         if step.opcode == MATMUL_PULL:
             return f"pull matmul x{step.count} {step.result} of {step.arity} columns"
+        if step.opcode == BATCH_MATMUL_PULL:
+            return f"pull batch matmul x{step.count} {step.result} of depth {step.arity}"
         return f"pull {PULL_NAMES[step.opcode]} x{step.count} {step.result}{self.operand_text(step, step.arity)}"
 
     cdef str operand_text(self, Instruction step, int32_t arity):

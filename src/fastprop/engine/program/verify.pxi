@@ -185,6 +185,32 @@ cdef int verify_vector_pull(Program program, str what, Instruction step) except 
     return verify_listed(program, what, at + 4, listed, 0)
 
 
+cdef Py_ssize_t verify_matrices(Program program, str what, Py_ssize_t at, Py_ssize_t count, Py_ssize_t depth) except -1:
+    """Check what the index says of a product of two matrices; returns how many numbers they have."""
+    if at < 0 or at + 2 > program.indices:
+        raise ValueError(f"{what} has its matrices at {at} of the index, which has {program.indices} numbers")
+    cdef Py_ssize_t rows = program.index[at], columns = program.index[at + 1]
+    if rows < 1 or columns < 1 or rows * columns != count:
+        raise ValueError(f"{what} has {count} results of {rows} rows and {columns} columns")
+    verify_listed(program, what, at + 2, (rows + columns) * depth, 0)
+    return (rows + columns) * depth
+
+
+cdef int verify_batch_pull(Program program, str what, Instruction step) except -1:
+    """Check where the index says that the pulls of a product of two matrices go."""
+    cdef Py_ssize_t at = step.operand, n, k
+    if at < 0 or at + 3 > program.indices:
+        raise ValueError(f"{what} has its pulls at {at} of the index, which has {program.indices} numbers")
+    n = verify_matrices(program, what, program.index[at], step.count, step.arity)
+    verify_listed(program, what, at + 3, n, -1 if program.lanes else 0)
+    if program.lanes and at + 3 + 2 * n > program.indices:
+        raise ValueError(f"{what} lists the kinds of {n} targets, and the index ends at {program.indices}")
+    for k in range(at + 3 + n, at + 3 + 2 * n if program.lanes else 0):
+        if program.index[k] not in (ASSIGN, ADD_TO):
+            raise ValueError(f"{what} has a target of the kind {program.index[k]}, which there is not")
+    return 0
+
+
 cdef int verify_ahead(Program program) except -1:
     """Check the instructions forward, and those backward of gradients among them."""
     cdef Py_ssize_t i, end = 0
@@ -220,6 +246,9 @@ cdef int verify_forward(Program program, Py_ssize_t i) except -1:
     if opcode == MATMUL:
         verify_range(program, what, step.result, count)
         return verify_matrix(program, what, step.operand, count, arity)
+    if opcode == BATCH_MATMUL:
+        verify_range(program, what, step.result, count)
+        return verify_matrices(program, what, step.operand, count, arity)
     verify_range(program, what, step.result, count)
     if step.saved >= 0:
         verify_range(program, what, step.saved, count * arity)
@@ -254,6 +283,8 @@ cdef int verify_backward(Program program, Instruction step, str what) except -1:
         return verify_vector_pull(program, what, step)
     if opcode == MATMUL_PULL:
         return verify_matrix_pull(program, what, step)
+    if opcode == BATCH_MATMUL_PULL:
+        return verify_batch_pull(program, what, step)
     if opcode == ITEM_PULL and arity < 2:
         raise ValueError(f"{what} has {arity} operands; expected an index and a target or more")
     if opcode == ITEM_PULL and not program.lanes:

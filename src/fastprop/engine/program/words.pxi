@@ -297,7 +297,9 @@ cdef class Writer:
             if step.arity > self.listed:
                 return False
             return self.list_of_pulls(step, operand)
-        if kind == CHAIN_PASS or kind == CHAIN_PRODUCT or kind == ITEM_PULL or kind == MATMUL_PULL:
+        if kind == CHAIN_PASS or kind == CHAIN_PRODUCT or kind == ITEM_PULL:
+            return False
+        if kind == MATMUL_PULL or kind == BATCH_MATMUL_PULL:
             return False
         if pulling(kind) >= 0:
             if step.count <= self.short:
@@ -465,7 +467,8 @@ cdef inline bint is_arithmetic(int opcode) noexcept:
 cdef inline bint takes_many(int opcode) noexcept:
     """Whether a gate takes any number of operands."""
     if opcode >= FIRST_EXTRA:
-        return opcode == PRODUCTS or opcode == TOTAL or opcode == ITEM or opcode == MATMUL
+        return opcode == PRODUCTS or opcode == TOTAL or opcode == ITEM or opcode == MATMUL or \
+            opcode == BATCH_MATMUL
     return kernel(opcode).many != NULL
 
 

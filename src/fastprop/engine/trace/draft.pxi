@@ -1,8 +1,8 @@
 """Draft: a finished tape on its way to a program, in arrays that passes read and write anew.
 
 A draft holds what a program computes and nothing of how: gates in order, each with its operands; inputs, constants,
-outputs and guards. A region, and a product of a matrix, is a gate of n numbers, which take n places in a row: REGION
-or MATMUL, then a RESULT for each further one. A pass reads one with plain loops and writes another with a `Writer`.
+outputs and guards. A region, and a product of matrices, is a gate of n numbers, which take n places in a row:
+itself, then a RESULT for each further one. A pass reads one with plain loops and writes another with a `Writer`.
 """
 import numpy as np
 
@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy
 
 from fastprop.engine.executor.instructions cimport (
     FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, WITHIN, NEITHER, HELD, PRODUCTS, TOTAL, REGION,
-    RESULT, ITEM, MATMUL,
+    RESULT, ITEM, MATMUL, BATCH_MATMUL,
 )
 from fastprop.engine.kernels cimport kernel
 from fastprop.engine.tape cimport BLOCK, ELEMENT, INPUT, NONE, POOLED, Nodes
@@ -22,7 +22,7 @@ from fastprop.engine import kernels
 EXTRA_NAMES = {
     LESS: "less", LESS_EQUAL: "less_equal", EQUAL: "equal", NOT_EQUAL: "not_equal", BOTH: "both", EITHER: "either",
     NEITHER: "not", HELD: "stop_gradient", PRODUCTS: "products", TOTAL: "total", REGION: "region",
-    RESULT: "result", WITHIN: "within", ITEM: "item", MATMUL: "matmul",
+    RESULT: "result", WITHIN: "within", ITEM: "item", MATMUL: "matmul", BATCH_MATMUL: "batch_matmul",
 }
 NAMES = {**{opcode: name for name, opcode in kernels.opcode_of.items()}, **EXTRA_NAMES}
 

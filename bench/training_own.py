@@ -68,7 +68,11 @@ def called(task: Task) -> Learner:
             losses.append(loss)
         return (params, optimizer), losses
 
-    return Learner("fastprop, step", lambda: (model.params(), fp.optim.Adam(model.params(), task.rate)), advance)
+    def begin() -> Any:
+        params = model.params()
+        return params, fp.optim.Adam(params, task.rate)
+
+    return Learner("fastprop, step", begin, advance)
 
 
 def adam(task: Task, p: Any, g: Any, m: Any, v: Any, step: Any) -> tuple[Any, Any, Any]:

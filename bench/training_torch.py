@@ -53,14 +53,14 @@ def half_squared_error(outputs: Any, y: Any) -> Any:
     return 0.5 * functional.mse_loss(outputs, y, reduction="sum") / len(y)
 
 
-def of_network(task: Task) -> Learner:
-    """Return a network's learner."""
+def of_network(task: Task, fused: bool | None) -> Learner:
+    """Return a network's learner, whose Adam is as it comes, or fused into one loop."""
     loss = half_squared_error if task.regression else functional.cross_entropy
     batches = list(zip(torch.from_numpy(task.x), torch.from_numpy(task.y)))
 
     def begin() -> Any:
         model = network(task)
-        return model, torch.optim.Adam(model.parameters(), lr=task.rate)
+        return model, torch.optim.Adam(model.parameters(), lr=task.rate, fused=fused)
 
     def advance(state: Any) -> Any:
         (model, optimizer), losses = state, []
@@ -72,7 +72,7 @@ def of_network(task: Task) -> Learner:
             losses.append(value.detach())
         return state, losses
 
-    return Learner("torch, eager", begin, advance)
+    return Learner("torch, Adam(fused=True)" if fused else "torch", begin, advance)
 
 
 def of_machine(task: Task) -> Learner:
@@ -93,9 +93,9 @@ def of_machine(task: Task) -> Learner:
             losses.append(value.detach())
         return state, losses
 
-    return Learner("torch, eager", begin, advance)
+    return Learner("torch", begin, advance)
 
 
 def learners(task: Task) -> list[Learner]:
-    """Return the one contestant."""
-    return [of_machine(task) if task.kind == "machine" else of_network(task)]
+    """Return the contestants."""
+    return [of_machine(task)] if task.kind == "machine" else [of_network(task, None), of_network(task, True)]

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 import training_by_hand
-from measure import Repeated, Times, interleave, pin, timed
+from measure import Repeated, Times, interleave, paired, pin, timed
 from training_workloads import TASKS, Learner, Task, task
 
 PEERS = {"numpy": "training_by_hand", "c": "training_c", "jax": "training_jax", "torch": "training_torch",
@@ -132,19 +132,25 @@ def measured(work: Task, peers: list[str], clock: bool) -> list[Entry]:
     return entries
 
 
+def ratio(own: Entry, other: Entry) -> str:
+    """Return the ratio of the least times, and the median of the rounds' ratios."""
+    return f"{own.times.least / other.times.least:.3f} ({paired(own.times, other.times):.3f})"
+
+
 def shown(work: Task, entries: list[Entry]) -> None:
     """Print a table."""
     print(f"\n{work.name}: {work.title}", flush=True)
     ours = [entry for entry in entries if entry.name.startswith("fastprop") and entry.times.rounds]
-    titles = [f"{entry.name.removeprefix('fastprop, ').split()[0]} / it" for entry in ours]
-    print(f"  {'':28}{'least':>11}{'median':>11}" + "".join(f"{title:>12}" for title in titles) + f"{'first pass':>13}")
+    titles = "".join(f"{entry.name.removeprefix('fastprop, ').split()[0] + ' / it':>17}" for entry in ours)
+    if ours:
+        print(f"  {'':28}{'least':>12}{'median':>12}{titles}{'first pass':>13}")
     for entry in entries:
         if entry.trouble:
             print(f"  {entry.name:28}{entry.trouble}")
         elif entry.times.rounds:
             least, median = (seconds / work.steps * 1e6 for seconds in (entry.times.least, entry.times.median))
-            ratios = "".join(f"{own.times.least / entry.times.least:12.3f}" for own in ours)
-            print(f"  {entry.name:28}{least:8.2f} us{median:8.2f} us{ratios}{entry.first:11.3f} s")
+            ratios = "".join(f"{ratio(own, entry):>17}" for own in ours)
+            print(f"  {entry.name:28}{least:9.2f} us{median:9.2f} us{ratios}{entry.first:11.3f} s")
         else:
             print(f"  {entry.name:28}takes the same losses")
 
@@ -155,22 +161,32 @@ def arguments() -> Any:
     parser.add_argument("what", nargs="*", help="T1 to T6, accuracy; all of them by default")
     parser.add_argument("--peers", default=",".join(PEERS), help="which peers, with commas between; '' for none")
     parser.add_argument("--quick", action="store_true", help="the answers alone, small")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    asked.peers = [peer for peer in asked.peers.split(",") if peer]
+    unknown = [peer for peer in asked.peers if peer not in PEERS]
+    if unknown:
+        parser.error(f"there is no peer {', '.join(unknown)}; they are {', '.join(PEERS)}")
+    return asked
 
 
 def main() -> None:
     """Prove, measure, print."""
     asked = arguments()
     core = pin()
-    wanted = [peer for peer in asked.peers.split(",") if peer]
-    peers = installed(wanted)
-    missing = [peer for peer in wanted if peer not in peers]
-    print(f"core {core}; a step with its update, least and median of {ROUNDS} rounds in turns", end="")
+    peers = installed(asked.peers)
+    missing = [peer for peer in asked.peers if peer not in peers]
+    turns = (
+        "the answers alone" if asked.quick else f"a step with its update, least and median of {ROUNDS} rounds in turns"
+    )
+    print(f"core {core}; {turns}", end="")
     print(f"; not installed: {', '.join(missing)}" if missing else "")
     for name in TASKS:
         if not asked.what or any(name.startswith(what) for what in asked.what):
             work = task(name, asked.quick)
-            shown(work, measured(work, peers, clock=not asked.quick))
+            try:
+                shown(work, measured(work, peers, clock=not asked.quick))
+            except Exception as error:  # the other tables are wanted all the same
+                print(f"\n{name}: {short(error)}", flush=True)
     if not asked.what or "accuracy" in asked.what:
         importlib.import_module("training_accuracy").main(peers, asked.quick)
 

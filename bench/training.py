@@ -125,6 +125,8 @@ def measured(work: Task, peers: list[str], clock: bool) -> list[Entry]:
         proved(entry, work, expected)
     calls = {entry.name: repeat(entry.learner) for entry in entries if entry.learner and not entry.trouble}
     if clock:
+        gc.unfreeze()
+        gc.collect()
         gc.freeze()  # so that nobody waits for the garbage of libraries
         times = interleave(calls, ROUNDS)
         for entry in entries:

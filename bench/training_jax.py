@@ -19,9 +19,9 @@ jax.config.update("jax_enable_x64", True)  # for T1; what is float32 stays so
 
 
 def turned(task: Task) -> dict[str, Any]:
-    """Return the first parameters, laid out JAX's way."""
+    """Return copies of the first parameters, laid out JAX's way."""
     axes = {2: (1, 0), 4: (2, 3, 1, 0)}
-    return {name: jnp.asarray(part.transpose(axes.get(part.ndim))) for name, part in task.start.items()}
+    return {name: jnp.array(part.transpose(axes.get(part.ndim))) for name, part in task.start.items()}
 
 
 def dense(task: Task, p: Any, x: Any) -> Any:

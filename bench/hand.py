@@ -28,7 +28,7 @@ from mixture import Mixture
 SOURCES = Path(__file__).resolve().parent / "c"
 FLAGS = ["-O3", "-march=native", "-fPIC", "-Wall", "-Wextra", "-Wno-psabi"]
 VECTORISED = ["-ffast-math", "-mprefer-vector-width=512"] if platform.machine() == "x86_64" else ["-ffast-math"]
-MORE_FLAGS = {"loops": VECTORISED}
+MORE_FLAGS = {"loops": VECTORISED, "training": VECTORISED}
 LIBRARIES = ["-lmvec", "-lm"] if platform.machine() == "x86_64" else ["-lm"]
 
 POINTS = {"P1": 0, "P2": 1, "P3": 2, "P4": 3, "P4L": 3, "P5": 4}  # places in points.c's list

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 
 import numpy as np
 
-from fastprop.engine.door.objects cimport (
+from fastprop.engine.door cimport (
     NPY_ARRAY_ALIGNED, NPY_ARRAY_C_CONTIGUOUS, NPY_ARRAY_OWNDATA, NPY_ARRAY_WRITEABLE, NPY_DOUBLE, NPY_FLOAT,
     PyArray_CheckExact, PyDict_GetItemWithError, array_data, array_flags, array_is_native, array_ndim, array_shape,
     array_type, has_weak_references, in_order, is_sole, items_of, new_array_of, size_of,

@@ -8,7 +8,10 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport INFINITY, expm1, log
 from libc.string cimport memcpy
 
+from fastprop.engine.door cimport MATCHED, Form, Marshal, Reading
 from fastprop.engine.tape cimport NO_TAPE, Block, Link, Unit
+
+from fastprop.engine.door import number
 
 cdef extern from "update/update.h":
     """
@@ -95,6 +98,9 @@ cdef class Update:
     cdef list pool                      # the arrays that were made last, two per leaf
     cdef public int64_t steps           # made in all
     cdef bint busy
+    cdef Form form                      # of parameters and gradients that are numbers alone, as they came last
+    cdef Marshal marshal                # of the new ones
+    cdef Reading reading
 
     def __cinit__(self, str kind, dict options, Py_ssize_t width, list params, nesting, list names, bint handles,
                   double start, str instruction_set):
@@ -348,6 +354,9 @@ cdef class Update:
         cdef Py_ssize_t k
         self.begin(rate)
         try:
+            if self.form is not None and frozen is None and self.read_all(params, grads):
+                self.move(rate, own)
+                return self.marshal.build(self.block + 2 * self.singles, False, None)
             values = leaves_of(params, self.tree, "params")
             slopes = leaves_of(grads, self.tree, "grads")
             for k in range(self.count):
@@ -358,10 +367,37 @@ cdef class Update:
             for k in range(self.count):
                 if self.leaf[k].size != WHOLE and not self.leaf[k].skipped:
                     made[k] = self.written(k, values[k]) if in_place else self.fresh(k)
+            if frozen is None and self.singles == self.count:
+                self.learn(params, grads, values, slopes)
             self.move(rate, own)
             return self.given_back(params, made, in_place)
         finally:
             self.busy = False
+
+    cdef bint read_all(self, object params, object grads) except -1:
+        """Read all numbers and their gradients at once, if they come as they came last."""
+        cdef PyObject* both[2]
+        cdef Py_ssize_t k
+        both[0], both[1] = <PyObject*>params, <PyObject*>grads
+        if self.form.match(both, 2, NULL, self.reading) != MATCHED:
+            return False
+        memcpy(self.block, self.reading.number, <size_t>(2 * self.singles) * sizeof(double))
+        for k in range(self.count):
+            self.leaf[k].skipped = False
+        return True
+
+    cdef int learn(self, object params, object grads, list values, list slopes) except -1:
+        """Remember how numbers and their gradients come, if all of them are plain floats."""
+        for thing in (*values, *slopes):
+            if type(thing) is not float:
+                return 0
+        form = Form((params, grads), None, (), "float64")
+        for leaves, tree in ((values, params), (slopes, grads)):
+            if not are_same(flatten(tree)[0], leaves):      # dicts in another order
+                return 0
+        self.form, self.reading = form, Reading()
+        self.marshal = Marshal(form.nestings[0], list(map(number, range(self.count))), True)
+        return 0
 
     cdef object written(self, Py_ssize_t k, object array):
         """An array that is to be written into."""

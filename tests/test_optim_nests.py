@@ -1,0 +1,92 @@
+"""Steps of nested containers of plain numbers: what is read and built at once is what is read number by number."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+
+import fastprop as fp
+
+Point = collections.namedtuple("Point", "x y")
+
+
+@dataclasses.dataclass
+class Pair:
+    left: float
+    right: list
+
+
+NESTS = {
+    "dicts of lists": {"w": [[0.5, -1.0], [2.0]], "b": 0.25},
+    "a list": [0.5, -1.0, 2.0, 0.25],
+    "named tuples": Point([0.5, -1.0], (2.0, 0.25)),
+    "a dataclass": Pair(0.5, [-1.0, Point(2.0, 0.25)]),
+    "an ordered dict": collections.OrderedDict(b=0.5, a=[-1.0, 2.0, 0.25]),
+}
+FLAT = [0.5, -1.0, 2.0, 0.25]
+
+
+def numbers(tree):
+    """The numbers of a container, in a row."""
+    return np.array(fp.handles.nesting.flatten(tree)[0])
+
+
+@pytest.mark.parametrize("nest", NESTS)
+@pytest.mark.parametrize("rule", ["SGD", "Adam", "Adagrad"])
+def test_nests_move_as_arrays_do(nest, rule):
+    tree = NESTS[nest]
+    flat, nesting = fp.handles.nesting.flatten(tree)
+    optimizer, plain = getattr(fp.optim, rule)(tree, 0.1), getattr(fp.optim, rule)(np.array(flat), 0.1)
+    params, array, kept = tree, np.array(flat), []
+    for k in range(5):
+        grad = np.cos(np.arange(4.0) + k)
+        params, array = optimizer.step(params, nesting.unflatten(grad.tolist())), plain.step(array, grad)
+        kept.append((params, array.copy()))
+    assert type(params) is type(tree)
+    for tree, expected in kept:  # whoever keeps the old ones keeps the old numbers
+        np.testing.assert_array_equal(numbers(tree), expected)
+
+
+def test_dropped_results_are_written_again():
+    params = {"w": [1.0, 2.0], "b": 3.0}
+    optimizer = fp.optim.SGD(params, 0.5)
+    for _ in range(6):
+        params = optimizer.step(params, {"w": [1.0, 1.0], "b": 2.0})
+    assert params == {"w": [-2.0, -1.0], "b": -3.0}
+
+
+@pytest.mark.parametrize(
+    ("params", "grads", "error", "said"),
+    [
+        ([1.0, 2.0, 3.0], [1.0, 1.0], ValueError, "params"),
+        ([1.0, "2"], [1.0, 1.0], TypeError, "2"),
+        ([1.0, 2.0], [1.0, float("nan")], ValueError, "the gradient of 1 is nan"),
+        ([1.0, 2.0], {"a": 1.0}, TypeError, "grads"),
+        ([1.0, fp.Unit(2.0)], [1.0, 1.0], TypeError, "outside of circuits"),
+    ],
+)
+def test_what_is_refused_later_moves_nothing(params, grads, error, said):
+    optimizer = fp.optim.Adam([1.0, 2.0], 0.1)
+    for _ in range(2):
+        optimizer.step([1.0, 2.0], [0.5, 0.5])
+    before = optimizer.state_dict()
+    with pytest.raises(error, match=said):
+        optimizer.step(params, grads)
+    assert optimizer.state_dict() == before
+
+
+def test_other_numbers_and_orders_are_read_as_before():
+    optimizer = fp.optim.SGD({"a": 1.0, "b": 2.0}, 1.0)
+    for params, grads in [
+        ({"a": 1.0, "b": 2.0}, {"b": 0.5, "a": 0.25}),
+        ({"b": 2.0, "a": 1.0}, {"a": 0.25, "b": 0.5}),
+        ({"a": 1, "b": np.float32(2.0)}, {"a": np.float64(0.25), "b": 0.5}),
+        ({"a": 1.0, "b": 2.0}, {"a": 0.25, "b": 0.5}),
+    ]:
+        assert optimizer.step(params, grads) == {"a": 0.75, "b": 1.5}
+    optimizer.frozen = ["a"]
+    assert optimizer.step({"a": 1.0, "b": 2.0}, {"a": 0.25, "b": 0.5}) == {"a": 1.0, "b": 1.5}
+    optimizer.frozen = []
+    assert optimizer.step({"a": 1.0, "b": 2.0}, {"a": None, "b": 0.5}) == {"a": 1.0, "b": 1.5}
+    assert optimizer.step({"a": 1.0, "b": 2.0}, {"a": 0.25, "b": 0.5}) == {"a": 0.75, "b": 1.5}

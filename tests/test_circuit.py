@@ -363,7 +363,7 @@ def test_one_run_from_two_threads(kind, monkeypatch):
     u = fp.Unit(2.0)
     traced = fp.trace(lambda x: x * u, 1.0)
     if kind == "run":
-        call, module, name = traced.forward(1.0).backward, fastprop.circuits.circuit, "_of_captured"
+        call, module, name = traced.forward(1.0).backward, fastprop.circuits.use, "_of_captured"
     elif kind == "point":
         module, name = fastprop.circuits.bind, "_put_captured"
     else:

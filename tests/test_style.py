@@ -53,6 +53,7 @@ FLOORS = (
     ("circuits.derived",),
     ("circuits.recorded_map",),
     ("circuits.mapping", "circuits.steps"),
+    ("circuits.use",),
     ("circuits.circuit", "circuits.recorded_scan", "circuits.debugging"),
     ("circuits.function_gate",),
     ("circuits.compile",),

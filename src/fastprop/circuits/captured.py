@@ -60,5 +60,8 @@ def gradients_of(stretches: Sequence[Stretch], handles: Sequence[Any], slopes: n
                 found[handle] += slope
         else:
             whole = found[stretch.handles[0]].reshape(-1)
-            np.add.at(whole, stretch.places, part.astype(whole.dtype))
+            if isinstance(stretch.places, slice):
+                whole += part.astype(whole.dtype)
+            else:  # which may name a number twice
+                np.add.at(whole, stretch.places, part.astype(whole.dtype))
     return found

@@ -15,6 +15,17 @@ from fastprop.engine.program cimport Wiring
 from fastprop.handles.indexing import OutOfRangeError
 
 
+cdef enum:
+    OFTEN = 15              # of steps, one in so many and one looks whether somebody interrupts
+
+
+cdef struct Move:           # inputs of a step side by side, and where they are in an array: evenly
+    const char* begin       # at the first place
+    Py_ssize_t stride       # from place to place, in bytes
+    Py_ssize_t apart        # from one to the next; UNEVEN: each is looked for
+    Py_ssize_t stretch
+
+
 cdef class ScanRun:
     """One use of a scan: its operands, what it carries, and what is pulled.
 
@@ -56,6 +67,10 @@ cdef class ScanRun:
     cdef Memory stacked
     cdef Stack* stack                   # outputs that go to arrays
     cdef Py_ssize_t stacks
+    cdef Memory moved
+    cdef Move* move                     # of inputs that lie in arrays step by step
+    cdef Py_ssize_t moves
+    cdef bint has_arrays                # the body
     cdef list bound                     # arrays of the body that are a part of one at every step: (its own, whose)
 
     def __init__(self, MapRegion region, Arrays arrays, wanted, active_arrays, bint keeps):
@@ -83,6 +98,8 @@ cdef class ScanRun:
         self.stack = <Stack*>self.stacked.start
         for k, (first, a, n) in enumerate(self.wires.stacks):
             self.stack[k] = Stack(first, a, n)
+        self.moved = Memory(self.wires.stretches * <Py_ssize_t>sizeof(Move))
+        self.move, self.has_arrays = <Move*>self.moved.start, len(region.body_arrays) > 0
         self.bound = []
         for b, (bound, which, _) in enumerate(region.body_arrays):
             if bound == LEAF or bound == MADE:
@@ -101,7 +118,11 @@ cdef class ScanRun:
         for k in range(self.wires.stretches):
             stretch = &self.wires.stretch[k]
             if self.wires.source[stretch.first].kind == OPERAND:
-                self.copy(run, stretch, self.operand + self.wires.source[stretch.first].which * self.size)
+                copy_numbers(
+                    <char*>run.space.base + stretch.first * self.size,
+                    self.operand + self.wires.source[stretch.first].which * self.size, stretch.count, run.single
+                )
+        self.find_moves()
         for b, (bound, which, _) in enumerate(self.region.body_arrays):
             if bound == OUTER:
                 run.arrays.put(b, self.arrays.values[<Py_ssize_t>which])
@@ -150,25 +171,42 @@ cdef class ScanRun:
 
     cdef inline char* carry_of(self, Py_ssize_t step) noexcept:
         """What is carried into a step."""
-        return self.carry + step % self.rooms * self.carried * self.size
+        return self.carry + (step if self.rooms > 2 else step & 1) * self.carried * self.size
 
-    cdef inline void copy(self, PointRun run, const Stretch* stretch, const char* numbers) noexcept:
-        """Let inputs side by side be numbers side by side."""
-        memcpy(<char*>run.space.base + stretch.first * self.size, numbers, <size_t>(stretch.count * self.size))
+    cdef int find_moves(self) except -1:
+        """Find where inputs lie in arrays."""
+        cdef Py_ssize_t k
+        cdef const Source* source
+        cdef const ArrayRef* array
+        self.moves = 0
+        for k in range(self.wires.stretches):
+            source = &self.wires.source[self.wires.stretch[k].first]
+            if source.kind == LANE:
+                array = &self.arrays.value[self.region.array_of[source.which]]
+                self.move[self.moves] = Move(
+                    array.data + offset_of(array, 0, source.element), array.stride[0],
+                    self.size if self.wires.stretch[k].count == 1 else spacing_of(array, 0), k
+                )
+                self.moves += 1
+        return 0
 
     cdef int take_step(self, PointRun run, Py_ssize_t step, bint both) except -1:
         """Let inputs and arrays be what they are at a step, and run it forward."""
         cdef Py_ssize_t k, i, broken, j = self.place_of(step)
+        cdef const char* carry = self.carry_of(step)
         cdef const Stretch* stretch
         cdef const Source* source
         for k in range(self.wires.stretches):
             stretch = &self.wires.stretch[k]
             source = &self.wires.source[stretch.first]
             if source.kind == CARRY:
-                self.copy(run, stretch, self.carry_of(step) + source.element * self.size)
-            elif source.kind == LANE:
-                self.take_numbers(run, stretch, source, j)
-        if self.region.body_arrays:
+                copy_numbers(
+                    <char*>run.space.base + stretch.first * self.size, carry + source.element * self.size, stretch.count,
+                    run.single
+                )
+        for k in range(self.moves):
+            self.take_numbers(run, &self.move[k], j)
+        if self.has_arrays:
             self.take_arrays(run, j, both)
         run.sweep(True, 0)
         if run.program.guards_count:
@@ -178,19 +216,29 @@ cdef class ScanRun:
                 raise at_step(self.wires.plan.divergence(broken, inputs), j)
         return 0
 
-    cdef int take_numbers(self, PointRun run, const Stretch* stretch, const Source* source, Py_ssize_t j) except -1:
+    cdef inline void take_numbers(self, PointRun run, const Move* move, Py_ssize_t j) noexcept:
         """Let inputs be numbers of an array."""
+        cdef const Stretch* stretch = &self.wires.stretch[move.stretch]
+        cdef const char* at = move.begin + j * move.stride
+        cdef Py_ssize_t k
+        if move.apart == UNEVEN:
+            self.look_for_numbers(run, stretch, j)
+        elif move.apart == self.size:
+            copy_numbers(<char*>run.space.base + stretch.first * self.size, at, stretch.count, run.single)
+        else:
+            for k in range(stretch.count):
+                run.put(stretch.first + k, number_at(at + k * move.apart, run.single))
+
+    cdef void look_for_numbers(self, PointRun run, const Stretch* stretch, Py_ssize_t j) noexcept:
+        """The same where they lie unevenly."""
+        cdef const Source* source = &self.wires.source[stretch.first]
         cdef const ArrayRef* array = &self.arrays.value[self.region.array_of[source.which]]
-        cdef Py_ssize_t apart = spacing_of(array, 0), k
-        cdef char* begin = array.data + j * array.stride[0]
-        cdef char* at = begin + offset_of(array, 0, source.element)
+        cdef Py_ssize_t k
         for k in range(stretch.count):
-            if apart == UNEVEN:
-                at = begin + offset_of(array, 0, source.element + k)
-            elif k:
-                at += apart
-            run.put(stretch.first + k, number_at(at, run.single))
-        return 0
+            run.put(
+                stretch.first + k,
+                number_at(array.data + j * array.stride[0] + offset_of(array, 0, source.element + k), run.single)
+            )
 
     cdef int take_arrays(self, PointRun run, Py_ssize_t j, bint both) except -1:
         """Let the arrays of the body be parts of those outside, with adjoints to which gradients are added."""
@@ -219,6 +267,9 @@ cdef class ScanRun:
         gather(self.carry_of(step + 1), run, output, self.carried)
         for k in range(self.stacks):
             array = &self.arrays.value[self.stack[k].array]
+            if self.stack[k].numbers == 1:
+                put_number_at(array.data + j * array.stride[0], run.get(output[self.stack[k].first]), run.single)
+                continue
             for n in range(self.stack[k].numbers):
                 put_number_at(
                     array.data + j * array.stride[0] + offset_of(array, 0, n),
@@ -241,7 +292,8 @@ cdef class ScanRun:
         for step in range(self.region.lanes):
             self.take_step(run, step, False)
             self.leave_step(run, step)
-            PyErr_CheckSignals()
+            if step & OFTEN == 0:
+                PyErr_CheckSignals()
         self.kept = self.rooms > self.region.lanes
         return 0
 
@@ -273,7 +325,8 @@ cdef class ScanRun:
             self.take_pulls(run, step)
             run.pull(self.pulls)
             self.put_gradients(run, step)
-            PyErr_CheckSignals()
+            if step & OFTEN == 0:
+                PyErr_CheckSignals()
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
             if source.kind == OPERAND and self.wanted[source.which]:
@@ -343,6 +396,18 @@ cdef class ScanRun:
         last = np.empty(self.carried, np.float32 if self.region.single else np.float64)
         memcpy(cnp.PyArray_DATA(last), self.carry_of(self.region.lanes), <size_t>(self.carried * self.size))
         return last.tolist()
+
+
+cdef inline void copy_numbers(char* to, const char* numbers, Py_ssize_t n, bint single) noexcept nogil:
+    """Copy numbers that lie side by side; few of them, as a rule."""
+    cdef Py_ssize_t k
+    if n > 16:
+        memcpy(to, numbers, <size_t>(n * (4 if single else 8)))
+        return
+    for k in range(n if single else 0):
+        (<float*>to)[k] = (<const float*>numbers)[k]
+    for k in range(0 if single else n):
+        (<double*>to)[k] = (<const double*>numbers)[k]
 
 
 cdef void gather(char* to, PointRun run, const int32_t* slot, Py_ssize_t n) noexcept:

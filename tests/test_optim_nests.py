@@ -90,3 +90,27 @@ def test_other_numbers_and_orders_are_read_as_before():
     optimizer.frozen = []
     assert optimizer.step({"a": 1.0, "b": 2.0}, {"a": None, "b": 0.5}) == {"a": 1.0, "b": 1.5}
     assert optimizer.step({"a": 1.0, "b": 2.0}, {"a": 0.25, "b": 0.5}) == {"a": 0.75, "b": 1.5}
+
+
+@pytest.mark.parametrize("reversed_first", ["params", "grads", "both"])
+def test_equal_objects_hide_no_order(reversed_first):
+    """Dicts in another order whose numbers are one object: what comes later is read by its names."""
+    optimizer, plain = (fp.optim.Adam({"a": 1.0, "b": 2.0}, 0.1) for _ in range(2))
+    zero, one = float("0"), float("1")
+    params, grads = {"a": zero, "b": zero}, {"a": one, "b": one}
+    if reversed_first != "grads":
+        params = {"b": zero, "a": zero}
+    if reversed_first != "params":
+        grads = {"b": one, "a": one}
+    optimizer.step(params, grads)
+    plain.step({"a": 0.0, "b": 0.0}, {"a": 1.0, "b": 1.0})
+    later = {"a": 1.0, "b": 2.0}, {"a": 10.0, "b": -0.001}
+    assert optimizer.step(*later) == plain.step(*later)
+    assert list(optimizer.step(*later)) == ["a", "b"]
+
+
+def test_containers_of_another_class_come_back_as_they_did_first():
+    optimizer = fp.optim.SGD({"a": 1.0, "b": 2.0}, 0.1)
+    params = collections.OrderedDict(a=1.0, b=2.0)
+    found = [type(optimizer.step(params, {"a": 0.5, "b": 0.5})) for _ in range(3)]
+    assert found == [dict] * 3

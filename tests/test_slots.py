@@ -256,3 +256,14 @@ def test_blocks_with_constants_in_them_are_moved(moved):
 def test_conditions_of_no_numbers(name):
     f = getattr(fp, name)
     assert fp.compile(lambda x: f(x > 0.0) * 1.0)(np.zeros(0)) == getattr(np, name)(np.zeros(0))
+
+
+def test_constants_of_a_block_keep_the_signs_of_their_zeros():
+    """A gate on plain numbers among a block's is computed once for equal ones: 0 and -0 are not."""
+
+    def f(x):
+        return 1.0 / fp.concatenate([x, np.array([0.0, -0.0, 2.0])])
+
+    x = np.array([1.0, 4.0])
+    np.testing.assert_array_equal(fp.compile(f)(x), [1.0, 0.25, np.inf, -np.inf, 0.5])
+    np.testing.assert_array_equal(fp.compile(fp.vmap(f))(np.stack([x, x]))[1], [1.0, 0.25, np.inf, -np.inf, 0.5])

@@ -192,8 +192,9 @@ def _recorded(row: Row, operands: Sequence[Slots], shape: tuple[int, ...]) -> Sl
         first = record_gates(trace, opcode, slots, constants)
         return Slots(trace, np.arange(first, first + size, dtype=np.int32).reshape(shape))
     at, found = np.full(size, CONSTANT, np.int32), np.zeros(size)
-    rows, places = np.unique(constants[alone], axis=0, return_inverse=True)
-    found[alone] = np.array([_value(row, numbers) for numbers in rows.tolist()])[places.reshape(-1)]
+    bits, places = np.unique(constants[alone].view(np.int64), axis=0, return_inverse=True)  # -0 is not 0
+    rows = bits.view(np.float64).tolist()
+    found[alone] = np.array([_value(row, numbers) for numbers in rows])[places.reshape(-1)]
     first = record_gates(trace, opcode, slots[~alone], constants[~alone])
     at[~alone] = np.arange(first, first + size - alone.sum())
     return Slots(trace, at.reshape(shape), found.reshape(shape))

@@ -11,7 +11,8 @@
 #define MOST_PARTS (PART_BYTES == 64 ? 4 : 2)  /* of a tile: with 6 rows, they fill three quarters of the registers */
 #define MOST_ROWS 8
 #define PANEL (MOST_PARTS * REALS)             /* columns that a tile takes at most */
-#define DEPTH 64                               /* columns of a product whose rows stay in the nearest cache */
+#define NEAR (1 << 15) /* bytes of the rows of a product's columns that stay in the nearest cache; 64 columns at least */
+#define FAR (1 << 19)  /* bytes of what is turned that stay in the next one */
 #define ROWS_OF(parts) ((parts) == MOST_PARTS ? 6 : MOST_ROWS)
 
 typedef struct {
@@ -122,14 +123,24 @@ INLINE void NAME(one_tile)(
             tile(1, parts);                                                                                            \
     } while (0)
 
+#define ALL_COLUMNS(rows)                                                                                               \
+    do {                                                                                                               \
+        ptrdiff_t at = 0;                                                                                              \
+        for (; at + MOST_PARTS * REALS <= whole; at += MOST_PARTS * REALS)                                             \
+            SUMMED_TILE(rows, MOST_PARTS);                                                                             \
+        for (; at < whole; at += REALS)                                                                                \
+            SUMMED_TILE(rows, 1);                                                                                      \
+    } while (0)
+
 #define PLAIN_TILE(rows, parts)                                                                                         \
     NAME(one_tile)(product, begin, end, row, at, rows, parts, begins, apart, result, NULL, 0)
 #define PULLED_TILE(rows, parts)                                                                                        \
     NAME(one_tile)(product, begin, end, row, at, rows, parts, NULL, 0, result, adds, 1)
 #define SUMMED_TILE(rows, parts) NAME(sums_of_tile)(product, row, at, rows, parts, sums, columns)
 #define BY_DEPTH(tile)                                                                                                  \
+    const ptrdiff_t fit = NEAR / (n * (ptrdiff_t)sizeof(REAL)), depth = fit > 64 ? fit : 64;                           \
     for (ptrdiff_t begin = 0, end; begin < product->columns; begin = end) {                                            \
-        end = begin + DEPTH < product->columns ? begin + DEPTH : product->columns;                                     \
+        end = begin + depth < product->columns ? begin + depth : product->columns;                                     \
         ALL_TILES(n, tile);                                                                                            \
     }
 
@@ -187,11 +198,20 @@ INLINE void NAME(sums_of_tile)(
 
 static void NAME(add_matrix)(const NAME(Product) *product, ptrdiff_t columns, const NAME(Sums) *sums) {
     const ptrdiff_t whole = (columns + REALS - 1) / REALS * REALS;
-    ALL_TILES(whole, SUMMED_TILE);
+    if (whole * product->columns * (ptrdiff_t)sizeof(REAL) > FAR) {
+        ALL_TILES(whole, SUMMED_TILE);
+        return;
+    }
+    ptrdiff_t row = 0; /* rows first: what is written lies side by side */
+    for (; row + 6 <= product->rows; row += 6)
+        ALL_COLUMNS(6);
+    for (; row < product->rows; row++)
+        ALL_COLUMNS(1);
 }
 
 #undef ALL_TILES
 #undef ALL_ROWS
+#undef ALL_COLUMNS
 #undef PLAIN_TILE
 #undef PULLED_TILE
 #undef BY_DEPTH
@@ -366,4 +386,5 @@ static void NAME(pull_matmul)(
 #undef MOST_ROWS
 #undef ROWS_OF
 #undef PANEL
-#undef DEPTH
+#undef NEAR
+#undef FAR

@@ -10,7 +10,7 @@ from fastprop.engine.door cimport (
     array_type, has_weak_references, in_order, is_sole, items_of, new_array_of, size_of,
 )
 from fastprop.gates.numbers import as_array
-from fastprop.handles.nesting import flatten, is_handle
+from fastprop.handles.nesting import is_handle, order_of
 from fastprop.handles.operands import as_float
 
 cdef enum:

@@ -392,11 +392,11 @@ cdef class Update:
             if type(thing) is not float:
                 return 0
         form = Form((params, grads), None, (), "float64")
-        for leaves, tree in ((values, params), (slopes, grads)):
-            if not are_same(flatten(tree)[0], leaves):      # dicts in another order
+        for nesting in form.nestings:
+            if order_of(nesting, self.nesting) != list(range(self.count)):      # dicts in another order, or others
                 return 0
         self.form, self.reading = form, Reading()
-        self.marshal = Marshal(form.nestings[0], list(map(number, range(self.count))), True)
+        self.marshal = Marshal(self.nesting, list(map(number, range(self.count))), True)
         return 0
 
     cdef object written(self, Py_ssize_t k, object array):

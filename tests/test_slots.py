@@ -267,3 +267,17 @@ def test_constants_of_a_block_keep_the_signs_of_their_zeros():
     x = np.array([1.0, 4.0])
     np.testing.assert_array_equal(fp.compile(f)(x), [1.0, 0.25, np.inf, -np.inf, 0.5])
     np.testing.assert_array_equal(fp.compile(fp.vmap(f))(np.stack([x, x]))[1], [1.0, 0.25, np.inf, -np.inf, 0.5])
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: fp.concatenate([x > 0.0, np.ones((1, 3), bool)]),
+        lambda x: fp.stack([x > 0.0, np.zeros((1, 3), bool)]),
+        lambda x: fp.stack([x[0, 0] > 0.0, x[0, 1] > 0.0]),
+        lambda x: (x > 0.0).reshape(3),
+    ],
+)
+def test_truth_values_put_together_choose(f):
+    x = np.array([[1.0, -2.0, 3.0]])
+    np.testing.assert_array_equal(fp.compile(lambda x: fp.where(f(x), 5.0, 7.0))(x), fp.where(f(x), 5.0, 7.0))

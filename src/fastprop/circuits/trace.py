@@ -212,7 +212,7 @@ class Recording:
         self.inward = False  # the body of a map that is differentiated where it is recorded
         self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
         self.unrolled = False  # maps in it are recorded lane by lane
-        self.wasted = False  # what was recorded of a scan that is recorded step by step after all is in it
+        self.wasted = False  # it would be another one if there were no arrays in it, as is so where paths are several
         self.max_paths = 0  # so many ways through the body of a vmap; 0: as recorded, or an error
         self.given: Sequence[Any] = ()  # the leaves, while it is recorded
         self.forced: tuple[bool, ...] = ()  # how the first guards come out, whatever Python says

@@ -29,7 +29,7 @@ from fastprop.derivatives.swept import may_sweep, swept_gradients, variables_of
 from fastprop.engine.bundle import Bundle, lanes_moved, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.parts import Parts
-from fastprop.engine.tape import Array, Unit, active_scope, innermost
+from fastprop.engine.tape import Array, Trace, Unit, active_scope, innermost
 from fastprop.gates.blocks import AsType
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import (
@@ -90,6 +90,8 @@ class Call:
         self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
         self.swept = name != "jvp" and may_sweep(self.tape) and all(_is_variable(x, self.tape) for x in points)
         self._guards = len(self.tape.guards) if self.swept else 0
+        if any(map(_is_whole, points)) and isinstance(self.tape, Trace):
+            self.tape.recording.wasted = True
         result = active_scope(self.engine, self.tape).run(self._call, points, args, kwargs, positions)
         self.variables += captured
         self.aux = None

@@ -212,6 +212,8 @@ def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tu
     """
     if isinstance(gate, Gate) or gate.arity != SEQUENCE:
         items = [as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands)]
+        if getattr(gate, "gathers", False) and all(map(_are_truth_values, items)):
+            return gate, tuple(items)
         return gate, tuple(without_flags(items))
     if not options and all(_is_flat(operand) for operand in operands):
         lengths = [len(operand) for operand in operands]
@@ -221,6 +223,11 @@ def prepare(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> tu
     items = [as_item(x, f"{gate.name}: operand {i}") for i, x in enumerate(operands)]
     arrays = tuple(without_flags(items))
     return dot_product(*arrays) if gate.name == "dot" else (REDUCTIONS[gate.name](**options), arrays)
+
+
+def _are_truth_values(item: Any) -> bool:
+    """Whether an item is a condition, or an array of these or of bools."""
+    return gates.is_condition(item) or getattr(item, "dtype", None) == np.bool_
 
 
 def _is_flat(operand: Any) -> bool:

@@ -64,6 +64,9 @@ class Module:
     keeps: bool = False
     """Whether its buffers may be assigned to: in a copy that `apply` made to give them back."""
 
+    _binding: _Binding | None = None
+    """What `bound` has put in for its parameters, in a copy that it made."""
+
     def parts(self) -> Mapping[str, Any]:
         """Return what may be parts, by their names: the attributes."""
         return vars(self)
@@ -83,15 +86,23 @@ class Module:
                 yield ".".join(path), part
 
     def named_parameters(self) -> Iterator[tuple[str, Any]]:
-        """Yield all leaves, each once, with the first of their names, such as ``layers.0.weight``."""
+        """Yield all leaves, each once, with the first of their names, such as ``layers.0.weight``.
+
+        In a call by `apply`, and of what `bound` has made: what stands in for them.
+        """
         seen: set[int] = set()
         for path, part in _walk(self, (), ()):
             if is_leaf(part) and id(part) not in seen:
                 seen.add(id(part))
                 yield ".".join(path), part
+            elif isinstance(part, Module) and part._binding is not None:
+                for name, leaf in part._binding.module.named_parameters():
+                    if id(leaf) not in seen:
+                        seen.add(id(leaf))
+                        yield ".".join((*path, name)), part._binding.values[id(leaf)]
 
     def parameters(self) -> list[Any]:
-        """Return all leaves, each once."""
+        """Return all leaves, each once, or what stands in for them, as `named_parameters` has it."""
         found: dict[int, Any] = {}
         _gather((self,), found, ())
         return list(found.values())
@@ -190,7 +201,10 @@ class Module:
     def bound(
         self: Self, params: Mapping[str, Any] | None, key: Any = None, buffers: Mapping[str, Any] | None = None
     ) -> Self:
-        """Return the same Module with other numbers for its parameters, which has no leaves; for `apply`, and methods.
+        """Return the same Module with other numbers for its parameters, for `apply`, and to call methods of.
+
+        It has no leaves: `parameters`, `named_parameters` and `params` give these numbers, so that a penalty on `self`
+        is one on them.
 
         Parameters
         ----------
@@ -212,6 +226,7 @@ class Module:
     def _matched(self, params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
         """Return every leaf with what `params` has for it."""
         leaves, nesting = flatten(_tree(self, set(), lambda leaf: leaf))
+        self._check_unbound(leaves)
         values = nesting.leaves_of(params, "params")
         for index, (leaf, value) in enumerate(zip(leaves, values)):
             if _shape(value) != shape_of(leaf):
@@ -220,6 +235,13 @@ class Module:
                     "the parameter"
                 )
         return list(zip(leaves, values))
+
+    def _check_unbound(self, parameters: Iterable[Any]) -> None:
+        if not all(map(is_leaf, parameters)):
+            raise ValueError(
+                f"this {type(self).__name__} was made by bound or apply: it has numbers, and no leaves to give others; "
+                "take the Module that they were called on"
+            )
 
     def _matched_buffers(self, buffers: Mapping[str, Any]) -> list[tuple[_Place, Any]]:
         """Return the place of every buffer with what `buffers` has for it."""
@@ -235,6 +257,7 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return copies of all parameters and buffers as NumPy arrays, by name; a shared one under all its names."""
+        self._check_unbound(self.parameters())
         return {name: np.array(_held(owner, key)) for name, owner, key in _places(self)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -256,6 +279,7 @@ class Module:
         """
         if not isinstance(state, Mapping):
             raise ValueError(f"load_state_dict: the state is {described(state)}; expected what state_dict() has given")
+        self._check_unbound(self.parameters())
         places = _places(self)
         names = [name for name, _, _ in places]
         wrong = [f"{name} is missing" for name in names if name not in state]
@@ -346,6 +370,9 @@ def _gather(parts: Iterable[Any], found: dict[int, Any], outer: tuple[int, ...])
         if isinstance(part, (Unit, Array)):
             if part._tape is None:
                 found[id(part)] = part
+        elif isinstance(part, Module) and part._binding is not None:
+            leaves = part._binding.module.parameters()
+            found.update({id(leaf): part._binding.values[id(leaf)] for leaf in leaves})
         elif isinstance(part, (Module, list, tuple, dict)):
             if id(part) in outer:
                 raise ValueError(f"a {type(part).__name__} contains itself: what is in a Module must end in leaves")
@@ -355,6 +382,9 @@ def _gather(parts: Iterable[Any], found: dict[int, Any], outer: tuple[int, ...])
 
 def _tree(thing: Any, seen: set[int], taken: Callable[[Any], Any]) -> Any:
     """Return what is taken of the leaves that were not seen before, nested by name; lists of leaves as lists."""
+    if isinstance(thing, Module) and thing._binding is not None:
+        values = thing._binding.values
+        return _tree(thing._binding.module, seen, lambda leaf: values[id(leaf)])
     found: dict[str, Any] = {}
     parts = _parts(thing)
     for name, part in parts:
@@ -367,6 +397,22 @@ def _tree(thing: Any, seen: set[int], taken: Callable[[Any], Any]) -> Any:
             found[name] = taken(part)
     in_a_row = isinstance(thing, (list, tuple)) and len(found) == len(thing) and all(is_leaf(x) for _, x in parts)
     return list(found.values()) if in_a_row else found
+
+
+class _Binding:
+    """What stands in for the leaves of a Module in a copy of it: the Module, and values by the leaves' identities."""
+
+    def __init__(self, module: Module, values: dict[int, Any]):
+        self.module, self.values = module, values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        leaves = self.module.parameters()
+        return _bound_again, (self.module, [self.values[id(leaf)] for leaf in leaves])
+
+
+def _bound_again(module: Module, values: list[Any]) -> _Binding:
+    """Make a binding again of its pickle: the leaves are others."""
+    return _Binding(module, {id(leaf): value for leaf, value in zip(module.parameters(), values)})
 
 
 class _Place:
@@ -485,6 +531,8 @@ def _copied(thing: Any, values: dict[int, Any], copies: dict[int, Any]) -> Any:
             made: Any = object.__new__(type(thing))
             copies[id(thing)] = made
             made.__dict__.update({name: _copied(part, values, copies) for name, part in vars(thing).items()})
+            if values:
+                made._binding = _Binding(thing, values)
         elif isinstance(thing, dict):
             made = {name: _copied(part, values, copies) for name, part in thing.items()}
         else:

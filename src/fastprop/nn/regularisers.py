@@ -1,7 +1,8 @@
 """What is added to a loss to keep weights small, or is done to them after a step.
 
 All take the parameters as `Module.params` nests them (numbers, arrays, handles or traced values), a Module, or an
-array. Biases, which are named "b" or have "bias" in their names, are left out.
+array. Biases, which are named "b" or have "bias" in their names, are left out. In a loss that is a function of
+``params``, give them these, or ``self`` in a method of ``model.bound(params)``: those of ``model`` are its own leaves.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _weights(params: Any) -> Iterator[Any]:
     if isinstance(params, Module):
         for name, leaf in params.named_parameters():
             if not _is_bias(name.rpartition(".")[2]):
-                yield leaf
+                yield as_item(leaf)
     elif isinstance(params, dict):
         for name, part in params.items():
             if not _is_bias(name):

@@ -1,0 +1,105 @@
+"""A Module in which other numbers stand where its parameters were: what its methods find in themselves."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastprop as fp
+from fastprop import nn
+from fastprop.nn import regularisers
+
+X = np.array([1.0, -0.5])
+
+
+class Costly(nn.Module):
+    """It knows what its own parameters cost."""
+
+    def __init__(self):
+        self.first = nn.Linear(2, 3, rng=0)
+        self.second = nn.Linear(3, 1, rng=1)
+        self.second.again = self.first.weight
+        self.own = [fp.Unit(2.0), fp.Unit(-3.0)]
+
+    def __call__(self, x):
+        return self.second(self.first(x))[0] * self.own[0]
+
+    def cost(self, x, penalty):
+        return self(x) + penalty(self)
+
+
+PENALTIES = {
+    "l1": lambda p: regularisers.l1(p, 0.3),
+    "l2": lambda p: regularisers.l2(p, 0.3),
+    "elastic_net": lambda p: regularisers.elastic_net(p, 0.3, 0.2),
+    "group_sparsity": lambda p: regularisers.group_sparsity(p, 0.3),
+    "of a part": lambda p: regularisers.l2(p.first, 0.3),
+    "of a list": lambda p: regularisers.l2([p.first, p.second], 0.3),
+    "of what is made there": lambda p: regularisers.l2(nn.Sequential(p.first, nn.Tanh(), p.second), 0.3),
+    "by hand": lambda p: sum([fp.sum(leaf * leaf) for leaf in p.parameters()]),
+    "by name": lambda p: sum([fp.sum(leaf * leaf) for name, leaf in p.named_parameters() if "bias" not in name]),
+}
+
+
+@pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES)
+def test_a_penalty_on_a_module_in_a_call_with_other_numbers(penalty):
+    model = Costly()
+    result = model.cost(X, penalty)
+    result.backward()
+
+    def cost(params):
+        return model.bound(params).cost(X, penalty)
+
+    params = model.params()
+    for front in (fp.value_and_grad(cost), fp.compile(fp.value_and_grad(cost))):
+        value, gradients = front(params)
+        assert_allclose(value, result.value)
+        assert_allclose(gradients["first"]["weight"], model.first.weight.grad, rtol=1e-12)
+        assert_allclose(gradients["first"]["bias"], model.first.bias.grad)
+        assert_allclose(gradients["second"]["weight"], model.second.weight.grad)
+        assert_allclose(gradients["own"], [leaf.grad for leaf in model.own])
+    assert_allclose(cost(params), result.value)
+
+
+def test_what_stands_in_has_the_names_and_the_order_of_the_leaves():
+    model = Costly()
+    names = [name for name, _ in model.named_parameters()]
+    params = model.params()
+    bound = model.bound({**params, "own": [7.0, 8.0]})
+    assert [name for name, _ in bound.named_parameters()] == names
+    assert dict(bound.named_parameters())["own.1"] == 8.0
+    assert dict(bound.first.named_parameters())["weight"] is params["first"]["weight"]
+    assert [id(value) for value in bound.parameters()] == [id(value) for _, value in bound.named_parameters()]
+    assert bound.params()["own"] == [7.0, 8.0] and list(bound.params()) == list(params)
+    assert all(leaf is other for leaf, other in zip(model.bound(None).parameters(), model.parameters()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda bound, params: bound.apply(params, X),
+        lambda bound, params: bound.load_params(params),
+        lambda bound, params: bound.load_state_dict(Costly().state_dict()),
+        lambda bound, params: bound.state_dict(),
+        lambda bound, params: nn.Sequential(bound, nn.Tanh()).load_params({"0": params}),
+    ],
+)
+def test_it_has_no_leaves_to_give_numbers_to(change):
+    model = Costly()
+    params = model.params()
+    before = model.state_dict()
+    with pytest.raises(ValueError, match="made by bound or apply: it has numbers, and no leaves"):
+        change(model.bound(params), params)
+    for name, value in model.state_dict().items():
+        assert_array_equal(value, before[name])
+
+
+def test_copies_and_pickles_keep_what_stands_in():
+    model = Costly()
+    bound = model.bound({**model.params(), "own": [7.0, 8.0]})
+    for made in (copy.deepcopy(bound), pickle.loads(pickle.dumps(bound)), copy.copy(bound)):
+        assert_allclose(made(X), bound(X))
+        assert_allclose(regularisers.l2(made, 1.0), regularisers.l2(bound, 1.0))
+        assert dict(made.named_parameters())["own.1"] == 8.0

@@ -18,8 +18,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in a shell's b
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # what compares with others, or belongs to them, where they are installed
-EXTRAS = {"jax": "test_jax.py", "sklearn": "test_estimators.py", "matplotlib": "test_draw_plots.py"}
-collect_ignore = [file for name, file in EXTRAS.items() if not find_spec(name)]
+EXTRAS = {
+    "test_jax.py": "jax",
+    "test_estimators.py": "sklearn",
+    "test_estimators_state.py": "sklearn",
+    "test_draw_plots.py": "matplotlib",
+}
+collect_ignore = [file for file, name in EXTRAS.items() if not find_spec(name)]
 
 let_verify(True)  # what every pass makes, and every program
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import nn
@@ -16,10 +16,11 @@ class Counted(nn.Module):
 
     def __init__(self, *layers):
         self.layers, self.scale = list(layers), np.ones(3)
+        self.more = {"all": [np.ones(3)[::-1], 1.0]}
 
     def __call__(self, x):
         Counted.calls += 1
-        x = x * self.scale
+        x = x * self.scale * self.more["all"][0] * self.more["all"][1]
         for layer in self.layers:
             x = layer(x)
         return x
@@ -80,6 +81,9 @@ def test_a_function_begins_where_its_parameters_say():
 
 CHANGES = {
     "an array": lambda model: setattr(model, "scale", 0.5 * model.scale),
+    "an array in place": lambda model: model.scale.__imul__(0.5),
+    "an array in a list": lambda model: model.more["all"][0].__imul__(0.5),
+    "a number in a list": lambda model: model.more["all"].__setitem__(1, 0.5),
     "a layer": lambda model: model.layers.__setitem__(2, nn.Tanh()),
     "an option": lambda model: setattr(model.layers[2], "p", 0.5),
     "a mode": lambda model: model.layers[2].eval(),
@@ -103,3 +107,69 @@ def test_another_loss_or_penalty_is_recorded_anew():
     fits(model, optimizer, recordings)
     for options in ({"penalty": penalty}, {"loss": nn.multiclass_hinge}, {"metrics": {"hinge": nn.multiclass_hinge}}):
         assert fits(model, optimizer, recordings, **options)[0][0] > 0
+
+
+# Batches of many sizes ------------------------------------------------------------------------------------------------
+
+SIZES = (5, 3, 9, 2, 7, 6, 1, 8, 4, 12, 9)
+
+
+def batches(weights=None):
+    """Batches of all sizes."""
+    starts = np.cumsum((0, *SIZES))
+    parts = [slice(start, start + size) for start, size in zip(starts, SIZES)]
+    return [(X[part], LABELS[part]) if weights is None else (X[part], LABELS[part], weights[part]) for part in parts]
+
+
+def learnt(data, model=None, **options):
+    """What a fit to batches comes to: parameters, losses, and how often the model was recorded."""
+    model = counted()[0] if model is None else model
+    Counted.calls = 0
+    data = {"data": data, "validation": data, "epochs": 2, "rng": 0, **options}
+    history = fp.fit(model, nn.cross_entropy, data.pop("data"), fp.optim.SGD(model), **data)
+    return numbers(model), history.losses, history.validation_losses, history.step_losses, Counted.calls
+
+
+def plain():
+    """A network that counts, in which no example sees the others."""
+    return Counted(nn.Linear(3, 4, rng=1), nn.Tanh(), nn.Dropout(0.2), nn.Linear(4, 3, rng=2))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"accumulate": 3}, {"penalty": penalty}, {"metrics": {"entropy": nn.cross_entropy}}]
+)
+@pytest.mark.parametrize("weights", [None, np.linspace(0.0, 2.0, len(X))], ids=["equal", "weighed"])
+def test_batches_of_many_sizes_are_filled_up(weights, options, monkeypatch):
+    found = learnt(batches(weights), plain(), **options)
+    monkeypatch.setattr("fastprop.training.sizes.FEW", 1000)
+    expected = learnt(batches(weights), plain(), **options)
+    for a, b in zip(found[:4], expected):
+        assert_allclose(a, b, rtol=1e-10)
+    assert found[4] < 0.8 * expected[4]
+
+
+def test_what_sees_all_examples_is_not_filled_up(monkeypatch):
+    data = batches()[:6] + batches()[7:]  # a single example has no variance
+    found = learnt(data)
+    monkeypatch.setattr("fastprop.training.sizes.FEW", 1000)
+    expected = learnt(data)
+    for part in (0, 1, 3):  # what was learnt; when it is used, no example sees the others
+        assert_array_equal(found[part], expected[part])
+    assert_allclose(found[2], expected[2], rtol=1e-12)
+
+
+def test_a_wrong_label_in_a_batch_that_was_filled_up_is_named():
+    bad = batches()
+    labels = bad[5][1].copy()
+    labels[0] = 3
+    bad[5] = (bad[5][0], labels)
+    with pytest.raises(IndexError, match="3"):
+        learnt(bad, plain(), validation=None)
+    recordings, model = {}, plain()
+    optimizer = fp.optim.SGD(model)
+    for size in (5, 3, 9, 2):
+        fp.fit(model, nn.cross_entropy, (X[:size], LABELS[:size]), optimizer, recordings=recordings)
+    with pytest.raises(IndexError, match="in row 0 of the data"):
+        fp.fit(
+            model, nn.cross_entropy, (X[:7], np.where(np.arange(7), LABELS[:7], 3)), optimizer, recordings=recordings
+        )

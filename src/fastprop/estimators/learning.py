@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from fastprop.circuits.compile import compile
 from fastprop.circuits.vmap import vmap
 from fastprop.derivatives.transforms import value_and_grad
 from fastprop.engine.functions import strong_multiply
+from fastprop.engine.tape import Unit
 from fastprop.nn.init import generator
 from fastprop.nn.module import Module
 from fastprop.nn.regularisers import l2
+from fastprop.training.sizes import Sizes, longer
 
-__all__ = ["Lanes", "Shrinkage", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
+__all__ = ["Lanes", "Shrinkage", "all_or_nothing", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
 
 RULES = {
     rule.__name__.lower(): rule
@@ -34,6 +36,20 @@ RULES = {
     )
 }
 
+MEMORY = 20  # pairs of steps that L-BFGS remembers: with many more, what it does with them takes longer than the loss
+
+
+@contextmanager
+def all_or_nothing(estimator: Any) -> Iterator[None]:
+    """Leave an estimator as it was, where data or options are refused."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except Exception:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
 
 def generator_of(random_state: Any) -> np.random.Generator:
     """Return where random numbers come from, of what scikit-learn takes; None: others every time."""
@@ -44,9 +60,12 @@ def generator_of(random_state: Any) -> np.random.Generator:
 
 def warn_of_the_end(name: str, max_iter: int) -> None:
     """Say that it might have gone on."""
-    warnings.warn(
-        f"{name}: max_iter={max_iter} was reached and it has not converged yet", ConvergenceWarning, stacklevel=5
-    )
+    warn(f"{name}: max_iter={max_iter} was reached and it has not converged yet")
+
+
+def warn(message: str) -> None:
+    """Say something about what an estimator's user called."""
+    warnings.warn(message, ConvergenceWarning, stacklevel=6)
 
 
 def optimizer_of(solver: Any, params: Any, rate: float, momentum: float, nesterov: bool) -> optim.Optimizer:
@@ -69,44 +88,51 @@ def optimizer_of(solver: Any, params: Any, rate: float, momentum: float, nestero
     return made
 
 
-@dataclass(frozen=True)
 class Shrinkage:
-    """½ strength Σ w² over the weights: a penalty of `fit`."""
+    """½ strength Σ w² over the weights: a penalty of `fit`, recorded once, whose strength is read at every call."""
 
-    strength: float
+    def __init__(self) -> None:
+        self.strength = Unit(0.0)
 
     def __call__(self, params: Any) -> Any:
         """Return what parameters cost."""
-        return l2(params, self.strength)
+        return self.strength * l2(params, 1.0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Shrinkage, ()
 
 
 def descend(
+    name: str,
     network: Module,
     loss: Callable[[Any, Any], Any],
     x: Any,
     y: Any,
     weights: Any,
-    strength: float,
+    penalty: Callable[[Any], Any],
     max_iter: int,
     tol: float,
 ) -> optim.LBFGS:
-    """Let a network learn from all examples at once: L-BFGS down Σ w l / Σ w + ½ strength Σ (weight)²."""
+    """Let a network learn from all examples at once: L-BFGS down Σ w l / Σ w and what the parameters cost."""
     shares = np.full(len(x), 1.0 / len(x)) if weights is None else weights / weights.sum()
 
     def mean(params: Any, x: Any, y: Any, shares: Any) -> Any:
         def share(params: Any, x: Any, y: Any, share: Any) -> Any:
             return strong_multiply(share, loss(network.apply(params, x), y))
 
-        total = vmap(share, in_axes=(None, 0, 0, 0), reduce="sum")(params, x, y, shares)
-        return total + l2(params, strength) if strength else total
+        return vmap(share, in_axes=(None, 0, 0, 0), reduce="sum")(params, x, y, shares) + penalty(params)
 
     gradient: Any = compile(value_and_grad(mean))
     params = network.params()
-    optimizer = optim.LBFGS(params, max_iter=max_iter, tolerance_grad=tol, tolerance_change=0.0)
+    optimizer = optim.LBFGS(params, max_iter=max_iter, tolerance_grad=tol, tolerance_change=0.0, history_size=MEMORY)
     found = optimizer.step(params, lambda params: gradient(params, x, y, shares))
     if optimizer.iterations <= 1 and "not finite" in optimizer.reason:
         raise ValueError(f"L-BFGS can't begin: {optimizer.reason}; scale the data")
     network.load_params(found)
+    if optimizer.iterations >= max_iter:
+        warn_of_the_end(name, max_iter)
+    elif "ABNORMAL" in optimizer.reason or "not finite" in optimizer.reason:
+        warn(f"{name}: L-BFGS ended after {optimizer.iterations} iterations, before tol was reached; scale the data")
     return optimizer
 
 
@@ -116,15 +142,17 @@ class Lanes:
     def __init__(self, network: Module):
         self.network = network
         self._compiled: Any = None
+        self._sizes = Sizes()
 
     def __call__(self, x: Any) -> Any:
         """Return what comes out of every example."""
         if self._compiled is None:
-            self._compiled = compile(vmap(self._one, in_axes=(None, None, 0)))
-        return np.asarray(self._compiled(self.network.params(), self.network.buffers(), x))
+            self._compiled = compile(vmap(self._sizes.watched(self._one), in_axes=(None, None, 0)))
+        rows = longer(x, self._sizes.of(len(x)))
+        return np.asarray(self._compiled(self.network.params(), self.network.buffers(), rows))[: len(x)]
 
     def _one(self, params: Any, buffers: Any, x: Any) -> Any:
         return self.network.bound(params, None, buffers or None)(x)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"network": self.network, "_compiled": None}
+        return {"network": self.network, "_compiled": None, "_sizes": Sizes()}

@@ -19,8 +19,9 @@ from fastprop.gates.reductions import softmax
 from fastprop.nn.module import Module
 from fastprop.optim.optimizer import at_least_zero, whole
 from fastprop.training import History, fit
+from fastprop.training.feed import arrays_of, held_out
 
-from .learning import Lanes, Shrinkage, descend, generator_of, optimizer_of, warn_of_the_end
+from .learning import Lanes, Shrinkage, all_or_nothing, descend, generator_of, optimizer_of, warn_of_the_end
 from .targets import FLOATS, Classes, weighed
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
@@ -72,6 +73,7 @@ class _Network(BaseEstimator):
         self.loss_curve_: list[float] = []
         self._optimizer: Any = None
         self._recordings: dict[str, Any] = {}
+        self._shrinkage = Shrinkage()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: not what was recorded."""
@@ -117,8 +119,9 @@ class _Network(BaseEstimator):
         total = number if weights is None else weights.sum()
         # the sum of the squares is divided by the weight of a batch, as the losses are
         strength = at_least_zero(name, "alpha", self.alpha) * number / (total * batch)
+        self._shrinkage.strength.value = strength
         if isinstance(self.solver, str) and self.solver == "lbfgs":
-            self._descend(x, y, weights, loss, strength, most)
+            self._descend(x, y, weights, loss, most)
             return
         if self._optimizer is None or epochs is None:
             self._optimizer = optimizer_of(
@@ -139,7 +142,7 @@ class _Network(BaseEstimator):
                 callbacks=_say if self.verbose else (),
                 rng=self._random,
                 sample_weight=weights,
-                penalty=Shrinkage(strength) if strength else None,
+                penalty=self._shrinkage if strength else None,
                 shuffle=self.shuffle,
                 patience=None if epochs or self.n_iter_no_change == np.inf else int(self.n_iter_no_change) + 1,
                 min_delta=self.tol,
@@ -155,19 +158,23 @@ class _Network(BaseEstimator):
             warn_of_the_end(name, most)
         self.history_ = history
         self.n_iter_ += len(history.epochs)
-        self.t_ += len(history.epochs) * number
-        self.loss_curve_ = self.loss_curve_ + history.losses
-        self.loss_ = history.losses[-1]
+        learnt = held_out(arrays_of((x, y), x.dtype, None), self.validation_fraction, stratify)[0] if holds_out else x
+        self.t_ += len(history.epochs) * len(learnt)
+        self._note(history.losses, holds_out)
 
-    def _descend(self, x: Any, y: Any, weights: Any, loss: Any, strength: float, epochs: int) -> None:
+    def _descend(self, x: Any, y: Any, weights: Any, loss: Any, epochs: int) -> None:
         """Learn by L-BFGS."""
-        optimizer = descend(self.network_, loss, x, y, weights, strength, epochs, self.tol)
-        if optimizer.iterations >= epochs:
-            warn_of_the_end(type(self).__name__, epochs)
+        name = type(self).__name__
+        optimizer = descend(name, self.network_, loss, x, y, weights, self._shrinkage, epochs, self.tol)
         self.n_iter_ += max(optimizer.iterations, 1)
         self.t_ += max(optimizer.iterations, 1) * len(x)
-        self.loss_ = float(optimizer.value or 0.0)
-        self.loss_curve_ = [*self.loss_curve_, self.loss_]
+        self._note([float(optimizer.value or 0.0)], False)
+
+    def _note(self, losses: list[float], holds_out: bool) -> None:
+        """Keep the losses of some epochs; where the best epoch is that of others, there is no lowest one."""
+        self.loss_curve_ = self.loss_curve_ + losses
+        self.loss_ = losses[-1]
+        self.best_loss_ = None if holds_out else min(self.loss_curve_)
 
     def _loss(self, known: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
         """Return the loss of one example, by its name or as it was given."""
@@ -177,6 +184,33 @@ class _Network(BaseEstimator):
         return loss
 
     # Use --------------------------------------------------------------------------------------------------------------
+
+    def _linear(self) -> list[nn.Linear]:
+        """Return the layers that have weights, of a network that was made here."""
+        if not hasattr(self, "network_") or self.network is not None:
+            raise AttributeError(f"{type(self).__name__} has this of a fitted network of its own; see also network_")
+        return [layer for _, layer in self.network_.named_modules() if isinstance(layer, nn.Linear)]
+
+    @property
+    def coefs_(self) -> list[np.ndarray[Any, Any]]:
+        """The weights of every layer, (inputs, outputs)."""
+        return [np.array(layer.weight.value.T) for layer in self._linear()]
+
+    @property
+    def intercepts_(self) -> list[np.ndarray[Any, Any]]:
+        """The biases of every layer."""
+        return [np.array(layer.bias.value) for layer in self._linear()]
+
+    @property
+    def n_layers_(self) -> int:
+        """How many layers there are: those of inputs and outputs, and the hidden ones."""
+        return len(self._linear()) + 1
+
+    @property
+    def out_activation_(self) -> str:
+        """What makes predictions of what the network gives."""
+        check_is_fitted(self)
+        return "softmax" if hasattr(self, "predict_proba") else "identity"
 
     def _outputs(self, X: Any) -> np.ndarray[Any, Any]:
         """Return what the network gives for every row."""
@@ -245,8 +279,11 @@ class MLPClassifier(Classes, _Network):
         What has learnt.
     history_ : fastprop.training.History
         What the last fit has done (not of "lbfgs").
-    loss_, loss_curve_ : float, list of float
-        The last loss, and that of every epoch.
+    loss_, loss_curve_, best_loss_ : float, list of float, float or None
+        The last loss, that of every epoch, and the lowest (None with `early_stopping`, which goes by others).
+    coefs_, intercepts_, n_layers_, n_outputs_, out_activation_
+        As scikit-learn has them, but that two classes have two outputs. A `network` of one's own has its parameters in
+        `network_` alone.
     n_iter_, t_ : int
         How many epochs were made, and how many examples were seen.
 
@@ -336,10 +373,11 @@ class MLPClassifier(Classes, _Network):
         ValueError, TypeError
             If the data can't be used, a class has no weight, or the loss diverges.
         """
-        goes_on = self.warm_start and hasattr(self, "network_")
-        X, y = validate_data(self, X, y, dtype=FLOATS, reset=not goes_on)
-        labels = self._labels(y, self.classes_ if goes_on else None)
-        return self._fit(X, labels, sample_weight, None, goes_on)
+        with all_or_nothing(self):
+            goes_on = self.warm_start and hasattr(self, "network_")
+            X, y = validate_data(self, X, y, dtype=FLOATS, reset=not goes_on)
+            labels = self._labels(y, self.classes_ if goes_on else None)
+            return self._fit(X, labels, sample_weight, None, goes_on)
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MLPClassifier:
         """Make one more pass over some examples.
@@ -356,12 +394,13 @@ class MLPClassifier(Classes, _Network):
         MLPClassifier
             Itself.
         """
-        first = not hasattr(self, "network_")
-        X, y = validate_data(self, X, y, dtype=FLOATS, reset=first)
-        if isinstance(self.class_weight, str):
-            raise ValueError(f"class_weight={self.class_weight!r} needs all examples; give partial_fit a dict")
-        _check_partial_fit_first_call(self, classes)
-        return self._fit(X, self._labels(y, self.classes_), sample_weight, 1, not first)
+        with all_or_nothing(self):
+            first = not hasattr(self, "network_")
+            X, y = validate_data(self, X, y, dtype=FLOATS, reset=first)
+            if isinstance(self.class_weight, str):
+                raise ValueError(f"class_weight={self.class_weight!r} needs all examples; give partial_fit a dict")
+            _check_partial_fit_first_call(self, classes)
+            return self._fit(X, self._labels(y, self.classes_), sample_weight, 1, not first)
 
     def _fit(self, X: Any, labels: Any, sample_weight: Any, epochs: int | None, goes_on: bool) -> MLPClassifier:
         loss = self._loss({"cross_entropy": nn.cross_entropy, "multiclass_hinge": nn.multiclass_hinge})
@@ -399,7 +438,8 @@ n_iter_no_change
 
     Attributes
     ----------
-    network_, history_, loss_, loss_curve_, n_iter_, t_
+    network_, history_, loss_, loss_curve_, best_loss_, coefs_, intercepts_, n_layers_, n_outputs_, out_activation_, \
+n_iter_, t_
         As for `MLPClassifier`.
 
     See Also
@@ -483,7 +523,8 @@ n_iter_no_change
         ValueError, TypeError
             If the data can't be used, or the loss diverges.
         """
-        return self._fit(X, y, sample_weight, None, self.warm_start and hasattr(self, "network_"))
+        with all_or_nothing(self):
+            return self._fit(X, y, sample_weight, None, self.warm_start and hasattr(self, "network_"))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """Make one more pass over some examples.
@@ -498,7 +539,8 @@ n_iter_no_change
         MLPRegressor
             Itself.
         """
-        return self._fit(X, y, sample_weight, 1, hasattr(self, "network_"))
+        with all_or_nothing(self):
+            return self._fit(X, y, sample_weight, 1, hasattr(self, "network_"))
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, epochs: int | None, goes_on: bool) -> MLPRegressor:
         X, y = validate_data(self, X, y, dtype=FLOATS, y_numeric=True, multi_output=True, reset=not goes_on)

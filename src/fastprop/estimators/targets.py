@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,8 @@ class Classes(ClassifierMixin):
         """Return inputs, labels and weights, those of the classes included, without rows that have no weight."""
         class_weight = self.class_weight
         if class_weight is not None and not isinstance(class_weight, str):
+            if not isinstance(class_weight, Mapping):
+                raise TypeError(f'class_weight is {class_weight!r:.60}; expected a dict, "balanced" or None')
             missing = [label for label in self.classes_.tolist() if label not in class_weight]
             if missing:
                 raise ValueError(

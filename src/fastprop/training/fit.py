@@ -71,7 +71,8 @@ def fit(
     data : tuple of arrays, iterable, or callable
         ``(x, y)``, or ``(x, y, weights)``, with the examples along the first axes; x and y may be dicts or tuples of
         arrays. Floats are cast to the dtype of the parameters, batch by batch. Or batches: an iterable of such tuples,
-        or a function that returns one for every epoch.
+        or a function that returns one for every epoch. Every size of batch is recorded anew; after four sizes, others
+        are filled up to powers of two with examples of weight 0, unless the model takes numbers of all examples.
     optimizer : Optimizer
         Of the model, or of `params`; it goes on from where it is, and remembers where it got to.
     epochs : int, default 1
@@ -119,7 +120,8 @@ def fit(
         Whether to show a bar; by default where standard error is a terminal.
     recordings : dict, optional
         Keeps what was recorded for the next fit that gets the same dict: with the same model, optimizer, loss, metrics
-        and penalty, and where nothing else stands in the model, it records nothing anew.
+        and penalty, and where nothing else stands in the model, it records nothing anew. Arrays in the model that were
+        written in place are seen; what functions find elsewhere is not (globals, arrays that they were made with).
 
     Returns
     -------
@@ -423,7 +425,8 @@ def _with_row(error: OutOfRangeError, group: list[Batch]) -> OutOfRangeError:
     rows = group[0].rows
     if len(group) > 1 or rows is None or len(error.lanes) != 1:
         return error
-    return OutOfRangeError(f"{error.text}, in row {rows[error.lanes[0]]} of the data", error.lanes)
+    lane = error.lanes[0] if error.lanes[0] < len(rows) else 0  # the first row again, of which it was filled up
+    return OutOfRangeError(f"{error.text}, in row {rows[lane]} of the data", error.lanes)
 
 
 def _bar(progress: bool | None, name: str, steps: int | None) -> Any:

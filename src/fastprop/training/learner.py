@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,6 +23,7 @@ from fastprop.random import fold_in
 
 from .diagnosis import first_bad_gate
 from .feed import Batch
+from .sizes import Sizes, filled
 
 __all__ = ["Learner", "Steps"]
 
@@ -38,6 +40,17 @@ class _Same:
         return isinstance(other, _Same) and self.thing is other.thing
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _described(x: Any) -> Any:
+    """Return what is equal as long as an attribute is: numbers, text, arrays by their content, others by identity."""
+    if isinstance(x, (bool, int, float, str, type(None))):
+        return x
+    if isinstance(x, np.ndarray) and not x.dtype.hasobject:
+        return x.dtype.str, x.shape, hashlib.blake2b(x.tobytes()).digest()
+    if isinstance(x, dict):
+        return {name: _described(part) for name, part in x.items()}
+    return [_described(part) for part in x] if type(x) in (list, tuple) else _Same(x)
 
 
 class Learner:
@@ -182,14 +195,13 @@ class Learner:
         """Return what a recording depends on: which Modules there are, and what stands in them beside parameters."""
         if self.module is None:
             return None
-        kept = (bool, int, float, str, type(None))
         constants = [np.asarray(leaf.value).tobytes() for _, leaf in self._unmoved()] if self.owns_handles else []
         return constants, [
             (
                 _Same(part),
                 part.training,
                 [
-                    (name, x if isinstance(x, kept) else _Same(x))
+                    (name, _described(x))
                     for name, x in vars(part).items()
                     if name not in ("key", "training", *part.buffer_names)
                 ],
@@ -240,7 +252,9 @@ class Steps:
         self.state = learner.state()
         self.draws = learner.draws
         self.is_simple = not (self.pair or self.metrics or self.draws or learner.buffers)
-        self.simple: Any = compile(value_and_grad(vmap(self._loss, in_axes=(None, 0, 0), reduce="mean")))
+        self.sizes, self.scored_sizes = Sizes(), Sizes()
+        loss = self.sizes.watched(self._loss)
+        self.simple: Any = compile(value_and_grad(vmap(loss, in_axes=(None, 0, 0), reduce="mean")))
         self.penalised: Any = compile(value_and_grad(self._penalty))
         self.general: Any = compile(value_and_grad(self._sums, has_aux=True))
         self.scored: Any = compile(self._scores)
@@ -280,17 +294,22 @@ class Steps:
 
     def _sums(self, params: Any, x: Any, y: Any, weights: Any, scale: Any, key: Any, buffers: Any) -> Any:
         """Return scale Σ w l; Σ w, Σ w metric, and the mean of the buffers, which are equal in all lanes."""
-        sums = vmap(self._weighed, in_axes=(None, 0, 0, 0, None, None), reduce="sum")
+        sums = vmap(self.sizes.watched(self._weighed), in_axes=(None, 0, 0, 0, None, None), reduce="sum")
         total, counted, metrics, found = sums(params, x, y, weights, key, buffers)
         return scale * total, (counted, metrics, map_leaves(lambda leaf: leaf / weights.shape[0], found))
 
     def _scores(self, params: Any, x: Any, y: Any, weights: Any, buffers: Any) -> Any:
         """Return the sums that a model which does not learn gives."""
-        sums = vmap(self._weighed, in_axes=(None, 0, 0, 0, None, None), reduce="sum")
+        sums = vmap(self.scored_sizes.watched(self._weighed), in_axes=(None, 0, 0, 0, None, None), reduce="sum")
         return sums(params, x, y, weights, None, buffers)[:3]
 
     def learn(self, batches: list[Batch], key: int) -> Learnt:
         """Return what some batches, taken together, say, and what the parameters cost."""
+        known = self.sizes.known
+        for batch in batches:
+            if batch.size not in known:
+                batches = [filled(one, self.sizes) for one in batches]
+                break
         found = self._learn(batches, key)
         loss, total, sums, gradients, buffers = found
         if self.penalty is None or total == 0.0:
@@ -361,7 +380,7 @@ class Steps:
 
     def score(self, batch: Batch) -> tuple[float, float, dict[str, float]]:
         """Return Σ w l, Σ w and Σ w metric of a batch."""
-        learner = self.learner
+        learner, batch = self.learner, filled(batch, self.scored_sizes)
         found: tuple[float, float, dict[str, float]] = self.scored(
             learner.params, batch.x, batch.y, weights_of(batch), learner.buffers
         )

@@ -84,6 +84,12 @@ def test_help_names_every_option_and_its_default(capsys):
         (["--curve", "curve.png"], "'curve.png'", "a file whose name ends in .svg"),
         (["--curve", "nowhere/curve.svg"], "'nowhere'", "make it first"),
         (["--epoch-count", "3"], "--epoch-count", "unrecognized arguments"),
+        (["--model", "softmax", "--hidden", "64"], "--hidden goes with --model mlp or cnn", "leave out one of them"),
+        (["--hidden", "5", "--model", "svm"], "--hidden goes with --model mlp or cnn", "svm has no hidden neurons"),
+        (["--activation", "relu", "--model", "svm"], "--activation goes with", "svm has no hidden neurons"),
+        (["--optimizer", "adam", "--momentum", "0.9"], "momentum or nesterov, and adam", "leave out one of them"),
+        (["--optimizer", "sgd", "--momentum", "0"], "momentum or nesterov, and sgd", "sgd has no momentum"),
+        (["--optimizer", "nesterov", "--momentum", "0"], "--optimizer nesterov", "needs a --momentum above 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

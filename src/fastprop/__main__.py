@@ -8,7 +8,9 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .training.classifier import GAIN
 from .training.job import INTERRUPTED, MODELS, OPTIMIZERS, TRAINING, Options, Result, run
@@ -65,11 +67,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+HIDDEN = ("model", ("mlp", "cnn"), "has no hidden neurons")
+APPLIES = {
+    "--hidden": HIDDEN,
+    "--activation": HIDDEN,
+    "--momentum": ("optimizer", ("momentum", "nesterov"), "has no momentum"),
+}
+"""Options that go with some choices of another one, and what is said of the rest."""
+
+
+class _Given(argparse.Action):
+    """Keep the value of an option, and that it was given."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.given = [*getattr(namespace, "given", ()), self.option_strings[0]]
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with an error where an option would change nothing."""
+    for given in getattr(options, "given", ()):
+        other, choices, why = APPLIES[given]
+        chosen = getattr(options, other)
+        if chosen not in choices:
+            parser.error(
+                f"{given} goes with --{other} {' or '.join(choices)}, and {chosen} {why}: leave out one of them"
+            )
+    if options.optimizer == "nesterov" and options.momentum == 0.0:
+        parser.error("--optimizer nesterov needs a --momentum above 0: sgd has none")
+
+
 class CurveError(Exception):
     """The training curve can't be saved where it was asked for."""
 
 
-def _train(options: argparse.Namespace) -> int:
+def _train(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    _check(parser, options)
     asked = Options(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Options)})
     if options.curve is None:
         return run(asked)
@@ -108,20 +143,25 @@ def _parser() -> argparse.ArgumentParser:
         "accuracy of each epoch, the accuracy on test images held out till the end, the time per gate and per\n"
         "step, and how much longer the pure-Python reference takes.",
     )
-    train.set_defaults(run=_train, curve=None, **dataclasses.asdict(Options()))
+    train.set_defaults(run=partial(_train, train), curve=None, **dataclasses.asdict(Options()))
 
     def number(option: str, kind: Callable[[str], float], metavar: str, text: str) -> None:
-        train.add_argument(option, type=kind, metavar=metavar, help=f"{text} (default: %(default)s)")
+        action: Any = _Given if option in APPLIES else "store"
+        train.add_argument(option, type=kind, metavar=metavar, action=action, help=f"{text} (default: %(default)s)")
 
     train.add_argument(
         "--hidden",
+        action=_Given,
         type=_whole(1, 1000),
         nargs="+",
         metavar="N",
         help="neurons in each hidden layer: 64 makes one layer (default), 24 12 make two",
     )
     train.add_argument(
-        "--activation", choices=list(GAIN), help="gate on top of the hidden neurons (default: %(default)s)"
+        "--activation",
+        action=_Given,
+        choices=list(GAIN),
+        help="gate on top of the hidden neurons (default: %(default)s)",
     )
     train.add_argument("--model", choices=list(MODELS), help="what is trained (default: %(default)s); see below")
     train.add_argument("--optimizer", choices=list(OPTIMIZERS), help="how it is updated (default: %(default)s)")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
 
 from fastprop import optim
 from fastprop.circuits.compile import compile
@@ -19,6 +20,7 @@ from fastprop.engine.tape import Unit
 from fastprop.nn.init import generator
 from fastprop.nn.module import Module
 from fastprop.nn.regularisers import l2
+from fastprop.optim.flat import Flat
 from fastprop.training.sizes import Sizes, longer
 
 __all__ = ["Lanes", "Shrinkage", "all_or_nothing", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
@@ -49,6 +51,9 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         vars(estimator).clear()
         vars(estimator).update(before)
         raise
+
+
+STEPS, NEAR = 10, 1e-5  # of Newton, and from how far its differences are
 
 
 def generator_of(random_state: Any) -> np.random.Generator:
@@ -112,8 +117,12 @@ def descend(
     penalty: Callable[[Any], Any],
     max_iter: int,
     tol: float,
+    convex: bool = False,
 ) -> optim.LBFGS:
-    """Let a network learn from all examples at once: L-BFGS down Σ w l / Σ w and what the parameters cost."""
+    """Let a network learn from all examples at once: L-BFGS down Σ w l / Σ w and what the parameters cost.
+
+    It ends where its value no longer falls, if only by rounding; the slope of a convex one tells more.
+    """
     shares = np.full(len(x), 1.0 / len(x)) if weights is None else weights / weights.sum()
 
     def mean(params: Any, x: Any, y: Any, shares: Any) -> Any:
@@ -125,15 +134,44 @@ def descend(
     gradient: Any = compile(value_and_grad(mean))
     params = network.params()
     optimizer = optim.LBFGS(params, max_iter=max_iter, tolerance_grad=tol, tolerance_change=0.0, history_size=MEMORY)
-    found = optimizer.step(params, lambda params: gradient(params, x, y, shares))
+    with threadpool_limits(1, "blas"):  # whose threads wait for each other at the small matrices of L-BFGS
+        found = optimizer.step(params, lambda params: gradient(params, x, y, shares))
     if optimizer.iterations <= 1 and "not finite" in optimizer.reason:
         raise ValueError(f"L-BFGS can't begin: {optimizer.reason}; scale the data")
+    if convex and optimizer.iterations < max_iter:
+        flat = Flat(params, name)
+
+        def slope(at: Any) -> Any:
+            return flat.vector(gradient(flat.nested(at), x, y, shares)[1], "the gradient")
+
+        found = flat.nested(settled(slope, flat.vector(found, "params"), tol))
     network.load_params(found)
     if optimizer.iterations >= max_iter:
         warn_of_the_end(name, max_iter)
     elif "ABNORMAL" in optimizer.reason or "not finite" in optimizer.reason:
         warn(f"{name}: L-BFGS ended after {optimizer.iterations} iterations, before tol was reached; scale the data")
     return optimizer
+
+
+def settled(gradient: Callable[[Any], Any], point: Any, tol: float) -> Any:
+    """Go on from near a minimum by the gradient alone: Newton's steps, by conjugate gradients, of differences."""
+    from scipy.sparse.linalg import LinearOperator, cg  # here, since it takes a while to import
+
+    slope = gradient(point)
+    for _ in range(STEPS):
+        if np.abs(slope).max() <= tol:
+            break
+
+        def bent(direction: Any, at: Any = point) -> Any:
+            width = NEAR / np.linalg.norm(direction)
+            return (gradient(at + width * direction) - gradient(at - width * direction)) / (2.0 * width)
+
+        step, _ = cg(LinearOperator((point.size, point.size), bent, dtype=float), -slope, rtol=1e-6, maxiter=point.size)
+        further = gradient(point + step)
+        if not np.abs(further).max() < np.abs(slope).max():
+            break
+        point, slope = point + step, further
+    return point
 
 
 class Lanes:

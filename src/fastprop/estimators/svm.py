@@ -133,7 +133,9 @@ class LinearSVC(Classes, BaseEstimator):
             return l2(params["weight"] / scale, strength)
 
         scaled = ((X - centre) / scale).astype(X.dtype)
-        optimizer = descend("LinearSVC", machine, self._loss(rows), scaled, labels, weights, penalty, most, self.tol)
+        optimizer = descend(
+            "LinearSVC", machine, self._loss(rows), scaled, labels, weights, penalty, most, self.tol, True
+        )
         self.n_iter_ = max(optimizer.iterations, 1)
         self.coef_ = (machine.weight.value / scale).astype(X.dtype)
         bias = machine.bias.value - self.coef_ @ centre if self.fit_intercept else np.zeros(rows)

@@ -66,7 +66,8 @@ def curves(history: Any, *, log: bool = False, title: str = "") -> Picture:
         columns = dict(history)
     else:
         raise TypeError(
-            f"curves takes the History that fit returns, or a dict of columns, not a {type(history).__name__}"
+            f"curves takes the History that fit returns, or a dict of columns, not a {type(history).__name__}; "
+            "Histories of fits that went on from each other are joined by +"
         )
     panels = _panels(columns, log)
     mark = None if best is None else float(best.number)

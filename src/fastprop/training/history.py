@@ -60,12 +60,13 @@ class LayerStatistics(NamedTuple):
     gradient: float
 
 
+MADE = "all epochs were made"
 COLUMNS = ("epoch", "loss", "rate", "steps", "seconds")  # which every history has, beside metrics
 
 
 @dataclass(repr=False)
 class History:
-    """What a fit has done.
+    """What a fit has done; ``first + second``, if a second one went on from there, is what both have done.
 
     Attributes
     ----------
@@ -86,13 +87,27 @@ class History:
         The parameters at the end, nested as they were given, or as ``model.params()`` nests them.
     statistics : list of list of LayerStatistics
         What a `Watch` among the callbacks has seen of the layers after every epoch.
+
+    Examples
+    --------
+    A fit that goes on, since model and optimizer keep what they learnt:
+
+    >>> import numpy as np
+    >>> import fastprop as fp
+    >>> x = np.linspace(-1.0, 1.0, 20)[:, None]
+    >>> model = fp.nn.Linear(1, 1, rng=0)
+    >>> optimizer = fp.optim.SGD(model, lr=0.1)
+    >>> history = fp.fit(model, fp.nn.squared_error, (x, 2.0 * x), optimizer, epochs=3, rng=0)
+    >>> history += fp.fit(model, fp.nn.squared_error, (x, 2.0 * x), optimizer, epochs=2, rng=1)
+    >>> [epoch.number for epoch in history.epochs]
+    [1, 2, 3, 4, 5]
     """
 
     epochs: list[Epoch] = field(default_factory=list)
     step_losses: list[float] = field(default_factory=list)
     skipped: int = 0
     stopped: str = "epochs"
-    reason: str = "all epochs were made"
+    reason: str = MADE
     best: Epoch | None = None
     params: Any = None
     statistics: list[list[LayerStatistics]] = field(default_factory=list)
@@ -102,6 +117,31 @@ class History:
         return (
             f"<History: {len(self.epochs)} epochs, {len(self.step_losses)} steps{best}; {self.stopped}: {self.reason}>"
         )
+
+    def __add__(self, other: object) -> History:
+        if not isinstance(other, History):
+            return NotImplemented
+        done, steps = (self.epochs[-1].number if self.epochs else 0), len(self.step_losses)
+        numbered = [epoch._replace(number=done + epoch.number) for epoch in other.epochs]
+        where = (
+            f", in a fit after {len(self.epochs)} epochs and {steps} steps" if steps and other.reason != MADE else ""
+        )
+        best = None if other.best is None else other.best._replace(number=done + other.best.number)
+        if self.best is not None and (best is None or (are_alike(self.best, best) and not is_better(best, self.best))):
+            best = self.best
+        return History(
+            [*self.epochs, *numbered],
+            [*self.step_losses, *other.step_losses],
+            self.skipped + other.skipped,
+            other.stopped,
+            other.reason + where,
+            best,
+            self.params if other.params is None else other.params,
+            [*self.statistics, *other.statistics],
+        )
+
+    def __radd__(self, other: object) -> History:
+        return self if other == 0 else NotImplemented  # the start of Python's sum
 
     @property
     def interrupted(self) -> bool:
@@ -129,7 +169,7 @@ class History:
         return sum(epoch.seconds for epoch in self.epochs)
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Return the epochs as columns, for a table or a plot.
+        """Return the epochs as columns, for a table or a plot; None where an epoch has no such number.
 
         Examples
         --------
@@ -159,7 +199,8 @@ class History:
             }
             for epoch in self.epochs
         ]
-        return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row.get(name) for row in rows] for name in names}
 
     def to_frame(self) -> Any:
         """Return the epochs as a pandas DataFrame: ImportError where pandas is not installed."""
@@ -171,6 +212,11 @@ class History:
 def monitored(epoch: Epoch) -> float:
     """Return the loss that an epoch is judged by."""
     return epoch.loss if epoch.validation_loss is None else epoch.validation_loss
+
+
+def are_alike(epoch: Epoch, other: Epoch) -> bool:
+    """Say whether two epochs are judged by the same loss, that of a validation or of the training."""
+    return (epoch.validation_loss is None) == (other.validation_loss is None)
 
 
 def is_better(epoch: Epoch, best: Epoch | None, by: float = 0.0) -> bool:

@@ -56,6 +56,36 @@ def test_a_history():
     assert all(a[0] < b[0] for line in lines for a, b in pairwise(line))
 
 
+SHAPES = {
+    "falling": (lambda t: 1.0 - t, -1),
+    "falling fast": (lambda t: np.exp(-8.0 * t), -1),
+    "falling in the middle": (lambda t: (t - 0.5) ** 2, 25),
+    "rising": (lambda t: t, 0),
+    "nearly": (lambda t: np.exp(-8.0 * t), -3),
+    "a gap": (lambda t: np.where(np.abs(t - 0.5) < 0.3, np.nan, t), 25),
+    "level": (lambda t: 0.0 * t, 10),
+}
+
+
+@pytest.mark.parametrize("shape, best", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("number", [1, 2, 3, 50])
+def test_the_word_at_the_best_epoch_lies_on_no_curve(shape, best, number):
+    losses = shape(np.linspace(0.0, 1.0, number))
+    epochs = [Epoch(i + 1, y, 1.05 * y, {"up": 1.0 - y}, {"up": 0.9 - y}, 0.1, 1, 0.0) for i, y in enumerate(losses)]
+    picture = draw.curves(History(epochs, best=epochs[min(max(best, -number), number - 1)]))
+    words = [text for text in found(picture, "text") if text.text == "best"]
+    assert len(words) == 2
+    places = [(float(circle.get("cx")), float(circle.get("cy"))) for circle in found(picture, "circle")]
+    for line in points(picture):
+        for (x1, y1), (x2, y2) in pairwise(line):
+            places += [(x1 + t * (x2 - x1), y1 + t * (y2 - y1)) for t in np.linspace(0.0, 1.0, 50)]
+    for word in words:
+        x, y = float(word.get("x")), float(word.get("y"))
+        left = x - 27 if word.get("text-anchor") == "end" else x
+        assert left >= 74 and left + 27 <= 74 + 520
+        assert not [(a, b) for a, b in places if left < a < left + 27 and y - 9 < b < y + 1]
+
+
 def test_places_on_the_axis_are_those_of_its_ticks():
     picture = draw.curves({"loss": [0.0, 20.0, 10.0]})
     heights = {text.text: float(text.get("y")) - 4 for text in found(picture, "text")}

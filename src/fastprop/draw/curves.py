@@ -16,6 +16,7 @@ COLOURS = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#bf3989", "#4d2d00")
 WIDTH, HEIGHT = 520.0, 210.0  # of the plane of one panel
 LEFT, TOP, BOTTOM, RIGHT = 74.0, 44.0, 44.0, 20.0
 MOST_POINTS = 1000  # in a curve; of more, the lowest and the highest in each stretch
+BEST = width_of("best")
 NOT_CURVES = ("epoch", "rate", "steps", "seconds")
 
 
@@ -199,12 +200,49 @@ def _panel(panel: Panel, y: float, log: bool, best: float | None) -> list[str]:
         x = plane.at(best, heights[0])[0]
         line = {"x1": x, "x2": x, "y1": top, "y2": top + HEIGHT}
         found.append(element("line", **line, stroke=GREY, stroke_dasharray="3 3"))
-        right = x > LEFT + WIDTH / 2
-        beside = {"x": x - 4 if right else x + 4, "y": top + HEIGHT - 6, "text_anchor": "end" if right else "start"}
-        found.append(element("text", "best", **beside, fill=GREY, font_size="11"))
     for i, (x_curve, y_curve) in enumerate(zip(panel.x, panel.y)):
         found += _curve(plane, x_curve, y_curve, COLOURS[i])
+    if best is not None and min(along) <= best <= max(along):
+        at, anchor, height = _free_place(panel, plane, x)
+        rim = {
+            "stroke": "#ffffff",
+            "stroke_width": 3,
+            "paint_order": "stroke",
+        }  # to be read where curves are everywhere
+        found.append(element("text", "best", x=at, y=height, text_anchor=anchor, fill=GREY, font_size="11", **rim))
     return found + _legend(panel, top) + _left_out(panel, top)
+
+
+def _free_place(panel: Panel, plane: Plane, x: float) -> tuple[float, str, float]:
+    """Return where "best" is written, beside a line at `x`: lowest of where no curve is near, or farthest from all."""
+    sides = [(x + 4, "start", x + 4), (x - 4, "end", x - 4 - BEST)]
+    sides = sides[::-1] if x > LEFT + WIDTH / 2 else sides
+    found = []
+    for at, anchor, left in sides:
+        if left >= LEFT and left + BEST <= LEFT + WIDTH:
+            heights = _heights(panel, plane, left - 4, left + BEST + 4)
+            for k in range(int(HEIGHT / 10) - 1):
+                y = plane.top + HEIGHT - 6 - 10 * k
+                room = min([max(low - y, y - 9 - high) for low, high in heights], default=math.inf)
+                found.append((min(room, 6.0), at, anchor, y))  # with more than 6 around it is free
+    _, at, anchor, y = max(found, key=lambda place: place[0])
+    return at, anchor, y
+
+
+def _heights(panel: Panel, plane: Plane, left: float, right: float) -> list[tuple[float, float]]:
+    """Return which heights of the plane curves take between two verticals: of each piece, from where to where."""
+    found = []
+    for xs, ys in zip(panel.x, panel.y):
+        points = [plane.at(x, y) if math.isfinite(x) and not math.isnan(y) else None for x, y in zip(xs, ys)]
+        for a, b in zip(points, [*points[1:], None]):
+            if a is None:
+                continue
+            (x1, y1), (x2, y2) = sorted((a, b or a))
+            if x1 <= right and x2 >= left:
+                slope = (y2 - y1) / (x2 - x1) if x2 > x1 else 0.0
+                ends = (y1 + slope * (max(x1, left) - x1), y1 + slope * (min(x2, right) - x1)) if x2 > x1 else (y1, y2)
+                found.append((min(ends), max(ends)))
+    return found
 
 
 def _axes(plane: Plane, first: float, last: float, log: bool) -> list[str]:

@@ -18,6 +18,7 @@ FOLDERS = ("src", "tests", "bench", "docs", "examples", ".ci")
 
 # From the ground up: a room, or a module in it, imports from the floors below its own and from its own, never upwards.
 FLOORS = (
+    ("hints",),
     ("errors", "datasets", "threads"),
     ("gates",),
     ("handles.nesting", "handles.operands", "handles.methods"),

@@ -28,6 +28,7 @@ from fastprop.gates.scans import *  # noqa: F403
 from fastprop.gates.selection import *  # noqa: F403
 from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of arrays)
 from fastprop.handles.face import let_pictures
+from fastprop.hints import no_attribute
 from fastprop.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ else:
         if name == "fit":
             return importlib.import_module("fastprop.training").fit
         if name not in ("draw", "nn", "training", "estimators"):
-            raise AttributeError(f"module 'fastprop' has no attribute {name!r}")
+            raise no_attribute("fastprop", name)
         return importlib.import_module(f"fastprop.{name}")
 
 

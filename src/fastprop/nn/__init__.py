@@ -4,6 +4,7 @@ Lanes make the batch: ``fp.vmap`` of a function that calls a network with one ex
 of parameters are PyTorch's; Neuron, Layer and MLP are micrograd's.
 """
 
+from fastprop.hints import hinted
 from fastprop.nn import activations, init, losses, regularisers
 from fastprop.nn.activations import *  # noqa: F403
 from fastprop.nn.attention import MultiheadAttention, scaled_dot_product_attention
@@ -50,3 +51,5 @@ __all__ = [
     "losses",
     "regularisers",
 ]
+
+__getattr__ = hinted(__name__)

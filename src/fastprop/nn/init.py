@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastprop.hints import hinted
+
 __all__ = [
     "Initialiser",
     "Random",
@@ -224,3 +226,5 @@ _NAMES: dict[str, Callable[..., Floats]] = {
         *(glorot_normal, glorot_uniform, lecun_normal, lecun_uniform, orthogonal),
     )
 }
+
+__getattr__ = hinted(__name__)

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastprop.engine.tape import Array, Unit, zero_grad
 from fastprop.handles.nesting import as_number, described, flatten, is_handle, shape_of
+from fastprop.hints import Hinted
 from fastprop.random import fold_in
 
 __all__ = ["Module"]
@@ -22,7 +23,7 @@ __all__ = ["Module"]
 Self = TypeVar("Self", bound="Module")
 
 
-class Module:
+class Module(Hinted):
     """What has parameters and is called: a layer, a network, or any part of one.
 
     A layer of one's own makes its parameters in `__init__` and says in `__call__` what it does with one example:
@@ -73,7 +74,8 @@ class Module:
 
     def __call__(self, *inputs: Any) -> Any:
         """Say what comes out; every Module has its own."""
-        raise TypeError(f"{type(self).__name__} has no __call__ of its own, so it can't be called")
+        written = ": call its method forward so" if callable(getattr(type(self), "forward", None)) else ""
+        raise TypeError(f"{type(self).__name__} has no __call__ of its own, so it can't be called{written}")
 
     # Parameters -------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 The examples import ``fastprop`` as ``fp``; everything here is ``fp.optim.<name>``.
 """
 
+from fastprop.hints import hinted
+
 from .clipping import clip_grad_norm_, clip_grad_value_, clip_norm, clip_value, norm
 from .lbfgs import LBFGS
 from .optimizer import Optimizer
@@ -37,3 +39,5 @@ __all__ = [
     "random_search",
     "simulated_annealing",
 ]
+
+__getattr__ = hinted(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -11,11 +11,12 @@ from fastprop.engine.program import current_instruction_set
 from fastprop.engine.update import Update, are_same
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.nesting import Nesting, children_of, described, flatten, is_container, is_handle
+from fastprop.hints import Hinted
 
 __all__ = ["Optimizer"]
 
 
-class Optimizer:
+class Optimizer(Hinted):
     """An update rule over parameters, which are of one of two kinds.
 
     *Units and Arrays* are updated themselves, by their gradients: `step` takes nothing. They come in a list, a dict by
@@ -81,6 +82,16 @@ class Optimizer:
 
     remembers: ClassVar[tuple[str, ...]] = ()
     """What a rule of one's own remembers of every parameter, by name: its moments, which are 0 at first."""
+
+    if not TYPE_CHECKING:
+
+        def __new__(cls, *given: Any, **options: Any) -> Any:  # noqa: D102
+            if not given and "params" not in options:
+                raise TypeError(
+                    f"{cls.__name__} takes first what it updates, such as {cls.__name__}(model), or numbers nested as "
+                    "they are"
+                )
+            return super().__new__(cls, *given, **options)
 
     def __init__(self, params: Any, lr: float, *, schedule: Callable[[int], float] | None = None, **options: Any):
         self._begin(params, "own", self.remembers, {"lr": lr, **options}, {}, schedule)

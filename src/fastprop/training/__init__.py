@@ -1,5 +1,7 @@
 """Training: `fit`, what it gives back, and the main job of the command line with its classifier of scalar neurons."""
 
+from fastprop.hints import hinted
+
 from .classifier import Classifier, Neuron
 from .data import Example, Split, split
 from .fit import evaluate, fit
@@ -28,3 +30,5 @@ __all__ = [
     "predict",
     "split",
 ]
+
+__getattr__ = hinted(__name__)

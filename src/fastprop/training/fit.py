@@ -17,6 +17,7 @@ from fastprop.derivatives.call import name_of
 from fastprop.gates.numbers import as_real
 from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import described, map_leaves, plain
+from fastprop.hints import with_hints
 from fastprop.nn.module import Module
 from fastprop.optim import SGD, ReduceLROnPlateau, norm
 from fastprop.optim.optimizer import whole
@@ -32,6 +33,7 @@ __all__ = ["evaluate", "fit"]
 SCORED = 256  # so many examples are scored together, or as many as learn together
 
 
+@with_hints
 def fit(
     model: Any,
     loss: Callable[[Any, Any], Any],
@@ -148,6 +150,8 @@ def fit(
     >>> len(history.epochs), history.stopped, history.validation_losses[-1] < 0.3
     (5, 'epochs', True)
     """
+    if not callable(loss):
+        raise TypeError(f"loss is {described(loss)}; expected a function of output and target, as fastprop.nn has them")
     epochs, batch_size = whole("fit", "epochs", epochs), whole("fit", "batch_size", batch_size, 1)
     accumulate = whole("fit", "accumulate", accumulate, 1)
     patience = None if patience is None else max(whole("fit", "patience", patience), 1)
@@ -281,7 +285,7 @@ class _Fit:
                     part.training = training
         history.params = learner.tree(learner.params)
         if history.stopped == "diverged":
-            warnings.warn(f"fit: {history.reason}", RuntimeWarning, stacklevel=3)
+            warnings.warn(f"fit: {history.reason}", RuntimeWarning, stacklevel=4)
         return history
 
     def _stop(self, why: str, reason: str) -> bool:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from fastprop.hints import Hinted
+
 __all__ = ["Callback", "Epoch", "History", "LayerStatistics", "Score"]
 
 
@@ -65,7 +67,7 @@ COLUMNS = ("epoch", "loss", "rate", "steps", "seconds")  # which every history h
 
 
 @dataclass(repr=False)
-class History:
+class History(Hinted):
     """What a fit has done; ``first + second``, if a second one went on from there, is what both have done.
 
     Attributes

@@ -1,0 +1,154 @@
+"""What is said to those who look for names, attributes and options of other libraries."""
+
+import copy
+import importlib
+import inspect
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import fastprop as fp
+from fastprop import hints, nn, optim
+from fastprop.training import History
+
+MODEL = nn.Linear(2, 1, rng=0)
+ROWS = [(room, name) for room, rows in hints.NAMES.items() for name in rows]
+ATTRIBUTES = {"Module": MODEL, "Optimizer": optim.SGD(MODEL), "History": History()}
+
+
+def shown(error, call):
+    """The message of what a call raises."""
+    with pytest.raises(error) as raised:
+        call()
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("room, name", ROWS)
+def test_names_of_others_say_what_to_write_here(room, name):
+    module = importlib.import_module(room)
+    hint = hints.NAMES[room][name]
+    assert shown(AttributeError, lambda: getattr(module, name)) == f"module {room!r} has no attribute {name!r}: {hint}"
+    assert not hasattr(module, name) and name not in dir(module)
+
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind, rows in hints.ATTRIBUTES.items() for name in rows])
+def test_attributes_of_others(kind, name):
+    thing = ATTRIBUTES[kind]
+    text = shown(AttributeError, lambda: getattr(thing, name))
+    assert text == f"{type(thing).__name__!r} object has no attribute {name!r}: {hints.ATTRIBUTES[kind][name]}"
+    assert not hasattr(thing, name)
+
+
+CALLS = {"Module": nn.Linear, "Optimizer": optim.Adam, "fit": fp.fit}
+GIVEN = {"Module": (2, 1), "Optimizer": (MODEL,), "fit": (MODEL, nn.squared_error, (np.ones((1, 2)), np.ones((1, 1))))}
+
+
+@pytest.mark.parametrize("kind, name", [(kind, name) for kind, rows in hints.OPTIONS.items() for name in rows])
+def test_options_of_others(kind, name):
+    call = CALLS[kind]
+    text = shown(TypeError, lambda: call(*GIVEN[kind], **{name: 1}))
+    assert text == f"{call.__name__}() takes no {name}: {hints.OPTIONS[kind][name]}"
+
+
+def test_what_hints_name_is_there():
+    tables = [rows for table in (hints.NAMES, hints.ATTRIBUTES, hints.OPTIONS) for rows in table.values()]
+    texts = {hint for rows in tables for hint in rows.values()}
+    found = {name for text in texts for name in re.findall(r"\bfastprop((?:\.\w+)+)", text)}
+    assert len(found) > 15
+    for path in found:
+        thing = fp
+        for name in path[1:].split("."):
+            thing = getattr(thing, name)
+    classes = {name for text in texts for name in re.findall(r"\b([A-Z][A-Za-z0-9]+)\(", text)}
+    known = [*fp.__all__, *nn.__all__, *optim.__all__, *fp.training.__all__]
+    assert len(classes) > 10 and classes <= set(known)
+    methods = {name for text in texts for name in re.findall(r"\b(?:model|optimizer|history)\.(\w+)", text)}
+    assert methods and all(any(hasattr(thing, name) for thing in ATTRIBUTES.values()) for name in methods)
+    for text in texts:
+        for name in re.findall(r"init='(\w+)'", text):
+            assert nn.Linear(2, 3, init=name, rng=0).weight.shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    "room, name, where",
+    [
+        ("fastprop", "Linear", "fastprop.nn.Linear"),
+        ("fastprop", "SGD", "fastprop.optim.SGD"),
+        ("fastprop", "History", "fastprop.training.History"),
+        ("fastprop.nn", "tanh", "fastprop.tanh"),
+        ("fastprop.optim", "fit", "fastprop.fit"),
+        ("fastprop.training", "cross_entropy", "fastprop.nn.cross_entropy"),
+    ],
+)
+def test_names_of_other_rooms(room, name, where):
+    module = importlib.import_module(room)
+    assert shown(AttributeError, lambda: getattr(module, name)).endswith(f"{name!r}: it is {where}")
+
+
+def test_other_names_get_pythons_error():
+    for room in hints.NAMES:
+        module = importlib.import_module(room)
+        with pytest.raises(AttributeError) as raised:
+            _ = module.nowhere
+        assert str(raised.value) == f"module {room!r} has no attribute 'nowhere'"
+        assert (raised.value.name, raised.value.obj) == ("nowhere", module)  # by which Python says what is like it
+        assert not hasattr(module, "__wrapped__")
+    for thing in ATTRIBUTES.values():
+        text = shown(AttributeError, lambda thing=thing: thing.nowhere)
+        assert text == f"{type(thing).__name__!r} object has no attribute 'nowhere'"
+    with pytest.raises(ImportError, match="cannot import name"):
+        exec("from fastprop.nn import CrossEntropyLoss")
+    assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.fit(*GIVEN["fit"], nowhere=1))
+    assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: nn.Linear(2, 1, nowhere=1))
+
+
+@pytest.mark.parametrize("given, options", [((3,), {}), ((), {"nowhere": 1})])
+def test_layers_without_arguments(given, options):
+    assert shown(TypeError, lambda: nn.ReLU(*given, **options)) == "ReLU() takes no arguments"
+    assert "nothing is computed in place" in shown(TypeError, lambda: nn.ReLU(inplace=True))
+
+
+def test_an_optimizer_of_nothing():
+    assert "Adam takes first what it updates, such as Adam(model)" in shown(TypeError, lambda: optim.Adam(lr=0.1))
+    assert optim.Adam(params=MODEL, lr=0.1).lr == 0.1
+
+
+class Own(nn.Module):
+    """A layer that has an option that others have, and a property that fails."""
+
+    def __init__(self, activation, **more):
+        self.activation, self.more = activation, more
+
+    @property
+    def width(self):
+        """What is not there."""
+        return self.weight.shape
+
+    def __call__(self, x):
+        return x
+
+
+class Forward(nn.Module):
+    """A layer as PyTorch has them."""
+
+    def forward(self, x):
+        return x
+
+
+def test_layers_of_ones_own():
+    made = Own(activation="tanh", device="cpu")
+    assert (made.activation, made.more) == ("tanh", {"device": "cpu"})
+    assert shown(AttributeError, lambda: made.width) == "'Own' object has no attribute 'weight'"
+    assert "call its method forward so" in shown(TypeError, lambda: Forward()([1.0]))
+    for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert again.activation == "tanh"
+    assert list(inspect.signature(Own).parameters) == ["activation", "more"]
+    assert list(inspect.signature(fp.fit).parameters)[:4] == ["model", "loss", "data", "optimizer"]
+
+
+@pytest.mark.parametrize("loss", ["mse", None, np.ones(2)])
+def test_a_loss_is_a_function(loss):
+    text = shown(TypeError, lambda: fp.fit(MODEL, loss, GIVEN["fit"][2], optim.SGD(MODEL)))
+    assert "expected a function of output and target, as fastprop.nn has them" in text

@@ -108,3 +108,50 @@ def test_only_modules_have_layers():
         layer_statistics(lambda params, x: x, nn.squared_error, (X, Y))
     with pytest.raises(ValueError, match="examples is 0"):
         layer_statistics(line(), nn.squared_error, (X, Y), examples=0)
+
+
+class Cell(nn.Module):
+    """A recurrence of one's own, in one of several manners."""
+
+    def __init__(self, manner, dtype=None):
+        self.manner = manner
+        self.cell, self.act, self.out = (
+            nn.Linear(4, 3, rng=0, dtype=dtype),
+            nn.ReLU(),
+            nn.Linear(3, 3, rng=1, dtype=dtype),
+        )
+
+    def step(self, h, x):
+        h = self.act(self.cell(fp.concatenate([h, fp.reshape(x, (1,))])))
+        return h, h
+
+    def __call__(self, x):
+        start = np.zeros(3, np.float32) if self.out.bias.dtype == np.float32 else np.zeros(3)
+        if self.manner == "scan":
+            return self.out(fp.scan(self.step, start, x)[0])
+        if self.manner == "map":
+            return self.out(fp.vmap(lambda x: self.step(start, x)[0])(x).sum(axis=0))
+        h, total = start, 0.0
+        for k in range(3):
+            h, _ = self.step(h if self.manner == "loop" else start, x[k])
+            total = total + h
+        return self.out(h if self.manner == "loop" else total)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("manner, loop", [("scan", "loop"), ("map", "loop over lanes")])
+def test_layers_in_scans_and_maps_are_seen_step_by_step(manner, loop, dtype):
+    found, expected = (layer_statistics(Cell(way, dtype), nn.cross_entropy, ROWS) for way in (manner, loop))
+    assert [layer.name for layer in found] == ["cell", "act"] * 3 + ["out", ""]
+    assert [layer[:2] for layer in found] == [layer[:2] for layer in expected]
+    tolerance = 1e-5 if dtype == np.float32 else 1e-12
+    assert_allclose([layer[2:] for layer in found], [layer[2:] for layer in expected], rtol=tolerance, atol=tolerance)
+
+
+def test_a_watch_sees_scans_after_every_epoch():
+    model = Cell("scan")
+    watch = Watch(model, nn.cross_entropy, ROWS)
+    history = fit(model, nn.cross_entropy, ROWS, fp.optim.SGD(model, lr=0.1), epochs=2, callbacks=watch, rng=0)
+    assert [len(layers) for layers in history.statistics] == [8, 8]
+    now = layer_statistics(model, nn.cross_entropy, ROWS)
+    assert_allclose([layer[2:] for layer in history.statistics[1]], [layer[2:] for layer in now])

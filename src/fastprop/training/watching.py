@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.circuits.compile import compile
+from fastprop.circuits.compile import compile, eager
 from fastprop.circuits.vmap import vmap
 from fastprop.derivatives.transforms import value_and_grad
+from fastprop.engine.run import is_eager
+from fastprop.engine.tape import innermost
 from fastprop.handles.nesting import flatten, plain
 from fastprop.nn.module import Module
 from fastprop.optim import norm
@@ -42,6 +44,7 @@ def layer_statistics(
     -------
     list of LayerStatistics
         One for every call of a Module inside of the model, in the order in which they end; the model itself comes last.
+        In a scan or a map of the model's own these are those of all steps or lanes, gate by gate, which takes longer.
 
     Examples
     --------
@@ -108,9 +111,14 @@ class _Watcher:
         """Return the statistics of all layers."""
         model, batch = self.model, self.batch
         modes = tuple((id(part), part.training) for _, part in model.named_modules())
+        given = model.params(), batch.x, batch.y, model.buffers()
         if modes not in self.compiled:
             self.compiled[modes] = compile(value_and_grad(self._seen, has_aux=True))
-        (_, seen), gradients = self.compiled[modes](model.params(), batch.x, batch.y, model.buffers())
+        try:
+            (_, seen), gradients = self.compiled[modes](*given)
+        except _Within:
+            self.compiled[modes] = _one_by_one(self.compiled[modes])
+            (_, seen), gradients = self.compiled[modes](*given)
         own = self._own(gradients)
         kinds = {name: type(part).__name__ for name, part in model.named_modules()}
         calls = sorted((int(call.partition(" ")[0]), call.partition(" ")[2], outputs) for call, outputs in seen.items())
@@ -123,8 +131,9 @@ class _Watcher:
         def one(params: Any, x: Any, y: Any, buffers: Any) -> Any:
             bound = self.model.bound(params, 0 if draws else None, buffers or None)
             found: dict[str, Any] = {}
+            scope = None if is_eager() else innermost.active
             for name, part in list(bound.named_modules()):
-                part.__class__ = _watched(type(part), name, found)
+                part.__class__ = _watched(type(part), name, found, scope)
             loss = self.loss(bound(x), y)
             return loss[0] if isinstance(loss, tuple) else loss, found
 
@@ -140,11 +149,27 @@ class _Watcher:
         }
 
 
-def _watched(kind: type[Module], name: str, found: dict[str, Any]) -> type[Module]:
-    """Return a class of Modules that notes what comes out of a call."""
+class _Within(Exception):  # noqa: N818 (never seen outside)
+    """A layer was called in the body of a scan or of a map, whose numbers stay there where it is compiled."""
+
+
+def _one_by_one(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs gate by gate, step by step and lane by lane."""
+
+    def run(*given: Any) -> Any:
+        with eager():
+            return f(*given)
+
+    return run
+
+
+def _watched(kind: type[Module], name: str, found: dict[str, Any], scope: Any) -> type[Module]:
+    """Return a class of Modules that notes what comes out of a call; in this scope, if there is one."""
 
     def call(self: Any, *inputs: Any, **options: Any) -> Any:
         output = kind.__call__(self, *inputs, **options)
+        if scope is not None and innermost.active is not scope:
+            raise _Within
         found[f"{len(found)} {name}"] = output
         return output
 

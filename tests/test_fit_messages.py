@@ -46,3 +46,36 @@ def test_metrics_have_names_of_their_own(metrics, error, text):
         fp.fit(model, fp.nn.squared_error, data, fp.optim.SGD(model), metrics=metrics)
     with pytest.raises(error, match=text):
         fp.training.evaluate(model, fp.nn.squared_error, data, metrics=metrics)
+
+
+@pytest.mark.parametrize("where", ["data", "validation"])
+def test_arrays_go_in_a_tuple(where):
+    model = nn.Linear(2, 1, rng=0)
+    x, y = np.ones((4, 2)), np.ones((4, 1))
+    given = {"data": (x, y), "validation": None, where: [x, y]}
+    with pytest.raises(TypeError, match=r"got ndarray; expected .* a list is one of batches, and arrays go in a tuple"):
+        fp.fit(model, nn.squared_error, given["data"], fp.optim.SGD(model), validation=given["validation"])
+
+
+@pytest.mark.parametrize("params", [0.01, {"weight": np.ones(3)}, [np.ones(2)]], ids=repr)
+def test_an_optimizer_of_other_numbers(params):
+    model = nn.Linear(2, 1, rng=0)
+    with pytest.raises((TypeError, ValueError), match=r"of other parameters than the model's .* SGD\(model, lr=0.01\)"):
+        fp.fit(model, nn.squared_error, (np.ones((3, 2)), np.ones((3, 1))), fp.optim.Adam(params))
+
+
+def test_a_class_is_no_model():
+    model = nn.Linear(2, 1, rng=0)
+    data = np.ones((3, 2)), np.ones((3, 1))
+    for call in (
+        lambda: fp.fit(nn.Linear, nn.squared_error, data, fp.optim.SGD(model)),
+        lambda: fp.training.evaluate(nn.Linear, nn.squared_error, data),
+        lambda: fp.training.predict(nn.Linear, data[0]),
+    ):
+        with pytest.raises(TypeError, match=r"model is the class Linear; expected a fastprop\.nn\.Module"):
+            call()
+
+
+def test_targets_without_the_axis_of_outputs():
+    with pytest.raises(ValueError, match=r"shape \(1,\) and targets of shape \(\); .* targets\[:, None\] have that"):
+        fp.fit(model := nn.Linear(2, 1, rng=0), nn.squared_error, (np.ones((3, 2)), np.ones(3)), fp.optim.SGD(model))

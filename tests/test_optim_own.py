@@ -1,9 +1,11 @@
 """Update rules of one's own: subclasses with a method `move`."""
 
+import copy
 import pickle
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 import fastprop as fp
 from fastprop import optim
@@ -153,3 +155,50 @@ def test_own_rule_resumes():
     again = pickle.loads(pickle.dumps(optimizer))
     ours, theirs = optimizer.step(params, gradient(params)), again.step(params, gradient(params))
     assert pickle.dumps(ours) == pickle.dumps(theirs)
+
+
+class Signs(optim.Optimizer):
+    """A rule that takes no schedule."""
+
+    def __init__(self, params, lr=0.1, beta=0.5):
+        super().__init__(params, lr, beta=beta)
+        self.beta = beta
+
+    def move(self, value, grad, moments, rate, step):
+        return value - rate * self.beta * np.sign(grad)
+
+
+class Forgetful(Signs):
+    """A rule that keeps what it was made with to itself."""
+
+    def __init__(self, params, lr=0.1, beta=0.5, gamma=0.1):
+        optim.Optimizer.__init__(self, params, lr, beta=beta)
+
+
+def test_a_rule_without_a_schedule_fits_resumes_and_is_copied():
+    for optimizer in (
+        Signs({"w": np.ones(2)}, beta=0.25),
+        pickle.loads(pickle.dumps(Signs({"w": np.ones(2)}, beta=0.25))),
+    ):
+        optimizer.load_state_dict(optimizer.state_dict())
+        moved = optimizer.step({"w": np.ones(2)}, {"w": np.array([3.0, -4.0])})
+        assert_allclose(moved["w"], [0.975, 1.025])
+        assert copy.deepcopy(optimizer).beta == 0.25
+    model = fp.nn.Linear(2, 1, init="zeros")
+    optimizer = Signs(model, beta=0.25)
+    fp.fit(model, fp.nn.squared_error, (np.ones((1, 2)), np.ones((1, 1))), optimizer)
+    assert_allclose(model.weight.value, [[0.025, 0.025]])
+    with pytest.raises(TypeError, match="unexpected keyword argument 'schedule'"):
+        Signs({"w": np.ones(2)}, schedule=optim.Cosine(3))
+
+
+def test_what_a_rule_is_made_with_must_be_known():
+    with pytest.raises(
+        TypeError, match=r"Forgetful: what it is made with .* super\(\).__init__\(params, lr, gamma=gamma\)"
+    ):
+        Forgetful({"w": np.ones(2)})
+
+
+def test_a_class_is_no_schedule():
+    with pytest.raises(TypeError, match=r"schedule is <class .*Cosine.*expected a function of the number of steps"):
+        optim.SGD({"w": np.ones(2)}, schedule=optim.Cosine)

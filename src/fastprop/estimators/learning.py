@@ -21,6 +21,7 @@ from fastprop.nn.init import generator
 from fastprop.nn.module import Module
 from fastprop.nn.regularisers import l2
 from fastprop.optim.flat import Flat
+from fastprop.optim.optimizer import remade
 from fastprop.training.sizes import Sizes, longer
 
 __all__ = ["Lanes", "Shrinkage", "all_or_nothing", "descend", "generator_of", "optimizer_of", "warn_of_the_end"]
@@ -84,7 +85,7 @@ def optimizer_of(solver: Any, params: Any, rate: float, momentum: float, nestero
             return optim.SGD(params, lr=rate, momentum=momentum, nesterov=nesterov and momentum > 0.0)
         return RULES[solver](params, lr=rate)
     if isinstance(solver, optim.Optimizer):
-        return type(solver)(params, schedule=solver.schedule, **solver.state_dict()["options"])
+        return remade(type(solver), params, solver.state_dict()["options"], solver.schedule)
     made = solver(params) if callable(solver) else None
     if not isinstance(made, optim.Optimizer):
         raise TypeError(

@@ -142,10 +142,11 @@ def alike(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     for x in pair:
         if not is_handle(x) and getattr(x, "dtype", np.dtype(float)).kind not in "biuf":
             raise TypeError(f"{name}: predictions and targets of dtype {x.dtype}; expected numbers")
-    if shape_of(pair[0]) != shape_of(pair[1]):
+    shape, other = map(shape_of, pair)
+    if shape != other:
+        how = "; targets[:, None] have that of one output" if shape == (*other, 1) else ""
         raise ValueError(
-            f"{name}: predictions of shape {shape_of(pair[0])} and targets of shape {shape_of(pair[1])}; expected "
-            "equal shapes"
+            f"{name}: predictions of shape {shape} and targets of shape {other}; expected equal shapes{how}"
         )
     return pair[0], pair[1]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -112,7 +113,18 @@ class Optimizer(Hinted):
         self._moments = moments
         self._options = options
         self._frozen: frozenset[str] = frozenset()
-        if schedule is not None and not callable(schedule):
+        if self._own:
+            taking = inspect.signature(type(self).__init__).parameters.values()
+            given_here = {"self", "params", "schedule", *options}
+            lost = [
+                p.name for p in taking if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in given_here
+            ]
+            if lost:
+                raise TypeError(
+                    f"{name}: what it is made with goes to super().__init__ by name, as copies are made with it, too: "
+                    f"super().__init__(params, lr, {', '.join(f'{one}={one}' for one in lost)})"
+                )
+        if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
             raise TypeError(
                 f"{name}: schedule is {schedule!r:.60} ({type(schedule).__name__}); expected a function of the number "
                 "of steps made so far, such as fastprop.optim.Cosine(10_000)"
@@ -255,7 +267,7 @@ class Optimizer(Hinted):
         if set(state["options"]) != set(self._options):
             options = f"{', '.join(state['options'])}; expected {', '.join(self._options)}"
             raise ValueError(f"load_state_dict: the state is of another rule, with the options {options}")
-        fresh: Optimizer = type(self)(self._source, **state["options"], schedule=self.schedule)
+        fresh = remade(type(self), self._source, state["options"], self.schedule)
         found = state["parameters"]
         wrong = [f"{name} is missing" for name in fresh.names if name not in found]
         wrong += [f"{name} is no parameter of this optimizer" for name in found if name not in fresh.names]
@@ -318,10 +330,15 @@ def _rebuilt(
     """Make an optimizer again from its pickle."""
     if nesting is not None:
         source = nesting.unflatten(zeros(*shape_and_dtype) for shape_and_dtype in source)
-    optimizer = kind(source, **state["options"], schedule=schedule)
+    optimizer = remade(kind, source, state["options"], schedule)
     optimizer.frozen = frozen
     optimizer.load_state_dict(state)
     return optimizer
+
+
+def remade(kind: type[Optimizer], source: Any, options: dict[str, Any], schedule: Any) -> Optimizer:
+    """Make an optimizer; rules of one's own need not take a schedule."""
+    return kind(source, **options, **({} if schedule is None else {"schedule": schedule}))
 
 
 # Parameters -----------------------------------------------------------------------------------------------------------

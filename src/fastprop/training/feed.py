@@ -208,7 +208,9 @@ class StreamFeed:
     def _batch(self, given: Any, name: str) -> Batch:
         """Return what was given as a Batch, cast and checked."""
         if not isinstance(given, (tuple, list)) or len(given) not in (2, 3):
-            raise TypeError(f"{name}got {type(given).__name__}; expected (x, y) or (x, y, weights)")
+            arrays = isinstance(given, np.ndarray) and isinstance(self.data, list) and len(self.data) in (2, 3)
+            wish = ": a list is one of batches, and arrays go in a tuple" if arrays else ""
+            raise TypeError(f"{name}got {type(given).__name__}; expected (x, y) or (x, y, weights){wish}")
         tables = [Table(name + word, part, self.dtype) for word, part in zip("xy", given)]
         lengths = {**tables[0].lengths, **tables[1].lengths}
         weights = _weights(given[2], f"{name}weights") if len(given) == 3 else None

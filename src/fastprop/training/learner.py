@@ -25,7 +25,7 @@ from .diagnosis import first_bad_gate
 from .feed import Batch
 from .sizes import Sizes, filled
 
-__all__ = ["Learner", "Steps"]
+__all__ = ["Learner", "Steps", "named"]
 
 KEYS = 1 << 24  # so many keys: float32 holds all integers up to here
 
@@ -53,6 +53,11 @@ def _described(x: Any) -> Any:
     return [_described(part) for part in x] if type(x) in (list, tuple) else _Same(x)
 
 
+def named(model: Any) -> str:
+    """Say what was given as a model."""
+    return f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+
+
 class Learner:
     """A model and its optimizer while they are fitted: parameters are copies, written in place.
 
@@ -69,8 +74,8 @@ class Learner:
     """
 
     def __init__(self, model: Any, optimizer: Any, params: Any, apart: bool = False):
-        if not callable(model):
-            raise TypeError(f"model is {type(model).__name__}; expected a fastprop.nn.Module, or a function")
+        if isinstance(model, type) or not callable(model):
+            raise TypeError(f"model is {named(model)}; expected a fastprop.nn.Module, or a function")
         self.module = model if isinstance(model, Module) else None
         if self.module is None and params is None:
             raise TypeError("a model that is a function of (params, x) needs params")
@@ -97,7 +102,13 @@ class Learner:
         self.leaves = [leaf for leaf, _ in pairs]
         if not self.owns_handles:
             tree = params if module is None else module.params()
-            self.optimizer._update.nesting.leaves_of(tree, "params")
+            try:
+                self.optimizer._update.nesting.leaves_of(tree, "params")
+            except (TypeError, ValueError) as error:
+                raise type(error)(
+                    f"the optimizer is of other parameters than the model's ({error}); make it with the model, or its "
+                    "params, such as SGD(model, lr=0.01)"
+                ) from None
             self.params, self.work = map_leaves(plain, tree), copy.deepcopy(self.optimizer) if apart else self.optimizer
             return
         assert module is not None

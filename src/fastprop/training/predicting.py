@@ -14,6 +14,7 @@ from fastprop.nn.module import Module
 from fastprop.optim.optimizer import whole
 
 from .feed import Table
+from .learner import named
 
 __all__ = ["predict"]
 
@@ -80,8 +81,8 @@ def predict(model: Any, x: Any, *, batch_size: int = 1024, params: Any = None) -
 def _as_used(model: Any, params: Any) -> tuple[Callable[..., Any], Any]:
     """Return a function of parameters and one example, and the parameters."""
     if not isinstance(model, Module):
-        if not callable(model):
-            raise TypeError(f"model is {type(model).__name__}; expected a fastprop.nn.Module, or a function")
+        if isinstance(model, type) or not callable(model):
+            raise TypeError(f"model is {named(model)}; expected a fastprop.nn.Module, or a function")
         if params is None:
             raise TypeError("a model that is a function of (params, x) needs params")
         return model, params

@@ -245,3 +245,34 @@ def test_pickles_forget_what_was_recorded():
     again = pickle.loads(pickle.dumps(model))
     assert again._recordings == {} and again._lanes._sizes.known == set()
     assert_array_equal(again.predict(X), model.predict(X))
+
+
+# Options --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"hidden_layer_sizes": None}, ValueError, "hidden_layer_sizes None must be whole numbers from 1 on"),
+        ({"hidden_layer_sizes": (3, 0)}, ValueError, "hidden_layer_sizes .* must be whole numbers from 1 on"),
+        ({"tol": -1.0}, ValueError, "MLPClassifier: tol is -1.0; expected a finite number, 0 or more"),
+        ({"n_iter_no_change": 2.5}, TypeError, r"n_iter_no_change is 2.5 \(float\); expected a whole number"),
+        ({"n_iter_no_change": "a"}, TypeError, "n_iter_no_change is 'a'"),
+        ({"n_iter_no_change": np.nan}, TypeError, "n_iter_no_change is nan"),
+        ({"early_stopping": True, "validation_fraction": "a"}, ValueError, "validation_fraction is 'a'; expected 0 <"),
+        ({"early_stopping": True, "validation_fraction": 0}, ValueError, "validation_fraction is 0; expected 0 <"),
+        ({"network": nn.Linear(3, 2)}, TypeError, "expected a function that makes a network for every fit"),
+        ({"network": nn.Linear}, TypeError, "expected a function that makes a network for every fit"),
+    ],
+)
+def test_options_are_checked(options, error, message):
+    with pytest.raises(error, match=message):
+        MLPClassifier(**{"hidden_layer_sizes": (3,), **options}).fit(X, Y)
+
+
+def test_logarithms_of_probabilities():
+    model = MLPClassifier((3,), max_iter=3, random_state=0).fit(X, Y)
+    assert_allclose(model.predict_log_proba(X), np.log(model.predict_proba(X)), rtol=1e-12)
+    model.network_[-1].bias.value = np.array([0.0, 2000.0])
+    assert np.all(model.predict_log_proba(X)[:, 0] < -1000.0)
+    assert not hasattr(MLPClassifier(loss="multiclass_hinge"), "predict_log_proba")

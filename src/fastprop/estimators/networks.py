@@ -15,7 +15,8 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from fastprop import nn
-from fastprop.gates.reductions import softmax
+from fastprop.gates.numbers import as_real
+from fastprop.gates.reductions import log_softmax, softmax
 from fastprop.nn.module import Module
 from fastprop.optim.optimizer import at_least_zero, whole
 from fastprop.training import History, fit
@@ -82,6 +83,11 @@ class _Network(BaseEstimator):
 
     def _made(self, features: int, outputs: int) -> Module:
         """Let the caller's function make the network."""
+        if isinstance(self.network, Module) or (isinstance(self.network, type) and issubclass(self.network, Module)):
+            raise TypeError(
+                f"network is {self.network!r:.60}; expected a function that makes a network for every fit, such as "
+                "lambda features, outputs, rng: fastprop.nn.Linear(features, outputs, rng=rng)"
+            )
         made = self.network(features, outputs, self._random)
         if not isinstance(made, Module):
             raise TypeError(f"network gave {type(made).__name__}; expected a fastprop.nn.Module")
@@ -93,7 +99,7 @@ class _Network(BaseEstimator):
     def _sequence(self, features: int, outputs: int, dtype: np.dtype[Any]) -> nn.Sequential:
         """Make hidden layers, each with its activation and its dropout, and a layer of what comes out."""
         hidden = self.hidden_layer_sizes
-        sizes = [features, *([hidden] if isinstance(hidden, Integral) else hidden)]
+        sizes = [features, *(hidden if np.iterable(hidden) else [hidden])]
         if any(not isinstance(size, Integral) or size < 1 for size in sizes):
             raise ValueError(f"hidden_layer_sizes {hidden!r:.60} must be whole numbers from 1 on")
         if isinstance(self.activation, str) and self.activation not in ACTIVATIONS:
@@ -116,6 +122,10 @@ class _Network(BaseEstimator):
         name = type(self).__name__
         batch = min(BATCH if self.batch_size == "auto" else whole(name, "batch_size", self.batch_size, 1), number)
         most = whole(name, "max_iter", self.max_iter, 1) if epochs is None else epochs
+        least_fall, patience = at_least_zero(name, "tol", self.tol), self._patience() if epochs is None else None
+        share = as_real(self.validation_fraction)
+        if self.early_stopping and (share is None or not 0.0 < share < 1.0):
+            raise ValueError(f"{name}: validation_fraction is {self.validation_fraction!r:.60}; expected 0 < it < 1")
         total = number if weights is None else weights.sum()
         # the sum of the squares is divided by the weight of a batch, as the losses are
         strength = at_least_zero(name, "alpha", self.alpha) * number / (total * batch)
@@ -144,8 +154,8 @@ class _Network(BaseEstimator):
                 sample_weight=weights,
                 penalty=self._shrinkage if strength else None,
                 shuffle=self.shuffle,
-                patience=None if epochs or self.n_iter_no_change == np.inf else int(self.n_iter_no_change) + 1,
-                min_delta=self.tol,
+                patience=patience,
+                min_delta=least_fall,
                 restore_best=holds_out,
                 progress=False,
                 recordings=self._recordings,
@@ -161,6 +171,12 @@ class _Network(BaseEstimator):
         learnt = held_out(arrays_of((x, y), x.dtype, None), self.validation_fraction, stratify)[0] if holds_out else x
         self.t_ += len(history.epochs) * len(learnt)
         self._note(history.losses, holds_out)
+
+    def _patience(self) -> int | None:
+        """Return after how many epochs without a better loss it ends; None: after none."""
+        if self.n_iter_no_change == np.inf:
+            return None
+        return whole(type(self).__name__, "n_iter_no_change", self.n_iter_no_change) + 1
 
     def _descend(self, x: Any, y: Any, weights: Any, loss: Any, epochs: int) -> None:
         """Learn by L-BFGS."""
@@ -421,6 +437,11 @@ class MLPClassifier(Classes, _Network):
     def predict_proba(self, X: Any) -> np.ndarray[Any, Any]:
         """Return the probability of every class, for every row: (examples, classes)."""
         return np.asarray(softmax(self._outputs(X), axis=1))
+
+    @available_if(_gives_probabilities)
+    def predict_log_proba(self, X: Any) -> np.ndarray[Any, Any]:
+        """Return the logarithm of the probability of every class, for every row: (examples, classes)."""
+        return np.asarray(log_softmax(self._outputs(X), axis=1))
 
 
 class MLPRegressor(RegressorMixin, _Network):

@@ -195,3 +195,21 @@ def test_ticks_are_inside_few_and_in_order(low, high):
     assert 1 <= len(places) <= 20
     assert all(low - 1e-9 * abs(low) <= place <= high + 1e-9 * abs(high) for place in places)
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("losses", [[5e-324, 0.0], [0.0, 5e-324, 5e-324], [1e308, -1e308], [10**300, 1]])
+@pytest.mark.parametrize("log", [False, True])
+def test_numbers_at_the_ends_of_what_floats_can_be(losses, log):
+    picture = draw.curves({"loss": losses}, log=log, title=3)
+    assert texts(picture)[0] == "3"
+    assert all(0.0 <= x <= 600.0 and 0.0 <= y <= 300.0 for line in points(picture) for x, y in line)
+
+
+def test_what_has_curves_says_where():
+    class Estimator:
+        history_ = history(2)
+
+    with pytest.raises(TypeError, match="not a Estimator; give its history_"):
+        draw.curves(Estimator())
+    with pytest.raises(TypeError, match="expected a number or None for each epoch"):
+        draw.curves({"loss": [10**400]})

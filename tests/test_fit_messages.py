@@ -79,3 +79,26 @@ def test_a_class_is_no_model():
 def test_targets_without_the_axis_of_outputs():
     with pytest.raises(ValueError, match=r"shape \(1,\) and targets of shape \(\); .* targets\[:, None\] have that"):
         fp.fit(model := nn.Linear(2, 1, rng=0), nn.squared_error, (np.ones((3, 2)), np.ones(3)), fp.optim.SGD(model))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"class_weight": 2.0}, "class_weight is 2.0; expected .*a weight for every label"),
+        ({"class_weight": {"0": 2.0}}, "class_weight has a weight for '0'; labels are integers"),
+        ({"class_weight": {0.5: 2.0}}, "class_weight has a weight for 0.5; labels are integers"),
+        ({"penalty": 0.1}, "penalty is a float .*expected a function of the parameters"),
+        ({"recordings": True}, "recordings is a bool .*expected a dict"),
+    ],
+    ids=str,
+)
+def test_options_of_other_kinds(options, message):
+    model = nn.Linear(2, 3, rng=0)
+    with pytest.raises(TypeError, match=message):
+        fp.fit(model, nn.cross_entropy, (np.ones((3, 2)), np.arange(3)), fp.optim.SGD(model), **options)
+
+
+def test_class_weights_by_numpys_integers():
+    model = nn.Linear(2, 3, rng=0)
+    data = np.ones((3, 2)), np.arange(3)
+    fp.fit(model, nn.cross_entropy, data, fp.optim.SGD(model), class_weight={np.int64(0): 2.0})

@@ -15,7 +15,7 @@ from fastprop.training import History
 
 MODEL = nn.Linear(2, 1, rng=0)
 ROWS = [(room, name) for room, rows in hints.NAMES.items() for name in rows]
-ATTRIBUTES = {"Module": MODEL, "Optimizer": optim.SGD(MODEL), "History": History()}
+ATTRIBUTES = {"Module": MODEL, "Optimizer": optim.SGD(MODEL), "History": History(), "Picture": fp.draw.curves({})}
 
 
 def shown(error, call):
@@ -98,6 +98,7 @@ def test_other_names_get_pythons_error():
     for thing in ATTRIBUTES.values():
         text = shown(AttributeError, lambda thing=thing: thing.nowhere)
         assert text == f"{type(thing).__name__!r} object has no attribute 'nowhere'"
+    assert dir(nn) == sorted(nn.__all__) and dir(optim) == sorted(optim.__all__)
     with pytest.raises(ImportError, match="cannot import name"):
         exec("from fastprop.nn import CrossEntropyLoss")
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.fit(*GIVEN["fit"], nowhere=1))
@@ -146,6 +147,12 @@ def test_layers_of_ones_own():
         assert again.activation == "tanh"
     assert list(inspect.signature(Own).parameters) == ["activation", "more"]
     assert list(inspect.signature(fp.fit).parameters)[:4] == ["model", "loss", "data", "optimizer"]
+
+
+def test_what_would_do_nothing_is_no_attribute():
+    layer = nn.Linear(2, 1, rng=0)
+    for change in (lambda: setattr(layer, "requires_grad", False), lambda: layer.requires_grad):
+        assert shown(AttributeError, change).endswith("freeze by name: optimizer.frozen = {'0.weight'}")
 
 
 @pytest.mark.parametrize("loss", ["mse", None, np.ones(2)])

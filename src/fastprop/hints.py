@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["Hinted", "hinted", "no_attribute", "with_hints"]
+__all__ = ["ATTRIBUTES", "Hinted", "hinted", "no_attribute", "with_hints"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,16 +61,17 @@ NAMES: dict[str, Rows] = {
     },
     "fastprop.nn": {
         "functional": "losses stand in fastprop.nn itself, fastprop.relu and its like in fastprop",
-        "mse_loss MSELoss mse MeanSquaredError l2_loss": f"{LOSS}squared_error, which is ½ Σ (output - target)²",
-        "l1_loss L1Loss mae MeanAbsoluteError": f"{LOSS}absolute_error",
+        "mse_loss MSELoss mse MeanSquaredError mean_squared_error": f"{LOSS}squared_error, ½ Σ (output - target)²",
+        "l1_loss L1Loss mae MeanAbsoluteError mean_absolute_error": f"{LOSS}absolute_error",
         "smooth_l1_loss SmoothL1Loss huber_loss HuberLoss Huber": f"{LOSS}huber",
-        "CrossEntropyLoss CategoricalCrossentropy SparseCategoricalCrossentropy softmax_cross_entropy "
+        "CrossEntropyLoss CategoricalCrossentropy SparseCategoricalCrossentropy categorical_crossentropy "
+        "sparse_categorical_crossentropy softmax_cross_entropy "
         "softmax_cross_entropy_with_logits softmax_cross_entropy_with_integer_labels "
         "sparse_softmax_cross_entropy_with_logits": f"{LOSS}cross_entropy, of scores and a label, or shares",
         "NLLLoss": f"{LOSS}nll_loss",
         "BCEWithLogitsLoss sigmoid_binary_cross_entropy "
         "sigmoid_cross_entropy_with_logits": f"{LOSS}binary_cross_entropy_with_logits",
-        "BCELoss BinaryCrossentropy": f"{LOSS}binary_cross_entropy; of scores binary_cross_entropy_with_logits",
+        "BCELoss BinaryCrossentropy binary_crossentropy": f"{LOSS}binary_cross_entropy, or …_with_logits of scores",
         "HingeEmbeddingLoss hinge_loss SoftMarginLoss": f"{LOSS}hinge, of labels -1 and 1",
         "MultiMarginLoss multi_margin_loss": f"{LOSS}multiclass_hinge, which is summed over the classes",
         "CTCLoss KLDivLoss kl_div TripletMarginLoss": "write it with fastprop's gates: a loss is any function",
@@ -182,6 +183,7 @@ ATTRIBUTES: dict[str, Rows] = {
         "val_loss validation_loss": "validation_losses is a list, one for each epoch",
         "plot": "fastprop.draw.curves(history)",
     },
+    "Picture": {"show savefig": "picture.save(path) writes a file; notebooks show what the last line of a cell gives"},
 }
 """What is written instead of attributes, by the class that does not have them."""
 
@@ -230,13 +232,13 @@ OPTIONS: dict[str, Rows] = {
 NAMES, ATTRIBUTES, OPTIONS = ({owner: _table(rows) for owner, rows in t.items()} for t in (NAMES, ATTRIBUTES, OPTIONS))
 
 
-def hinted(module: str) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a room."""
+def hinted(module: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the `__getattr__` of a room, and its `__dir__`, which has its public names."""
 
     def missing(name: str) -> Any:
         raise no_attribute(module, name)
 
-    return missing
+    return missing, lambda: sorted(sys.modules[module].__all__)
 
 
 def no_attribute(module: str, name: str) -> AttributeError:

@@ -7,4 +7,4 @@ from .texts import load_genesis, load_letters, load_names
 
 __all__ = ["Dataset", "load_digits", "load_genesis", "load_letters", "load_names"]
 
-__getattr__ = hinted(__name__)
+__getattr__, __dir__ = hinted(__name__)

@@ -13,4 +13,4 @@ from fastprop.hints import hinted
 
 __all__ = ["Page", "Picture", "circuit", "confusion", "curves", "embedding", "picture_of", "sweeps", "weights"]
 
-__getattr__ = hinted(__name__)
+__getattr__, __dir__ = hinted(__name__)

@@ -66,20 +66,21 @@ def curves(history: Any, *, log: bool = False, title: str = "") -> Picture:
     elif isinstance(history, Mapping):
         columns = dict(history)
     else:
+        own = "; give its history_" if hasattr(history, "history_") else ""
         raise TypeError(
-            f"curves takes the History that fit returns, or a dict of columns, not a {type(history).__name__}; "
+            f"curves takes the History that fit returns, or a dict of columns, not a {type(history).__name__}{own}; "
             "Histories of fits that went on from each other are joined by +"
         )
     panels = _panels(columns, log)
     mark = None if best is None else float(best.number)
     parts, y = [], 10.0
     if title:
-        parts.append(element("text", title, x=LEFT, y=24, fill=INK, font_size="15"))
+        parts.append(element("text", str(title), x=LEFT, y=24, fill=INK, font_size="15"))
         y += 20
     for i, panel in enumerate(panels):
         parts += _panel(panel, y, log and i == 0, mark)
         y += TOP + HEIGHT + BOTTOM
-    return Picture(document(LEFT + WIDTH + RIGHT, y, title or "learning curves", parts))
+    return Picture(document(LEFT + WIDTH + RIGHT, y, str(title or "learning curves"), parts))
 
 
 # ------------------------------------------------------------------------------------------------------- numbers
@@ -118,7 +119,7 @@ def _panel_of(quantity: str, columns: Mapping[str, list[float]], epochs: list[fl
 def _numbers(name: str, column: Any) -> list[float]:
     try:
         return [math.nan if number is None else float(number) for number in column]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise TypeError(f"the column {name!r} is {column!r:.60}; expected a number or None for each epoch") from None
 
 
@@ -180,7 +181,8 @@ class Plane:
 
 
 def _share(number: float, low: float, high: float) -> float:
-    return (number / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5  # halves: their difference is finite
+    span = high / 2 - low / 2  # halves: their difference is finite
+    return (number / 2 - low / 2) / span if span > 0.0 else 0.5
 
 
 def _panel(panel: Panel, y: float, log: bool, best: float | None) -> list[str]:

@@ -9,6 +9,8 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from fastprop.hints import Hinted
+
 __all__ = ["Picture", "element", "escaped", "place", "shortened", "width_of", "written"]
 
 GREEN, RED, INK, GREY, PALE = "#1a7f37", "#cf222e", "#24292f", "#6e7781", "#d0d7de"
@@ -98,7 +100,7 @@ def checked_suffix(path: str | os.PathLike[str], *suffixes: str) -> None:
         raise ValueError(f"{os.fspath(path)!r} ends in {suffix}, but what is written is {suffixes[0]}; name it so")
 
 
-class Picture:
+class Picture(Hinted):
     """A picture as SVG: a notebook shows it, `save` writes it to a file.
 
     Attributes

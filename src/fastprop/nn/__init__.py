@@ -52,4 +52,4 @@ __all__ = [
     "regularisers",
 ]
 
-__getattr__ = hinted(__name__)
+__getattr__, __dir__ = hinted(__name__)

@@ -227,4 +227,4 @@ _NAMES: dict[str, Callable[..., Floats]] = {
     )
 }
 
-__getattr__ = hinted(__name__)
+__getattr__, __dir__ = hinted(__name__)

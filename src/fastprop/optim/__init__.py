@@ -40,4 +40,4 @@ __all__ = [
     "simulated_annealing",
 ]
 
-__getattr__ = hinted(__name__)
+__getattr__, __dir__ = hinted(__name__)

@@ -31,4 +31,4 @@ __all__ = [
     "split",
 ]
 
-__getattr__ = hinted(__name__)
+__getattr__, __dir__ = hinted(__name__)

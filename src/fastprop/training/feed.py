@@ -106,7 +106,10 @@ class Weighting:
             raise ValueError(f'class_weight is {class_weight!r:.60}; expected "balanced", or a weight for every label')
         if class_weight is None or self.is_balanced:
             return
-        pairs = class_weight.items() if isinstance(class_weight, dict) else enumerate(np.asarray(class_weight).tolist())
+        pairs = list(class_weight.items()) if isinstance(class_weight, dict) else _numbered(class_weight)
+        named = [label for label, _ in pairs if not isinstance(label, (int, np.integer)) or isinstance(label, bool)]
+        if named:
+            raise TypeError(f"class_weight has a weight for {named[0]!r:.60}; labels are integers")
         self.by_label = {label: _weight(f"class_weight[{label!r}]", weight) for label, weight in pairs}
         self.is_open = isinstance(class_weight, dict)  # to labels that it does not name, which count once
 
@@ -237,7 +240,7 @@ def feed_of(
         raise ValueError("sample_weight goes with arrays; batches of an iterable bring theirs: (x, y, weights)")
     weighting = Weighting(class_weight)
     if weighting.is_balanced:
-        raise ValueError('class_weight="balanced" goes with arrays; of give every label a weight')
+        raise ValueError('class_weight="balanced" goes with arrays; with batches give every label a weight')
     return StreamFeed(data, dtype, weighting)
 
 
@@ -296,6 +299,14 @@ def _balanced(which: np.ndarray[Any, Any], own: np.ndarray[Any, Any], rows: Any)
     shares = np.divide(counts.sum() / max(there.sum(), 1), counts, out=np.zeros(len(counts)), where=there)
     weights: np.ndarray[Any, Any] = shares[which] * own
     return weights
+
+
+def _numbered(class_weight: Any) -> list[tuple[int, Any]]:
+    """Return weights of the labels 0, 1, 2 …"""
+    weights = np.asarray(class_weight)
+    if weights.ndim != 1:
+        raise TypeError(f'class_weight is {class_weight!r:.60}; expected "balanced", or a weight for every label')
+    return list(enumerate(weights.tolist()))
 
 
 def _weight(name: str, weight: Any) -> float:

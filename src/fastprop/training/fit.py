@@ -152,6 +152,13 @@ def fit(
     """
     if not callable(loss):
         raise TypeError(f"loss is {described(loss)}; expected a function of output and target, as fastprop.nn has them")
+    if penalty is not None and not callable(penalty):
+        raise TypeError(
+            f"penalty is {described(penalty)}; expected a function of the parameters, such as "
+            "lambda params: fastprop.nn.regularisers.l2(params, 1e-4)"
+        )
+    if recordings is not None and not isinstance(recordings, dict):
+        raise TypeError(f"recordings is {described(recordings)}; expected a dict, empty at first, and then the same")
     epochs, batch_size = whole("fit", "epochs", epochs), whole("fit", "batch_size", batch_size, 1)
     accumulate = whole("fit", "accumulate", accumulate, 1)
     patience = None if patience is None else max(whole("fit", "patience", patience), 1)

@@ -102,3 +102,13 @@ def test_class_weights_by_numpys_integers():
     model = nn.Linear(2, 3, rng=0)
     data = np.ones((3, 2)), np.arange(3)
     fp.fit(model, nn.cross_entropy, data, fp.optim.SGD(model), class_weight={np.int64(0): 2.0})
+
+
+def test_arrays_in_a_module_are_data():
+    class Data(nn.Module):
+        def __init__(self):
+            self.w = np.ones(3)
+
+    for rule in (fp.optim.SGD, fp.optim.LBFGS):
+        with pytest.raises(ValueError, match=r"no parameters; .*: fastprop\.Array\(values\) in an attribute is one"):
+            rule(Data())

@@ -385,7 +385,9 @@ def taken(source: Any, rule: str) -> tuple[list[str], list[Any], Nesting]:
     if len(set(names)) < len(names):  # {"a.b": …, "a": {"b": …}}
         names = [nesting.path(k) for k in range(len(names))]
     if not leaves:
-        raise ValueError(f"{rule}: there are no parameters; expected at least one")
+        found = callable(getattr(source, "named_parameters", None))
+        how = ": fastprop.Array(values) in an attribute is one, NumPy's arrays are data" if found else ""
+        raise ValueError(f"{rule}: there are no parameters; expected at least one{how}")
     handles = [is_handle(leaf) for leaf in leaves]
     if any(handles) and not all(handles):
         where = names[handles.index(not handles[0])]

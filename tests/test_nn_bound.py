@@ -103,3 +103,16 @@ def test_copies_and_pickles_keep_what_stands_in():
         assert_allclose(made(X), bound(X))
         assert_allclose(regularisers.l2(made, 1.0), regularisers.l2(bound, 1.0))
         assert dict(made.named_parameters())["own.1"] == 8.0
+
+
+def test_max_norm_gives_back_what_a_model_takes():
+    model = nn.MLP(2, [3, 1], rng=0)
+    model.load_params(regularisers.max_norm(model.params(), 0.1))
+    for layer in model.layers:
+        for neuron in layer.neurons:
+            assert sum(leaf.value**2 for leaf in neuron.w) <= 0.01 + 1e-15
+    assert_allclose(regularisers.max_norm({"w": np.array([3, 4])}, 1.0)["w"], [0.6, 0.8])
+    rows = regularisers.max_norm([{"w": [3.0, 4.0]}, {"bias": [9.0]}], 1.0)
+    assert rows == [{"w": [pytest.approx(0.6), pytest.approx(0.8)]}, {"bias": [9.0]}]
+    with pytest.raises(TypeError, match=r"model\.load_params\(max_norm\(model\.params\(\), limit\)\)"):
+        regularisers.max_norm(model, 0.1)

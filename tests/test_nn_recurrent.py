@@ -203,3 +203,11 @@ def test_float32_stays_float32():
     assert {output.dtype, h.dtype, c.dtype} == {np.dtype(np.float32)}
     found, _ = fp.compile(model.apply)(model.params(), X.astype(np.float32))
     assert found.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_dropout_stands_between_layers(kind):
+    with pytest.warns(UserWarning, match=f"{kind.__name__}: dropout 0.5 stands between layers, and there is one only"):
+        kind(2, 3, dropout=0.5, rng=0)
+    with pytest.raises(ValueError, match="expected a probability"):
+        kind(2, 3, dropout=2.0, rng=0)

@@ -7,6 +7,7 @@ steps are real: behind them outputs are 0 and the state stays, whatever the padd
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -55,6 +56,8 @@ class _Recurrent(Module):
             raise ValueError(f"{name} with num_layers {num_layers}; expected at least one")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.bidirectional = bias, bidirectional
+        if Dropout(dropout).p and num_layers == 1:
+            warnings.warn(f"{name}: dropout {dropout} stands between layers, and there is one only", stacklevel=2)
         self.dropouts = [Dropout(dropout) for _ in range(num_layers - 1)]
         self.directions = ("", "_reverse") if bidirectional else ("",)
         random, rows = generator(rng), self.blocks * hidden_size

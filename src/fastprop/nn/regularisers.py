@@ -109,16 +109,21 @@ def max_norm(params: Any, limit: float, axis: int = 0) -> Any:
     """
     if not limit >= 0.0:
         raise ValueError(f"max_norm with limit {limit}; expected 0 or more")
+    if isinstance(params, Module):
+        raise TypeError("max_norm takes numbers: model.load_params(max_norm(model.params(), limit))")
     if isinstance(params, dict):
         return {name: x if _is_bias(name) else max_norm(x, limit, axis) for name, x in params.items()}
+    if isinstance(params, (list, tuple)) and any(isinstance(part, dict) for part in params):
+        return type(params)(max_norm(part, limit, axis) for part in params)
     w = np.asarray(params)
+    w = w.astype(np.float64) if w.dtype.kind in "biu" else w
     if not w.ndim:
         return float(np.clip(w, -limit, limit))
     groups = _groups(w, axis)
     norms = norm(groups, axis=-1, keepdims=True)
     kept = groups * np.where(norms > limit, limit / np.where(norms > limit, norms, 1.0), 1.0)
     if w.ndim == 1:
-        return kept[0].astype(w.dtype)
+        return kept[0].tolist() if isinstance(params, list) else kept[0].astype(w.dtype)
     moved = kept.reshape(np.moveaxis(w, axis, 0).shape)
     return np.ascontiguousarray(np.moveaxis(moved, 0, axis)).astype(w.dtype)
 

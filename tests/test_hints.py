@@ -15,7 +15,13 @@ from fastprop.training import History
 
 MODEL = nn.Linear(2, 1, rng=0)
 ROWS = [(room, name) for room, rows in hints.NAMES.items() for name in rows]
-ATTRIBUTES = {"Module": MODEL, "Optimizer": optim.SGD(MODEL), "History": History(), "Picture": fp.draw.curves({})}
+ATTRIBUTES = {
+    "Module": MODEL,
+    "Optimizer": optim.SGD(MODEL),
+    "History": History(),
+    "Picture": fp.draw.curves({}),
+    "Unit": fp.Unit(1.0),
+}
 
 
 def shown(error, call):
@@ -97,7 +103,7 @@ def test_other_names_get_pythons_error():
         assert not hasattr(module, "__wrapped__")
     for thing in ATTRIBUTES.values():
         text = shown(AttributeError, lambda thing=thing: thing.nowhere)
-        assert text == f"{type(thing).__name__!r} object has no attribute 'nowhere'"
+        assert text.endswith(f"{type(thing).__name__}' object has no attribute 'nowhere'")
     assert dir(nn) == sorted(nn.__all__) and dir(optim) == sorted(optim.__all__)
     with pytest.raises(ImportError, match="cannot import name"):
         exec("from fastprop.nn import CrossEntropyLoss")
@@ -147,6 +153,15 @@ def test_layers_of_ones_own():
         assert again.activation == "tanh"
     assert list(inspect.signature(Own).parameters) == ["activation", "more"]
     assert list(inspect.signature(fp.fit).parameters)[:4] == ["model", "loss", "data", "optimizer"]
+
+
+@pytest.mark.parametrize("name", hints.ATTRIBUTES["Unit"])
+def test_attributes_of_handles(engine, name):
+    x = engine.Unit(2.0)
+    for thing in (x, x * x, fp.Array([1.0, 2.0]), fp.Array([1.0, 2.0]) * 2.0):
+        text = f"object has no attribute {name!r}: {hints.ATTRIBUTES['Unit'][name]}"
+        assert shown(AttributeError, lambda thing=thing: getattr(thing, name)).endswith(text)
+        assert shown(AttributeError, lambda thing=thing: setattr(thing, name, False)).endswith(text)
 
 
 def test_what_would_do_nothing_is_no_attribute():

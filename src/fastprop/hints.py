@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["ATTRIBUTES", "Hinted", "hinted", "no_attribute", "with_hints"]
+__all__ = ["ATTRIBUTES", "Hinted", "elsewhere", "hinted", "no_attribute", "with_hints"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,6 +168,18 @@ ATTRIBUTES: dict[str, Rows] = {
         "requires_grad_ requires_grad trainable": "freeze by name: optimizer.frozen = {'0.weight'}",
         "init": "parameters are made with the layers; params() gives their numbers",
     },
+    "Unit": {
+        "detach": "fastprop.stop_gradient(x), or .value, which is a plain number or array",
+        "numpy cpu": "it is .value",
+        "requires_grad requires_grad_": "leaves that are handed to gates get gradients; plain numbers get none",
+        "to cuda": DEVICE,
+        "view": "it is reshape",
+        "unsqueeze": "it is reshape, or fastprop.expand_dims",
+        "permute": "it is transpose",
+        "numel": "it is size",
+        "clone": "results are never written in place: use it as it is",
+        "_prev _op _backward grad_fn": "fastprop.draw.circuit(x) shows what it was computed from",
+    },
     "Optimizer": {
         "minimize": "loss.backward(), then step(); of numbers params = step(params, gradients)",
         "update apply_gradients": "of numbers params = step(params, gradients)",
@@ -283,6 +295,15 @@ class Hinted:
             hint = _of(type(self), ATTRIBUTES).get(name)
             text = f"{type(self).__name__!r} object has no attribute {name!r}" + (f": {hint}" if hint else "")
             raise AttributeError(text, name=name, obj=self)
+
+
+def elsewhere(name: str, hint: str) -> property:
+    """Return an attribute that is none, for a class that can't ask its instances for what it does not have."""
+
+    def missing(self: Any, *value: Any) -> Any:
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}: {hint}", name=name, obj=self)
+
+    return property(missing, missing)
 
 
 def with_hints(f: F) -> F:

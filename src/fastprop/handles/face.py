@@ -34,6 +34,7 @@ from fastprop.handles.indexing import of_index, own_index, trace_of
 from fastprop.handles.methods import ArrayMethods, GateMethods
 from fastprop.handles.operands import as_item
 from fastprop.handles.updates import At
+from fastprop.hints import ATTRIBUTES, elsewhere
 
 _ON_VALUES = frozenset(  # ufuncs that give bools: no derivative is lost
     ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite", "signbit"]
@@ -200,6 +201,10 @@ class Face(GateMethods):
         if ours is None:
             raise TypeError(refusal(function))
         return ours(*args, **options)
+
+
+for _name, _hint in ATTRIBUTES["Unit"].items():
+    setattr(Face, _name, elsewhere(_name, _hint))
 
 
 class ArrayFace(Face, ArrayMethods):

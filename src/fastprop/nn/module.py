@@ -15,7 +15,7 @@ import numpy as np
 
 from fastprop.engine.tape import Array, Unit, zero_grad
 from fastprop.handles.nesting import as_number, described, flatten, is_handle, shape_of
-from fastprop.hints import ATTRIBUTES, Hinted
+from fastprop.hints import ATTRIBUTES, Hinted, elsewhere
 from fastprop.random import fold_in
 
 __all__ = ["Module"]
@@ -77,12 +77,7 @@ class Module(Hinted):
         written = ": call its method forward so" if callable(getattr(type(self), "forward", None)) else ""
         raise TypeError(f"{type(self).__name__} has no __call__ of its own, so it can't be called{written}")
 
-    def _is_frozen_elsewhere(self, *value: Any) -> Any:
-        raise AttributeError(
-            f"{type(self).__name__!r} object has no attribute 'requires_grad': {ATTRIBUTES['Module']['requires_grad']}"
-        )
-
-    requires_grad = property(_is_frozen_elsewhere, _is_frozen_elsewhere)  # or assigning it would do nothing
+    requires_grad = elsewhere("requires_grad", ATTRIBUTES["Module"]["requires_grad"])  # or assigning it did nothing
 
     # Parameters -------------------------------------------------------------------------------------------------------
 

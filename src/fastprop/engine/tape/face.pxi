@@ -10,6 +10,7 @@ import numpy as np
 from fastprop import gates
 from fastprop.engine import kernels
 from fastprop.handles.face import Face
+from fastprop.hints import ATTRIBUTES
 
 cdef extern from *:
     """
@@ -129,6 +130,8 @@ cdef int complete_unit() except -1:
     members["__reduce_ex__"] = Face.__reduce_ex__
     members["_repr_svg_"] = Face._repr_svg_
     members["item"], members["tolist"] = Face.item, Face.tolist
+    for name in ATTRIBUTES["Unit"]:  # what others have, and it has not
+        members[name] = vars(Face)[name]
     members["data"] = members["value"]      # micrograd's name
     functions = sys.modules[__name__]
     for name in gates.methods:

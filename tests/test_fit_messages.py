@@ -112,3 +112,54 @@ def test_arrays_in_a_module_are_data():
     for rule in (fp.optim.SGD, fp.optim.LBFGS):
         with pytest.raises(ValueError, match=r"no parameters; .*: fastprop\.Array\(values\) in an attribute is one"):
             rule(Data())
+
+
+class Silent(fp.training.Callback):
+    """It says nothing at the end of an epoch."""
+
+    def on_batch_end(self, history):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (None, "callbacks is None; expected Callbacks, or functions of the History"),
+        ("early", "callbacks is a str"),
+        (Silent, r"callbacks has the class Silent; expected Silent\(\)"),
+        ([Silent], r"callbacks has the class Silent; expected Silent\(\)"),
+        ([print, 3], "callbacks has an int"),
+        (Silent(), "Silent has no on_epoch_end of its own, and no more of it is called"),
+    ],
+    ids=str,
+)
+def test_callbacks_are_checked_before_the_first_step(callbacks, message):
+    model = nn.Linear(2, 1, rng=0)
+    before = model.state_dict()
+    with pytest.raises(TypeError, match=message):
+        fp.fit(model, nn.squared_error, (np.ones((3, 2)), np.ones((3, 1))), fp.optim.SGD(model), callbacks=callbacks)
+    assert all(np.array_equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "metric", [lambda o, t: o - t, lambda o, t: "a", lambda o, t: None], ids=["array", "str", "None"]
+)
+def test_a_metric_is_a_number(metric):
+    model = nn.Linear(2, 1, rng=0)
+    data = np.ones((3, 2)), np.ones((3, 1))
+    with pytest.raises(TypeError, match=r"the metric 'error' of one example is .*; expected one number"):
+        fp.fit(model, nn.squared_error, data, fp.optim.SGD(model), metrics={"error": metric})
+    numbers = {"one": lambda o, t: 1, "true": lambda o, t: True, "numpy": lambda o, t: np.float64(2.0)}
+    found = fp.training.evaluate(model, nn.squared_error, data, metrics=numbers)
+    assert found.metrics == {"one": 1.0, "true": 1.0, "numpy": 2.0}
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_what_gives_a_tuple_is_told_from_what_gives_a_block(steps):
+    x = np.ones((steps, 3))
+    wrong = nn.Sequential(nn.GRU(3, 4, rng=0), nn.Linear(4, 1, rng=0))
+    with pytest.raises(TypeError, match="layer 0, GRU, gives a tuple, and layer 1, Linear, takes one block"):
+        wrong(x)
+    right = nn.Sequential(nn.GRU(3, 4, rng=0), lambda both: both[0][-1], nn.Linear(4, 1, rng=0))
+    assert right(x).shape == (1,)
+    assert nn.Sequential(lambda x: (x, x), nn.Identity(), lambda both: both[1], nn.Tanh())(x).shape == x.shape

@@ -314,9 +314,21 @@ class Sequential(Module):
 
     def __call__(self, x: Any) -> Any:
         """Let it go through all layers."""
-        for layer in self.layers:
+        for place, layer in enumerate(self.layers):
+            if place and isinstance(x, tuple):
+                self._check_pair(place)
             x = layer(x)
         return x
+
+    def _check_pair(self, place: int) -> None:
+        """Refuse a layer of one block behind one that gives several things: it would make one block of them."""
+        before, after = self.layers[place - 1 : place + 1]
+        ours = type(after).__module__.startswith("fastprop.nn.") and not isinstance(after, (Sequential, Identity))
+        if isinstance(before, Module) and ours:
+            raise TypeError(
+                f"Sequential: layer {place - 1}, {type(before).__name__}, gives a tuple, and layer {place}, "
+                f"{type(after).__name__}, takes one block: put a function between them, such as lambda both: both[0]"
+            )
 
     def __len__(self) -> int:
         return len(self.layers)

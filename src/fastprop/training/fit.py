@@ -172,7 +172,7 @@ def fit(
     steps = _steps((model, loss, optimizer, penalty, *named.values()), params, named, recordings)
     learner = steps.learner
     training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
-    told = [callbacks] if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks) else [*callbacks]
+    told = checked_callbacks(callbacks)
     work = _Fit(learner, steps, training, checking, np.random.default_rng(rng))
     work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
     work.least_fall = delta
@@ -190,6 +190,22 @@ def checked_metrics(metrics: Any) -> dict[str, Any]:
         if name in COLUMNS or not isinstance(name, str) or name.startswith("validation_"):
             raise ValueError(f"metrics: {name!r} is no name for one: a History has {', '.join(COLUMNS)} itself")
     return metrics
+
+
+def checked_callbacks(callbacks: Any) -> list[Any]:
+    """Return callbacks in a list, or raise."""
+    if isinstance(callbacks, (Callback, ReduceLROnPlateau)) or callable(callbacks):
+        callbacks = [callbacks]
+    if not isinstance(callbacks, (list, tuple)):
+        raise TypeError(f"callbacks is {described(callbacks)}; expected Callbacks, or functions of the History")
+    for callback in callbacks:
+        if isinstance(callback, type):
+            raise TypeError(f"callbacks has the class {callback.__name__}; expected {callback.__name__}()")
+        if not (isinstance(callback, (Callback, ReduceLROnPlateau)) or callable(callback)):
+            raise TypeError(f"callbacks has {described(callback)}; expected Callbacks, or functions of the History")
+        if isinstance(callback, Callback) and type(callback).on_epoch_end is Callback.on_epoch_end:
+            raise TypeError(f"{type(callback).__name__} has no on_epoch_end of its own, and no more of it is called")
+    return list(callbacks)
 
 
 def _steps(key: tuple[Any, ...], params: Any, metrics: dict[str, Any], recordings: dict[str, Any] | None) -> Steps:

@@ -300,7 +300,7 @@ class Steps:
             total, counted = strong_multiply(weight, loss), strong_multiply(weight, own)
         else:
             total, counted = strong_multiply(weight, _one_number(found)), weight
-        metrics = {name: strong_multiply(counted, _number(f(output, y))) for name, f in self.metrics.items()}
+        metrics = {name: strong_multiply(counted, _number(name, f(output, y))) for name, f in self.metrics.items()}
         return total, counted, metrics, buffers
 
     def _sums(self, params: Any, x: Any, y: Any, weights: Any, scale: Any, key: Any, buffers: Any) -> Any:
@@ -438,8 +438,12 @@ def _added(left: Any, right: Any) -> Any:
     return nesting.unflatten([a + b for a, b in zip(leaves, nesting.leaves_of(right, "gradients"))])
 
 
-def _number(x: Any) -> Any:
+def _number(name: str, x: Any) -> Any:
     """Return a metric as a number: of a condition 1 or 0."""
     if is_condition(x):
-        return where(x, 1.0, 0.0)
+        x = where(x, 1.0, 0.0)
+    x = float(x) if isinstance(x, (bool, np.bool_)) else x
+    if shape_of(x) or as_number(x) is None:
+        what = f"an array of shape {shape_of(x)}" if shape_of(x) else described(x)
+        raise TypeError(f"the metric {name!r} of one example is {what}; expected one number, or a condition")
     return x if is_handle(x) else float(x)

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fastprop import __version__
 from fastprop.__main__ import main
 from fastprop.training import job
 
@@ -110,6 +111,13 @@ def test_help_shows_examples_that_can_be_run(capsys):
     assert len(examples) >= 4
     for arguments in examples:
         assert main([*arguments, "--epochs", "1", "--batch", "600", "--repeat", "1", "--no-reference", "--quiet"]) == 0
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"fastprop {__version__}\n"
 
 
 def test_bad_command(capsys):

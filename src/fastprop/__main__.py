@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .config import __version__
 from .training.classifier import GAIN
 from .training.job import INTERRUPTED, MODELS, OPTIMIZERS, TRAINING, Options, Result, run
 
@@ -135,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m fastprop", description="Gradients of plain scalar Python, at the speed of compiled code."
     )
+    parser.add_argument("--version", action="version", version=f"fastprop {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     train = commands.add_parser(
         "train",

@@ -282,7 +282,7 @@ class Hinted:
 
         def __new__(cls, *given: Any, **options: Any) -> Any:  # noqa: D102
             takes_none = cls.__init__ is object.__init__
-            for option in options.keys() & _of(cls, OPTIONS).keys():
+            for option in options.keys() & _of(cls, OPTIONS).keys() if options else ():
                 if takes_none or not _takes(cls.__init__, option):
                     raise TypeError(f"{cls.__name__}() takes no {option}: {_of(cls, OPTIONS)[option]}")
             if takes_none and (given or options):

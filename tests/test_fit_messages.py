@@ -163,3 +163,36 @@ def test_what_gives_a_tuple_is_told_from_what_gives_a_block(steps):
     right = nn.Sequential(nn.GRU(3, 4, rng=0), lambda both: both[0][-1], nn.Linear(4, 1, rng=0))
     assert right(x).shape == (1,)
     assert nn.Sequential(lambda x: (x, x), nn.Identity(), lambda both: both[1], nn.Tanh())(x).shape == x.shape
+
+
+def tied(model):
+    """A network whose last function reads the weight of its first layer."""
+    return nn.Sequential(model, lambda y: model.weight.T @ y)
+
+
+@pytest.mark.parametrize("handles", [True, False])
+@pytest.mark.parametrize("where", ["loss", "penalty", "model"])
+def test_what_reads_the_models_own_leaves_would_get_no_gradient(where, handles):
+    model = nn.Linear(2, 2, rng=0)
+    whole = tied(model) if where == "model" else model
+    options = {"penalty": lambda params: nn.regularisers.l2(model, 0.1)} if where == "penalty" else {}
+    loss = nn.squared_error
+    if where == "loss":
+        loss = lambda output, target: nn.squared_error(output, target) + nn.regularisers.l2(model, 0.1)  # noqa: E731
+    before = model.state_dict()
+    optimizer = fp.optim.SGD(whole if handles else whole.params())
+    what = "penalty" if where == "penalty" else "loss"
+    with pytest.raises(ValueError, match=f"the {what} reads .*weight of the model itself"):
+        fp.fit(whole, loss, (np.ones((3, 2)), np.ones((3, 2))), optimizer, **options)
+    assert all(np.array_equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_leaves_that_do_not_move_may_be_read():
+    model, scale = nn.Sequential(nn.Linear(2, 1, rng=0), nn.Linear(1, 1, rng=1)), fp.Unit(2.0)
+    optimizer = fp.optim.SGD(model[0], lr=0.1)
+
+    def loss(output, target):
+        return nn.squared_error(scale * output, target) + nn.regularisers.l2(model[1], 0.1)
+
+    history = fp.fit(model, loss, (np.ones((3, 2)), np.ones((3, 1))), optimizer, epochs=5)
+    assert history.losses[-1] < history.losses[0]

@@ -100,6 +100,7 @@ class Learner:
         self.buffers = {} if module is None else module.buffers()
         pairs = [] if module is None else module._matched(module.params())
         self.leaves = [leaf for leaf, _ in pairs]
+        self.own = {} if module is None else {id(leaf): name for name, leaf in module.named_parameters()}
         if not self.owns_handles:
             tree = params if module is None else module.params()
             try:
@@ -123,6 +124,7 @@ class Learner:
             )
         self.name_of = {id(leaf): name for name, leaf in zip(names, moved)}
         self.moved = dict(zip(names, moved))
+        self.own = {id(leaf): name for name, leaf in self.moved.items()}
         self.params = {name: plain(leaf) for name, leaf in self.moved.items()}
         self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
         self.work = type(self.optimizer)(self.params, **self.optimizer.state_dict()["options"])
@@ -316,17 +318,33 @@ class Steps:
 
     def learn(self, batches: list[Batch], key: int) -> Learnt:
         """Return what some batches, taken together, say, and what the parameters cost."""
-        known = self.sizes.known
+        known, is_new = self.sizes.known, False
         for batch in batches:
             if batch.size not in known:
-                batches = [filled(one, self.sizes) for one in batches]
+                batches, is_new = [filled(one, self.sizes) for one in batches], True
                 break
         found = self._learn(batches, key)
         loss, total, sums, gradients, buffers = found
+        if self.penalty is not None and total != 0.0:
+            value, pulls = self.penalised(self.learner.params)
+        if is_new:
+            self._check_captures()
         if self.penalty is None or total == 0.0:
             return found
-        value, pulls = self.penalised(self.learner.params)
         return loss + value, total, sums, _added(gradients, pulls), buffers
+
+    def _check_captures(self) -> None:
+        """Raise a ValueError if something reads the model's own parameters, where others are put in for them."""
+        own = self.learner.own
+        for what, compiled in (("loss", self.simple), ("loss", self.general), ("penalty", self.penalised)):
+            found = {id(leaf) for circuit in compiled.circuits() for leaf in circuit.captured}
+            lost = [name for leaf, name in own.items() if leaf in found]
+            if lost:
+                raise ValueError(
+                    f"the {what} reads {', '.join(lost[:3])} of the model itself, and not what a step is made with: it "
+                    "would get no gradient. A penalty takes params: penalty=lambda params: l2(params, 1e-4); a layer "
+                    "reads what is its own, by self"
+                )
 
     def _learn(self, batches: list[Batch], key: int) -> Learnt:
         learner, batch = self.learner, batches[0]

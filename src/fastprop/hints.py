@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["ATTRIBUTES", "Hinted", "elsewhere", "hinted", "no_attribute", "with_hints"]
+__all__ = ["ATTRIBUTES", "Hinted", "elsewhere", "let_hint", "no_attribute", "with_hints"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -244,13 +244,14 @@ OPTIONS: dict[str, Rows] = {
 NAMES, ATTRIBUTES, OPTIONS = ({owner: _table(rows) for owner, rows in t.items()} for t in (NAMES, ATTRIBUTES, OPTIONS))
 
 
-def hinted(module: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` of a room, and its `__dir__`, which has its public names."""
+def let_hint(module: str) -> None:
+    """Give a room its `__getattr__`, and a `__dir__` of its public names; type checkers don't see them."""
+    room = sys.modules[module]
 
     def missing(name: str) -> Any:
         raise no_attribute(module, name)
 
-    return missing, lambda: sorted(sys.modules[module].__all__)
+    vars(room).update(__getattr__=missing, __dir__=lambda: sorted(room.__all__))
 
 
 def no_attribute(module: str, name: str) -> AttributeError:

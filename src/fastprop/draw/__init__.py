@@ -9,8 +9,8 @@ from fastprop.draw.curves import curves
 from fastprop.draw.plots import confusion, embedding, weights
 from fastprop.draw.svg import Picture
 from fastprop.draw.sweeps import Page, sweeps
-from fastprop.hints import hinted
+from fastprop.hints import let_hint
 
 __all__ = ["Page", "Picture", "circuit", "confusion", "curves", "embedding", "picture_of", "sweeps", "weights"]
 
-__getattr__, __dir__ = hinted(__name__)
+let_hint(__name__)

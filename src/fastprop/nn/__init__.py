@@ -4,7 +4,7 @@ Lanes make the batch: ``fp.vmap`` of a function that calls a network with one ex
 of parameters are PyTorch's; Neuron, Layer and MLP are micrograd's.
 """
 
-from fastprop.hints import hinted
+from fastprop.hints import let_hint
 from fastprop.nn import activations, init, losses, regularisers
 from fastprop.nn.activations import *  # noqa: F403
 from fastprop.nn.attention import MultiheadAttention, scaled_dot_product_attention
@@ -52,4 +52,4 @@ __all__ = [
     "regularisers",
 ]
 
-__getattr__, __dir__ = hinted(__name__)
+let_hint(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastprop.hints import hinted
+from fastprop.hints import let_hint
 
 __all__ = [
     "Initialiser",
@@ -227,4 +227,4 @@ _NAMES: dict[str, Callable[..., Floats]] = {
     )
 }
 
-__getattr__, __dir__ = hinted(__name__)
+let_hint(__name__)

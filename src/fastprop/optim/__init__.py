@@ -3,7 +3,7 @@
 The examples import ``fastprop`` as ``fp``; everything here is ``fp.optim.<name>``.
 """
 
-from fastprop.hints import hinted
+from fastprop.hints import let_hint
 
 from .clipping import clip_grad_norm_, clip_grad_value_, clip_norm, clip_value, norm
 from .lbfgs import LBFGS
@@ -40,4 +40,4 @@ __all__ = [
     "simulated_annealing",
 ]
 
-__getattr__, __dir__ = hinted(__name__)
+let_hint(__name__)

@@ -1,6 +1,6 @@
 """Training: `fit`, what it gives back, and the main job of the command line with its classifier of scalar neurons."""
 
-from fastprop.hints import hinted
+from fastprop.hints import let_hint
 
 from .classifier import Classifier, Neuron
 from .data import Example, Split, split
@@ -31,4 +31,4 @@ __all__ = [
     "split",
 ]
 
-__getattr__, __dir__ = hinted(__name__)
+let_hint(__name__)

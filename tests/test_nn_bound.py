@@ -1,5 +1,6 @@
 """A Module in which other numbers stand where its parameters were: what its methods find in themselves."""
 
+import collections
 import copy
 import pickle
 
@@ -116,3 +117,48 @@ def test_max_norm_gives_back_what_a_model_takes():
     assert rows == [{"w": [pytest.approx(0.6), pytest.approx(0.8)]}, {"bias": [9.0]}]
     with pytest.raises(TypeError, match=r"model\.load_params\(max_norm\(model\.params\(\), limit\)\)"):
         regularisers.max_norm(model, 0.1)
+
+
+def objects(parts):
+    """An array of objects."""
+    made = np.empty(len(parts), object)
+    for k, part in enumerate(parts):
+        made[k] = part
+    return made
+
+
+@pytest.mark.parametrize("make", [set, frozenset, collections.deque, objects])
+@pytest.mark.parametrize("part", [nn.ReLU(), fp.Unit(1.0)], ids=repr)
+def test_parameters_where_nobody_looks_are_refused(make, part):
+    model = Costly()
+    model.hidden = make([part])
+    for call in (
+        model.parameters,
+        model.params,
+        model.state_dict,
+        lambda: fp.optim.SGD(model),
+        lambda: model.apply({}, X),
+    ):
+        with pytest.raises(
+            ValueError, match=r"parameters stand in a .*, where they are not found; put them into a list"
+        ):
+            call()
+    model.hidden = make([1, "a"])
+    assert len(model.parameters()) == 6
+
+
+@pytest.mark.parametrize(
+    "params, error, message",
+    [
+        (X, TypeError, r"params is an array .*before the inputs: apply\(params, x\)"),
+        (lambda model: None, TypeError, "params is a function"),
+        (Costly().parameters(), TypeError, "params is a list"),
+        (dict(Costly().named_parameters()), ValueError, "params has the names of a state_dict"),
+    ],
+    ids=["array", "function", "list", "names"],
+)
+def test_what_is_no_params(params, error, message):
+    model = Costly()
+    for call in (lambda: model.apply(params, X), lambda: model.load_params(params), lambda: model.bound(params)):
+        with pytest.raises(error, match=message):
+            call()

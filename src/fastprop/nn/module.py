@@ -8,6 +8,7 @@ so it leaves nothing behind, may be traced, and may run in many threads at once.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -21,6 +22,9 @@ from fastprop.random import fold_in
 __all__ = ["Module"]
 
 Self = TypeVar("Self", bound="Module")
+
+
+UNSEEN = (set, frozenset, deque)  # containers without an order, or without an index
 
 
 class Module(Hinted):
@@ -231,6 +235,13 @@ class Module(Hinted):
         """Return every leaf with what `params` has for it."""
         leaves, nesting = flatten(_tree(self, set(), lambda leaf: leaf))
         self._check_unbound(leaves)
+        if not isinstance(params, dict) and nesting.kind is dict:
+            raise TypeError(
+                f"params is {described(params)}; expected a dict nested as params() has it, and before the inputs: "
+                "apply(params, x)"
+            )
+        if any("." in str(name) for name in params) and set(params) == {name for name, _ in self.named_parameters()}:
+            raise ValueError("params has the names of a state_dict; expected dicts in dicts, as params() has them")
         values = nesting.leaves_of(params, "params")
         for index, (leaf, value) in enumerate(zip(leaves, values)):
             if _shape(value) != shape_of(leaf):
@@ -351,7 +362,20 @@ def _parts(thing: Any) -> list[tuple[str, Any]]:
         named: Any = thing.parts().items()
     else:
         named = thing.items() if isinstance(thing, dict) else enumerate(thing)
-    return [(str(name), part) for name, part in named if is_leaf(part) or _has_parts(part)]
+    found = []
+    for name, part in named:
+        if is_leaf(part) or _has_parts(part):
+            found.append((str(name), part))
+        else:
+            _check_unseen(part)
+    return found
+
+
+def _check_unseen(part: Any) -> None:
+    """Refuse leaves and Modules where nobody looks for them."""
+    is_unseen = type(part) in UNSEEN or (type(part) is np.ndarray and part.dtype.hasobject and part.ndim > 0)
+    if is_unseen and any(is_leaf(one) or isinstance(one, Module) for one in part):
+        raise ValueError(f"parameters stand in a {type(part).__name__}, where they are not found; put them into a list")
 
 
 def _has_parts(part: Any) -> bool:
@@ -382,6 +406,8 @@ def _gather(parts: Iterable[Any], found: dict[int, Any], outer: tuple[int, ...])
                 raise ValueError(f"a {type(part).__name__} contains itself: what is in a Module must end in leaves")
             named = part.parts() if isinstance(part, Module) else part
             _gather(named if isinstance(named, (list, tuple)) else named.values(), found, (*outer, id(part)))
+        else:
+            _check_unseen(part)
 
 
 def _tree(thing: Any, seen: set[int], taken: Callable[[Any], Any]) -> Any:

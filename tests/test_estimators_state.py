@@ -88,6 +88,19 @@ def test_a_loss_that_diverges_leaves_what_was_learnt_before():
     assert_array_equal(model.predict(X), predicted)
 
 
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_what_was_learnt_until_ctrl_c_is_there(epochs, monkeypatch):
+    from fastprop.training.interrupts import Interrupts
+
+    seen = []
+    monkeypatch.setattr(Interrupts, "are_wished", lambda self: seen.append(1) or len(seen) > 4 * epochs)
+    model = MLPClassifier((4,), batch_size=30, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    assert (model.n_iter_, len(model.loss_curve_), model.history_.stopped) == (epochs, epochs, "interrupted")
+    assert np.isnan(model.loss_) == (epochs == 0) and model.predict(X).shape == (60,)
+
+
 # What is recorded -----------------------------------------------------------------------------------------------------
 
 

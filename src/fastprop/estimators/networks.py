@@ -160,8 +160,6 @@ class _Network(BaseEstimator):
                 progress=False,
                 recordings=self._recordings,
             )
-        if history.interrupted:
-            raise KeyboardInterrupt
         if history.stopped == "diverged":
             raise ValueError(f"{name}: {history.reason}; try a smaller learning_rate_init, or scale X")
         if history.stopped == "epochs" and epochs is None:
@@ -171,6 +169,8 @@ class _Network(BaseEstimator):
         learnt = held_out(arrays_of((x, y), x.dtype, None), self.validation_fraction, stratify)[0] if holds_out else x
         self.t_ += len(history.epochs) * len(learnt)
         self._note(history.losses, holds_out)
+        if history.interrupted:
+            raise KeyboardInterrupt
 
     def _patience(self) -> int | None:
         """Return after how many epochs without a better loss it ends; None: after none."""
@@ -189,8 +189,8 @@ class _Network(BaseEstimator):
     def _note(self, losses: list[float], holds_out: bool) -> None:
         """Keep the losses of some epochs; where the best epoch is that of others, there is no lowest one."""
         self.loss_curve_ = self.loss_curve_ + losses
-        self.loss_ = losses[-1]
-        self.best_loss_ = None if holds_out else min(self.loss_curve_)
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else np.nan
+        self.best_loss_ = None if holds_out else min(self.loss_curve_, default=np.nan)
 
     def _loss(self, known: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
         """Return the loss of one example, by its name or as it was given."""

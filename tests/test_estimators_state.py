@@ -248,7 +248,7 @@ def test_a_descent_that_ends_too_soon_is_told(monkeypatch):
         return found
 
     monkeypatch.setattr(lbfgs._Search, "run", broken)
-    for model in (LinearSVC(), MLPClassifier((3,), solver="lbfgs", random_state=0, alpha=10.0, tol=0.01)):
+    for model in (LinearSVC(tol=0.0), MLPClassifier((3,), solver="lbfgs", random_state=0, alpha=10.0, tol=0.01)):
         with pytest.warns(ConvergenceWarning, match="L-BFGS ended after .* before tol was reached"):
             model.fit(X, Y)
 

@@ -54,7 +54,7 @@ def all_or_nothing(estimator: Any) -> Iterator[None]:
         raise
 
 
-STEPS, NEAR = 10, 1e-5  # of Newton, and from how far its differences are
+STEPS, ROUNDS, NEAR = 10, 200, 1e-5  # of Newton, of conjugate gradients in each, and how far its differences reach
 
 
 def generator_of(random_state: Any) -> np.random.Generator:
@@ -139,40 +139,45 @@ def descend(
         found = optimizer.step(params, lambda params: gradient(params, x, y, shares))
     if optimizer.iterations <= 1 and "not finite" in optimizer.reason:
         raise ValueError(f"L-BFGS can't begin: {optimizer.reason}; scale the data")
-    if convex and optimizer.iterations < max_iter:
-        flat = Flat(params, name)
+    flat, is_settled = Flat(params, name), False
+    if convex and optimizer.iterations < max_iter and np.dtype(np.float32) not in flat.dtypes:
 
         def slope(at: Any) -> Any:
             return flat.vector(gradient(flat.nested(at), x, y, shares)[1], "the gradient")
 
-        found = flat.nested(settled(slope, flat.vector(found, "params"), tol))
+        settling, is_settled = settled(slope, flat.vector(found, "params"), tol)
+        found = flat.nested(settling)
     network.load_params(found)
     if optimizer.iterations >= max_iter:
         warn_of_the_end(name, max_iter)
-    elif "ABNORMAL" in optimizer.reason or "not finite" in optimizer.reason:
+    elif not is_settled and ("ABNORMAL" in optimizer.reason or "not finite" in optimizer.reason):
         warn(f"{name}: L-BFGS ended after {optimizer.iterations} iterations, before tol was reached; scale the data")
     return optimizer
 
 
-def settled(gradient: Callable[[Any], Any], point: Any, tol: float) -> Any:
-    """Go on from near a minimum by the gradient alone: Newton's steps, by conjugate gradients, of differences."""
+def settled(gradient: Callable[[Any], Any], point: Any, tol: float) -> tuple[Any, bool]:
+    """Go on from near a minimum by the gradient alone: Newton's steps, by conjugate gradients, of differences.
+
+    Return where that leads, and whether no number of the gradient is greater than `tol` there.
+    """
     from scipy.sparse.linalg import LinearOperator, cg  # here, since it takes a while to import
 
     slope = gradient(point)
     for _ in range(STEPS):
         if np.abs(slope).max() <= tol:
-            break
+            return point, True
 
         def bent(direction: Any, at: Any = point) -> Any:
             width = NEAR / np.linalg.norm(direction)
             return (gradient(at + width * direction) - gradient(at - width * direction)) / (2.0 * width)
 
-        step, _ = cg(LinearOperator((point.size, point.size), bent, dtype=float), -slope, rtol=1e-6, maxiter=point.size)
+        bend = LinearOperator((point.size, point.size), bent, dtype=float)
+        step, _ = cg(bend, -slope, rtol=1e-6, maxiter=min(point.size, ROUNDS))
         further = gradient(point + step)
         if not np.abs(further).max() < np.abs(slope).max():
             break
         point, slope = point + step, further
-    return point
+    return point, bool(np.abs(slope).max() <= tol)
 
 
 class Lanes:

@@ -124,7 +124,7 @@ class Learner:
             )
         self.name_of = {id(leaf): name for name, leaf in zip(names, moved)}
         self.moved = dict(zip(names, moved))
-        self.own = {id(leaf): name for name, leaf in self.moved.items()}
+        self.own = self.name_of
         self.params = {name: plain(leaf) for name, leaf in self.moved.items()}
         self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
         self.work = type(self.optimizer)(self.params, **self.optimizer.state_dict()["options"])
@@ -325,11 +325,11 @@ class Steps:
                 break
         found = self._learn(batches, key)
         loss, total, sums, gradients, buffers = found
-        if self.penalty is not None and total != 0.0:
-            value, pulls = self.penalised(self.learner.params)
+        is_penalised = self.penalty is not None and total != 0.0
+        value, pulls = self.penalised(self.learner.params) if is_penalised else (0.0, None)
         if is_new:
             self._check_captures()
-        if self.penalty is None or total == 0.0:
+        if not is_penalised:
             return found
         return loss + value, total, sums, _added(gradients, pulls), buffers
 

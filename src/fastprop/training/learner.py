@@ -271,6 +271,7 @@ class Steps:
         self.penalised: Any = compile(value_and_grad(self._penalty))
         self.general: Any = compile(value_and_grad(self._sums, has_aux=True))
         self.scored: Any = compile(self._scores)
+        self.compiled = (("loss", self.simple), ("loss", self.general), ("penalty", self.penalised))
 
     def refresh(self) -> None:
         """Record anew if something has changed on which a recording depends."""
@@ -336,7 +337,7 @@ class Steps:
     def _check_captures(self) -> None:
         """Raise a ValueError if something reads the model's own parameters, where others are put in for them."""
         own = self.learner.own
-        for what, compiled in (("loss", self.simple), ("loss", self.general), ("penalty", self.penalised)):
+        for what, compiled in self.compiled:
             found = {id(leaf) for circuit in compiled.circuits() for leaf in circuit.captured}
             lost = [name for leaf, name in own.items() if leaf in found]
             if lost:

@@ -44,7 +44,7 @@ def layer_statistics(
     -------
     list of LayerStatistics
         One for every call of a Module inside of the model, in the order in which they end; the model itself comes last.
-        In a scan or a map of the model's own these are those of all steps or lanes, gate by gate, which takes longer.
+        In a scan or a map of the model's own these are those of all steps or lanes, one by one: give it fewer examples.
 
     Examples
     --------

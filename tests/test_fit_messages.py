@@ -131,7 +131,7 @@ class Silent(fp.training.Callback):
         ([print, 3], "callbacks has an int"),
         (Silent(), "Silent has no on_epoch_end of its own, and no more of it is called"),
     ],
-    ids=str,
+    ids=["None", "a name", "a class", "a list of a class", "a list with a number", "silent"],
 )
 def test_callbacks_are_checked_before_the_first_step(callbacks, message):
     model = nn.Linear(2, 1, rng=0)

@@ -219,3 +219,28 @@ def test_derivatives_are_those_of_differences():
     slopes = fp.compile(fp.grad(lambda w, x: fp.grad(nested)(w, x) * fp.jvp(in_sequence, (w, x), (1.0, x))[1], (0, 1)))
     for found, expected in zip(slopes(0.7, X), fp.numerical_grad(f, (0.7, X))):
         assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+UNREACHED = {
+    "an item": lambda x: x[0] * x[0],
+    "none": lambda x: 3.0,
+    "some": lambda x: fp.sum(x[1:]) * x[2],
+    "by a map": lambda x: fp.sum(fp.vmap(lambda y: y * y)(x[:2])),
+}
+
+
+@pytest.mark.parametrize("name", UNREACHED)
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("how", ["grad", "value_and_grad"])
+def test_mapped_gradients_are_zeros_where_nothing_reaches(name, depth, how):
+    f = UNREACHED[name]
+    x = np.random.default_rng(0).normal(size=(2,) * depth + (3,))
+    mapped = getattr(fp, how)(f)
+    for _ in range(depth):
+        mapped = fp.vmap(mapped)
+    expected = np.array([fp.grad(f)(row) for row in x.reshape(-1, 3)]).reshape(x.shape)
+    for call in (mapped, fp.compile(mapped)):
+        junk = [np.full(x.shape, 7.25) for _ in range(50)]  # which memory has had for a while
+        del junk
+        found = call(x)
+        np.testing.assert_allclose(found if how == "grad" else found[1], expected, rtol=1e-14)

@@ -317,3 +317,23 @@ def test_single_numbers(engine):
             result = f(u)
             result.backward()
             assert result.value == (0.0 if f is np.std else value)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("gap", [30.0, 88.0, 95.0, 103.0, 110.0, 709.0, 730.0, 745.0, 800.0, np.inf])
+def test_slopes_are_finite_however_far_the_others_are(name, dtype, gap):
+    """Where the others' sum is too small for a reciprocal, circuits too."""
+    function = getattr(fp, name)
+    for x in ([0.0, -gap], [-gap, -gap, 0.0], [3.0, -gap, -gap, 1.0]):
+        x = np.array(x, dtype)
+
+        def loss(x):
+            return function(x)[0] * 1.5 + function(x)[-1]
+
+        expected, tiny = np.asarray(fp.grad(loss)(x)), float(np.finfo(dtype).tiny)
+        assert np.isfinite(expected).all()
+        for found in (fp.compile(fp.grad(loss))(x), fp.compile(fp.vmap(fp.grad(loss)))(np.stack([x, x]))[1]):
+            np.testing.assert_allclose(found, expected, rtol=1e-5 if dtype is np.float32 else 1e-12, atol=4.0 * tiny)
+        values = fp.compile(function)(x)
+        np.testing.assert_allclose(values, function(x), rtol=5e-6 if dtype is np.float32 else 1e-13, atol=2.0 * tiny)

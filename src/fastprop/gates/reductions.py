@@ -149,7 +149,7 @@ class Softmax(Composed):
 
     def composed(self, x: Any) -> Any:
         """Return them as sigmoids of what the numbers are above the others."""
-        return gates.sigmoid(_above_others(x, self.axis))
+        return gates.sigmoid(_above_others(x, self.axis)[0])
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull on each number, by what it takes from the others."""
@@ -176,7 +176,9 @@ class LogSoftmax(Softmax):
 
     def composed(self, x: Any) -> Any:
         """Return the logarithms of these sigmoids."""
-        return gates.log_sigmoid(_above_others(x, self.axis))
+        above, others = _above_others(x, self.axis)
+        found = gates.log_sigmoid(above)
+        return found if others is None else gates.where(others == _least(x), 0.0, found)  # there are no others
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull what is pulled on a number and not on the others."""
@@ -190,22 +192,34 @@ class LogSoftmax(Softmax):
         return gates.strong_multiply(tangent, others(shares)) - others(gates.strong_multiply(shares, tangent))
 
 
-def _above_others(x: Any, axis: int) -> Any:
-    """Return what each number is above the logsumexp of the others along an axis; NaN if the greatest is infinite."""
+def _above_others(x: Any, axis: int) -> tuple[Any, Any]:
+    """Return what each number is above the logsumexp of the others along an axis, and the sum of the others' powers.
+
+    Both above the greatest number, and NaN if that is infinite. The logarithm of less than the least number that has a
+    finite reciprocal would have an infinite slope: this much is added to the sums. Of single numbers there are none.
+    """
     n = shape_of(x)[axis]
     if 0 in shape_of(x):
-        return x
+        return x, None
     top = held(Max(axis, True)(x))
     top = gates.where((top < math.inf) & (top > -math.inf), top, gates.divide(math.nan, Sum(axis, True)(x)))
     above = x - top
+    if n == 1:
+        return above + math.inf, None
     powers = gates.exp(above)
     part = [powers[(*[slice(None)] * axis, slice(i, i + 1))] for i in range(n)]
-    before, behind = [0.0], [0.0]
+    before, behind = [_least(x)], [0.0]
     for i in range(n - 1):
         before.append(before[-1] + part[i])
         behind.append(behind[-1] + part[-1 - i])
-    others = [gates.log(a + b) for a, b in zip(before, reversed(behind))]
-    return above - (others[0] if n == 1 else concatenate(others, axis))
+    others = concatenate([a + b for a, b in zip(before, reversed(behind))], axis)
+    return above - gates.log(others), others
+
+
+def _least(x: Any) -> float:
+    """Return the least number whose reciprocal is finite, in what a trace computes in."""
+    recording = getattr(getattr(x, "_tape", None), "recording", None)
+    return float(np.finfo(getattr(recording, "dtype", np.float64)).tiny)
 
 
 def softmax(x: Any, axis: int = -1) -> Any:

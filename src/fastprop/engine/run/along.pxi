@@ -161,6 +161,7 @@ cdef class Along(LaneRegion):
     cdef uint8_t[::1] summed    # output
     cdef int32_t[::1] gradient_array    # leaf -> the array that its gradient becomes, or -1
     cdef uint8_t[::1] whole     # leaf: whether maps in the body read it as a whole
+    cdef uint8_t[::1] cleared   # leaf: whether its gradient is added to, or written in part
     cdef int32_t[::1] bound     # array of the body -> what it is
     cdef int32_t[::1] which     # and which leaf or array
     cdef Memory pulls           # rows: those on the sums, scaled
@@ -189,6 +190,10 @@ cdef class Along(LaneRegion):
         for k in range(self.bound.shape[0]):
             if self.bound[k] == LEAF:
                 self.whole[self.which[k]] = 1
+        self.cleared = np.array(self.whole)
+        for k in range(len(region.array)):
+            if not self.wires.covers[k]:
+                self.cleared[k] = 1
         self.pulls = Memory(region.outputs * run.width * run.size)
         if not region.gradients:
             self.ahead = self.inner(plan, run, False)
@@ -446,7 +451,7 @@ cdef class Along(LaneRegion):
         cdef char* at
         cdef int i
         for leaf in range(self.whole.shape[0]):
-            if not self.whole[leaf] or self.gradient_array[leaf] < 0:
+            if not self.cleared[leaf] or self.gradient_array[leaf] < 0:
                 continue
             array = &self.outer.value[self.gradient_array[leaf]]
             numbers = 1

@@ -442,3 +442,21 @@ def test_a_network_is_the_same_program_as_its_arrays():
         circuit.batch(model.params(), x, in_axes=(None, 0), reduce="mean")
         texts.append(re.sub(r" *\d+\.\d+", "", circuit.summary()))  # without times
     assert texts[0] == texts[1] and "1 product of 6 x 8" in texts[0]
+
+
+def test_a_module_may_say_what_comes_out_by_forward():
+    class Twice(nn.Module):
+        def __init__(self):
+            self.inner = nn.Linear(2, 2, rng=0)
+
+        def forward(self, x, *, times=2):
+            for _ in range(times):
+                x = self.inner(x)
+            return x
+
+    model, x = Twice(), np.array([1.0, -1.0])
+    expected = model.inner(model.inner(x)).value
+    np.testing.assert_array_equal(model(x).value, expected)
+    np.testing.assert_array_equal(model.apply(model.params(), x), expected)
+    np.testing.assert_array_equal(nn.Sequential(model)(x).value, expected)
+    assert len(list(model.named_parameters())) == 2

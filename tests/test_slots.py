@@ -281,3 +281,15 @@ def test_constants_of_a_block_keep_the_signs_of_their_zeros():
 def test_truth_values_put_together_choose(f):
     x = np.array([[1.0, -2.0, 3.0]])
     np.testing.assert_array_equal(fp.compile(lambda x: fp.where(f(x), 5.0, 7.0))(x), fp.where(f(x), 5.0, 7.0))
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda s: fp.stack([s, True]) * 2.0,
+        lambda s: -fp.stack([s, np.bool_(False)]),
+        lambda s: fp.stack([s, s > 0.0]) - 1.0,
+    ],
+)
+def test_truth_values_beside_numbers_count_as_such(f):
+    np.testing.assert_array_equal(fp.compile(f)(1.5), f(1.5))

@@ -407,8 +407,11 @@ def wrapped(numbers: Any) -> Any:
         return numbers
     if numbers.shape == ():
         return numbers.item()
-    kind = ConditionBlock if any(isinstance(x, bool) or gates.is_condition(x) for x in numbers.flat) else Bundle
-    return kind(numbers)
+    truths = [isinstance(x, bool) or gates.is_condition(x) for x in numbers.flat]
+    if any(truths) and not all(truths):  # beside numbers they count as such
+        plain = [x.unit if gates.is_condition(x) else float(x) if isinstance(x, bool) else x for x in numbers.flat]
+        return Bundle(object_array(plain, numbers.shape))
+    return (ConditionBlock if any(truths) else Bundle)(numbers)
 
 
 def _decided(index: Any) -> Any:

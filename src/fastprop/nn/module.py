@@ -30,7 +30,8 @@ UNSEEN = (set, frozenset, deque)  # containers without an order, or without an i
 class Module(Hinted):
     """What has parameters and is called: a layer, a network, or any part of one.
 
-    A layer of one's own makes its parameters in `__init__` and says in `__call__` what it does with one example:
+    A layer of one's own makes its parameters in `__init__` and says in `__call__` (or `forward`) what it does with one
+    example:
     ``fp.vmap`` makes a batch of it. Attributes that are leaves (Units, Arrays), Modules, and lists, tuples and dicts of
     these, are its parts.
 
@@ -76,10 +77,12 @@ class Module(Hinted):
         """Return what may be parts, by their names: the attributes."""
         return vars(self)
 
-    def __call__(self, *inputs: Any) -> Any:
-        """Say what comes out; every Module has its own."""
-        written = ": call its method forward so" if callable(getattr(type(self), "forward", None)) else ""
-        raise TypeError(f"{type(self).__name__} has no __call__ of its own, so it can't be called{written}")
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Say what comes out; every Module has its own, under this name or as `forward`."""
+        forward = getattr(self, "forward", None)
+        if not callable(forward):
+            raise TypeError(f"{type(self).__name__} has no __call__ of its own, so it can't be called")
+        return forward(*inputs, **options)
 
     requires_grad = elsewhere("requires_grad", ATTRIBUTES["Module"]["requires_grad"])  # or assigning it did nothing
 

@@ -337,3 +337,22 @@ def test_slopes_are_finite_however_far_the_others_are(name, dtype, gap):
             np.testing.assert_allclose(found, expected, rtol=1e-5 if dtype is np.float32 else 1e-12, atol=4.0 * tiny)
         values = fp.compile(function)(x)
         np.testing.assert_allclose(values, function(x), rtol=5e-6 if dtype is np.float32 else 1e-13, atol=2.0 * tiny)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "max", "min", "logsumexp"])
+@pytest.mark.parametrize("engine", [fp, reference], ids=["engine", "reference"])
+def test_a_single_number_is_reduced_to_itself(name, engine):
+    unit = engine.Unit(1.5)
+    found = getattr(engine, name)(unit, axis=None)
+    found.backward()
+    assert (found.value, unit.grad) == (1.5, 1.0)
+    assert fp.compile(lambda x: getattr(fp, name)(x, axis=None))(1.5) == 1.5
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((0, 3), -1), ((2, 0), 0), ((0, 3), 0)])
+@pytest.mark.parametrize("order", [3.0, 0.5, -1.0])
+def test_norms_of_no_numbers_and_of_none_at_all(shape, axis, order):
+    x = np.zeros(shape)
+    np.testing.assert_array_equal(
+        fp.compile(lambda x: fp.norm(x, order, axis=axis))(x), fp.norm(fp.Array(x), order, axis=axis).value
+    )

@@ -321,7 +321,7 @@ def std(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
 
 def _power_norm(size: Any, p: float, axis: Any, keepdims: bool) -> Any:
     """Return the p-th root of the sum of p-th powers of magnitudes, scaled; all its derivatives at 0 are 0."""
-    if Reduction(axis).count(size) == 0:
+    if 0 in shape_of(size):
         return Sum(axis, keepdims)(size)
     scale = _scale(held(Max(axis, True)(size)))
     total = Sum(axis, keepdims)(gates.power(size / scale, p))

@@ -216,6 +216,7 @@ def _evaluate_sequence(row: Row, operands: tuple[Any, ...], options: dict[str, A
 
 def logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the logarithm of the sum of exponentials along axes, to the last digits where it is near 0."""
+    x = np.asarray(x)  # also one number
     top = np.max(x, axis=axis, keepdims=True, initial=-inf)
     shift = np.where(np.isfinite(top), top, 0.0).astype(x.dtype)
     equal = x == top  # each of them is a 1 in the sum, of which one is left to log1p

@@ -201,8 +201,8 @@ cdef class ScanRun:
             source = &self.wires.source[stretch.first]
             if source.kind == CARRY:
                 copy_numbers(
-                    <char*>run.space.base + stretch.first * self.size, carry + source.element * self.size, stretch.count,
-                    run.single
+                    <char*>run.space.base + stretch.first * self.size, carry + source.element * self.size,
+                    stretch.count, run.single
                 )
         for k in range(self.moves):
             self.take_numbers(run, &self.move[k], j)

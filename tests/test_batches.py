@@ -27,6 +27,8 @@ class Pairs:
         if kind == "repeated":
             left[:, -1] = left[0, 0]
             right[-1] = left[-1]
+        if kind == "repeated further up":  # tile by tile, its pull arrives in another order than its places have
+            left[1:, 0], right[1:, 0] = left[0, -1], right[0, -1]
         cells = [(i, j) for i in range(len(left)) for j in range(len(right)) if kind != "causal" or j <= i]
         if kind == "shuffled":
             self.rng.shuffle(cells)
@@ -57,7 +59,7 @@ class Pairs:
         return self.sketch.gate(str(self.rng.choice(["tanh", "positive"])), total)
 
 
-KINDS = ["full", "causal", "gram", "repeated", "shuffled", "sparse", "some", "behind"]
+KINDS = ["full", "causal", "gram", "repeated", "repeated further up", "shuffled", "sparse", "some", "behind"]
 CASES = dict(
     rows=st.integers(1, 11),
     columns=st.integers(1, 19),
@@ -127,21 +129,36 @@ def test_random_products_at_one_point(rows, columns, depth, seed, kind, single, 
     np.testing.assert_allclose(found[1], expected[1], **tolerance)
 
 
-def test_what_waits_for_a_product_is_none_of_its_rows():
-    """A power method: every product reads what came of the one before."""
+@pytest.mark.parametrize("side", ["rows", "rows that share a number", "columns"])
+@pytest.mark.parametrize("lanes", [False, True])
+def test_what_waits_for_a_product_is_no_part_of_it(side, lanes):
+    """Five at a time, which read what came of those before: their left factors differ, or their right ones."""
 
     def f(x, y):
-        found = []
+        x, y, found = fp.tanh(x), [fp.sin(y + k) for k in range(5)], []
+        left, right = [x], y
         for _ in range(5):
-            total = fp.dot(x, y)
-            x = [fp.tanh(a * total) for a in x]
-            found.append(total)
+            totals = [fp.dot(list(a), list(b)) for a in left for b in right]
+            found += totals
+            scale = fp.sum(totals) * 0.1
+            if side != "columns":
+                late = fp.tanh(left[0] * scale)
+                left = [late if side == "rows" else fp.concatenate([x[:1], late[1:]])]
+            else:
+                right = [fp.tanh(b * scale) for b in right]
         return fp.sum(found)
 
-    x, y = [0.1 * k for k in range(1, 9)], [0.2 * k - 0.7 for k in range(8)]
-    both = [fp.tanh(k) for k in x], [fp.sin(k) for k in y]
-    expected = f(*both)
-    assert abs(fp.compile(lambda x, y: f([fp.tanh(k) for k in x], [fp.sin(k) for k in y]))(x, y) - expected) < 1e-12
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 6, 8))
+    expected = [fp.value_and_grad(f, argnums=(0, 1))(a, b) for a, b in zip(x, y)]
+    if lanes:
+        found = fp.compile(fp.vmap(fp.value_and_grad(f, argnums=(0, 1))))(x, y)
+        np.testing.assert_allclose(found[0], [value for value, _ in expected], rtol=1e-12)
+        np.testing.assert_allclose(found[1][0], [slopes[0] for _, slopes in expected], rtol=1e-10, atol=1e-12)
+    else:
+        found = fp.compile(fp.value_and_grad(f, argnums=(0, 1)))(x[0], y[0])
+        np.testing.assert_allclose(found[0], expected[0][0], rtol=1e-12)
+        np.testing.assert_allclose(found[1][1], expected[0][1][1], rtol=1e-10, atol=1e-12)
 
 
 def attention(x, w, causal):

@@ -524,10 +524,4 @@ class RecordedMap(MapRegion):
 
 def _number_in(handle: Any, place: int) -> Any:
     """Return a captured Unit, or a number of a captured Array."""
-    if place < 0:
-        return handle
-    index = []
-    for n in reversed(handle.shape):
-        place, i = divmod(place, n)
-        index.append(i)
-    return handle[tuple(reversed(index))]
+    return handle if place < 0 else handle[tuple(int(i) for i in np.unravel_index(place, handle.shape))]

@@ -336,6 +336,36 @@ def test_a_first_call_costs_no_python_per_number_of_arrays(loss, lanes):
     assert calls(200) <= calls(50) + 100  # there are 600 numbers more
 
 
+def updated(p, x, y):
+    slopes = fp.grad(layer)(p, x, y)
+    return [q - 0.1 * slope for q, slope in zip(p, slopes)]
+
+
+def updated_from_lanes(p, x, y):
+    loss = fp.vmap(layer, in_axes=(None, 0, 0), reduce="mean")
+    value, slopes = fp.value_and_grad(lambda p: loss(p, fp.stack([x, x]), fp.stack([y, y])))(p)
+    return value, [fp.clip(q - 0.1 * slope, -1, 1) for q, slope in zip(p, slopes)]
+
+
+def epoch(p, x, y):
+    def step(carry, i):
+        p, moved = carry
+        return (updated(p, x, y), [0.9 * m + i * q for m, q in zip(moved, p)]), i
+
+    return fp.scan(step, (p, p), np.ones(3))
+
+
+@pytest.mark.parametrize("function", [updated, updated_from_lanes, epoch])
+def test_a_step_that_is_compiled_with_its_update_costs_no_python_per_number(function):
+    def calls(n):
+        p, x, y = [np.full((4, n), 0.1), np.zeros(4)], np.linspace(-1.0, 1.0, n), np.zeros(4)
+        found, _, _ = counted(lambda: fp.compile(function)(p, x, y))
+        return found
+
+    calls(100)  # what is done once, in the whole process
+    assert calls(400) <= calls(100) + 100  # there are 1,200 numbers more
+
+
 def masked(x):
     return fp.where(np.tri(len(x), dtype=bool), x, -np.inf)
 

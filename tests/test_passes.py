@@ -283,6 +283,17 @@ def test_merge():
     assert same[: len(pairs) + len(nested)].all() and not same[len(pairs) + len(nested) :].any()
 
 
+def test_merge_looks_at_few_places_however_many_gates_lie_side_by_side():
+    n = 10_000
+    sketch = Sketch(n)
+    parts = [sketch.gate(name, x) for x in range(n) for name in ("sin", "cos", "tanh")]
+    last = sketch.gate("exp", 0)
+    ratios = [sketch.gate("divide", x, last) for x in parts]  # whose newest operand is the same
+    report = {}
+    assert len(merge(sketch.draft(ratios), report)) == 6 * n + 1
+    assert report["looks"] < 40 * 6 * n, report
+
+
 def test_constants_of_equal_bits_are_one_and_zeros_are_told_apart():
     sketch = Sketch(1)
     zero, minus_zero, again = sketch.constant(0.0), sketch.constant(-0.0), sketch.constant(0.0)

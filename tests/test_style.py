@@ -52,6 +52,7 @@ FLOORS = (
     ("circuits.paths",),
     ("circuits.branches", "circuits.unrolling"),
     ("circuits.derived",),
+    ("circuits.operands",),
     ("circuits.recorded_map",),
     ("circuits.mapping", "circuits.steps"),
     ("circuits.use",),

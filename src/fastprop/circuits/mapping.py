@@ -23,12 +23,13 @@ from fastprop.circuits.trace import (
     recording_of,
 )
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
-from fastprop.engine.bundle import Bundle, LaneBlock, lane_block, let_lane_blocks, object_array
+from fastprop.engine.bundle import Bundle, LaneBlock, lane_block, let_lane_blocks
 from fastprop.engine.run import Kind, MapRun, sources
-from fastprop.engine.tape import Unit
+from fastprop.engine.slots import Slots, every_slot, inward, slots_in, unit_at
+from fastprop.engine.tape import CONSTANT, Unit, record_region
 from fastprop.engine.trace import region_gate
 from fastprop.handles.indexing import OutOfRangeError
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_part
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
 __all__ = ["RecordedMap", "example_of", "flat_leaves", "record_map", "result_arrays", "results_of", "take_leaves"]
 
@@ -73,11 +74,10 @@ def record_map(
     region.bind_arrays(recording, outer)
     values = _run_examples(region, outer)
     region.settle()
-    units = region_gate(trace, region.operands, region, values)
-    region.operands = []
+    first = record_region(trace, region, region.operands.slots, values)
     if kind:
-        return _gradient_blocks(region, kind, units[0], outer)
-    return results_of(recording, region, units)
+        return _gradient_blocks(region, kind, unit_at(trace, first), outer)
+    return results_of(recording, region, first)
 
 
 def _made(outer: Recording, lanes: int, shape: tuple[int, ...] | None) -> int:
@@ -121,7 +121,7 @@ def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
         region.seal(before)
         run = MapRun(region, arrays, np.zeros(before, np.uint8), ())
         try:
-            sums = run.run_at([unit._recorded for unit in region.operands])
+            sums = run.run_at(region.operands.values())
             break
         except Grown:
             continue
@@ -151,18 +151,19 @@ def _first_path(region: RecordedMap, outer: Recording, point: np.ndarray[Any, An
     return recording
 
 
-def results_of(recording: Recording, region: RecordedMap, units: Sequence[Unit]) -> Any:
-    """Return the outputs, summed or as arrays, in the form of the body's result."""
+def results_of(recording: Recording, region: RecordedMap, first: int) -> Any:
+    """Return the outputs, summed (from one slot on) or as arrays, in the form of the body's result."""
     parts: list[Any] = []
     for k, (start, shape) in enumerate(recording.outputs):
         a = region.value_arrays[k][0] if region.value_arrays else -1
         if a >= 0:
-            block = lane_block(units[0], a, (region.lanes, *(shape or ())))
+            block = lane_block(unit_at(region.trace, first), a, (region.lanes, *(shape or ())))
             parts.append(block.as_integers() if recording.integer_outputs[k] else block)
         elif shape is None:
-            parts.append(units[start])
+            parts.append(unit_at(region.trace, first + start))
         else:
-            parts.append(Bundle(object_array(list(units[start : start + math.prod(shape)]), shape)))
+            at = np.arange(first + start, first + start + math.prod(shape), dtype=np.int32)
+            parts.append(Bundle(None, Slots(region.trace, at.reshape(shape))))
     return recording.nesting.unflatten(parts)
 
 
@@ -203,15 +204,20 @@ def example_of(leaf: Any, axis: int | None, outer: Recording) -> Any:
 
 def take_leaves(region: RecordedMap, leaves: Sequence[Any], axes: Sequence[int | None]) -> list[Any]:
     """Say where the leaves of the body's arguments come from; returns them, numbers that are mapped as an array."""
-    found = [_packed(x) if is_part(type(x)) and axis is not None else x for x, axis in zip(leaves, axes)]
+    found = [_packed(x) if _is_loose(x) and axis is not None else x for x, axis in zip(leaves, axes)]
     arrays = [_whole(region, leaf, axis) for leaf, axis in zip(found, axes)]
     region.take_leaves(list(region.signature.shapes), arrays, [-1 if axis is None else axis for axis in axes])
     for k, (leaf, a) in enumerate(zip(found, arrays)):
         region.leaves.append(None if a >= 0 else _numbers(region, leaf))
         if a >= 0 and getattr(leaf, "map_unit", None) is not None:
-            region.leaf_operand[k] = region.operand(leaf.map_unit)
+            region.leaf_operand[k] = region.operands.number(leaf.map_unit)
     region.given, region.axes = found, list(axes)
     return found
+
+
+def _is_loose(x: Any) -> bool:
+    """Say whether a leaf is a block of numbers, which is no array yet."""
+    return isinstance(x, Bundle) and not isinstance(x, (LaneBlock, LazyBundle))
 
 
 def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
@@ -234,10 +240,10 @@ def _packed(bundle: Bundle) -> LaneBlock:
     trace = current_trace()
     assert trace is not None
     outer: Recording = trace.recording
-    numbers = [x if isinstance(x, Unit) else trace._variable(x) for x in bundle.numbers.flat]
-    values = np.array([x._recorded for x in numbers], outer.dtype).reshape(bundle.shape)
-    a = outer.array_of(Whole("made", shape=bundle.shape), values)
-    block = lane_block(region_gate(trace, numbers, Packed(len(numbers), a, bundle.shape), [])[0], a, bundle.shape)
+    slots = every_slot(trace, bundle)
+    a = outer.array_of(Whole("made", shape=bundle.shape), bundle.recorded().astype(outer.dtype))
+    first = record_region(trace, Packed(len(slots), a, bundle.shape), slots, [])
+    block = lane_block(unit_at(trace, first), a, bundle.shape)
     return block.as_integers() if bundle.integer else block
 
 
@@ -247,18 +253,27 @@ def _numbers(region: RecordedMap, leaf: Any) -> Given:
         return sources([], 0)
     if isinstance(leaf, np.ndarray):
         return sources(Kind.NUMBER, 0, 0, np.ravel(leaf))
+    found = slots_in(region.trace, leaf) if isinstance(leaf, (Bundle, Unit)) else None
+    found = inward(region.trace, leaf) if found is None else found
+    if found is not None:
+        at = np.ravel(found.at)
+        known = np.flatnonzero(at != CONSTANT)
+        numbers = np.zeros(at.size, np.int32)
+        numbers[known] = region.operands.numbers(at[known])
+        kinds = np.where(at == CONSTANT, Kind.NUMBER, Kind.OPERAND)
+        return sources(kinds, numbers, 0, 0.0 if found.constants is None else np.ravel(found.constants))
     if isinstance(leaf, Bundle):
-        numbers = list(leaf.numbers.flat)
+        units = list(leaf.numbers.flat)
     elif is_handle(leaf) and not isinstance(leaf, Unit):
-        numbers = [leaf[place] for place in np.ndindex(leaf.shape)]
+        units = [leaf[place] for place in np.ndindex(leaf.shape)]
     else:
-        numbers = [leaf]
-    constants = [isinstance(x, float) for x in numbers]
+        units = [leaf]
+    constants = [isinstance(x, float) for x in units]
     return sources(
         np.where(constants, Kind.NUMBER, Kind.OPERAND),
-        [0 if constant else region.operand(x) for constant, x in zip(constants, numbers)],
+        [0 if constant else region.operands.number(x) for constant, x in zip(constants, units)],
         0,
-        [x if constant else 0.0 for constant, x in zip(constants, numbers)],
+        [x if constant else 0.0 for constant, x in zip(constants, units)],
     )
 
 

@@ -14,12 +14,13 @@ from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
 from fastprop.circuits.enclosed import enclosed
 from fastprop.circuits.lanes import Asked
+from fastprop.circuits.operands import Operands
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
-from fastprop.circuits.trace import Recording, Retrace, current_trace, decides, innermost_scope, numbered, record
+from fastprop.circuits.trace import Recording, Retrace, decides, innermost_scope, numbered, record
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, joined, sources
-from fastprop.engine.tape import Trace, Unit, belongs
+from fastprop.engine.tape import Trace
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 
 __all__ = ["Given", "Grown", "RecordedMap"]
@@ -77,9 +78,7 @@ class RecordedMap(MapRegion):
         self.axes: list[int | None] = []
         self.leaf_operand: dict[int, int] = {}  # leaf that is an array -> the operand that stands for it
         self.keeps_arrays = True  # what maps in the body make is returned as arrays
-        self.operands: list[Unit] = []  # while it is recorded
-        self._numbers: dict[Any, int] = {}  # what an operand is -> its number
-        self._sealed = False  # once it is recorded, no operand can be added
+        self.operands = Operands(name, trace)
         # what it computes of outside results alone is recorded in it, so that its derivative finds the same operands
         self.inward = trace.inward or innermost_scope() is not outer.scope
         self.unrolled = outer.unrolled  # maps in its body are recorded lane by lane
@@ -114,39 +113,13 @@ class RecordedMap(MapRegion):
 
     # operands
 
-    def operand(self, unit: Any) -> int:
-        """Return the number of an operand, which is added if it is new."""
-        tape = unit._tape
-        key = (tape.number, unit._slot) if tape is not None else (unit, -1)
-        if key not in self._numbers:
-            trace = current_trace()
-            if trace is not None and not self._sealed and not belongs(unit, trace):
-                raise ValueError(
-                    f"{self.name}: a vmap in a traced function got a result that was computed outside of it; pass it "
-                    "as an argument, or give its .value if a constant is meant"
-                )
-        return self._number_of(key, lambda: unit)
-
-    def _number_of(self, key: Any, unit: Callable[[], Any]) -> int:
-        if key not in self._numbers:
-            if self._sealed:
-                raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
-            self._numbers[key] = len(self.operands)
-            self.operands.append(unit())
-        return self._numbers[key]
-
     def captured_operands(self, recording: Recording) -> list[int]:
         """Return the numbers of the operands that are a recording's inputs beside those of the arguments."""
-        numbers, operands, found = self._numbers, self.operands, []
-        for key, unit in zip(recording.outer_keys, recording.outer):
-            number = numbers.get(key)
-            if number is None and not self._sealed:
-                number = numbers[key] = len(operands)
-                operands.append(unit)
-            found.append(self._number_of(key, lambda: None) if number is None else number)
-        for handle, place in recording.captured:
-            found.append(self._number_of((handle, place), functools.partial(_number_in, handle, place)))
-        return found
+        found = self.operands.results(recording.outer, recording.outer_keys)
+        return found + [self._captured(handle, place) for handle, place in recording.captured]
+
+    def _captured(self, handle: Any, place: int) -> int:
+        return self.operands.number_of((handle, place), functools.partial(_number_in, handle, place))
 
     # paths
 
@@ -169,7 +142,7 @@ class RecordedMap(MapRegion):
         try:
             recording = self._record(points, beginning)
         except Asked as asked:
-            if not self._sealed:
+            if not self.operands.sealed:
                 raise
             raise Retrace(f"{self.name} takes a path on which it asks for the number of its lane") from asked
         except (OutOfRangeError, LinAlgError) as error:
@@ -185,7 +158,7 @@ class RecordedMap(MapRegion):
 
     def _refuse_decisions(self, decided: int) -> None:
         """Once it is recorded, nothing can be decided by what is outside: so many guards there were."""
-        if self._sealed and len(self.trace.guards) > decided:
+        if self.operands.sealed and len(self.trace.guards) > decided:
             self.trace.forget_guards(decided)
             raise Retrace(f"{self.name} takes a path on which it decides by what is outside of it")
 
@@ -213,7 +186,7 @@ class RecordedMap(MapRegion):
             keeps_arrays=self.keeps_arrays,
             unrolled=self.unrolled,
             inward=self.inward,
-            stale=self._sealed,
+            stale=self.operands.sealed,
             differentiable=self.differentiable or self.gradients,
             passes=self.passes,
             forced=beginning,
@@ -247,7 +220,7 @@ class RecordedMap(MapRegion):
     @property
     def _inside(self) -> set[int]:
         """The operands that the body uses itself."""
-        return {self._numbers[key] for leaf in self.body.leaves for key in leaf.recording.outer_keys}
+        return {k for leaf in self.body.leaves for k in self.operands.find(leaf.recording.outer_keys).tolist()}
 
     def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
         """Say whether gradients inside can go through it: not through arrays that maps in its body read."""
@@ -399,7 +372,7 @@ class RecordedMap(MapRegion):
                 again[mine[done:]] = 1
             if self._pays:
                 self._buy()
-            if self._sealed:
+            if self.operands.sealed:
                 self._remembered.clear()
         return again if again.any() else None
 
@@ -435,7 +408,7 @@ class RecordedMap(MapRegion):
 
     def _check_operands(self) -> None:
         """While it is recorded: begin anew if there are more operands than the run knows."""
-        if len(self._numbers) > self.numbers:
+        if len(self.operands) > self.numbers:
             raise Grown
 
     def lane_point(self, run: MapRun, lane: int) -> np.ndarray[Any, Any]:
@@ -452,14 +425,14 @@ class RecordedMap(MapRegion):
         cost = 0
         while True:
             gates, guards = len(self.trace), len(self.trace.guards)
-            key = None if self._sealed and not self._remembered else (point.tobytes(), beginning)
+            key = None if self.operands.sealed and not self._remembered else (point.tobytes(), beginning)
             recording, operands = self._remembered.get(key) or (None, sources([], 0))
             cost += OF_A_CALL if recording is None else OF_A_CALL // 4
             if recording is None:
                 recording = self.record_lane(point, beginning, lane)
                 cost += recording.gates
                 operands = self._operands_for_once(recording, gates)
-                if not self._sealed and (operands["kind"] != Kind.NUMBER).all():
+                if not self.operands.sealed and (operands["kind"] != Kind.NUMBER).all():
                     self._remembered[key] = recording, operands
             if (len(self.trace.guards), len(self.trace)) != (guards, gates) and not self.body.full:
                 recording.finish()
@@ -504,20 +477,21 @@ class RecordedMap(MapRegion):
             recording.finish()  # which numbers what is captured
         outer = dict(zip(recording.outer_keys, recording.outer))
         for key, unit in outer.items():
-            if key not in self._numbers and not self._sealed and key[1] >= gates:
+            if not self.operands.sealed and key[1] >= gates and self.operands.find([key])[0] < 0:
                 found.append((Kind.NUMBER, 0, unit._recorded))
             else:
-                found.append((Kind.OPERAND, self._number_of(key, functools.partial(outer.__getitem__, key)), 0.0))
+                found.append(
+                    (Kind.OPERAND, self.operands.number_of(key, functools.partial(outer.__getitem__, key)), 0.0)
+                )
         for handle, place in recording.captured:
-            number = self._number_of((handle, place), functools.partial(_number_in, handle, place))
-            found.append((Kind.OPERAND, number, 0.0))
+            found.append((Kind.OPERAND, self._captured(handle, place), 0.0))
         kinds, which, numbers = zip(*found) if found else ([], [], [])
         return sources(kinds, which, 0, numbers)
 
     def settle(self) -> None:
         """Let no operand be added any more."""
         self.seal(len(self.operands))
-        self._sealed = True
+        self.operands.sealed = True
         self.function = enclosed(self.function)
         self.sole = self.only_path()
 

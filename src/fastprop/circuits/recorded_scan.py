@@ -15,11 +15,11 @@ from fastprop.circuits.recorded_map import Given, RecordedMap
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.steps import Steps, by_numbers, carried_on
 from fastprop.circuits.trace import Recording, current_trace, decides
-from fastprop.engine.bundle import numbers_of
+from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Along, Kind, PointRegion, ScanAlong, ScanAtPoint, ScanRun, sources
-from fastprop.engine.tape import Trace, Unit
-from fastprop.engine.trace import region_gate
+from fastprop.engine.slots import every_slot
+from fastprop.engine.tape import Trace, record_region
 from fastprop.handles.indexing import OutOfRangeError
 
 __all__ = ["record_scan"]
@@ -39,10 +39,10 @@ class RecordedScan(RecordedMap):
 
     def carry(self, leaves: Sequence[Any]) -> None:
         """Take what is carried into the first step: the leaves of the body's first argument."""
-        blocks = [numbers_of(leaf) for leaf in leaves]
-        numbers = [x for block in blocks for x in (block.flat if isinstance(block, np.ndarray) else (block,))]
-        units = [x if isinstance(x, Unit) else self.trace._variable(float(x)) for x in numbers]
-        self.carried, self.begins = len(units), np.array([self.operand(unit) for unit in units], np.int32)
+        blocks = [leaf if isinstance(leaf, Bundle) else numbers_of(leaf) for leaf in leaves]
+        slots = [every_slot(self.trace, block) for block in blocks]
+        self.begins = self.operands.numbers(np.concatenate([np.zeros(0, np.int32), *slots]))
+        self.carried = len(self.begins)
 
     def _given(self, leaf: int, size: int) -> Given:
         if leaf >= self._carries:
@@ -107,9 +107,7 @@ def record_scan(step: Callable[..., Any], name: str, steps: Steps) -> Any:
     region.bind_arrays(recording, outer)
     values = _run_example(region, outer)
     region.settle()
-    units = region_gate(trace, region.operands, region, values)
-    region.operands = []
-    carry, ys = results_of(recording, region, units)
+    carry, ys = results_of(recording, region, record_region(trace, region, region.operands.slots, values))
     integers = steps.signature.integers
     leaves = [as_integer(x) if integers[k] else x for k, x in enumerate(carry)]
     return steps.carry(leaves), ys[0] if ys else None
@@ -120,7 +118,7 @@ def _run_example(region: RecordedScan, outer: Recording) -> list[float]:
     arrays = outer.example_arrays()
     region.seal(len(region.operands))
     run = ScanRun(region, arrays, np.zeros(region.numbers, np.uint8), (), False)
-    values: list[float] = run.run_at([unit._recorded for unit in region.operands])
+    values: list[float] = run.run_at(region.operands.values())
     for a in region.makes:
         outer.examples[a] = arrays.values[a]
     return values

@@ -15,7 +15,7 @@ from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.tape import Unit
 from fastprop.gates import is_condition
 from fastprop.handles.indexing import is_integer
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle, shape_of
+from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_whole, shape_of
 
 __all__ = ["Steps", "Widened", "by_numbers", "carried_on", "step_by_step"]
 
@@ -172,7 +172,10 @@ def _plain(x: Any) -> Any:
 
 def by_numbers(leaf: Any) -> Any:
     """Return an array of a trace as a block of its numbers, as which it is carried; anything else as it is."""
-    return Bundle(numbers_of(leaf)) if hasattr(leaf, "map_unit") else leaf
+    if not is_whole(type(leaf)):
+        return leaf
+    slots = leaf.slots()
+    return Bundle(numbers_of(leaf)) if slots is None else Bundle(None, slots)
 
 
 def carried_on(step: Callable[..., Any], name: str, steps: Steps) -> Callable[..., Any]:

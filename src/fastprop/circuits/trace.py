@@ -16,9 +16,9 @@ from fastprop.derivatives.call import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Arrays
-from fastprop.engine.slots import Slots
-from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of, record_inputs
-from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of, slot_in
+from fastprop.engine.slots import Slots, aliases, slots_in
+from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of, record_inputs, slot_in
+from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
 from fastprop.handles.indexing import is_integer
@@ -50,8 +50,6 @@ class LazyBundle(Bundle):
     """
 
     __slots__ = ("_integer", "given", "home", "leaf")
-
-    __fastprop_whole__ = True
 
     def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any], integer: bool):
         super().__init__(None)
@@ -102,10 +100,10 @@ class LazyBundle(Bundle):
         recording = recording_of(self.home)
         return recording.array_number(trace, self.home, recording.array_of(Whole("leaf", leaf=self.leaf), self.given))
 
-    def as_variable(self, trace: Trace, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LazyBundle:
+    def as_variable(self, trace: Trace, variables: Callable[..., Slots] = aliases, array: Any = None) -> LazyBundle:
         """Return the variable of a transform that stands for it.
 
-        `variables` makes those of its numbers; `array`, if given, the Unit and the number of an array that does.
+        `variables` gives those of its numbers; `array`, if given, the Unit and the number of an array that does.
         """
         return ArrayVariable(trace, self, variables, array)
 
@@ -126,7 +124,7 @@ class ArrayVariable(LazyBundle):
 
     __slots__ = ("_alias", "_number", "source", "stand_in", "variables")
 
-    def __init__(self, trace: Trace, source: LazyBundle, variables: Callable[[list[Any]], list[Any]], array: Any):
+    def __init__(self, trace: Trace, source: LazyBundle, variables: Callable[..., Slots], array: Any):
         super().__init__(trace, -1, source.given, source.integer)
         self.source, self.variables, self.stand_in = source, variables, array
         self._alias: Unit | None = None
@@ -155,16 +153,20 @@ class ArrayVariable(LazyBundle):
                 self._alias, self._number = self.stand_in(outer, self.source.number_in(self.home))
         return self._alias
 
-    def _make_numbers(self) -> np.ndarray[Any, Any]:
-        return object_array(self.variables(list(self.source.numbers.flat)), self.shape)
-
-    def slots(self) -> Slots | None:
-        """Return that it is known by its Units alone."""
-        return None
+    def inputs(self) -> Slots:
+        """Return the slots of the variables that its numbers are, which are recorded when they are first asked for."""
+        if self._slots is None:
+            self._slots = self.variables(self.home, self.source)
+        return self._slots
 
     def made_units(self) -> tuple[Unit | None, list[Any]]:
         """Return the Unit that stands for the whole, and those of the numbers, as far as they were asked for."""
-        return self._alias, [] if self._made is None else list(self._made.flat)
+        return self._alias, [] if self._slots is None else list(self.numbers.flat)
+
+    def made_slots(self) -> tuple[int | None, np.ndarray[Any, Any]]:
+        """Return the same by the slots."""
+        whole = None if self._alias is None else self._alias._slot
+        return whole, np.zeros(0, np.int32) if self._slots is None else np.ravel(self._slots.at)
 
 
 @dataclass(frozen=True)
@@ -421,6 +423,11 @@ class Recording:
                 self.outputs.append((len(ends), leaf.shape))
                 self.made[i] = leaf.number
                 ends.append(slot_in(trace, leaf.map_unit))
+                continue
+            slots = slots_in(trace, leaf) if isinstance(leaf, Bundle) and leaf.slots() is not None else None
+            if slots is not None:
+                self.outputs.append((len(ends), leaf.shape))
+                ends += slots.ends()
                 continue
             if isinstance(leaf, Bundle):
                 numbers, shape = list(leaf.numbers.flat), leaf.shape

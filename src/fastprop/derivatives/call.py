@@ -90,7 +90,7 @@ class Call:
         self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
         self.swept = name != "jvp" and may_sweep(self.tape) and all(_is_variable(x, self.tape) for x in points)
         self._guards = len(self.tape.guards) if self.swept else 0
-        if any(map(_is_whole, points)) and isinstance(self.tape, Trace):
+        if any(hasattr(type(x), "map_unit") for x in points) and isinstance(self.tape, Trace):
             self.tape.recording.wasted = True
         result = active_scope(self.engine, self.tape).run(self._call, points, args, kwargs, positions)
         self.variables += captured
@@ -181,7 +181,7 @@ class Call:
         if self.swept and may_sweep(self.tape):
             parts = self._swept(pulls)
             if parts is not None:
-                return [_as_handle(self.tape, part, x) for part, x in zip(self._gathered(parts), self.variables)]
+                return [_as_handle(self.tape, part, x) for part, x in zip(parts, self.variables)]
         engine, tape = self.engine, self.tape
         keys, variable_keys, steps = snapshot or self._snapshot()
         if self.numeric:  # the pulls are handles of another transform, to which all that was recorded here is constant
@@ -207,11 +207,11 @@ class Call:
         return active_scope(self.engine, self.tape).run(swept)
 
     def _swept(self, pulls: dict[int, Any]) -> list[Any] | None:
-        """Let the program sweep: what arrives on each Unit of the variables; None if it has to be recorded."""
+        """Let the program sweep: what arrives on each of the variables; None if it has to be recorded."""
         ends = [self.outputs[i] for i in pulls]
         if not pulls or any(map(_is_whole, ends)) or any(map(shape_of, pulls.values())):
             return None
-        return swept_gradients(self.tape, list(pulls.values()), ends, _units_of(self.variables), self._guards)
+        return swept_gradients(self.tape, list(pulls.values()), ends, self.variables, self._guards)
 
     def _snapshot(self, closed: bool = False) -> Any:
         """Return the gates to sweep when recording, with the keys of the outputs by their numbers.
@@ -234,7 +234,7 @@ class Call:
                 gathered.append(next(parts))
                 continue
             whole, numbers = x.made_units()
-            of_whole = None if whole is None else _whole_part(next(parts), x.shape)
+            of_whole = None if whole is None else _whole_part(next(parts))
             of_numbers = [next(parts) for _ in numbers]
             if any(part is not None for part in of_numbers):
                 block = Bundle(object_array([0.0 if part is None else part for part in of_numbers], x.shape))
@@ -387,7 +387,7 @@ def _own_part(found: Any, output: Any) -> Any:
     return found.found.get((output.array(), 0) if _is_whole(output) else 0)
 
 
-def _whole_part(found: Any, shape: tuple[int, ...]) -> Any:
+def _whole_part(found: Any) -> Any:
     """Return what was pulled on an array, from blocks with lanes along several axes."""
     total: Any = None
     for key, block in found.found.items() if isinstance(found, Parts) else ():
@@ -399,7 +399,9 @@ def _whole_part(found: Any, shape: tuple[int, ...]) -> Any:
 
 def _is_variable(point: Any, trace: Any) -> bool:
     """Whether a point is one number, or an array that can be a variable as a whole: in lanes there is none."""
-    return type(point) is float or shape_of(point) == () or (_is_whole(point) and trace.parent is None)
+    if type(point) is float or shape_of(point) == ():
+        return True
+    return _is_whole(point) and (trace.parent is None or not hasattr(type(point), "map_unit"))
 
 
 # Where to record ------------------------------------------------------------------------------------------------------

@@ -13,12 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.engine.bundle import Bundle, lane_block
-from fastprop.engine.parts import Parts
+from fastprop.engine.bundle import Bundle, lane_block, object_array
 from fastprop.engine.program import Gradient, Variables
 from fastprop.engine.run import SweptArray
-from fastprop.engine.tape import Trace, Unit, innermost
-from fastprop.engine.trace import region_gate, slot_in
+from fastprop.engine.slots import Slots, every_slot, unit_at
+from fastprop.engine.tape import (
+    CONSTANT,
+    Trace,
+    Unit,
+    are_marked,
+    innermost,
+    record_region,
+    slot_in,
+    values_at,
+)
+from fastprop.engine.trace import region_gate
 from fastprop.handles.nesting import is_whole
 
 __all__ = ["may_sweep", "swept_gradients", "variables_of"]
@@ -37,12 +46,10 @@ def may_sweep(trace: Any) -> bool:
 def variables_of(trace: Trace, points: Sequence[Any]) -> list[Any]:
     """Return variables in the place of numbers, and of arrays, whose numbers become some when they are used."""
 
-    def mark(numbers: Sequence[Any]) -> list[Any]:
-        if not numbers:
-            return []
-        units = [x if isinstance(x, Unit) else trace._variable(x) for x in numbers]
-        marked: list[Any] = region_gate(trace, units, Variables(len(units)), [unit._recorded for unit in units])
-        return marked
+    def mark(trace: Trace, block: Any) -> Slots:
+        slots = every_slot(trace, block)
+        first = record_region(trace, Variables(len(slots)), slots, values_at(trace, slots)) if len(slots) else 0
+        return Slots(trace, np.arange(first, first + len(slots), dtype=np.int32).reshape(block.shape))
 
     def mark_array(unit: Any, source: int) -> tuple[Any, int]:
         recording = trace.recording
@@ -52,48 +59,78 @@ def variables_of(trace: Trace, points: Sequence[Any]) -> list[Any]:
         recording.array_slots.add(marked._slot)
         return marked, number
 
-    numbers = iter(mark([x for x in points if not is_whole(type(x))]))
+    loose = [x for x in points if not is_whole(type(x))]
+    numbers = iter(mark(trace, Bundle(object_array(loose, (len(loose),)))).units())
     array = mark_array if trace.parent is None else None  # in lanes they are recorded gate by gate
     return [x.as_variable(trace, mark, array) if is_whole(type(x)) else next(numbers) for x in points]
 
 
 def swept_gradients(
-    trace: Trace, pulls: Sequence[Any], ends: Sequence[Any], units: Sequence[Any], guards: int
+    trace: Trace, pulls: Sequence[Any], ends: Sequence[Any], variables: Sequence[Any], guards: int
 ) -> list[Any] | None:
-    """Record a sweep; returns what arrives on each Unit of the variables, or None if it has to be gates.
+    """Record a sweep; returns what arrives on each variable (None: no path leads there), or None if it has to be gates.
 
     There were so many `guards` when the variables were made.
     """
     if trace.parent is not None and len(trace.guards) > guards:
         return None  # the body of a map is cut where it decides
+    made = [x.made_slots() if is_whole(type(x)) else (None, np.array([x._slot], np.int32)) for x in variables]
+    wholes = np.array([whole for whole, _ in made if whole is not None], np.int32)
+    units = np.concatenate([wholes, *[slots for _, slots in made]])
     slots = [slot_in(trace, end) for end in ends]
-    regions = trace.regions_between(slots, [unit._slot for unit in units])
+    regions = trace.regions_between(slots, units.tolist())
     if regions is None:
         return None
     if trace.parent is not None and any(trace.regions[head].makes for head in regions):
         return None  # in lanes, arrays that maps make have no adjoints while they run forward
-    marked = sorted((unit for unit in units if trace.is_marked(unit._slot)), key=lambda unit: unit._slot)
-    if not marked:
-        return [None] * len(units)
+    marked = np.unique(units[are_marked(trace, units)])
+    if not len(marked):
+        return [None] * len(variables)
     seeds = [x if isinstance(x, Unit) else trace._variable(float(x)) for x in pulls]
     arrays = trace.recording.example_arrays() if regions else None
-    values = trace.swept(slots, [unit._recorded for unit in seeds], [unit._slot for unit in marked], regions, arrays)
-    given = _arrays_given(trace, marked, arrays)
+    values = trace.swept(slots, [unit._recorded for unit in seeds], marked.tolist(), regions, arrays)
+    given = _arrays_given(trace, wholes.tolist(), arrays)
     region = Gradient(len(ends), len(marked), {array: found for array, found in given.values()})
-    found = dict(zip(marked, region_gate(trace, [*seeds, *ends, *marked], region, values)))
-    for unit, (_, number) in given.items():
-        block = lane_block(found[unit], number, trace.recording.array_shapes[number])
-        found[unit] = Parts({(number, 0): Bundle(block.numbers) if block.size <= FEW else block})
-    return [found.get(unit) for unit in units]
+    operands = [slot_in(trace, unit) for unit in (*seeds, *ends)]
+    first = record_region(trace, region, np.concatenate([np.array(operands, np.int32), marked]), values)
+    found: list[Any] = []
+    for x, (whole, numbers) in zip(variables, made):
+        arrived = _arrived(trace, first, marked, numbers)
+        if not is_whole(type(x)):
+            found.append(None if arrived is None else arrived.units().item())
+            continue
+        parts = [] if arrived is None else [Bundle(None, arrived.moved(lambda part, x=x: part.reshape(x.shape)))]
+        if whole is not None and whole in given:
+            number = given[whole][1]
+            unit = unit_at(trace, first + int(np.searchsorted(marked, whole)))
+            block = lane_block(unit, number, trace.recording.array_shapes[number])
+            part = Bundle(block.numbers) if block.size <= FEW else block
+            parts.insert(0, part)
+        found.append(parts[0] + parts[1] if len(parts) == 2 else parts[0] if parts else None)
+    return found
 
 
-def _arrays_given(trace: Trace, marked: Sequence[Any], arrays: Any) -> dict[Any, tuple[int, int]]:
-    """Return, for Units that stand for arrays, the numbers of these, and of the arrays that their gradients become."""
-    recording, given = trace.recording, {}
-    for unit in marked:
-        variable = trace.regions.get(unit._slot)
+def _arrived(trace: Trace, first: int, marked: np.ndarray[Any, Any], slots: np.ndarray[Any, Any]) -> Slots | None:
+    """Return what arrives on the variables in some slots, zeros where no path leads; None: no path leads to any.
+
+    The gradient's numbers, one for each marked slot, begin at `first`.
+    """
+    places = np.minimum(np.searchsorted(marked, slots), len(marked) - 1)
+    there = marked[places] == slots
+    if not there.any():
+        return None
+    at = np.where(there, first + places, CONSTANT).astype(np.int32)
+    return Slots(trace, at, None if there.all() else np.zeros(at.shape))
+
+
+def _arrays_given(trace: Trace, wholes: Sequence[int], arrays: Any) -> dict[int, tuple[int, int]]:
+    """Return, for slots that stand for arrays, the numbers of these, and of the arrays that their gradients become."""
+    recording = trace.recording
+    given: dict[int, tuple[int, int]] = {}
+    for slot in wholes:
+        variable = trace.regions.get(slot)
         if isinstance(variable, SweptArray):
             like = recording.examples[variable.array]
             adjoint = np.zeros_like(like) if arrays is None else arrays.finished_adjoint(variable.array)
-            given[unit] = variable.array, recording.made_array(adjoint)
+            given[slot] = variable.array, recording.made_array(adjoint)
     return given

@@ -23,7 +23,7 @@ from fastprop.engine.integers import (
     refuse_index,
 )
 from fastprop.engine.items import items_at, object_array
-from fastprop.engine.slots import Slots, logic, slots_in
+from fastprop.engine.slots import Slots, aliases, logic, slots_in
 from fastprop.engine.tape import (
     Unit,
     apply_gate,
@@ -64,6 +64,7 @@ class Bundle(IntegerOperators, ArrayFace):
     __hash__ = object.__hash__
 
     __fastprop_block__ = True
+    __fastprop_whole__ = True
 
     def __init_subclass__(cls) -> None:
         cls.__name__ = Bundle.__name__
@@ -90,6 +91,21 @@ class Bundle(IntegerOperators, ArrayFace):
         if found is None:
             return None if self.integer else slots_in(trace, self.numbers)
         return found if found.trace is trace else None
+
+    def as_variable(self, trace: Any, variables: Callable[..., Slots] = aliases, array: Any = None) -> Any:
+        """Return the variable of a transform that stands for it: `variables` gives those of its numbers."""
+        found = Bundle(None, variables(trace, self))
+        return found.as_integers() if self.integer else found
+
+    def made_units(self) -> tuple[Any, list[Any]]:
+        """Return that no Unit stands for the whole of it, and those of the numbers."""
+        return None, list(self.numbers.flat)
+
+    def made_slots(self) -> tuple[int | None, np.ndarray[Any, Any]]:
+        """Return the same by the slots."""
+        whole, numbers = self.made_units()
+        slots = self._slots.at if self._slots is not None else np.array([unit._slot for unit in numbers], np.int32)
+        return None if whole is None else whole._slot, np.ravel(slots)
 
     def recorded(self) -> np.ndarray[Any, Any]:
         """Return the values where they are recorded."""
@@ -233,6 +249,7 @@ class ConditionBlock(Bundle):
 
     __slots__ = ()
     __fastprop_condition__ = True
+    __fastprop_whole__ = False
     __hash__ = None  # type: ignore[assignment]
 
     # fmt: off
@@ -298,7 +315,6 @@ class LaneBlock(Bundle):
     __slots__ = ("_integer", "map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
-    __fastprop_whole__ = True
 
     def __init__(
         self,
@@ -324,10 +340,10 @@ class LaneBlock(Bundle):
         found._integer = True
         return found
 
-    def as_variable(self, trace: Any, variables: Callable[[list[Any]], list[Any]], array: Any = None) -> LaneBlock:
+    def as_variable(self, trace: Any, variables: Callable[..., Slots] = aliases, array: Any = None) -> LaneBlock:
         """Return the variable of a transform that stands for it.
 
-        `variables` makes those of its numbers; `array`, if given, the Unit and the number of an array that does.
+        `variables` gives those of its numbers; `array`, if given, the Unit and the number of an array that does.
         """
         if array is None:
             alias, number = trace._variable(self.map_unit), self.number_in(trace)
@@ -335,7 +351,7 @@ class LaneBlock(Bundle):
             alias, number = array(self.map_unit, self.number_in(trace))
 
         def numbers(block: LaneBlock) -> list[Any]:
-            return variables(list(self.numbers.flat))
+            return list(variables(trace, Bundle(self.numbers)).units().flat)
 
         found = LaneBlock(self.mapped, numbers, alias, number, self.whole)
         return found.as_integers() if self.integer else found

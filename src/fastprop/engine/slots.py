@@ -24,6 +24,7 @@ from fastprop.engine.tape import (
     handles_at,
     record_gates,
     record_logic,
+    slot_in,
     slots_of,
     stand_ins_at,
     values_at,
@@ -31,7 +32,7 @@ from fastprop.engine.tape import (
 from fastprop.gates import Row, blocks
 from fastprop.gates.numbers import as_flag, as_real, as_reals
 
-__all__ = ["REDUCED", "Slots", "at_once", "logic", "slots_in"]
+__all__ = ["REDUCED", "Slots", "aliases", "at_once", "every_slot", "inward", "logic", "slots_in", "unit_at"]
 
 REDUCED = {
     blocks.Sum: gates.sum,
@@ -64,6 +65,14 @@ class Slots:
         there = self.at != CONSTANT
         found = self.constants.astype(object)
         found[there] = handles_at(self.trace, self.at[there])
+        return found
+
+    def ends(self) -> list[Any]:
+        """Return the slots one after the other, and floats in the places of constants."""
+        found: list[Any] = np.ravel(self.at).tolist()
+        if self.constants is not None:
+            numbers = np.ravel(self.constants).tolist()
+            found = [number if slot == CONSTANT else slot for slot, number in zip(found, numbers)]
         return found
 
     def values(self) -> np.ndarray[Any, Any]:
@@ -140,6 +149,31 @@ def inward(trace: Trace, x: Any) -> Slots | None:
         return None
     here = stand_ins_at(trace, found.trace, found.at)
     return None if here is None else Slots(trace, here)
+
+
+def unit_at(trace: Trace, slot: int) -> Any:
+    """Return a Unit on the number in a slot."""
+    return handles_at(trace, np.array(slot, np.int32)).item()
+
+
+def every_slot(trace: Trace, x: Any) -> np.ndarray[Any, Any]:
+    """Return the slots in a trace of all numbers of a block, an object array, or one number: constants are recorded."""
+    found = slots_in(trace, x)
+    found = inward(trace, x) if found is None else found
+    if found is not None and found.constants is None:
+        return np.ravel(found.at)
+    numbers = x if found is None else found.units()
+    numbers = numbers.numbers if hasattr(numbers, "numbers") else numbers
+    flat = numbers.flat if isinstance(numbers, np.ndarray) else (numbers,)
+    units = [x if isinstance(x, Unit) else trace._variable(float(x)) for x in flat]
+    return np.array([slot_in(trace, unit) for unit in units], np.int32)
+
+
+def aliases(trace: Trace, x: Any) -> Slots:
+    """Record variables in the place of the numbers of a block."""
+    slots = every_slot(trace, x)
+    first = record_gates(trace, kernels.opcode_of["positive"], slots[:, None])
+    return Slots(trace, np.arange(first, first + len(slots), dtype=np.int32).reshape(x.shape))
 
 
 def slots_in(trace: Trace, x: Any) -> Slots | None:

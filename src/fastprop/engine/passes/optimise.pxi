@@ -217,8 +217,11 @@ cdef double truth_of(int opcode, const double* x) noexcept:
 
 # -------------------------------------------------------------------------------------------------------- merge
 
-def merge(Draft draft):
-    """Let equal gates of equal operands be one (common subexpressions)."""
+def merge(Draft draft, dict report=None):
+    """Let equal gates of equal operands be one (common subexpressions).
+
+    `report`, if given, gets the number of places that were looked at.
+    """
     cdef uint8_t[::1] opcode = draft.opcode
     cdef int32_t[::1] first = draft.first
     cdef int32_t[::1] origin = draft.origin
@@ -233,38 +236,45 @@ def merge(Draft draft):
     cdef int32_t[::1] table = np.full(size, -1, np.int32)
     cdef int32_t[::1] moved = np.empty(max(n, 1), np.int32)
     cdef int32_t[::1] here = np.empty(most, np.int32)
+    cdef Py_ssize_t looks = 0
     cdef Writer writer = Writer(draft, n, len(draft.operand))
     for i in range(n):
         if is_of_region(opcode[i]):
             moved[i] = writer.copy(i, moved)
             continue
         length = writer.renamed(i, moved, &here[0])
-        place = place_of(writer, &table[0], size, opcode[i], &here[0], length)
+        place = place_of(writer, &table[0], size, opcode[i], &here[0], length, &looks)
         twin = table[place]
         if twin >= 0:
             moved[i] = inputs + twin
             continue
         moved[i] = writer.gate(opcode[i], &here[0], length, origin[i])
         table[place] = moved[i] - inputs
+    if report is not None:
+        report["looks"] = looks
     return writer.finish(moved)
 
 
 cdef Py_ssize_t place_of(
-    Writer writer, const int32_t* table, Py_ssize_t size, int opcode, const int32_t* operand, Py_ssize_t n
+    Writer writer, const int32_t* table, Py_ssize_t size, int opcode, const int32_t* operand, Py_ssize_t n,
+    Py_ssize_t* looks
 ) noexcept:
-    """Where in a table of gates one is, or is to be put.
+    """Where in a table of gates one is, or is to be put, for which so many places are looked at.
 
     First near the place that its newest operand has: gates recorded together are then looked up together, in the cache.
     """
     cdef uint64_t found = hash_of(opcode, operand, n)
     cdef uint64_t mask = <uint64_t>(size - 1)
+    cdef uint64_t step = found >> 32 | 1    # far away, as what lies near its operands leaves no gaps; odd: to any place
     cdef uint64_t near = <uint64_t>newest(operand, n) * 2 + (found & 15)
     cdef Py_ssize_t k
     for k in range(NEAR):
+        looks[0] += 1
         if is_place(writer, table[(near + k) & mask], opcode, operand, n):
             return <Py_ssize_t>((near + k) & mask)
     while not is_place(writer, table[found & mask], opcode, operand, n):
-        found += 1
+        looks[0] += 1
+        found += step
     return <Py_ssize_t>(found & mask)
 
 

@@ -1,13 +1,13 @@
-"""Numbers of a trace by their slots: many inputs, or many gates of one kind, at once, and handles when they are wanted.
+"""Numbers of a trace by their slots: many inputs, gates of one kind, or a region, at once, and handles when wanted.
 
 A block of numbers is an array of slots, in which NONE stands for a constant: no Unit is made for a number of it.
 """
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint8_t
 
-from fastprop.engine.executor.instructions cimport BOTH, EITHER, EQUAL, LESS, LESS_EQUAL, NOT_EQUAL
-from fastprop.engine.kernels cimport Kernel, kernel
+from fastprop.engine.executor.instructions cimport BOTH, EITHER, EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, REGION, RESULT
+from fastprop.engine.kernels cimport POSITIVE, Kernel, kernel
 
 import operator
 
@@ -125,6 +125,43 @@ def record_logic(Trace trace not None, relation, slots, constants=None):
     return first
 
 
+def record_region(Trace trace not None, region, operands, values):
+    """Record a region; returns the slot of its first number, behind which the others lie.
+
+    There is one even if it gives none: what follows depends on it.
+
+    Parameters
+    ----------
+    trace : Trace
+        Which is recording.
+    region : object
+        Kept among the trace's regions.
+    operands : array of int32
+        Slots.
+    values : array of float
+        Of its numbers, where it is recorded.
+    """
+    cdef const int32_t[::1] slot = np.ascontiguousarray(operands, np.int32)
+    cdef const double[::1] value = np.ascontiguousarray(values if len(values) else [0.0], np.float64)
+    cdef Nodes* nodes = &trace.nodes
+    cdef PyObject* home = <PyObject*>trace
+    cdef Py_ssize_t i, n = slot.shape[0], head = nodes.length
+    check_slots(trace, slot)
+    for i in range(value.shape[0] if nodes.strict else 0):
+        check_number(home, POOLED | REGION, NONE, NONE, 0.0, 0.0, value[i])
+    make_room_for(home, value.shape[0], n)
+    for i in range(n):
+        nodes.pool_operand[nodes.pool_length + i] = slot[i]
+        nodes.pool_partial[nodes.pool_length + i] = 0.0
+    write(home, POOLED | REGION, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value[0])
+    nodes.pool_length += n
+    for i in range(1, value.shape[0]):
+        write(home, RESULT, <int32_t>head, NONE, 0.0, 0.0, value[i])
+    note_sources(home, head)
+    trace.regions[head] = region
+    return head
+
+
 cdef inline bint truth_of(int opcode, double x, double y) noexcept nogil:
     if opcode == LESS:
         return x < y
@@ -184,6 +221,21 @@ def handles_at(Trace trace not None, slots):
     return made.reshape(np.shape(slots))
 
 
+def slot_in(Trace trace, Unit unit):
+    """Return the slot of a Unit on a trace: of a leaf or an outer result, of what stands for it there."""
+    cdef Link* link = captured(<PyObject*>trace, &unit.link)
+    cdef PyObject* home = <PyObject*>trace
+    cdef int32_t operand
+    if link.tape == home:
+        return link.slot
+    if link.tape != NULL:
+        raise ValueError("a traced function returned a result that was computed outside of it; return its .value")
+    make_room(home, 0)
+    operand = operand_of(home, link)
+    alias = owned(append(home, POSITIVE, operand, NONE, 1.0, 0.0, link.value))
+    return (<Unit>alias).link.slot
+
+
 def stand_ins_at(Trace trace not None, Trace home not None, slots):
     """Return the slots in a trace that stand for slots of one around it; None if that is none around it."""
     cdef const int32_t[::1] slot = np.ravel(slots)
@@ -206,6 +258,18 @@ def stand_ins_at(Trace trace not None, Trace home not None, slots):
         here[i] = <int32_t>(<Unit>unit).link.slot
     note_sources(inner, first)
     return found.reshape(np.shape(slots))
+
+
+def are_marked(Trace trace not None, slots):
+    """Return for each of some slots whether it is a number of a region."""
+    cdef const int32_t[::1] slot = np.ravel(slots)
+    found = np.zeros(slot.shape[0], np.bool_)
+    cdef uint8_t[::1] marked = found.view(np.uint8)
+    cdef Py_ssize_t i
+    check_slots(trace, slot)
+    for i in range(slot.shape[0]):
+        marked[i] = is_of_region(&trace.nodes, slot[i])
+    return found
 
 
 def values_at(Trace trace not None, slots):

@@ -102,7 +102,7 @@ cdef class Trace(Tape):
     def _variable(self, value):
         """Return the variable of a transform inside of the traced function; of a plain number, a constant."""
         if hasattr(type(value), "as_variable"):
-            return value.as_variable(self, self._variables)
+            return value.as_variable(self)
         if self.parent is not None and getattr(value, "_tape", None) not in (None, self):
             value = stand_in_for(self, value)
         variable = Tape._variable(self, value)
@@ -110,9 +110,6 @@ cdef class Trace(Tape):
             self.nodes.opcode[variable._slot] = POSITIVE
             self.nodes.partial[variable._slot].first = variable._recorded
         return variable
-
-    def _variables(self, list values):
-        return list(map(self._variable, values))
 
     def as_block(self, x):
         """Return a captured Array as a block of its numbers, which are read at every call, a plain array as one of
@@ -130,10 +127,6 @@ cdef class Trace(Tape):
     def regions_between(self, list ends, list variables):
         """Return the regions that variables reach below some slots, and how; None if one of them can't be swept."""
         return regions_between(self, ends, variables, self.recording.array_slots)
-
-    def is_marked(self, Py_ssize_t slot):
-        """Say whether a slot is one of a region."""
-        return is_of_region(&self.nodes, slot)
 
     def swept(self, list ends, list pulls, list variables, dict regions, arrays):
         """Return what arrives on variables from pulls on some slots, where it is recorded, through these regions."""

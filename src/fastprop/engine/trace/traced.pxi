@@ -1,18 +1,16 @@
 """What a trace records beside gates on numbers: gates on Arrays, stand-ins, the caller's and the user's own gates."""
-from cpython.object cimport PyObject
-from libc.stdint cimport int32_t
+import numpy as np
 
-from fastprop.engine.kernels cimport POSITIVE
-from fastprop.engine.tape cimport INPUT, NONE, POOLED, Link, Nodes, Trace, make_room, operand_of
-from fastprop.engine.executor.instructions cimport REGION, RESULT
-from fastprop.engine.tape cimport Unit, append, apply_kernel, are_single, captured, owned
+from cpython.object cimport PyObject
+
+from fastprop.engine.tape cimport INPUT, NONE, Trace, Unit, append, apply_kernel, are_single, make_room, owned
 
 from fastprop import gates
 from fastprop.handles.operands import prepare
 from fastprop.engine import kernels
 from fastprop.engine.bundle import let_conditions
 from fastprop.engine.on_bundles import apply_to_bundles, is_opaque, unwrapped
-from fastprop.engine.tape import let_traces
+from fastprop.engine.tape import handles_at, let_traces, record_region, slot_in
 
 cdef set rows = set(gates.table.values())
 
@@ -51,47 +49,14 @@ def inputs_of(Trace trace, list values):
     return units
 
 
-def slot_in(Trace trace, Unit unit):
-    """Return the slot of a Unit on a trace: of a leaf or an outer result, of what stands for it there."""
-    cdef Link* link = captured(<PyObject*>trace, &unit.link)
-    cdef PyObject* home = <PyObject*>trace
-    cdef int32_t operand
-    if link.tape == home:
-        return link.slot
-    if link.tape != NULL:
-        raise ValueError("a traced function returned a result that was computed outside of it; return its .value")
-    make_room(home, 0)
-    operand = operand_of(home, link)
-    alias = owned(append(home, POSITIVE, operand, NONE, 1.0, 0.0, link.value))
-    return (<Unit>alias).link.slot
-
-
 def stand_in(Trace trace, Unit unit):
     """Return what stands in a trace for a result of a trace around it."""
     slot_in(trace, unit)
     return trace.stand_ins.get((unit._tape.number, unit._slot), unit)
 
 
-def region_gate(Trace trace, list operands, region, list values):
-    """Record a region; returns the Units of its numbers (one even if it gives none: what follows depends on it)."""
-    cdef PyObject* home = <PyObject*>trace
-    cdef Nodes* nodes
-    cdef Py_ssize_t i, n = len(operands), head
-    cdef list slots = [], units = []
-    for operand in operands:
-        slots.append(slot_in(trace, operand))
-    make_room(home, n)
-    nodes = &trace.nodes
-    for i in range(n):
-        nodes.pool_operand[nodes.pool_length + i] = <int32_t>(<Py_ssize_t>slots[i])
-        nodes.pool_partial[nodes.pool_length + i] = 0.0
-    head = nodes.length
-    units.append(owned(append(
-        home, POOLED | REGION, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, values[0] if values else 0.0
-    )))
-    nodes.pool_length += n
-    for value in values[1:]:
-        make_room(home, 0)
-        units.append(owned(append(home, RESULT, <int32_t>head, NONE, 0.0, 0.0, value)))
-    trace.regions[head] = region
-    return units
+def region_gate(Trace trace, list operands, region, values):
+    """Record a region of Units; returns the Units of its numbers (one even if it gives none)."""
+    slots = [slot_in(trace, operand) for operand in operands]
+    first = record_region(trace, region, np.array(slots, np.int32), values)
+    return handles_at(trace, np.arange(first, first + max(len(values), 1), dtype=np.int32)).tolist()

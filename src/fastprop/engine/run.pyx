@@ -2,6 +2,7 @@
 include "run/arrays.pxi"
 include "run/regions.pxi"
 include "run/replay.pxi"
+include "run/slot_runs.pxi"
 include "run/bound.pxi"
 include "run/lane_arrays.pxi"
 include "run/lanes.pxi"

@@ -464,21 +464,6 @@ cdef class MapRun:
         return [self.pulled[k] for k in range(self.region.numbers)], [self.sums[k] for k in range(self.region.outputs)]
 
 
-cdef void add_pulled(PointRun run, Wiring wiring, const double* pulled, Py_ssize_t n) noexcept:
-    """Add what a region pulled on its operands to their adjoints."""
-    cdef Py_ssize_t k
-    cdef float* narrow = <float*>run.space.base
-    cdef double* wide = <double*>run.space.base
-    cdef const int32_t* target = &wiring.target[0] if n else NULL
-    for k in range(n):
-        if target[k] < 0:
-            continue
-        if run.single:
-            narrow[target[k]] = <float>(narrow[target[k]] + pulled[k])
-        else:
-            wide[target[k]] += pulled[k]
-
-
 cdef class MapAtPoint(PointRegion):
     """A map in a program at one point.
 
@@ -488,29 +473,23 @@ cdef class MapAtPoint(PointRegion):
 
     cdef MapRun run
     cdef bint fused
+    cdef SlotRuns operands
+    cdef SlotRuns targets
 
     def __init__(self, Wiring wiring, PointRun run):
         PointRegion.__init__(self, wiring)
         cdef MapRegion region = wiring.region
+        self.operands = SlotRuns(wiring.operands[: region.numbers])
+        self.targets = SlotRuns(wiring.targets[: region.numbers])
         wanted = (wiring.targets >= 0)[: region.numbers]
         active = run.program.active_arrays if wiring.active_arrays is None else wiring.active_arrays
         self.run = MapRun(region, run.arrays, wanted, active)
         self.fused = len(wiring.operands) > region.numbers and wiring.pull >= 0
 
-    cdef void take_operands(self, PointRun run) noexcept:
-        cdef Py_ssize_t k
-        cdef const float* narrow = <const float*>run.space.base
-        cdef const double* wide = <const double*>run.space.base
-        cdef const int32_t* slot = &self.wiring.operand[0] if self.run.region.numbers else NULL
-        for k in range(self.run.region.numbers if run.single else 0):
-            self.run.operand[k] = narrow[slot[k]]
-        for k in range(0 if run.single else self.run.region.numbers):
-            self.run.operand[k] = wide[slot[k]]
-
     cdef int forward(self, PointRun run) except -1:
         cdef MapRegion region = self.run.region
         cdef Py_ssize_t k
-        self.take_operands(run)
+        self.operands.read(self.run.operand, run)
         for k in range(region.outputs if self.fused else 0):
             self.run.pull[k] = run.get(self.wiring.operand[region.numbers + k])
         self.run.sweep(self.fused or region.gradients)
@@ -522,10 +501,10 @@ cdef class MapAtPoint(PointRegion):
         cdef MapRegion region = self.run.region
         cdef Py_ssize_t k
         if not self.fused:
-            self.take_operands(run)
+            self.operands.read(self.run.operand, run)
             for k in range(region.outputs if region.summed else 0):
                 self.run.pull[k] = run.get(self.wiring.pull + k)
             self.run.sweep(True)
-        add_pulled(run, self.wiring, self.run.pulled, region.numbers)
+        self.targets.add(run, self.run.pulled)
         forget_made(self.wiring, run.arrays)
         return 0

@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memset
+from libc.string cimport memchr, memset
 
 from fastprop.engine.program cimport Region, Wiring
 
@@ -360,10 +360,7 @@ cdef class Path:
         """Let inputs be operands that lie side by side."""
         cdef LanesRun run = batch.run
         cdef Py_ssize_t k, i = stretch.first
-        cdef bint same = True
-        for k in range(stretch.count):
-            same = same and run.uniform[i + k]
-        if same:
+        if memchr(&run.uniform[i], 0, <size_t>stretch.count) == NULL:
             take_operands(run, i, operand, stretch.count)
             for k in range(batch.taken_below[i], batch.taken_below[i + stretch.count]):
                 batch.before.put(k, operand[batch.taken[k] - i])
@@ -484,6 +481,7 @@ cdef class Path:
         cdef double* pulled
         cdef Source* source
         cdef Py_ssize_t i, j, k
+        cdef bint all_wanted
         for k in range(self.wires.outputs if region.summed and not self.wires.is_part else 0):
             self.owner.sums[k] += batch.value_sum(k)
         if not both or region.gradients:
@@ -502,7 +500,10 @@ cdef class Path:
                 )
             if source.kind == OPERAND:
                 pulled = self.owner.pulled + source.which
-                for j in range(self.wires.stretch[k].count):
+                all_wanted = memchr(&batch.wanted[i], 0, <size_t>self.wires.stretch[k].count) == NULL
+                for j in range(self.wires.stretch[k].count if all_wanted else 0):
+                    pulled[j] += total[i + j]
+                for j in range(0 if all_wanted else self.wires.stretch[k].count):
                     if batch.wanted[i + j]:
                         pulled[j] += total[i + j]
         memset(&self.owner.assigns[0], 0, <size_t>self.owner.assigns.shape[0])

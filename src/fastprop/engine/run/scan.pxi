@@ -55,6 +55,8 @@ cdef class ScanRun:
     cdef object active_arrays
     cdef PointRun ahead                 # a step forward
     cdef PointRun both                  # and backward
+    cdef SlotRuns ends                  # where what is carried on comes out of a step forward
+    cdef list rows                      # and what goes to each of the stacks
     cdef Memory memory
     cdef Memory numbers                 # as the programs have them: the operands, then what is carried
     cdef char* operand
@@ -114,6 +116,7 @@ cdef class ScanRun:
             self.both = self.make(True)
         elif not both and self.ahead is None:
             self.ahead = self.make(False)
+            self.find_ends()
         run = self.both if both else self.ahead
         for k in range(self.wires.stretches):
             stretch = &self.wires.stretch[k]
@@ -128,6 +131,13 @@ cdef class ScanRun:
                 run.arrays.put(b, self.arrays.values[<Py_ssize_t>which])
                 run.arrays.put_adjoint(b, self.outer_adjoint(which) if both else None)
         return run
+
+    cdef int find_ends(self) except -1:
+        """Find where what is carried on, and what goes to arrays, comes out of a step."""
+        slots = self.ahead.program.outputs
+        self.ends = SlotRuns(slots[: self.carried])
+        self.rows = [SlotRuns(slots[first : first + n]) for first, _, n in self.wires.stacks]
+        return 0
 
     cdef PointRun make(self, bint gradient):
         cdef Py_ssize_t i
@@ -264,11 +274,14 @@ cdef class ScanRun:
         cdef Py_ssize_t k, n, j = self.place_of(step)
         cdef const int32_t* output = run.program.output
         cdef const ArrayRef* array
-        gather(self.carry_of(step + 1), run, output, self.carried)
+        self.ends.copy(self.carry_of(step + 1), run)
         for k in range(self.stacks):
             array = &self.arrays.value[self.stack[k].array]
             if self.stack[k].numbers == 1:
                 put_number_at(array.data + j * array.stride[0], run.get(output[self.stack[k].first]), run.single)
+                continue
+            if spacing_of(array, 0) == self.size:
+                (<SlotRuns>self.rows[k]).copy(array.data + j * array.stride[0], run)
                 continue
             for n in range(self.stack[k].numbers):
                 put_number_at(
@@ -362,8 +375,7 @@ cdef class ScanRun:
             stretch = &self.wires.stretch[k]
             source = &self.wires.source[stretch.first]
             if source.kind == CARRY:
-                for i in range(stretch.count):
-                    self.pull[source.element + i] = run.get(adjoints + stretch.first + i)
+                read_numbers(self.pull + source.element, run, adjoints + stretch.first, stretch.count)
             elif source.kind == OPERAND:
                 self.add_totals(run, stretch.first, stretch.count)
             elif source.kind == LANE and self.wanted_leaf[source.which]:
@@ -398,29 +410,6 @@ cdef class ScanRun:
         return last.tolist()
 
 
-cdef inline void copy_numbers(char* to, const char* numbers, Py_ssize_t n, bint single) noexcept nogil:
-    """Copy numbers that lie side by side; few of them, as a rule."""
-    cdef Py_ssize_t k
-    if n > 16:
-        memcpy(to, numbers, <size_t>(n * (4 if single else 8)))
-        return
-    for k in range(n if single else 0):
-        (<float*>to)[k] = (<const float*>numbers)[k]
-    for k in range(0 if single else n):
-        (<double*>to)[k] = (<const double*>numbers)[k]
-
-
-cdef void gather(char* to, PointRun run, const int32_t* slot, Py_ssize_t n) noexcept:
-    """Copy numbers from slots."""
-    cdef Py_ssize_t k
-    cdef const float* narrow = <const float*>run.space.base
-    cdef const double* wide = <const double*>run.space.base
-    for k in range(n if run.single else 0):
-        (<float*>to)[k] = narrow[slot[k]]
-    for k in range(0 if run.single else n):
-        (<double*>to)[k] = wide[slot[k]]
-
-
 cdef object at_step(error, Py_ssize_t j):
     """The error for an index that is out of range, with the step at which it is."""
     return OutOfRangeError(f"{error.text}, at step {j}", error.lanes) if isinstance(error, OutOfRangeError) else error
@@ -430,20 +419,20 @@ cdef class ScanAtPoint(PointRegion):
     """A scan in a program at one point."""
 
     cdef ScanRun run
+    cdef SlotRuns operands
+    cdef SlotRuns targets
 
     def __init__(self, Wiring wiring, PointRun run):
         PointRegion.__init__(self, wiring)
         cdef MapRegion region = wiring.region
+        self.operands = SlotRuns(wiring.operands[: region.numbers])
+        self.targets = SlotRuns(wiring.targets[: region.numbers])
         wanted = (wiring.targets >= 0)[: region.numbers]
         active = run.program.active_arrays if wiring.active_arrays is None else wiring.active_arrays
         self.run = ScanRun(region, run.arrays, wanted, active, run.program.gradient)
 
-    cdef void take_operands(self, PointRun run) noexcept:
-        if self.run.region.numbers:
-            gather(self.run.operand, run, &self.wiring.operand[0], self.run.region.numbers)
-
     cdef int forward(self, PointRun run) except -1:
-        self.take_operands(run)
+        self.operands.copy(self.run.operand, run)
         self.run.kept = False
         self.run.forward()
         memcpy(
@@ -453,12 +442,10 @@ cdef class ScanAtPoint(PointRegion):
         return 0
 
     cdef int backward(self, PointRun run) except -1:
-        cdef Py_ssize_t k
         if not self.run.kept:
-            self.take_operands(run)
-        for k in range(self.run.carried):
-            self.run.pull[k] = run.get(self.wiring.pull + k)
+            self.operands.copy(self.run.operand, run)
+        read_numbers(self.run.pull, run, self.wiring.pull, self.run.carried)
         self.run.backward()
-        add_pulled(run, self.wiring, self.run.pulled, self.run.region.numbers)
+        self.targets.add(run, self.run.pulled)
         forget_made(self.wiring, run.arrays)
         return 0

@@ -1,0 +1,99 @@
+"""Slots of a program at one point, in runs that lie side by side: their numbers are read and written run by run."""
+from libc.stdint cimport int32_t
+from libc.string cimport memcpy
+
+
+cdef struct SlotRun:
+    Py_ssize_t first    # the number of the first of the slots
+    Py_ssize_t slot     # its slot; -1: none of them is anywhere
+    Py_ssize_t count
+
+
+@cython.final
+cdef class SlotRuns:
+    """A list of slots.
+
+    Parameters
+    ----------
+    slots : array of int32
+        -1 for what is nowhere: read as anything, and not written.
+    """
+
+    cdef Memory memory
+    cdef SlotRun* run
+    cdef Py_ssize_t runs
+
+    def __init__(self, slots):
+        slots = np.asarray(slots, np.int64)
+        gone = slots < 0
+        breaks = np.diff(np.where(gone, -1, slots), prepend=-2) != np.where(gone, 0, 1)
+        first = np.flatnonzero(breaks)
+        cdef Py_ssize_t k
+        self.runs = len(first)
+        self.memory = Memory(self.runs * <Py_ssize_t>sizeof(SlotRun))
+        self.run = <SlotRun*>self.memory.start
+        for k, (i, end) in enumerate(zip(first.tolist(), [*first[1:].tolist(), len(slots)])):
+            self.run[k] = SlotRun(i, slots[i], end - i)
+
+    cdef void copy(self, char* to, PointRun run) noexcept:
+        """Copy the numbers, in the program's dtype."""
+        cdef Py_ssize_t k
+        cdef const SlotRun* some
+        for k in range(self.runs):
+            some = &self.run[k]
+            if some.slot >= 0:
+                copy_numbers(
+                    to + some.first * run.size, <const char*>run.space.base + some.slot * run.size, some.count, run.single
+                )
+
+    cdef void read(self, double* to, PointRun run) noexcept:
+        """Copy the numbers as doubles."""
+        cdef Py_ssize_t k
+        cdef const SlotRun* some
+        for k in range(self.runs):
+            some = &self.run[k]
+            if some.slot >= 0:
+                read_numbers(to + some.first, run, some.slot, some.count)
+
+    cdef void add(self, PointRun run, const double* numbers) noexcept:
+        """Add to the numbers."""
+        cdef Py_ssize_t k
+        cdef const SlotRun* some
+        for k in range(self.runs):
+            some = &self.run[k]
+            if some.slot >= 0:
+                add_numbers_at(run, some.slot, numbers + some.first, some.count)
+
+
+cdef inline void copy_numbers(char* to, const char* numbers, Py_ssize_t n, bint single) noexcept nogil:
+    """Copy numbers that lie side by side; few of them, as a rule."""
+    cdef Py_ssize_t k
+    if n > 16:
+        memcpy(to, numbers, <size_t>(n * (4 if single else 8)))
+        return
+    for k in range(n if single else 0):
+        (<float*>to)[k] = (<const float*>numbers)[k]
+    for k in range(0 if single else n):
+        (<double*>to)[k] = (<const double*>numbers)[k]
+
+
+cdef void read_numbers(double* to, PointRun run, Py_ssize_t slot, Py_ssize_t n) noexcept:
+    """Copy numbers from slots side by side, as doubles."""
+    cdef Py_ssize_t k
+    cdef const float* narrow = <const float*>run.space.base + slot
+    cdef const double* wide = <const double*>run.space.base + slot
+    for k in range(n if run.single else 0):
+        to[k] = narrow[k]
+    for k in range(0 if run.single else n):
+        to[k] = wide[k]
+
+
+cdef void add_numbers_at(PointRun run, Py_ssize_t slot, const double* numbers, Py_ssize_t n) noexcept:
+    """Add numbers to slots side by side."""
+    cdef Py_ssize_t k
+    cdef float* narrow = <float*>run.space.base + slot
+    cdef double* wide = <double*>run.space.base + slot
+    for k in range(n if run.single else 0):
+        narrow[k] = <float>(narrow[k] + numbers[k])
+    for k in range(0 if run.single else n):
+        wide[k] += numbers[k]

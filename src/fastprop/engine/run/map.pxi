@@ -21,7 +21,8 @@ cdef class MapRun:
     cdef readonly MapRegion region
     cdef readonly Arrays arrays
     cdef Memory memory
-    cdef double* operand                # their values
+    cdef char* operand                  # their values, as programs have them
+    cdef Py_ssize_t size                # of one, in bytes
     cdef double* pulled                 # what was pulled on them
     cdef double* sums
     cdef double* pull
@@ -44,8 +45,8 @@ cdef class MapRun:
         cdef Py_ssize_t n = region.numbers, leaves = len(region.array)
         self.region, self.arrays = region, arrays
         self.memory = Memory((2 * n + 2 * region.outputs + 4) * <Py_ssize_t>sizeof(double))
-        self.operand = <double*>self.memory.start
-        self.pulled = self.operand + n
+        self.operand, self.size = self.memory.start, 4 if region.single else 8
+        self.pulled = <double*>self.memory.start + n
         self.sums = self.pulled + n
         self.pull = self.sums + region.outputs
         self.wanted, self.active_arrays = np.array(wanted, np.uint8), frozenset(active_arrays)
@@ -239,6 +240,9 @@ cdef class MapRun:
                 self.aside[leaf] = None
         return 0
 
+    cdef double operand_at(self, Py_ssize_t k) noexcept:
+        return number_at(self.operand + k * self.size, self.region.single)
+
     # for Python: where lanes are parted by path, where examples are run
 
     def inputs(self, Wires wires):
@@ -248,7 +252,7 @@ cdef class MapRun:
             if kind == NUMBER:
                 found.append(number)
             elif kind == OPERAND:
-                found.append(self.operand[<Py_ssize_t>which])
+                found.append(self.operand_at(which))
             else:
                 values = self.arrays.values[self.region.array[which]]
                 if kind == SAME:
@@ -261,7 +265,7 @@ cdef class MapRun:
     def value_of(self, given):
         """Return what an input is that is a number for all lanes."""
         kind, which, _, number = given
-        return self.operand[<Py_ssize_t>which] if kind == OPERAND else number
+        return self.operand_at(which) if kind == OPERAND else number
 
     def lane_inputs(self, Wires wires, Py_ssize_t lane):
         """Return the inputs of a path in one lane."""
@@ -281,7 +285,7 @@ cdef class MapRun:
             if source.kind == NUMBER:
                 found[i] = source.number
             elif source.kind == OPERAND:
-                found[i] = self.operand[source.which]
+                found[i] = self.operand_at(source.which)
             else:
                 found[i] = number_at(
                     self.lane_of(
@@ -444,7 +448,7 @@ cdef class MapRun:
         """Run forward at some operands; returns the sums."""
         cdef Py_ssize_t k
         for k, number in enumerate(operands):
-            self.operand[k] = number
+            put_number_at(self.operand + k * self.size, number, self.region.single)
         self.sweep(self.region.gradients)
         return [self.sums[k] for k in range(self.region.outputs)] if self.region.summed else []
 
@@ -457,7 +461,7 @@ cdef class MapRun:
         if anew:
             self.arrays.begin()
         for k, number in enumerate(operands):
-            self.operand[k] = number
+            put_number_at(self.operand + k * self.size, number, self.region.single)
         for k, number in enumerate(pulls):
             self.pull[k] = number
         self.sweep(True)
@@ -489,7 +493,7 @@ cdef class MapAtPoint(PointRegion):
     cdef int forward(self, PointRun run) except -1:
         cdef MapRegion region = self.run.region
         cdef Py_ssize_t k
-        self.operands.read(self.run.operand, run)
+        self.operands.copy(self.run.operand, run)
         for k in range(region.outputs if self.fused else 0):
             self.run.pull[k] = run.get(self.wiring.operand[region.numbers + k])
         self.run.sweep(self.fused or region.gradients)
@@ -501,7 +505,7 @@ cdef class MapAtPoint(PointRegion):
         cdef MapRegion region = self.run.region
         cdef Py_ssize_t k
         if not self.fused:
-            self.operands.read(self.run.operand, run)
+            self.operands.copy(self.run.operand, run)
             for k in range(region.outputs if region.summed else 0):
                 self.run.pull[k] = run.get(self.wiring.pull + k)
             self.run.sweep(True)

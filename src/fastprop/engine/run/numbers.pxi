@@ -18,16 +18,6 @@ cdef void take_numbers(LanesRun run, Py_ssize_t i, char* at, Py_ssize_t count) n
             run.start[k] = at + (run.starts[k, 0] - i) * run.size
 
 
-cdef void take_operands(LanesRun run, Py_ssize_t i, const double* at, Py_ssize_t count) noexcept nogil:
-    """Let uniform inputs be numbers side by side."""
-    cdef Py_ssize_t k
-    cdef float* narrow = <float*>run.numbers.start + i
-    if not run.single:
-        memcpy(run.numbers.start + i * run.size, at, <size_t>(count * run.size))
-    for k in range(count if run.single else 0):
-        narrow[k] = <float>at[k]
-
-
 cdef void leave_none(LanesRun run, Py_ssize_t i, Py_ssize_t count) noexcept nogil:
     """Let no matrix of some inputs lie outside of the run's own numbers any more."""
     cdef Py_ssize_t k

@@ -347,7 +347,7 @@ cdef class Path:
             stretch = &self.wires.stretch[s]
             source = &self.wires.source[stretch.first]
             if source.kind == OPERAND:
-                self.read_operands(batch, stretch, self.owner.operand + source.which)
+                self.read_operands(batch, stretch, self.owner.operand + source.which * self.owner.size)
             elif source.kind == NUMBER:
                 for i in range(stretch.first, stretch.first + stretch.count):
                     if not run.uniform[i]:
@@ -356,20 +356,20 @@ cdef class Path:
                 self.read_array(batch, stretch, source)
         return 0
 
-    cdef int read_operands(self, Batch batch, const Stretch* stretch, const double* operand) except -1:
+    cdef int read_operands(self, Batch batch, const Stretch* stretch, char* operand) except -1:
         """Let inputs be operands that lie side by side."""
         cdef LanesRun run = batch.run
         cdef Py_ssize_t k, i = stretch.first
+        cdef double number
         if memchr(&run.uniform[i], 0, <size_t>stretch.count) == NULL:
-            take_operands(run, i, operand, stretch.count)
-            for k in range(batch.taken_below[i], batch.taken_below[i + stretch.count]):
-                batch.before.put(k, operand[batch.taken[k] - i])
-            return 0
+            take_numbers(run, i, operand, stretch.count)
+            return batch.put_before(i, operand, stretch.count)
         for k in range(stretch.count):
+            number = number_at(operand + k * run.size, run.single)
             if run.uniform[i + k]:
-                batch.put(i + k, operand[k])
+                batch.put(i + k, number)
             else:
-                self.repeat(batch, i + k, operand[k])
+                self.repeat(batch, i + k, number)
         return 0
 
     cdef int read_array(self, Batch batch, const Stretch* stretch, const Source* source) except -1:

@@ -56,6 +56,7 @@ cdef class ScanRun:
     cdef PointRun ahead                 # a step forward
     cdef PointRun both                  # and backward
     cdef SlotRuns ends                  # where what is carried on comes out of a step forward
+    cdef SlotRuns onward                # the same for the inputs of the next step; None: only by way of the carry
     cdef list rows                      # and what goes to each of the stacks
     cdef Memory memory
     cdef Memory numbers                 # as the programs have them: the operands, then what is carried
@@ -137,6 +138,12 @@ cdef class ScanRun:
         slots = self.ahead.program.outputs
         self.ends = SlotRuns(slots[: self.carried])
         self.rows = [SlotRuns(slots[first : first + n]) for first, _, n in self.wires.stacks]
+        given = self.wires.given
+        inputs, carried = np.arange(len(given)), given["kind"] == CARRY
+        coming = np.where(carried, slots[np.where(carried, given["element"], 0)] if self.carried else -1, -1)
+        moved = np.where(coming == inputs, -1, coming)      # what stays as it is lies there already
+        if self.rooms == 2 and not ((moved >= 0) & (moved < len(given))).any():
+            self.onward = SlotRuns(moved)
         return 0
 
     cdef PointRun make(self, bint gradient):
@@ -206,7 +213,7 @@ cdef class ScanRun:
         cdef const char* carry = self.carry_of(step)
         cdef const Stretch* stretch
         cdef const Source* source
-        for k in range(self.wires.stretches):
+        for k in range(self.wires.stretches if both or step == 0 or self.onward is None else 0):
             stretch = &self.wires.stretch[k]
             source = &self.wires.source[stretch.first]
             if source.kind == CARRY:
@@ -270,11 +277,10 @@ cdef class ScanRun:
         return 0
 
     cdef int leave_step(self, PointRun run, Py_ssize_t step) except -1:
-        """Carry on what comes out of a step, and put into arrays what is not carried."""
+        """Put into arrays what comes out of a step, which may be its inputs, then carry on what is carried."""
         cdef Py_ssize_t k, n, j = self.place_of(step)
         cdef const int32_t* output = run.program.output
         cdef const ArrayRef* array
-        self.ends.copy(self.carry_of(step + 1), run)
         for k in range(self.stacks):
             array = &self.arrays.value[self.stack[k].array]
             if self.stack[k].numbers == 1:
@@ -288,6 +294,10 @@ cdef class ScanRun:
                     array.data + j * array.stride[0] + offset_of(array, 0, n),
                     run.get(output[self.stack[k].first + n]), run.single
                 )
+        if self.onward is not None and step < self.region.lanes - 1:
+            self.onward.copy(<char*>run.space.base, run)
+        else:
+            self.ends.copy(self.carry_of(step + 1), run)
         return 0
 
     # sweeps

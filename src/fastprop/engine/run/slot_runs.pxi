@@ -46,15 +46,6 @@ cdef class SlotRuns:
                     to + some.first * run.size, <const char*>run.space.base + some.slot * run.size, some.count, run.single
                 )
 
-    cdef void read(self, double* to, PointRun run) noexcept:
-        """Copy the numbers as doubles."""
-        cdef Py_ssize_t k
-        cdef const SlotRun* some
-        for k in range(self.runs):
-            some = &self.run[k]
-            if some.slot >= 0:
-                read_numbers(to + some.first, run, some.slot, some.count)
-
     cdef void add(self, PointRun run, const double* numbers) noexcept:
         """Add to the numbers."""
         cdef Py_ssize_t k

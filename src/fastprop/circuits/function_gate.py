@@ -82,7 +82,7 @@ class FunctionGate(Gate):
     def forward(self, *values: Any) -> Any:
         """Return the numbers of the result: one, an array, or all in a row."""
         self._run = self._circuit.forward_at(self._leaves)
-        parts = flatten(self._run.value)[0]
+        parts = flatten(self._run.value, nones=True)[0]
         if len(parts) == 1:
             return parts[0]
         return np.concatenate([np.ravel(part) for part in parts]) if parts else np.zeros(0)

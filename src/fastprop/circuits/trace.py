@@ -415,7 +415,7 @@ class Recording:
         return slots
 
     def _number_outputs(self, trace: Trace, result: Any) -> list[Any]:
-        leaves, self.nesting = flatten(result)
+        leaves, self.nesting = ([None], LEAF) if result is None else flatten(result, nones=True)
         ends: list[Any] = []
         self.outputs, self.integer_outputs = [], list(map(is_integer, leaves))
         for i, leaf in enumerate(leaves):

@@ -12,7 +12,7 @@ from fastprop import engine
 from fastprop.circuits.signature import lane_signature
 from fastprop.gates.numbers import as_array
 from fastprop.handles.indexing import OutOfRangeError, in_lane
-from fastprop.handles.nesting import Nesting, flatten, is_handle, map_leaves, order_of, shape_of, structure
+from fastprop.handles.nesting import Nesting, flatten, is_handle, order_of, shape_of, structure
 
 __all__ = ["MIXED", "in_order", "joined_lanes", "lane_by_lane", "of_no_lanes", "zeros_of"]
 
@@ -46,7 +46,7 @@ def lane_by_lane(
 
 def joined_lanes(name: str, results: Sequence[Any], reduce: str | None) -> Any:
     """Put the results of all lanes together."""
-    flat = [flatten(result) for result in results]
+    flat = [flatten(result, nones=True) for result in results]
     first, nesting = flat[0]
     form = nesting, [shape_of(leaf) for leaf in first]
     rows = [[found[k] for k in in_order(name, form, (other, [shape_of(x) for x in found]))] for found, other in flat]
@@ -91,7 +91,8 @@ def of_no_lanes(example: Any, reduce: str | None) -> Any:
         whole = np.full(shape_of(leaf), 0.0 if reduce == "sum" else np.nan)
         return whole if whole.shape else float(whole)
 
-    return map_leaves(empty, example)
+    leaves, nesting = flatten(example, nones=True)
+    return nesting.unflatten(map(empty, leaves))
 
 
 def _at(leaf: Any, axis: int | None, lane: int) -> Any:

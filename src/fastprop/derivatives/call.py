@@ -102,7 +102,7 @@ class Call:
                     f"but {name_of(f)} returned {described(result)}"
                 )
             result, self.aux = result
-        leaves, self.nesting = flatten(result, blocks=True)
+        leaves, self.nesting = flatten(result, blocks=True, nones=True)
         self.outputs = [self._output(leaf, i) for i, leaf in enumerate(leaves)]
         self.live = [_tape_of(output) is self.tape for output in self.outputs]
         if not self.numeric and not has_aux and not any(map(is_handle, [*points, *beside, *captured])):

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastprop.gates.numbers import as_array, as_real
 
-__all__ = ["LEAF", "Nesting", "flatten", "map_leaves"]
+__all__ = ["LEAF", "NONE", "Nesting", "flatten", "map_leaves"]
 
 # Containers -----------------------------------------------------------------------------------------------------------
 
@@ -61,8 +61,8 @@ class Nesting:
         return leaves
 
     def __reduce__(self) -> Any:
-        if self is LEAF:
-            return "LEAF"  # which is compared by identity
+        if self is LEAF or self is NONE:
+            return "NONE" if self is NONE else "LEAF"  # which are compared by identity
         return Nesting, (self.kind, self.keys, self.children, self.size, self.template)
 
     def __len__(self) -> int:
@@ -84,6 +84,8 @@ class Nesting:
             return tuple(children)
         if kind is dict:
             return dict(zip(self.keys, children))
+        if self is NONE:
+            return None
         assert kind is not None
         if is_block(kind):
             return kind.made_of(children, self.template)  # type: ignore[attr-defined]
@@ -123,8 +125,11 @@ class Nesting:
                 raise ValueError(f"{name} has shape {numbers.shape}, where {self.template} is expected")
             leaves.extend(numbers.flat)
             return
-        if not isinstance(tree, self.kind):
-            raise TypeError(f"{name} is {_described(tree)}, where a {self.kind.__name__} is expected")
+        if self is NONE and tree is None:
+            return
+        if self is NONE or not isinstance(tree, self.kind):
+            expected = "None" if self is NONE else f"a {self.kind.__name__}"
+            raise TypeError(f"{name} is {_described(tree)}, where {expected} is expected")
         if isinstance(tree, dict):
             if tree.keys() != set(self.keys):
                 raise ValueError(f"{name} has the keys {list(tree)}, where {list(self.keys)} are expected")
@@ -141,16 +146,17 @@ class Nesting:
 
 
 LEAF = Nesting(None, 1, None, 1, None)
+NONE = Nesting(type(None), 0, (), 0, None)  # None in a result: a container of nothing
 
 
-def flatten(tree: Any, blocks: bool = False, wholes: bool = False) -> tuple[list[Any], Nesting]:
+def flatten(tree: Any, blocks: bool = False, wholes: bool = False, nones: bool = False) -> tuple[list[Any], Nesting]:
     """Take a nested container apart: its leaves from left to right, and its nesting.
 
     With `blocks`, an Array under trace, which is a block of Units, is taken apart into these; with `wholes`, too,
-    unless it is an array that can be a variable as a whole.
+    unless it is an array that can be a variable as a whole. With `nones`, None is no leaf, but stays where it stands.
     """
     leaves: list[Any] = []
-    return leaves, _flatten(tree, leaves, (), is_part if wholes else is_block if blocks else _never)
+    return leaves, _flatten(tree, leaves, (), is_part if wholes else is_block if blocks else _never, nones)
 
 
 def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
@@ -225,9 +231,13 @@ def _never(kind: type) -> bool:
     return False
 
 
-def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: Callable[[type], bool]) -> Nesting:
+def _flatten(
+    tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: Callable[[type], bool], nones: bool
+) -> Nesting:
     """Append the leaves of `tree`, which stands in the containers with the identities `outer`."""
     kind = type(tree)
+    if nones and tree is None:
+        return NONE
     if blocks(kind):
         leaves.extend(tree.numbers.flat)
         return Nesting(kind, tree.size, None, tree.size, tree.shape)
@@ -238,9 +248,10 @@ def _flatten(tree: Any, leaves: list[Any], outer: tuple[int, ...], blocks: Calla
         raise ValueError(f"a {kind.__name__} contains itself: nested containers must end in numbers or arrays")
     keys, children = children_of(tree)
     before = len(leaves)
-    if any(is_container(child) or blocks(child) for child in set(map(type, children))):
+    kinds = set(map(type, children))
+    if any(map(is_container, kinds)) or any(map(blocks, kinds)) or (nones and type(None) in kinds):
         inside = (*outer, id(tree))
-        nestings = tuple([_flatten(child, leaves, inside, blocks) for child in children])
+        nestings = tuple([_flatten(child, leaves, inside, blocks, nones) for child in children])
     else:
         nestings = None
         leaves.extend(children)

@@ -15,7 +15,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int64_t, uintptr_t
 from libc.string cimport memcpy
 
-from fastprop.handles.nesting import LEAF
+from fastprop.handles.nesting import LEAF, NONE
 
 cnp.import_array()
 
@@ -227,6 +227,8 @@ cdef class Marshal:
         cdef Part* part = self.parts + at
         if nesting is LEAF:
             return self.lay_leaf(next(leaves))
+        if nesting is NONE:
+            return self.lay_leaf(constant(None))
         kind, keys = nesting.kind, nesting.keys
         self.used += 1
         self.kept.append((nesting, kind, keys))

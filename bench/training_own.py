@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 import fastprop as fp
 from fastprop import nn
 from training_workloads import KERNEL, Learner, Task
@@ -75,41 +73,20 @@ def called(task: Task) -> Learner:
     return Learner("fastprop, step", begin, advance)
 
 
-def adam(task: Task, p: Any, g: Any, m: Any, v: Any, step: Any) -> tuple[Any, Any, Any]:
-    """Move one parameter, and its moments."""
-    m = 0.9 * m + 0.1 * g
-    v = 0.999 * v + 0.001 * g * g
-    return p - task.rate / (1.0 - 0.9**step) * m / (fp.sqrt(v) / fp.sqrt(1.0 - 0.999**step) + 1e-8), m, v
-
-
 def scanned(task: Task) -> Learner:
     """Return an epoch with its updates as one call."""
     model = network(task)
     slopes = fp.value_and_grad(mean_loss(task, model))
+    adam = fp.optim.Adam(model.params(), task.rate)
 
     def step(carry: Any, batch: Any) -> Any:
-        params, first, second, taken = carry
-        loss, gradients = slopes(params, *batch)
-        moved = {
-            layer: {kind: adam(task, p, gradients[layer][kind], first[layer][kind], second[layer][kind], taken + 1.0)
-                    for kind, p in part.items()}
-            for layer, part in params.items()
-        }  # fmt: skip
-        split = [
-            {layer: {kind: new[k] for kind, new in part.items()} for layer, part in moved.items()} for k in range(3)
-        ]
-        return (*split, taken + 1.0), loss
+        loss, gradients = slopes(carry[0], *batch)
+        return adam.update(carry[0], gradients, carry[1]), loss
 
     epoch: Any = fp.compile(lambda carry, x, y: fp.scan(step, carry, (x, y)))
-
-    def begin() -> Any:
-        zeros = [
-            {layer: {kind: np.zeros_like(p) for kind, p in part.items()} for layer, part in model.params().items()}
-            for _ in range(2)
-        ]
-        return (model.params(), *zeros, 0.0)
-
-    return Learner("fastprop, epoch as a scan", begin, lambda carry: epoch(carry, task.x, task.y))
+    return Learner(
+        "fastprop, epoch as a scan", lambda: (model.params(), adam.init()), lambda carry: epoch(carry, task.x, task.y)
+    )
 
 
 def hinge(w: Any, x: Any, y: Any, label: Any) -> Any:

@@ -182,8 +182,7 @@ ATTRIBUTES: dict[str, Rows] = {
     },
     "Optimizer": {
         "minimize": "loss.backward(), then step(); of numbers params = step(params, gradients)",
-        "update apply_gradients": "of numbers params = step(params, gradients)",
-        "init": "it is made with the parameters, and remembers what it needs itself",
+        "apply_gradients apply_updates": "of numbers params = step(params, gradients)",
         "param_groups add_param_group": "make one optimizer for each group; the rate is lr",
         "learning_rate": "it is lr",
         "defaults": "it is state_dict()['options']",

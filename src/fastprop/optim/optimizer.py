@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fastprop import gates
 from fastprop.engine.program import current_instruction_set
 from fastprop.engine.update import Update, are_same
 from fastprop.gates.numbers import as_array, as_real
-from fastprop.handles.nesting import Nesting, children_of, described, flatten, is_container, is_handle
+from fastprop.handles.nesting import Nesting, children_of, described, flatten, is_container, is_handle, shape_of
 from fastprop.hints import Hinted
 
 __all__ = ["Optimizer"]
@@ -81,6 +82,7 @@ class Optimizer(Hinted):
     {'w': array([0.9, 1.1])}
     """
 
+    _decoupled = False
     remembers: ClassVar[tuple[str, ...]] = ()
     """What a rule of one's own remembers of every parameter, by name: its moments, which are 0 at first."""
 
@@ -136,6 +138,7 @@ class Optimizer(Hinted):
         handles = is_handle(leaves[0])
         self._source = source if handles else nesting.unflatten(map(like, leaves))
         self._leaves = flatten(tree_of(source))[0] if handles else []
+        self._shapes = [np.shape(leaf) for leaf in ([] if handles else leaves)]
         self._update = Update(
             kind, rule, len(moments), leaves, nesting, names, handles, start, current_instruction_set()
         )
@@ -209,8 +212,104 @@ class Optimizer(Hinted):
             raise TypeError("step() of numbers and arrays takes them and their gradients: step(params, grads)")
         return update.step(rate, params, grads, frozen, in_place, self.move if self._own else None)
 
-    def move(self, value: Any, grad: Any, moments: list[Any], rate: float, step: int) -> Any:
-        """Give the new numbers of one parameter: what a rule of one's own has to say.
+    def init(self) -> dict[str, Any]:
+        """Give the state that `update` begins with: what is remembered now, which of a new optimizer is 0.
+
+        Returns
+        -------
+        dict
+            ``steps``, how many were made, and what the rule remembers, by PyTorch's names, nested as the parameters.
+        """
+        update = self._update
+        self._check_numbers("init")
+        found = [update.moments_of(k)[1] for k in range(len(update.names))]
+        moments = {name: update.nesting.unflatten([own[i] for own in found]) for i, name in enumerate(self._moments)}
+        return {"steps": float(self.steps), **moments}
+
+    def update(self, params: Any, grads: Any, state: dict[str, Any], rate: Any = None) -> tuple[Any, dict[str, Any]]:
+        """Give new parameters, and the new state: a step that changes nothing, neither arguments nor the optimizer.
+
+        It is computed by gates, so that it can be part of what is compiled, a step of `fp.scan`, mapped over the
+        parameters of several models, and differentiated. By itself, `step` is quicker.
+
+        Parameters
+        ----------
+        params, grads : nested containers of numbers and arrays
+            As in `step`, or traced.
+        state : dict
+            As `init` gives it, or the update before.
+        rate : float, optional
+            The learning rate of this step, in the place of `lr` and its schedule: one that decides by `if` can't be
+            told how many steps were made where it is traced.
+
+        Returns
+        -------
+        tuple
+            The new parameters, and the new state.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, a gradient or what is remembered has another shape, or the state is another rule's. Numbers
+            are not looked at: after a gradient that is not finite, neither are parameters.
+        TypeError
+            If they are nested otherwise.
+
+        Examples
+        --------
+        An epoch that is one call:
+
+        >>> import numpy as np
+        >>> import fastprop as fp
+        >>> loss = lambda w, x: (w["slope"] * x[0] + w["bias"] - x[1]) ** 2
+        >>> start = {"slope": 0.0, "bias": 0.0}
+        >>> adam = fp.optim.Adam(start, lr=0.1)
+        >>> def step(carry, x):
+        ...     value, grads = fp.value_and_grad(loss)(carry[0], x)
+        ...     return adam.update(carry[0], grads, carry[1]), value
+        >>> epoch = fp.compile(lambda carry, data: fp.scan(step, carry, data))
+        >>> data = np.array([[t, 3.0 * t - 1.0] for t in np.linspace(-1.0, 1.0, 200)])
+        >>> carry = start, adam.init()
+        >>> for _ in range(10):
+        ...     carry, losses = epoch(carry, data)
+        >>> {name: round(value, 3) for name, value in carry[0].items()}
+        {'slope': 3.0, 'bias': -1.0}
+        """
+        self._check_numbers("update")
+        if not isinstance(state, dict) or set(state) != {"steps", *self._moments}:
+            raise ValueError(
+                f"update: the state is {described(state)}; expected what init() gives, a dict with "
+                f"{', '.join(['steps', *self._moments])}"
+            )
+        nesting, names = self._update.nesting, self._update.names
+        if rate is None:
+            rate = self._lr if self.schedule is None else self._lr * self.schedule(state["steps"])
+        step = state["steps"] + 1.0
+        values, slopes = nesting.leaves_of(params, "params"), nesting.leaves_of(grads, "grads")
+        moments = [nesting.leaves_of(state[moment], f"state[{moment!r}]") for moment in self._moments]
+        for k, name in enumerate(names):
+            own = [moment[k] for moment in moments]
+            if slopes[k] is None or name in self._frozen:
+                continue
+            for leaf, what in zip((values[k], slopes[k], *own), ("params", "grads", *self._moments)):
+                if shape_of(leaf) != self._shapes[k]:
+                    raise ValueError(f"update: {what}: {name} has shape {shape_of(leaf)}; expected {self._shapes[k]}")
+            values[k] = self.move(values[k], slopes[k], own, rate, step)
+            for moment, new in zip(moments, own):
+                moment[k] = new
+        return nesting.unflatten(values), {
+            "steps": step, **{name: nesting.unflatten(moment) for name, moment in zip(self._moments, moments)}
+        }  # fmt: skip
+
+    def _check_numbers(self, what: str) -> None:
+        if self._update.handles:
+            raise TypeError(
+                f"{what}: this optimizer updates Units and Arrays themselves; make one of numbers and arrays, such as "
+                f"{type(self).__name__}(module.params())"
+            )
+
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: Any, step: Any) -> Any:
+        """Give the new numbers of one parameter: the rule itself, and what a rule of one's own has to say.
 
         Parameters
         ----------
@@ -226,9 +325,23 @@ class Optimizer(Hinted):
         Returns
         -------
         array
-            In the same shape. All arrays are copies, so that a step that fails half-way changes nothing.
+            In the same shape. All arrays are copies, so that a step that fails half-way changes nothing. For `update`
+            all of these are numbers, arrays, or traced.
         """
         raise TypeError(f"{type(self).__name__} has no method move, which says how parameters move")
+
+    def _slope(self, value: Any, grad: Any) -> Any:
+        """Return a gradient, down or up, with the weights' decay in it unless that is apart."""
+        slope = -grad if self._options["maximize"] else grad
+        decay = 0.0 if self._decoupled else self._options["weight_decay"]
+        return slope if decay == 0.0 else slope + decay * value
+
+    def _over(self, numerator: Any, denominator: Any) -> Any:
+        """Return a quotient, which is 0 where the denominator is: nowhere, if eps is in it."""
+        if self._options["eps"] > 0.0:
+            return numerator / denominator
+        there = denominator > 0.0
+        return gates.where(there, numerator / gates.where(there, denominator, 1.0), 0.0)
 
     def zero_grad(self) -> None:
         """Set the gradients of all Units and Arrays to 0."""

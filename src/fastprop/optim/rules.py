@@ -6,8 +6,11 @@ go number by number; t is the step, from 1. Where numerator and denominator are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
+
+from fastprop import gates
 
 from .optimizer import Optimizer, at_least_zero, fraction
 
@@ -87,6 +90,20 @@ class SGD(Optimizer):
         moments = ("momentum_buffer",) if momentum > 0.0 else ()
         self._begin(params, "SGD", moments, {"lr": lr, **rule}, rule, schedule)
 
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: Any, step: Any) -> Any:
+        """Give the new numbers of one parameter."""
+        momentum, fresh = self._options["momentum"], 1.0 - self._options["dampening"]
+        slope = self._slope(value, grad)
+        if momentum == 0.0:
+            return value - rate * slope
+        if self._options["rate_inside"]:
+            push = rate * slope
+            moments[0] = momentum * moments[0] - push
+            return value + (momentum * moments[0] - push if self._options["nesterov"] else moments[0])
+        fresh = fresh if fresh == 1.0 else gates.where(step > 1.0, fresh, 1.0)  # the first one comes undamped
+        moments[0] = momentum * moments[0] + fresh * slope
+        return value - rate * (slope + momentum * moments[0] if self._options["nesterov"] else moments[0])
+
 
 class Adagrad(Optimizer):
     """Rates that fall with the squares of all gradients so far: ``s += g**2``, ``p -= rate * g / (sqrt(s) + eps)``.
@@ -140,6 +157,13 @@ class Adagrad(Optimizer):
         options = {"lr": lr, "initial_accumulator_value": start, **rule}
         self._begin(params, "Adagrad", ("sum",), options, rule, schedule, start)
 
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: Any, step: Any) -> Any:
+        """Give the new numbers of one parameter."""
+        slope = self._slope(value, grad)
+        moments[0] = moments[0] + slope * slope
+        rate = rate / (1.0 + (step - 1.0) * self._options["lr_decay"])
+        return value - rate * self._over(slope, gates.sqrt(moments[0]) + self._options["eps"])
+
 
 class Adadelta(Optimizer):
     """Steps in the parameters' own units: by the root of the mean squares of steps over that of gradients.
@@ -192,6 +216,15 @@ class Adadelta(Optimizer):
         }
         rule = {"beta2": options["rho"], **options}
         self._begin(params, "Adadelta", ("square_avg", "acc_delta"), options, rule, schedule)
+
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: Any, step: Any) -> Any:
+        """Give the new numbers of one parameter."""
+        rho, eps = self._options["rho"], self._options["eps"]
+        slope = self._slope(value, grad)
+        moments[0] = rho * moments[0] + (1.0 - rho) * (slope * slope)
+        change = gates.sqrt(moments[1] + eps) * self._over(slope, gates.sqrt(moments[0] + eps))
+        moments[1] = rho * moments[1] + (1.0 - rho) * (change * change)
+        return value - rate * change
 
 
 class RMSprop(Optimizer):
@@ -254,6 +287,19 @@ class RMSprop(Optimizer):
         more = centered or momentum > 0.0
         moments = ("square_avg", "grad_avg", "momentum_buffer") if more else ("square_avg",)
         self._begin(params, "RMSprop", moments, options, {"beta2": options["alpha"], **options}, schedule)
+
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: Any, step: Any) -> Any:
+        """Give the new numbers of one parameter."""
+        alpha, slope = self._options["alpha"], self._slope(value, grad)
+        moments[0] = variance = alpha * moments[0] + (1.0 - alpha) * (slope * slope)
+        if len(moments) > 1:
+            moments[1] = alpha * moments[1] + (1.0 - alpha) * slope
+        if self._options["centered"]:
+            variance = gates.maximum(variance - moments[1] * moments[1], 0.0)
+        share = self._over(slope, gates.sqrt(variance) + self._options["eps"])
+        if len(moments) > 1:
+            moments[2] = share = self._options["momentum"] * moments[2] + share
+        return value - rate * share
 
 
 class Adam(Optimizer):
@@ -329,6 +375,18 @@ class Adam(Optimizer):
         rule = {"beta1": options["betas"][0], "beta2": options["betas"][1], "decoupled": self._decoupled, **options}
         moments = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") if amsgrad else ("exp_avg", "exp_avg_sq")
         self._begin(params, "Adam", moments, options, rule, schedule)
+
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: Any, step: Any) -> Any:
+        """Give the new numbers of one parameter."""
+        slope = self._slope(value, grad)
+        for k, (beta, square) in enumerate(zip(self._options["betas"], (slope, slope * slope))):
+            moments[k] = beta * moments[k] + (1.0 - beta) * square
+        if self._options["amsgrad"]:
+            moments[2] = gates.maximum(moments[2], moments[1])
+        whole = [1.0 if beta == 0.0 else -gates.expm1(step * math.log(beta)) for beta in self._options["betas"]]
+        scale = gates.sqrt(moments[-1]) * (1.0 / gates.sqrt(whole[1])) + self._options["eps"]
+        kept = value * (1.0 - rate * self._options["weight_decay"]) if self._decoupled else value
+        return kept - rate / whole[0] * self._over(moments[0], scale)
 
 
 class AdamW(Adam):
@@ -424,3 +482,9 @@ class Windowgrad(Optimizer):
         }
         rule = {"beta2": options["rho"], **options}
         self._begin(params, "Windowgrad", ("square_avg",), options, rule, schedule)
+
+    def move(self, value: Any, grad: Any, moments: list[Any], rate: Any, step: Any) -> Any:
+        """Give the new numbers of one parameter."""
+        rho, slope = self._options["rho"], self._slope(value, grad)
+        moments[0] = rho * moments[0] + (1.0 - rho) * (slope * slope)
+        return value - rate * self._over(slope, gates.sqrt(moments[0] + self._options["eps"]))

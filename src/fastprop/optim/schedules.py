@@ -2,7 +2,8 @@
 
 They have no state, so that a training that is resumed needs nothing but the number of steps. The product of two
 schedules is one: ``WarmUp(100) * Cosine(10_000)``. Any function of a whole number will do in their place. Where a rate
-changes once per epoch, ``optimizer.lr = 0.1 * schedule(epoch)`` does it.
+changes once per epoch, ``optimizer.lr = 0.1 * schedule(epoch)`` does it. They are written with gates, so that
+`Optimizer.update` can count steps where it is compiled.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Any
+
+from fastprop import gates
 
 from .optimizer import Optimizer, at_least_zero, whole
 
@@ -134,9 +137,8 @@ class Cosine(Schedule):
 
     def __call__(self, step: int) -> float:
         """Give the height of the wave."""
-        if step >= self.T_max:
-            return self.floor
-        return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * step / self.T_max))
+        wave: float = gates.cos(math.pi * gates.minimum(step, self.T_max) / self.T_max)
+        return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + wave)
 
 
 class WarmUp(Schedule):
@@ -159,7 +161,8 @@ class WarmUp(Schedule):
 
     def __call__(self, step: int) -> float:
         """Give the part of the way."""
-        return 1.0 if step >= self.steps else step / self.steps
+        part: float = gates.minimum(step / self.steps, 1.0) if self.steps else 1.0
+        return part
 
 
 class InverseTime(Schedule):

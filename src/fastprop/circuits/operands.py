@@ -85,7 +85,13 @@ class Operands:
 
     def find(self, keys: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
         """Return the numbers of results, each of which is known by its tape's number and its slot; -1: it is none."""
-        return np.array([self._known(key) for key in keys], np.int32)
+        tapes, slots = np.array(keys, np.int64).reshape(-1, 2).T
+        found = np.full(len(keys), NONE, np.int32)
+        known = np.flatnonzero((tapes == self.trace.number) & (slots < len(self._number_at)))
+        found[known] = self._number_at[slots[known]]
+        for k in np.flatnonzero(tapes != self.trace.number).tolist():
+            found[k] = self._numbers.get(keys[k], NONE)
+        return found
 
     def numbers(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the numbers of slots of the trace, an array of int32; what is new is added in this order."""
@@ -98,8 +104,9 @@ class Operands:
         if len(fresh):
             if self.sealed:
                 raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
-            _, first = np.unique(fresh, return_index=True)
-            fresh = fresh[np.sort(first)]
+            if not (np.diff(fresh) > 0).all():
+                _, first = np.unique(fresh, return_index=True)
+                fresh = fresh[np.sort(first)]
             self._number_at[fresh] = np.arange(len(self._slots), len(self._slots) + len(fresh))
             self._slots += fresh.tolist()
         found: np.ndarray[Any, Any] = self._number_at[flat].reshape(np.shape(slots))

@@ -83,7 +83,7 @@ def swept_gradients(
         return None
     if trace.parent is not None and any(trace.regions[head].makes for head in regions):
         return None  # in lanes, arrays that maps make have no adjoints while they run forward
-    marked = np.unique(units[are_marked(trace, units)])
+    marked = _in_order(units[are_marked(trace, units)])
     if not len(marked):
         return [None] * len(variables)
     seeds = [x if isinstance(x, Unit) else trace._variable(float(x)) for x in pulls]
@@ -108,6 +108,13 @@ def swept_gradients(
             parts.insert(0, part)
         found.append(parts[0] + parts[1] if len(parts) == 2 else parts[0] if parts else None)
     return found
+
+
+def _in_order(slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return slots in ascending order, each once."""
+    there = np.zeros(int(slots.max(initial=-1)) + 1, np.bool_)
+    there[slots] = True
+    return np.flatnonzero(there).astype(np.int32)
 
 
 def _arrived(trace: Trace, first: int, marked: np.ndarray[Any, Any], slots: np.ndarray[Any, Any]) -> Slots | None:

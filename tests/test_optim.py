@@ -1,6 +1,7 @@
 """Update rules: each equal to a plain statement of it in NumPy, on both kinds of parameters, and what they mean."""
 
 import math
+import platform
 import tracemalloc
 import warnings
 
@@ -270,6 +271,18 @@ def test_no_gradient_and_no_eps_does_not_move(rule, statement, options, dtype):
     params = [np.array([1.0, -2.0, 0.0], dtype)]
     after = rule(params, **options).step(params, [np.zeros(3, dtype)])
     assert after[0].tolist() == [1.0, -2.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_moments_that_die_out_do_not_stay_at_the_least_number(dtype, instruction_set):
+    optimizer = optim.Adam(np.zeros(20, dtype), betas=(0.5, 0.5))
+    params = optimizer.step(np.zeros(20, dtype), np.ones(20, dtype))
+    for _ in range(1100):  # float64 has 1,074 halves below 1
+        params = optimizer.step(params, np.zeros(20, dtype))
+    (moments,) = optimizer.state_dict()["parameters"].values()
+    small = np.abs(np.array([moments["exp_avg"], moments["exp_avg_sq"]]))
+    assert small.max() == 0.0 if platform.machine() in ("x86_64", "AMD64") else small.max() < np.finfo(dtype).tiny
+    assert np.float64(5e-324) * 0.5 == 0.0 and np.float64(5e-324) * 1.0 > 0.0  # only there
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.9999999), (0.9, 1.0 - 1e-8), (0.0, 0.0)])

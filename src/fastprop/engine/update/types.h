@@ -33,7 +33,9 @@ static Py_ssize_t EXPAND2(refused, SET)(const Rule *rule, const Stretch *on) {
 }
 
 static void EXPAND2(move, SET)(const Rule *rule, const Stretch *on) {
+    const unsigned before = flush_small();
     on->single ? EXPAND3(move, float, SET)(rule, on) : EXPAND3(move, double, SET)(rule, on);
+    flush_as(before);
 }
 
 static double EXPAND2(squares, SET)(int single, Py_ssize_t n, const void *numbers) {

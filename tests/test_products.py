@@ -1,6 +1,7 @@
 """Products of arrays, against NumPy on every front, and at their edges."""
 
 import math
+import platform
 
 import numpy as np
 import pytest
@@ -176,3 +177,29 @@ def test_stacks_of_no_matrices_are_recorded(shapes):
     assert found == 0.0
     assert [slope.shape for slope in slopes] == list(shapes)
     assert fp.compile(lambda a, b: a @ b)(a, b).shape == (a @ b).shape
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_pulls_below_the_least_normal_number_count_as_zero_in_float32_alone(dtype, lanes):
+    """Each would take a processor a hundred times as long, and networks that have learnt are full of them."""
+    tiny = np.finfo(dtype).tiny / 8
+    w, x, scale = np.full((16, 16), 0.5, dtype), np.ones((64, 16), dtype), np.ones(16, dtype)
+    w[0, 0], scale[0] = INF, tiny
+
+    def f(w, x, scale):
+        return fp.sum((w @ x) * scale)
+
+    if lanes:
+        f, count = fp.vmap(f, in_axes=(None, 0, None), reduce="sum"), 64
+    else:
+        x, count = x[0], 1
+    on_w, on_x = fp.compile(fp.grad(f, (0, 1)))(w, x, scale)
+    assert_allclose(on_w[1:], count)
+    assert_allclose(on_x[..., 1:], 7.5 + tiny)
+    if dtype == np.float64 or platform.machine() not in ("x86_64", "AMD64"):
+        assert_array_equal(on_w[0], count * tiny)
+        assert_array_equal(on_x[..., 0], INF)
+    else:
+        assert_array_equal(on_w[0], 0.0)
+        assert_array_equal(on_x[..., 0], 7.5)

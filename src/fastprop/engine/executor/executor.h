@@ -7,6 +7,7 @@
 
 #include "vector/gates.h"
 #include "executor/check.h"
+#include "executor/flush.h"
 #include "executor/program.h"
 #include "executor/lifted.h"
 #include "executor/strong.h"

@@ -235,12 +235,10 @@ static ptrdiff_t NAME(backward_lanes)(const Stream *stream, const Space *space, 
         }
         if (step->opcode == REGION_PULL)
             return at;
-        if (step->opcode == MATMUL_PULL) {
-            NAME(pull_matmul)(&m, stream, step, space);
-            continue;
-        }
-        if (step->opcode == BATCH_MATMUL_PULL) {
-            NAME(pull_batch)(&m, stream, step);
+        if (step->opcode == MATMUL_PULL || step->opcode == BATCH_MATMUL_PULL) {
+            const unsigned before = flush_small(sizeof(REAL) < sizeof(double));
+            step->opcode == MATMUL_PULL ? NAME(pull_matmul)(&m, stream, step, space) : NAME(pull_batch)(&m, stream, step);
+            flush_as(before);
             continue;
         }
         if (step->opcode == ITEM_PULL) {

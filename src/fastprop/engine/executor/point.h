@@ -380,11 +380,12 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
             NAME(run_chain_back)(&m, step, o, pull);
             break;
         case MATMUL_PULL:
-            NAME(pull_vector_product)(&m, step, pull);
+        case BATCH_MATMUL_PULL: {
+            const unsigned before = flush_small(sizeof(REAL) < sizeof(double));
+            (step->opcode == MATMUL_PULL ? NAME(pull_vector_product) : NAME(pull_matrix_product))(&m, step, pull);
+            flush_as(before);
             break;
-        case BATCH_MATMUL_PULL:
-            NAME(pull_matrix_product)(&m, step, pull);
-            break;
+        }
         case REGION_PULL:
             return step - stream->instruction;
         default:

@@ -43,7 +43,8 @@ cdef class SlotRuns:
             some = &self.run[k]
             if some.slot >= 0:
                 copy_numbers(
-                    to + some.first * run.size, <const char*>run.space.base + some.slot * run.size, some.count, run.single
+                    to + some.first * run.size, <const char*>run.space.base + some.slot * run.size, some.count,
+                    run.single
                 )
 
     cdef void add(self, PointRun run, const double* numbers) noexcept:

@@ -33,7 +33,7 @@ static Py_ssize_t EXPAND2(refused, SET)(const Rule *rule, const Stretch *on) {
 }
 
 static void EXPAND2(move, SET)(const Rule *rule, const Stretch *on) {
-    const unsigned before = flush_small();
+    const unsigned before = flush_small(1);
     on->single ? EXPAND3(move, float, SET)(rule, on) : EXPAND3(move, double, SET)(rule, on);
     flush_as(before);
 }

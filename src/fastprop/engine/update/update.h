@@ -7,6 +7,8 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "executor/flush.h"
+
 enum Kind { RULE_SGD, RULE_ADAGRAD, RULE_ADADELTA, RULE_RMSPROP, RULE_ADAM, RULE_WINDOWGRAD, RULE_OWN };
 enum { STRANDS = 32 };
 enum { MOMENTS = 8 }; /* of a number at most: ours have 3, those in Python what they like */
@@ -29,21 +31,6 @@ typedef struct {
 
 /* A gradient, down or up, with the weights' decay in it; a decay of 0 adds nothing, whatever the weight is. */
 #define SLOPE(i) (decay != 0 ? way * g[i] + decay * p[i] : way * g[i])
-
-/* Moments that die out would end at the least number there is, with which processors take a hundred times as long: below
-   the least normal number, numbers count as 0 while something moves. */
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-static inline unsigned flush_small(void) {
-    const unsigned before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040); /* results, and operands */
-    return before;
-}
-static inline void flush_as(unsigned before) { _mm_setcsr(before); }
-#else
-static inline unsigned flush_small(void) { return 0; }
-static inline void flush_as(unsigned before) { (void)before; }
-#endif
 
 #define TARGET
 #define SET baseline

@@ -5,7 +5,7 @@ FASTPROP_BUILD chooses the kind of build, which is compiled in as the string mac
 release (default)  fast: no bounds checks, every index proved when it is recorded
 check              AddressSanitizer, UndefinedBehaviorSanitizer, bounds checks, the engine's asserts (FASTPROP_CHECK=1)
 coverage           line tracing, for coverage.py with Cython's plugin; the C file then lies beside its .pyx
-quick              compiled in half the time, and slow: to see whether it builds and runs somewhere
+quick              compiled in a quarter of the time, and slow: to see whether it builds and runs somewhere
 FASTPROP_ANNOTATE=1 writes Cython's annotated HTML beside the generated C, in build/.
 """
 
@@ -20,7 +20,8 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FLAGS = {"release": ["-O3", "-g0"], "check": ["-O1", "-g1"], "coverage": ["-O1", "-g0"], "quick": ["-O1", "-g0"]}
+FLAGS = {"release": ["-O3", "-g0"], "check": ["-O1", "-g1"], "coverage": ["-O1", "-g0"]}
+FLAGS["quick"] = ["-O0", "-g0", "-Dalways_inline=unused"]  # calls: copies in all loops take most of the time
 FLAGS["check"] += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 COMMON = "-fno-math-errno -fno-trapping-math -Wno-psabi"
 KIND = os.environ.get("FASTPROP_BUILD", "release")
@@ -37,8 +38,7 @@ SETS = {
     "avx2": f"{COMMON} -mavx2 -mfma {WIDE}",
     "avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
 }
-LINK = [flag for flag in FLAGS[KIND] if flag.startswith("-fsanitize")]
-CHECK, COVERAGE = KIND == "check", KIND == "coverage"
+CHECK, COVERAGE, LINK = KIND == "check", KIND == "coverage", [x for x in FLAGS[KIND] if x.startswith("-fsanitize")]
 MACROS = [("FASTPROP_BUILD_KIND", f'"{KIND}"'), ("FASTPROP_CHECK", str(int(CHECK)))]
 MACROS += [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + [("CYTHON_TRACE_NOGIL", "1")] * COVERAGE
 DIRECTIVES = {"boundscheck": CHECK, "initializedcheck": CHECK, "linetrace": COVERAGE, "wraparound": False}

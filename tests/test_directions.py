@@ -95,9 +95,12 @@ def points(seed, pool, count=6, inputs=2):
     return [tuple(float(v) for v in generator.choice(pool, inputs)) for _ in range(count)]
 
 
+SEEDS = [*range(4), *[pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 16)]]
+
+
 @pytest.mark.parametrize("pool", [SINGULAR, EXTREME], ids=["singular", "extreme"])
 @pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_first_derivatives(seed, outputs, pool):
     for number in range(3):
         program = RandomProgram(1000 * seed + number, outputs=outputs)

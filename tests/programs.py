@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 import fastprop
 from fastprop import gates, reference
@@ -15,6 +16,12 @@ from fastprop.engine import kernels
 from fastprop.engine.program import assemble
 from fastprop.engine.run import LanesRun, PointRun
 from fastprop.engine.trace import NAMES, Draft, combine, drop, expand, fold, merge, number, reroll, schedule
+
+
+def seeds(few: int, many: int) -> list[Any]:
+    """Return numbers for random examples, as parameters of a test: few of them by default, the others as slow."""
+    return [*range(few), *[pytest.param(seed, marks=pytest.mark.slow) for seed in range(few, many)]]
+
 
 OPCODES = {name: opcode for opcode, name in NAMES.items()}
 LOGIC = {

@@ -7,7 +7,7 @@ import pytest
 
 import fastprop as fp
 from fastprop import gates, reference
-from programs import EXTREME, SINGULAR, PathSums, RandomProgram
+from programs import EXTREME, SINGULAR, PathSums, RandomProgram, seeds
 
 ENGINES = {"compiled": fp, "reference": reference}
 
@@ -95,12 +95,9 @@ def points(seed, pool, count=6, inputs=2):
     return [tuple(float(v) for v in generator.choice(pool, inputs)) for _ in range(count)]
 
 
-SEEDS = [*range(4), *[pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 16)]]
-
-
 @pytest.mark.parametrize("pool", [SINGULAR, EXTREME], ids=["singular", "extreme"])
 @pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", seeds(4, 16))
 def test_first_derivatives(seed, outputs, pool):
     for number in range(3):
         program = RandomProgram(1000 * seed + number, outputs=outputs)
@@ -126,7 +123,7 @@ def along_axis(name, given):
 
 
 @pytest.mark.parametrize("pool", [SINGULAR, EXTREME], ids=["singular", "extreme"])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(4, 16))
 def test_many_points_at_once(seed, pool):
     for number in range(3):
         program = RandomProgram(1000 * seed + number)
@@ -176,7 +173,7 @@ def hessians(program, x):
     yield "compiled, mapped hvp", fp.compile(mapped)(np.array([x] * len(x)), np.array(unit)).T
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds(4, 16))
 def test_second_derivatives(seed):
     for number in range(3):
         program = RandomProgram(5000 + 1000 * seed + number, length=3)

@@ -18,6 +18,7 @@ from fastprop.circuits.mapping import RecordedMap
 from fastprop.circuits.recorded_map import OF_A_CALL, OF_A_GATE, OF_A_RECORDING
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import record
+from programs import seeds
 
 X = np.array([1.0, -2.0, 3.0])
 
@@ -382,7 +383,7 @@ def random_program(rng, depth=0):
     return lines
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(6, 24))
 def test_random_programs_in_lanes(seed, way):
     rng = np.random.default_rng(seed)
     text = "\n".join(["def f(x, y):", "    s = x + y", *random_program(rng), "    return s"])

@@ -280,7 +280,7 @@ def test_lanes_get_what_they_get_one_by_one(dtype, way):
         assert (parts == 1) == (way == "chosen")
 
 
-@pytest.mark.parametrize("lanes", [3000, pytest.param(40_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("lanes", [1500, pytest.param(40_000, marks=pytest.mark.slow)])
 def test_the_same_bits_on_any_number_of_threads(lanes, way, always_threads):
     rng = np.random.default_rng(5)
     x, y = rng.normal(size=(2, lanes))

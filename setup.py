@@ -1,7 +1,6 @@
 """Builds the extension modules: one per room of src/fastprop/engine and one per instruction set.
 
 FASTPROP_BUILD chooses the kind of build, which is compiled in as the string macro FASTPROP_BUILD_KIND:
-
 release (default)  fast: no bounds checks, every index proved when it is recorded
 check              AddressSanitizer, UndefinedBehaviorSanitizer, bounds checks, the engine's asserts (FASTPROP_CHECK=1)
 coverage           line tracing, for coverage.py with Cython's plugin; the C file then lies beside its .pyx
@@ -51,6 +50,7 @@ sys.modules["fastprop"] = type(sys)("fastprop")  # an empty package: the table i
 sys.modules["fastprop"].__path__ = [str(ENGINE.parent)]
 importlib.import_module("fastprop.gates.lists").write(ENGINE.parent, MADE := Path("build", "made"))
 LONGER = "update kernels door program avx512 tape avx2 trace run baseline"  # to compile, each than the one before
+LISTS = {"egg_info", "dist_info", "sdist"} & {*sys.argv}  # files only, and nothing is compiled
 SHARED = "fastprop.engine.shared"  # what Cython needs in every module, compiled once
 EXTENSIONS = [
     Extension(
@@ -64,7 +64,7 @@ EXTENSIONS = [
         extra_link_args=LINK,
     )
     for source in sorted(ENGINE.rglob("*.pyx"), key=lambda source: LONGER.find(source.stem), reverse=True)
-    if os.uname().machine == "x86_64" or "avx" not in source.stem
+    if not LISTS and (os.uname().machine == "x86_64" or "avx" not in source.stem)
 ]
 setup(
     ext_modules=cythonize(

@@ -241,7 +241,7 @@ def test_a_dead_branch_in_arrays(engine):
 @pytest.mark.parametrize(
     "engine, capacity",
     [(reference, 2**k) for k in range(11)] + [(fastprop, 2**k) for k in range(15)],  # the reference looks at 256 first
-    ids=lambda x: getattr(x, "__name__", None),
+    ids=lambda x: x.__name__.rpartition(".")[2] if x in (reference, fastprop) else None,
 )
 def test_lengths_beside_a_power_of_two(engine, capacity):
     for length in {capacity - 1, capacity, capacity + 1} - {0}:

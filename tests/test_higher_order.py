@@ -90,11 +90,8 @@ EXACT = {
 }
 
 # Slopes of gates of one operand, where differences of values in the tails take hundreds of digits.
-SLOPES_OF_ONE = {
-    "erf": lambda x: 2 / mp.sqrt(mp.pi) * mp.exp(-x * x),
-    "erfc": lambda x: -2 / mp.sqrt(mp.pi) * mp.exp(-x * x),
-    "ndtr": mp.npdf,
-}
+BELL = lambda x: 2 / mp.sqrt(mp.pi) * mp.exp(-x * x)  # noqa: E731
+SLOPES_OF_ONE = {"erf": BELL, "erfc": lambda x: -BELL(x), "ndtr": mp.npdf}
 
 # Points that the table lists because the gate, or a derivative of it, has no derivative there.
 SINGULAR = {
@@ -137,12 +134,9 @@ def exact_derivatives(row, point, slopes, digits):
             return EXACT[row.name](*[mp.mpf(x) + a * t if a else mp.mpf(x) for x, a in zip(point, slopes)])
 
         try:
-            if row.name in SLOPES_OF_ONE:
-                assert slopes == (1.0,)
-                slope = SLOPES_OF_ONE[row.name]
-                found = [float(mp.diff(slope, mp.mpf(point[0]), order - 1)) for order in ORDERS]
-            else:
-                found = [float(mp.re(mp.diff(along, 0, order))) for order in ORDERS]
+            if slope := SLOPES_OF_ONE.get(row.name):
+                return [float(mp.diff(slope, mp.mpf(point[0]), order - 1)) for order in ORDERS]
+            found = [float(mp.re(mp.diff(along, 0, order))) for order in ORDERS]
         except (ZeroDivisionError, ValueError):  # a pole
             return []
         return list(itertools.takewhile(math.isfinite, found))

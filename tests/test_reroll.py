@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastprop as fp
-from fastprop import reference
 from fastprop.circuits.pipeline import PASSES
 from fastprop.engine.program import assemble, current_instruction_set, instruction_sets, use_instruction_set
 from fastprop.engine.trace import combine, expand, reroll
-from programs import Sketch, at_point, by_reference, in_lanes, ordered
+from programs import Sketch, at_point, by_reference, by_reference_in_lanes, in_lanes, ordered
 
 
 def rolled(draft, uniform):
@@ -82,23 +81,6 @@ class Sums:
                 ends = terms[len(terms) // 2 * 2 :]
                 terms = [self.sketch.gate("add", *terms[k : k + 2]) for k in range(0, len(terms) - 1, 2)] + ends
         return terms[0]
-
-
-def by_reference_in_lanes(draft, columns, pulls):
-    """Return the values of a draft and its gradient in lanes, of what is uniform the sum, by the reference's Arrays."""
-    lanes = np.ones(len(columns[-1]))
-    leaves = [reference.Array(x * lanes) for x in columns]
-    wires = [*leaves]
-    with reference.Tape():
-        for i in range(len(draft)):
-            name, operands = draft.gate(i)
-            given = [draft.constants[~x] * lanes if x < 0 else wires[x] for x in operands]
-            wires.append(reference.sum(given, axis=0) if name == "sum" else getattr(reference, name)(*given))
-        ends = [wires[x] for x in draft.outputs]
-        for end, pull in zip(ends, pulls, strict=True):
-            end.backward(pull * lanes)
-    gradients = [leaf.grad if np.ndim(x) else leaf.grad.sum() * lanes for leaf, x in zip(leaves, columns)]
-    return np.array([end.value for end in ends]), np.array(gradients)
 
 
 def compare(draft, small, columns, pulls, single=False):

@@ -1,11 +1,10 @@
 """Builds the extension modules: one per room of src/fastprop/engine and one per instruction set.
 
 FASTPROP_BUILD chooses the kind of build, which is compiled in as the string macro FASTPROP_BUILD_KIND:
-
 release (default)  fast: no bounds checks, every index proved when it is recorded
 check              AddressSanitizer, UndefinedBehaviorSanitizer, bounds checks, the engine's asserts (FASTPROP_CHECK=1)
 coverage           line tracing, for coverage.py with Cython's plugin; the C file then lies beside its .pyx
-quick              compiled in half the time, and slow: to see whether it builds and runs somewhere
+quick              compiled in a quarter of the time, and slow: to see whether it builds and runs somewhere
 FASTPROP_ANNOTATE=1 writes Cython's annotated HTML beside the generated C, in build/.
 """
 
@@ -20,7 +19,8 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FLAGS = {"release": ["-O3", "-g0"], "check": ["-O1", "-g1"], "coverage": ["-O1", "-g0"], "quick": ["-O1", "-g0"]}
+FLAGS = {"release": ["-O3", "-g0"], "check": ["-O1", "-g1"], "coverage": ["-O1", "-g0"]}
+FLAGS["quick"] = ["-O0", "-g0", "-Dalways_inline=unused"]  # calls: copies in all loops take most of the time
 FLAGS["check"] += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 COMMON = "-fno-math-errno -fno-trapping-math -Wno-psabi"
 KIND = os.environ.get("FASTPROP_BUILD", "release")
@@ -37,8 +37,7 @@ SETS = {
     "avx2": f"{COMMON} -mavx2 -mfma {WIDE}",
     "avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
 }
-LINK = [flag for flag in FLAGS[KIND] if flag.startswith("-fsanitize")]
-CHECK, COVERAGE = KIND == "check", KIND == "coverage"
+CHECK, COVERAGE, LINK = KIND == "check", KIND == "coverage", [x for x in FLAGS[KIND] if x.startswith("-fsanitize")]
 MACROS = [("FASTPROP_BUILD_KIND", f'"{KIND}"'), ("FASTPROP_CHECK", str(int(CHECK)))]
 MACROS += [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + [("CYTHON_TRACE_NOGIL", "1")] * COVERAGE
 DIRECTIVES = {"boundscheck": CHECK, "initializedcheck": CHECK, "linetrace": COVERAGE, "wraparound": False}
@@ -51,6 +50,7 @@ sys.modules["fastprop"] = type(sys)("fastprop")  # an empty package: the table i
 sys.modules["fastprop"].__path__ = [str(ENGINE.parent)]
 importlib.import_module("fastprop.gates.lists").write(ENGINE.parent, MADE := Path("build", "made"))
 LONGER = "update kernels door program avx512 tape avx2 trace run baseline"  # to compile, each than the one before
+LISTS = {"egg_info", "dist_info", "sdist"} & {*sys.argv}  # files only, and nothing is compiled
 SHARED = "fastprop.engine.shared"  # what Cython needs in every module, compiled once
 EXTENSIONS = [
     Extension(
@@ -64,7 +64,7 @@ EXTENSIONS = [
         extra_link_args=LINK,
     )
     for source in sorted(ENGINE.rglob("*.pyx"), key=lambda source: LONGER.find(source.stem), reverse=True)
-    if os.uname().machine == "x86_64" or "avx" not in source.stem
+    if not LISTS and (os.uname().machine == "x86_64" or "avx" not in source.stem)
 ]
 setup(
     ext_modules=cythonize(

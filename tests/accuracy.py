@@ -398,10 +398,7 @@ def ulps(given: float, truth: Any, summand: Any = 0) -> float:
     if math.isinf(given) or mpmath.isinf(truth) or abs(truth) >= largest:
         return 0.0 if math.isinf(given) and abs(truth) >= largest * (1 - mpf(2) ** -51) and given * truth > 0 else inf
     size = max(abs(truth), abs(summand))
-    exponent = int(mp.floor(mp.log(size, 2))) if size else -1074
-    if size and mpf(2) ** (exponent + 1) <= size:
-        exponent += 1
-    unit = mpf(2) ** max(exponent - 52, -1074)
+    unit = mp.ldexp(1, max(int(mp.frexp(size)[1]) - 53, -1074) if size else -1074)
     return float(abs(mpf(given) - truth) / unit)
 
 

@@ -1,6 +1,7 @@
 """What all tests share: every test that asks for `engine` runs on the reference and on the compiled engine."""
 
 import gc
+import itertools
 import signal
 from importlib.util import find_spec
 
@@ -29,10 +30,25 @@ collect_ignore = [file for file, name in EXTRAS.items() if not find_spec(name)]
 let_verify(True)  # what every pass makes, and every program
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what is built, which takes longest: no process waits for another one in the end."""
+    items.sort(key=lambda item: "sdist" not in getattr(item, "fixturenames", ()))
+
+
 def pytest_collection_finish():
     """No full collection of garbage looks through the tests themselves, of which there are many."""
     gc.collect()
     gc.freeze()
+
+
+FINISHED = itertools.count(1)
+
+
+def pytest_runtest_logfinish():
+    """Nor through what pytest and the libraries keep of those that have run: tests collect some thousand times."""
+    if next(FINISHED) % 100 == 0:
+        gc.collect()
+        gc.freeze()
 
 
 ENGINES = {"reference": reference, "compiled": fastprop}
@@ -46,8 +62,8 @@ def engine(request):
 
 @pytest.fixture
 def many(engine):
-    """How many gates a big circuit of a test has: what the engine records and sweeps within a second."""
-    return 20_000 if engine is reference else 1_000_000
+    """How many gates a big circuit of a test has: what the engine records and sweeps within a quarter of a second."""
+    return 10_000 if engine is reference else 250_000
 
 
 @pytest.fixture
@@ -72,6 +88,13 @@ def threads_as_before():
 def always_threads(monkeypatch):
     """Let threads run also where there is little to do."""
     monkeypatch.setattr("fastprop.engine.run.THREAD_WORTHY", 1)
+
+
+@pytest.fixture
+def every_instruction_set():
+    """All instruction sets of this processor, each chosen as it is reached: for tests whose oracle takes long."""
+    yield map(use_instruction_set, instruction_sets())
+    use_instruction_set()
 
 
 @pytest.fixture(params=instruction_sets())

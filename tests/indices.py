@@ -1,5 +1,7 @@
 """Functions of a table and two integers, and what NumPy and Arrays on a tape make of them."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -46,11 +48,13 @@ EXPRESSIONS = {
 }
 
 
+@functools.cache
 def judged(f):
     """The values in all lanes, by NumPy."""
     return np.array([f(TABLE, i, j) for i, j in zip(ROWS, COLUMNS)])
 
 
+@functools.cache
 def judged_gradient(f):
     """The gradient that Arrays on a tape have, at plain indices."""
     table = fp.Array(TABLE)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 import fastprop
 from fastprop import gates, reference
@@ -15,6 +16,12 @@ from fastprop.engine import kernels
 from fastprop.engine.program import assemble
 from fastprop.engine.run import LanesRun, PointRun
 from fastprop.engine.trace import NAMES, Draft, combine, drop, expand, fold, merge, number, reroll, schedule
+
+
+def seeds(few: int, many: int) -> list[Any]:
+    """Return numbers for random examples, as parameters of a test: few of them by default, the others as slow."""
+    return [*range(few), *[pytest.param(seed, marks=pytest.mark.slow) for seed in range(few, many)]]
+
 
 OPCODES = {name: opcode for opcode, name in NAMES.items()}
 LOGIC = {
@@ -155,6 +162,26 @@ def by_reference(draft: Draft, inputs: Sequence[float], pulls: Sequence[float]) 
         holds = [plain(wire(int(x))) != 0.0 for x in draft.guards]
     broken = next((i for i, held in enumerate(holds) if held != bool(draft.expected[i])), -1)
     return np.array([plain(end) for end in ends]), np.array([leaf.grad for leaf in leaves]), broken
+
+
+def by_reference_in_lanes(draft: Draft, columns: Sequence[Any], pulls: Sequence[Any]) -> Any:
+    """Return the values of a draft and its gradient in lanes, of what is uniform the sum, by the reference's Arrays.
+
+    Its gates are sums and elementwise ones, its outputs are gates.
+    """
+    lanes = np.ones(len(columns[-1]))
+    leaves = [reference.Array(x * lanes) for x in columns]
+    wires = [*leaves]
+    with reference.Tape():
+        for i in range(len(draft)):
+            name, operands = draft.gate(i)
+            given = [draft.constants[~x] * lanes if x < 0 else wires[x] for x in operands]
+            wires.append(reference.sum(given, axis=0) if name == "sum" else getattr(reference, name)(*given))
+        ends = [wires[x] for x in draft.outputs]
+        for end, pull in zip(ends, pulls, strict=True):
+            end.backward(pull * lanes)
+    gradients = [leaf.grad if np.ndim(x) else leaf.grad.sum() * lanes for leaf, x in zip(leaves, columns)]
+    return np.array([end.value for end in ends]), np.array(gradients)
 
 
 def applied(name: str, operands: list[Any]) -> Any:

@@ -324,9 +324,9 @@ def many_points():
     return np.random.default_rng(11).normal(size=100_000) * 3.0
 
 
-@pytest.mark.slow
-def test_parted_lanes_agree_on_many_random_paths(many_points):
-    w = 0.7
+@pytest.mark.parametrize("lanes", [3000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_parted_lanes_agree_on_many_random_paths(many_points, lanes):
+    w, many_points = 0.7, many_points[:lanes]
     s, by_x, by_w = steps_numpy(many_points, w)
     mapped = fp.compile(fp.vmap(steps, in_axes=(0, None)))
     assert_allclose(mapped(many_points, w), s, rtol=1e-12, atol=1e-13)

@@ -12,7 +12,7 @@ from mpmath import mp, mpf
 
 from accuracy import EDGES, PRECISION, SEQUENCE_TRUTH, SUMMANDS, TRUTH, inf, nan, places, same
 from fastprop import gates
-from fastprop.engine.program import assemble, instruction_sets, use_instruction_set
+from fastprop.engine.program import assemble, current_instruction_set, instruction_sets, use_instruction_set
 from fastprop.engine.run import PointRun
 from programs import Sketch, at_point, by_reference, in_lanes, optimised, ordered, single_gate
 
@@ -33,11 +33,18 @@ def test_instruction_sets():
     assert use_instruction_set() == os.environ.get("FASTPROP_ISA", instruction_sets()[-1])
 
 
+@functools.cache
+def of_one(name, arity):
+    """A gate on inputs after all passes but those for one point, and after these, too."""
+    draft = optimised(single_gate(name, arity))
+    return draft, ordered(draft)
+
+
 # Three ways through the executor: each takes operands (arity × points) and gives values and gradients
 
 
 def one_by_one(name, operands, single):
-    run = PointRun(assemble(ordered(optimised(single_gate(name, len(operands))))), single)
+    run = PointRun(assemble(of_one(name, len(operands))[1]), single)
     values, gradients = [], []
     for point in operands.T:
         run.forward(point)
@@ -54,12 +61,20 @@ def in_a_run(name, operands, single):
 
 
 def lane_by_lane(name, operands, single):
-    draft = optimised(single_gate(name, len(operands)))
+    draft, _ = of_one(name, len(operands))
     values, gradients, _ = in_lanes(draft, list(operands), [1.0], single=single)
     return values[0], gradients
 
 
 WAYS = [one_by_one, in_a_run, lane_by_lane]
+
+
+def in_all_ways(sets):
+    """Yield the instruction sets, each chosen meanwhile, with every way through the executor."""
+    for chosen in sets:
+        for way in WAYS:
+            assert current_instruction_set() == chosen
+            yield chosen, way
 
 
 # Accuracy
@@ -126,16 +141,16 @@ def errors(given, truth, unit, single):
 
 @pytest.mark.parametrize("single", [False, True], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_accuracy(name, single, instruction_set):
+def test_accuracy(name, single, every_instruction_set):
     points, columns = measured(name, single)
     assert len(points) > COUNT // 3
-    for way in WAYS:
+    for chosen, way in in_all_ways(every_instruction_set):
         value, gradient = way(name, points.T.copy(), single)
         for i, given in enumerate([value, *gradient]):
             error = errors(given, *columns[i], single)
             limit = 1e-12 * 2.0**52 if name == "polygamma" and not single else LIMITS.get((name, i), FOUR)
             worst = int(np.argmax(error))
-            assert error[worst] <= limit, (way.__name__, i, points[worst], given[worst], columns[i][0][worst])
+            assert error[worst] <= limit, (chosen, way.__name__, i, points[worst], given[worst], columns[i][0][worst])
 
 
 @functools.cache
@@ -160,15 +175,15 @@ def measured_sequences(name, length, single):
 @pytest.mark.parametrize("single", [False, True], ids=["float64", "float32"])
 @pytest.mark.parametrize("name", SEQUENCES)
 @pytest.mark.parametrize("length", [1, 2, 3, 10, 70, 130])
-def test_accuracy_of_sequences(name, length, single, instruction_set):
+def test_accuracy_of_sequences(name, length, single, every_instruction_set):
     length *= 1 + (name == "dot")
     points, truths = measured_sequences(name, length, single)
     limit = max(FOUR, 1.2 * length)
-    for way in WAYS:
+    for chosen, way in in_all_ways(every_instruction_set):
         value, gradient = way(name, points.T.copy(), single)
         for p, truth in enumerate(truths):
             error = errors(np.array([value[p], *gradient[:, p]]), *truth, single)
-            assert error.max() <= limit, (way.__name__, points[p], value[p], gradient[:, p], truth)
+            assert error.max() <= limit, (chosen, way.__name__, points[p], value[p], gradient[:, p], truth)
 
 
 # Hostile points (EDGES.md, section 1)
@@ -244,21 +259,27 @@ LESS_EXACT = {("exp2", (1024.0,))}  # where the row's own partial overflows too 
 @pytest.mark.parametrize("single", [False, True], ids=["float64", "float32"])
 def test_a_pull_of_zero_pulls_nothing(single, instruction_set):
     for name, operands in HOSTILE:
-        draft = optimised(single_gate(name, len(operands)))
-        _, at, _ = at_point(ordered(draft), operands, [0.0], single=single)
+        draft, in_order = of_one(name, len(operands))
+        _, at, _ = at_point(in_order, operands, [0.0], single=single)
         _, lanes, _ = in_lanes(draft, [np.full(3, x) for x in operands], [0.0], single=single)
         assert (at == 0.0).all() and (lanes == 0.0).all(), (name, operands, at, lanes)
 
 
+@functools.cache
+def pulled_by_the_reference(pull):
+    """What the reference gives at all hostile points, for every instruction set."""
+    return [
+        (*point, *by_reference(single_gate(point[0], len(point[1])), point[1], [pull])[:2])
+        for point in HOSTILE
+        if point not in LESS_EXACT
+    ]
+
+
 @pytest.mark.parametrize("pull", [1.0, -2.5, inf, nan, -0.0])
 def test_hostile_pulls_arrive_as_the_references(pull, instruction_set):
-    for name, operands in HOSTILE:
-        if (name, operands) in LESS_EXACT:
-            continue
-        draft = single_gate(name, len(operands))
-        expected_values, expected, _ = by_reference(draft, operands, [pull])
-        draft = optimised(draft)
-        values, at, _ = at_point(ordered(draft), operands, [pull])
+    for name, operands, expected_values, expected in pulled_by_the_reference(pull):
+        draft, in_order = of_one(name, len(operands))
+        values, at, _ = at_point(in_order, operands, [pull])
         lane_values, lanes, _ = in_lanes(draft, [np.full(9, x) for x in operands], [np.full(9, pull)])
         for found in (values[0], lane_values[0, 8]):
             near_a_root = name == "digamma" and abs(found - expected_values[0]) < 1e-14

@@ -111,7 +111,6 @@ fp.nothing
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("checker", [name for name in ("mypy",) if shutil.which(name, path=SCRIPTS)])
 def test_types_as_a_user_meets_them(checker, tmp_path):
     (tmp_path / "typed.py").write_text(TYPED)

@@ -138,9 +138,9 @@ def test_recorded_derivatives_are_the_eager_ones(name, f):
     with fp.eager():
         expected = plain(transformed(0.7, X))
         slopes = fp.grad(lambda w, x: squares(transformed(w, x)), (0, 1))(0.7, X)
-    for found in (fp.compile(lambda w, x: transformed(w, x))(0.7, X),):
-        for a, b in zip(plain(found), expected, strict=True):
-            assert_allclose(a, b, rtol=1e-9, atol=1e-10)
+    found = fp.compile(lambda w, x: transformed(w, x))(0.7, X)
+    for a, b in zip(plain(found), expected, strict=True):
+        assert_allclose(a, b, rtol=1e-9, atol=1e-10)
     compiled = fp.compile(fp.grad(lambda w, x: squares(transformed(w, x)), (0, 1)))
     for a, b in zip(compiled(0.7, X), slopes, strict=True):
         assert_allclose(a, b, rtol=1e-8, atol=1e-8)
@@ -173,9 +173,9 @@ def test_recorded_gates_do_not_grow_with_the_lanes(name):
         transformed = TRANSFORMS[name](f)
         sizes = [
             size(fp.trace(lambda w, x, t=transformed: t(w, x), 0.7, np.linspace(-1.0, 1.0, n) + 0.01)._plan)
-            for n in (4, 8, 16)
+            for n in (5, 16)
         ]
-        assert sizes[0] == sizes[1] == sizes[2], f.__name__
+        assert sizes[0] == sizes[1], f.__name__
 
 
 def test_derivatives_in_float32_and_of_no_lanes():

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop.handles.nesting import flatten, map_leaves
+from programs import seeds
 
 X = np.linspace(-2.0, 2.0, 5) + 0.1
 Y = np.linspace(0.5, 1.0, 4)
@@ -154,16 +155,16 @@ def wrapped(f, axes, reduce, style):
     return captures if style == 1 else uses_what_it_makes
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", seeds(30, 150))
 def test_random_nestings(seed):
     rng = np.random.default_rng(seed)
     f, args = nested(rng, 1 + seed % 3)
     check(f, *args)
 
 
-@pytest.mark.parametrize("seed", range(60, 70))
+@pytest.mark.parametrize("seed", seeds(6, 24))
 def test_random_nestings_in_float32(seed):
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1000 + seed)
     f, args = nested(rng, 1 + seed % 3)
     check(f, *args, rtol=1e-3, dtype=np.float32)
 

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastprop as fp
@@ -103,6 +103,7 @@ nests = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(nests)
 def test_containers_of_any_nesting_keep_it(tree):
     random = np.random.default_rng(4)

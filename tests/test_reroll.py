@@ -13,7 +13,7 @@ import fastprop as fp
 from fastprop.circuits.pipeline import PASSES
 from fastprop.engine.program import assemble, current_instruction_set, instruction_sets, use_instruction_set
 from fastprop.engine.trace import combine, expand, reroll
-from programs import Sketch, at_point, by_reference, in_lanes, ordered
+from programs import Sketch, at_point, by_reference, by_reference_in_lanes, in_lanes, ordered
 
 
 def rolled(draft, uniform):
@@ -84,21 +84,11 @@ class Sums:
 
 
 def compare(draft, small, columns, pulls, single=False):
-    """Compare the lanes of a draft with the reference at each of them."""
-    found = in_lanes(small, columns, pulls, single=single)
-    expected = np.zeros(found[1].shape)
-    for lane in range(len(columns[-1])):
-        point = [x[lane] if np.ndim(x) else x for x in columns]
-        values, gradient, _ = by_reference(draft, point, [pull[lane] if np.ndim(pull) else pull for pull in pulls])
-        np.testing.assert_allclose(
-            found[0][:, lane], values, rtol=1e-4 if single else 1e-12, atol=1e-5 if single else 1e-12
-        )
-        for i, x in enumerate(columns):
-            if np.ndim(x):
-                expected[i, lane] = gradient[i]
-            else:
-                expected[i] += gradient[i]
-    np.testing.assert_allclose(found[1], expected, rtol=2e-3 if single else 1e-10, atol=1e-3 if single else 1e-11)
+    """Compare the lanes of a draft with the reference's."""
+    values, gradients, _ = in_lanes(small, columns, pulls, single=single)
+    expected = by_reference_in_lanes(draft, columns, pulls)
+    np.testing.assert_allclose(values, expected[0], rtol=1e-4 if single else 1e-12, atol=1e-5 if single else 1e-12)
+    np.testing.assert_allclose(gradients, expected[1], rtol=2e-3 if single else 1e-10, atol=1e-3 if single else 1e-11)
 
 
 @settings(max_examples=60)

@@ -18,6 +18,7 @@ from fastprop.circuits.mapping import RecordedMap
 from fastprop.circuits.recorded_map import OF_A_CALL, OF_A_GATE, OF_A_RECORDING
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import record
+from programs import seeds
 
 X = np.array([1.0, -2.0, 3.0])
 
@@ -279,10 +280,10 @@ def test_lanes_get_what_they_get_one_by_one(dtype, way):
         assert (parts == 1) == (way == "chosen")
 
 
-@pytest.mark.slow
-def test_the_same_bits_on_any_number_of_threads(way):
+@pytest.mark.parametrize("lanes", [1500, pytest.param(40_000, marks=pytest.mark.slow)])
+def test_the_same_bits_on_any_number_of_threads(lanes, way, always_threads):
     rng = np.random.default_rng(5)
-    x, y = rng.normal(size=(2, 40_000))
+    x, y = rng.normal(size=(2, lanes))
     total = fp.compile(fp.value_and_grad(fp.vmap(winding, in_axes=(0, 0, None), reduce="sum"), (0, 1, 2)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -382,7 +383,7 @@ def random_program(rng, depth=0):
     return lines
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", seeds(6, 24))
 def test_random_programs_in_lanes(seed, way):
     rng = np.random.default_rng(seed)
     text = "\n".join(["def f(x, y):", "    s = x + y", *random_program(rng), "    return s"])

@@ -1,12 +1,14 @@
 """The house rules that a machine can check: sizes, import directions, left-overs, formatting."""
 
 import ast
+import functools
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -80,11 +82,7 @@ def written_files() -> list[Path]:
     return sorted(path for path in ours if "__pycache__" not in path.parts and ".egg-info" not in str(path))
 
 
-def relative(paths: list[Path]) -> list[str]:
-    """Names for parametrised tests."""
-    return [str(path.relative_to(ROOT)) for path in paths]
-
-
+@functools.cache
 def lines(path: Path) -> list[str]:
     """The lines of a text file."""
     return path.read_text(encoding="utf-8").splitlines()
@@ -94,19 +92,26 @@ FILES = written_files()
 MODULES = sorted(path for path in PACKAGE.rglob("*.*") if path.suffix in (".py", ".pyi", ".pyx", ".pxd", ".pxi"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative(FILES))
-def test_file_fits_in_one_head(path):
-    limit = {"setup.py": 80, "reference.py": 500}.get(path.name, 600)
-    assert len(lines(path)) <= limit
+def places(paths: Iterable[Path], wrong: Callable[[str], object]) -> list[str]:
+    """The lines of files that something is wrong with, as an editor finds them."""
+    return [
+        f"{path.relative_to(ROOT)}:{number}: {line}"
+        for path in paths
+        for number, line in enumerate(lines(path), 1)
+        if wrong(line)
+    ]
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative(FILES))
-def test_no_left_overs(path):
+def test_every_file_fits_in_one_head():
+    limits = {"setup.py": 80, "reference.py": 500}
+    assert [str(path) for path in FILES if len(lines(path)) > limits.get(path.name, 600)] == []
+
+
+def test_no_left_overs():
     left_over = re.compile(
         "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3 + r"\b", "raise NotImplemented" + r"Error\(\)"])
     )
-    found = [f"{number}: {line}" for number, line in enumerate(lines(path), 1) if left_over.search(line)]
-    assert found == []
+    assert places(FILES, left_over.search) == []
 
 
 def test_no_left_over_files():
@@ -114,20 +119,16 @@ def test_no_left_over_files():
     assert [str(path) for folder in FOLDERS for path in (ROOT / folder).rglob("*") if beside.search(path.name)] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative(FILES))
-def test_no_absolute_paths(path):
+def test_no_absolute_paths():
     absolute = re.compile(r"(?<![\w.~/:<$}])/(?:root|work|home|tmp|usr|opt)/")
-    found = [
-        f"{number}: {line}" for number, line in enumerate(lines(path), 1) if absolute.search(line) and line[:2] != "#!"
-    ]
-    assert found == []
+    assert places(FILES, lambda line: absolute.search(line) and line[:2] != "#!") == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=relative(FILES))
-def test_no_trailing_space_and_one_newline_at_the_end(path):
-    text = path.read_text(encoding="utf-8")
-    assert not text or (text.endswith("\n") and not text.endswith("\n\n"))
-    assert [number for number, line in enumerate(text.splitlines(), 1) if line != line.rstrip()] == []
+def test_no_trailing_space_and_one_newline_at_the_end():
+    assert places(FILES, lambda line: line != line.rstrip()) == []
+    for path in FILES:
+        text = path.read_bytes()
+        assert not text or (text.endswith(b"\n") and not text.endswith(b"\n\n")), path
 
 
 def floor_of(name: str) -> str:
@@ -168,16 +169,20 @@ def imported_from_cython(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=relative(MODULES))
-def test_imports_run_downwards(path):
+def upward_imports(path: Path) -> list[str]:
+    """The imports of a file of the package that stand on no lower floor than itself."""
     here = floor_of(module_name(path))
     assert here in FLOOR, f"{here} has no floor yet: say in FLOORS where it stands"
-    python = path.suffix in (".py", ".pyi")
-    for name in sorted(imported_from_python(path) if python else imported_from_cython(path)):
-        there = next((x for x in (floor_of(name), f"{name}.".split(".")[1]) if x in FLOOR), "__init__")
-        assert there == here or FLOOR[there] < FLOOR[here], (
-            f"{path.name} imports {name}, which stands on no lower floor"
-        )
+    found = imported_from_python(path) if path.suffix in (".py", ".pyi") else imported_from_cython(path)
+    floors = {
+        name: next((x for x in (floor_of(name), f"{name}.".split(".")[1]) if x in FLOOR), "__init__") for name in found
+    }
+    return sorted(name for name, there in floors.items() if there != here and FLOOR[there] >= FLOOR[here])
+
+
+def test_imports_run_downwards():
+    found = {str(path.relative_to(PACKAGE)): upward_imports(path) for path in MODULES}
+    assert {path: names for path, names in found.items() if names} == {}
 
 
 def test_engine_knows_nothing_of_files_plots_or_networks():
@@ -186,20 +191,31 @@ def test_engine_knows_nothing_of_files_plots_or_networks():
     assert [(path.name, line) for path in engine for line in lines(path) if foreign.match(line)] == []
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.suffix == ".pyx"], ids=lambda path: path.name)
-def test_compiled_room_with_python_names_has_a_stub(path):
+def has_stub_or_no_names(path: Path) -> bool:
+    """Whether a compiled room has a stub, or no name that Python sees."""
     python = re.compile(r"(?:def|cpdef|class|cdef class)\s|[A-Z_]\w* = |[a-z]\w* = ")
     parts = [path, *path.with_suffix("").glob("*.pxi")]
-    names = [line for part in parts for line in lines(part) if python.match(line)]
-    assert path.with_suffix(".pyi").exists() or names == []
+    return path.with_suffix(".pyi").exists() or not any(python.match(line) for part in parts for line in lines(part))
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.suffix == ".pxi"], ids=lambda path: path.name)
-def test_every_part_is_included_once(path):
+def test_compiled_rooms_with_python_names_have_a_stub():
+    rooms = [path for path in MODULES if path.suffix == ".pyx"]
+    assert len(rooms) > 5
+    assert [path.name for path in rooms if not has_stub_or_no_names(path)] == []
+
+
+def is_included_once(path: Path) -> bool:
+    """Whether one room includes this part of it, and includes it once."""
     wanted = f'include "{path.relative_to(PACKAGE / "engine")}"'
     beside = f'include "{path.name}"'  # the executor's stubs lie beside their one part
     rooms = [room for room in MODULES if room.suffix == ".pyx" and wanted in lines(room)]
-    assert len(rooms) == 1 or any(beside in lines(room) for room in path.parent.glob("*.pyx"))
+    return len(rooms) == 1 or any(beside in lines(room) for room in path.parent.glob("*.pyx"))
+
+
+def test_every_part_is_included_once():
+    parts = [path for path in MODULES if path.suffix == ".pxi"]
+    assert len(parts) > 50
+    assert [str(path) for path in parts if not is_included_once(path)] == []
 
 
 def test_import_brings_in_neither_scipy_nor_tqdm_nor_what_extras_bring():

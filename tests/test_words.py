@@ -86,14 +86,13 @@ def test_division_pulls_on_both_operands_as_eagerly():
             assert_array_equal(circuit.value_and_grad(x, y, argnums=(0, 1))[1], expected)
 
 
-@pytest.mark.slow
-def test_many_gates_in_few_instructions():
+@pytest.mark.parametrize("n", [20_000, pytest.param(250_000, marks=pytest.mark.slow)])
+def test_many_gates_in_few_instructions(n):
     """The steps pause now and then; a bound circuit goes on."""
-    n = 250_000
     x, slopes = np.linspace(0.1, 1.0, n), np.empty(n)
     circuit = fp.trace(lambda x: [fp.sin(v) for v in x], x)
     run = circuit.bind(x, grad=slopes)
     run()
-    assert sum(circuit._plan.point(True).instructions) < 1000
+    assert sum(circuit._plan.point(True).instructions) < n / 250
     assert_allclose(np.stack(run.value), np.sin(x), rtol=1e-14)
     assert_allclose(slopes, np.cos(x), rtol=1e-14)

@@ -373,3 +373,23 @@ def test_norms_of_no_numbers_and_of_none_at_all(shape, axis, order):
     np.testing.assert_array_equal(
         fp.compile(lambda x: fp.norm(x, order, axis=axis))(x), fp.norm(fp.Array(x), order, axis=axis).value
     )
+
+
+def outcome(call):
+    """What a call gives, as plain numbers, or the kind of its error."""
+    try:
+        return np.asarray(numbers(call())).tolist()
+    except (ValueError, TypeError) as error:
+        return type(error)
+
+
+SINGLE = ["sum", "mean", "max", "prod", "var", "std", "argmax", "any", "count_nonzero"]
+
+
+@pytest.mark.parametrize("name", [*SINGLE, "sort", "argsort", "cumsum", "cumprod", "flip"])
+def test_axes_of_a_single_number_are_numpys(name):
+    for axis in (None, (), 0, -1, 1, (0,)):
+        expected = outcome(lambda: getattr(np, name)(1.5, axis=axis))  # noqa: B023
+        found = [outcome(lambda: getattr(m, name)(m.Unit(1.5), axis=axis)) for m in (reference, fp)]  # noqa: B023
+        traced = fp.compile(lambda x: getattr(fp, name)(x, axis=axis))  # noqa: B023
+        assert [*found, outcome(lambda: traced(1.5))] == [expected] * 3, axis  # noqa: B023

@@ -224,6 +224,8 @@ class Stack(Block):
 class Reduction(Block):
     """A gate that leaves one number along some axes."""
 
+    single: tuple[int, ...] = (0, -1)  # what NumPy takes for an axis of a single number
+
     def __init__(self, axis: Any = None, keepdims: bool = False):
         self.axis = axis if axis is None or isinstance(axis, tuple) else operator.index(axis)
         self.keepdims = bool(keepdims)
@@ -231,7 +233,7 @@ class Reduction(Block):
     def axes(self, x: Any) -> tuple[int, ...]:
         """The axes that are reduced, counted from the front."""
         dimensions = len(shape_of(x))
-        if self.axis is None or (dimensions == 0 and self.axis in (0, -1)):  # which NumPy takes for a single number's
+        if self.axis is None or (dimensions == 0 and self.axis in self.single):
             return tuple(range(dimensions))
         return normalize_axis_tuple(self.axis, dimensions)
 
@@ -277,6 +279,8 @@ class Sum(Reduction):
 
 class Mean(Reduction):
     """The mean along axes."""
+
+    single = ()
 
     def forward(self, x: Any) -> Any:
         return np.divide(wide_sum(x, self.axis, self.keepdims), float(self.count(x)))

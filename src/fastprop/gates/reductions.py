@@ -6,6 +6,7 @@ The sum, the mean, the product, the extremes and logsumexp are rows of the table
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,8 @@ class Weighed(Reduction, Composed):
 
 class Var(Weighed):
     """The sum of squares of what numbers are away from their mean, over their number less `ddof`."""
+
+    single = ()
 
     def __init__(self, axis: Any, ddof: int, keepdims: bool):
         super().__init__(axis, keepdims)
@@ -408,7 +411,7 @@ class Arg(Reduction):
     integral = True
 
     def __init__(self, better: Callable[[Any, Any], Any], axis: Any, keepdims: bool):
-        super().__init__(axis, keepdims)
+        super().__init__(axis if axis is None else operator.index(axis), keepdims)
         self.better = better
 
     def on_objects(self, x: np.ndarray) -> Any:
@@ -487,7 +490,7 @@ def _decided(name: str, a: Any, axis: Any, keepdims: bool) -> Any:
     """Return NumPy's `any` or `all` of truth values, or of conditions as one, or along axes."""
     truths = _truths(a)
     if gates.is_condition(truths):
-        return getattr(truths, name)(axis, keepdims) if shape_of(truths) else truths
+        return getattr(truths, name)(axis, keepdims) if Reduction(axis).axes(truths) or shape_of(truths) else truths
     found = getattr(np, name)(truths, axis=axis, keepdims=keepdims)
     return found if shape_of(found) else bool(found)
 
@@ -527,6 +530,6 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """
     truths = _truths(a)
     if gates.is_condition(truths):
-        return truths.sum(axis, keepdims) if shape_of(truths) else truths.unit
+        return truths.sum(axis, keepdims) if Reduction(axis).axes(truths) or shape_of(truths) else truths.unit
     found = np.count_nonzero(truths, axis=axis, keepdims=keepdims)
     return found if shape_of(found) else int(found)

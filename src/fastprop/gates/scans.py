@@ -203,9 +203,9 @@ def _exchanged(first: tuple[Any, Any], second: tuple[Any, Any]) -> tuple[tuple[A
 
 
 def _in_a_row(a: Any, axis: int | None) -> tuple[Any, int]:
-    """Return a block and one of its axes; without one, all numbers in a row."""
+    """Return a block and one of its axes; without one, all numbers in a row, and so a single one."""
     a = as_item(a)
-    if axis is None:
+    if axis is None or (not shape_of(a) and axis in (0, -1)):
         return Reshape(-1)(a), 0
     return a, normalize_axis_index(axis, len(shape_of(a)))
 
@@ -293,6 +293,9 @@ def sort(a: Any, axis: int | None = -1) -> Any:
     >>> fp.sort(fp.Array([3.0, 1.0, 2.0])).value
     array([1., 2., 3.])
     """
+    a = as_item(a)
+    if axis is not None:
+        normalize_axis_index(axis, len(shape_of(a)))  # of a single number there is none, as in NumPy
     a, place = _in_a_row(a, axis)
     return Sort(place)(a)
 

@@ -507,9 +507,9 @@ def flip(m: Any, axis: Any = None) -> Any:
     """
     m = as_item(m)
     dimensions = len(shape_of(m))
+    axes = range(dimensions) if axis is None else normalize_axis_tuple(axis, dimensions)
     if not dimensions:
         return m
-    axes = range(dimensions) if axis is None else normalize_axis_tuple(axis, dimensions)
     back = slice(None, None, -1)
     return GetItem(tuple(back if k in axes else slice(None) for k in range(dimensions)))(m)
 

@@ -19,7 +19,9 @@ from fastprop.engine.integers import (
     Integer,
     IntegerOperators,
     as_integer,
+    bitwise,
     integer_ufunc,
+    is_whole,
     refuse_index,
 )
 from fastprop.engine.items import items_at, object_array
@@ -238,13 +240,15 @@ class ConditionBlock(Bundle):
     # fmt: off
     def __and__(self, other: Any) -> Any: return _joined(operator.and_, self, other)
     def __or__(self, other: Any) -> Any: return _joined(operator.or_, self, other)
-    def __xor__(self, other: Any) -> Any: return elementwise(lambda x, y: x ^ y, (self, other))
+    def __xor__(self, other: Any) -> Any: return _joined(operator.xor, self, other)
     def __invert__(self) -> Any: return elementwise(lambda x: not x if isinstance(x, bool) else ~x, (self,))
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-    # as NumPy has it, + and * of truth values alone are or and and, and - is nothing
+    # as NumPy has it, + and * of truth values alone are or and and, @ of them goes so, and - is nothing
     def __add__(self, other: Any) -> Any: return self | other if are_truth_values(other) else super().__add__(other)
     def __mul__(self, other: Any) -> Any: return self & other if are_truth_values(other) else super().__mul__(other)
     __radd__, __rmul__ = __add__, __mul__
+    def __matmul__(self, other: Any) -> Any: return truths_if(are_truth_values(other), super().__matmul__(other))
+    def __rmatmul__(self, other: Any) -> Any: return truths_if(are_truth_values(other), super().__rmatmul__(other))
     # fmt: on
 
     def __sub__(self, other: Any) -> Any:
@@ -470,10 +474,17 @@ def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool 
     return NotImplemented if others is None else np.full(x.shape, others)
 
 
+def truths_if(truths: bool, numbers: Any) -> Any:
+    """Return numbers that were made of truth values as these again, if they are such in NumPy."""
+    return numbers != 0.0 if truths else numbers
+
+
 def _joined(relation: Any, x: ConditionBlock, y: Any) -> Any:
-    """Return `and` or `or` of truth values."""
+    """Return `and`, `or` or `xor` of truth values; with integers they are numbers."""
     slots = None
-    if isinstance(y, ConditionBlock):
+    if is_whole(y):
+        return bitwise(relation.__name__.strip("_"), x.as_numbers(), y)
+    if isinstance(y, ConditionBlock) and relation is not operator.xor:
         slots = logic(relation, by_slots(x), by_slots(y))
     return elementwise(relation, (x, y)) if slots is None else ConditionBlock(None, slots)
 

@@ -74,6 +74,12 @@ class Block(Gate):
         """The gate's name in messages and summaries: as NumPy writes it."""
         return super().name.lower()
 
+    def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Return the value; truth values that are only moved stay what they are."""
+        if self.moves and getattr(operands[0], "dtype", None) == np.bool_:
+            return self.forward(*operands)
+        return super().evaluate(operands, options)
+
     def on_objects(self, *blocks: Any) -> Any:
         """Return the value of object arrays of Units, on which it is recorded number by number."""
         return self.forward(*blocks)

@@ -271,6 +271,8 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     if operator.index(n) < 0:
         raise ValueError(f"diff: {n} differences; expected none below 0")
     a = as_item(a)
+    if gates.is_condition(a) or getattr(a, "dtype", None) == np.bool_:
+        a = gates.positive(a)  # truth values count as 1 and 0
     before = (slice(None),) * normalize_axis_index(axis, len(shape_of(a)))
     for _ in range(n):
         a = GetItem((*before, slice(1, None)))(a) - GetItem((*before, slice(None, -1)))(a)

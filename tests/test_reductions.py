@@ -200,6 +200,7 @@ EDGES = {
     "norm 3 of the least": (lambda m, a: m.norm(a, 3), [[5e-324, 0.0]], 5e-324, [[1, 0]]),
     "norm that overflows": (lambda m, a: m.norm(a), [[1.5e308, 1.5e308]], INF, [[0.5**0.5, 0.5**0.5]]),
     "norm of inf": (lambda m, a: m.norm(a), [[INF, 1.0]], INF, [[0, 0]]),
+    "norm of NaN beside 0": (lambda m, a: m.norm(a), [[NAN, 0.0, 2.0]], NAN, [[NAN, 0, NAN]]),
     "norm 0 with NaN": (lambda m, a: m.norm(a, 0), [[NAN, 0.0, 2.0]], 2, [0]),
     "norm -2 of nothing": (lambda m, a: m.norm(a, -2, axis=0), [np.zeros((0, 2))], [INF, INF], [0]),
     "norm inf of nothing": (lambda m, a: m.norm(a, INF, axis=0), [np.zeros((0, 2))], [0, 0], [0]),
@@ -209,6 +210,7 @@ EDGES = {
     "norm 3 of zeros": (lambda m, a: m.norm(a, 3), [[0.0, 0.0]], 0, [0]),
     "norm inf of ties": (lambda m, a: m.norm(a, INF), [[2.0, -2.0, 1.0]], 2, [[0.5, -0.5, 0]]),
     "norm -inf of ties": (lambda m, a: m.norm(a, -INF), [[2.0, -1.0, 1.0]], 1, [[0, -0.5, 0.5]]),
+    "logsumexp that overflows": (lambda m, a: m.logsumexp(a), [[-1.5e308, 1.5e308]], 1.5e308, [[0, 1]]),
     "logsumexp of nothing": (lambda m, a: m.logsumexp(a), [np.zeros(0)], -INF, [0]),
     "log_softmax near 0": (lambda m, a: m.log_softmax(a)[0], [[40.0, 0.0]], -4.248354255291589e-18,
      [[4.248354255291589e-18, -4.248354255291589e-18]]),
@@ -297,6 +299,8 @@ def test_float32_adds_up_as_float64():
 
 
 REFUSED = {
+    "max of no rows of nothing": (lambda a: fp.max(a[:0, :0], axis=1), ValueError, "zero-size"),
+    "argmax of no rows of nothing": (lambda a: fp.argmax(a[:0, :0], axis=1), ValueError, "argmax"),
     "max of rows of nothing": (lambda a: fp.max(a[:, :0], axis=1), ValueError, "zero-size"),
     "argmax of nothing": (lambda a: fp.argmax(a[:, :0]), ValueError, "argmax"),
     "an axis twice": (lambda a: fp.sum(a, axis=(0, 0)), ValueError, "duplicate"),

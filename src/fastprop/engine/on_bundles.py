@@ -124,7 +124,8 @@ def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
         return wrapped(object_array(units, numbers[0].shape))
     if isinstance(gate, blocks.MatMul):
         return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
-    found = wrapped(gate.on_objects(*numbers))
+    with np.errstate(all="ignore"):  # plain numbers among them may be infinite
+        found = wrapped(gate.on_objects(*numbers))
     if gate.integral:
         return int(found) if isinstance(found, float) else as_integer(found)
     return found

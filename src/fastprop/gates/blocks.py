@@ -265,6 +265,8 @@ class Reduction(Block):
         rest = [i for i in range(x.ndim) if i not in axes]
         rows = x.transpose(*rest, *axes).reshape([x.shape[i] for i in rest] + [self.count(x)])
         found = np.empty(rows.shape[:-1], object)
+        if not found.size and not self.count(x):
+            function(x.reshape(-1))  # which has its error of none, where there is no row of none either
         for place in np.ndindex(found.shape):
             found[place] = function(rows[place])
         return found.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if self.keepdims else found

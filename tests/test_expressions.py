@@ -74,6 +74,9 @@ np.add(a > 0, b > 0) ; np.add(a > 0, 1) ; np.multiply(x > 0, y > 0) ; np.matmul(
 fp.diff(a > 0) ; ~np.max(m > 0, axis=0) ; np.maximum(a > 0, b > 0) + (a > 0) ; np.einsum("i,i", a < 9, a < 9)
 fp.dot(a < 9, a < 9) ; fp.maximum(a > 0, b > 0) + 1 ; np.outer(a > 0, b > 0) + (m[:1].T > 0)
 ~np.vstack([a > 0, np.array([True, False, True])]) ; ~np.concatenate([m > 0, m < 0], axis=None)
+~(a[:0] > 0) | (b[:0] > 0) ; fp.where((m[:0] > 0).any(1), x, y) ; np.isnan(a[:0]) ^ True
+~np.concatenate([a[:0] > 0, b[:0] > 0]) ; fp.where((m > 0)[:0, 1:], x, m[:0, 1:])
+np.pad(a[:0] > 0, 1) + (b[:2] > 0) ; (a[:0] > 0) & 3
 np.logical_and(x > 0, True) ; np.logical_and(a > 0, [True, False, True]) ; np.bitwise_and(a > 0, b > 0)
 np.invert(a > 0) ; np.bitwise_or(x, y)
 np.isnan(x) ; np.isnan(a) ; np.isfinite(x) ; np.isfinite(a / 0.0) ; np.isinf(a / 0.0) ; np.isinf(x) ; np.signbit(x)

@@ -203,6 +203,8 @@ EDGES = {
     "norm of NaN beside 0": (lambda m, a: m.norm(a), [[NAN, 0.0, 2.0]], NAN, [[NAN, 0, NAN]]),
     "norm 0 with NaN": (lambda m, a: m.norm(a, 0), [[NAN, 0.0, 2.0]], 2, [0]),
     "norm -2 of nothing": (lambda m, a: m.norm(a, -2, axis=0), [np.zeros((0, 2))], [INF, INF], [0]),
+    "norm -1 of inf": (lambda m, a: m.norm(a, -1), [[INF, INF]], INF, [0]),
+    "norm -1 of far numbers": (lambda m, a: m.norm(a, -1), [[1e-200, 1e200]], 1e-200, [[1, 0]]),
     "norm inf of nothing": (lambda m, a: m.norm(a, INF, axis=0), [np.zeros((0, 2))], [0, 0], [0]),
     "norm 1 of no matrix": (lambda m, a: m.norm(a, 1), [np.zeros((3, 0))], 0, [0]),
     "norm 1 with zero": (lambda m, a: m.norm(a, 1), [[0.0, 2.0]], 2, [[0, 1]]),

@@ -70,7 +70,7 @@ def _truth_values_at(gate: Any, operands: tuple[Any, ...]) -> Any:
     slots = operands[0].slots() if gate.moves and isinstance(operands[0], ConditionBlock) else None
     if slots is not None:
         return ConditionBlock(None, slots.moved(gate.forward))
-    return wrapped(gate.forward(*[array_of(x) for x in operands]))
+    return wrapped(gate.forward(*[array_of(x) for x in operands]), True)
 
 
 def _block_at(slots: Slots) -> Any:

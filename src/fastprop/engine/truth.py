@@ -30,7 +30,7 @@ def array_ufunc(handle: Any, ufunc: np.ufunc, method: str, operands: tuple[Any, 
         truth, whole = sorted(operands, key=is_whole)
         if gates.is_condition(truth):
             return bitwise(name.removeprefix("bitwise_"), unwrapped((truth,))[0], whole)
-    return elementwise(function, operands)
+    return elementwise(function, operands, True)
 
 
 def array_function(handle: Any, function: Any, types: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -133,9 +133,9 @@ class Length(Weighed):
         return root if self.keepdims else blocks.reshape(root, self.reduced_shape(x))
 
 
-def _scaled(x: Any, sizes: Any, axis: Any) -> tuple[Any, Any]:
-    """Return numbers over the power of two below their greatest size, and that; 1 if it is infinite or NaN."""
-    top = held(Max(axis, True)(sizes))
+def _scaled(x: Any, sizes: Any, axis: Any, most: type[Reduction] = Max) -> tuple[Any, Any]:
+    """Return numbers over the power of two below their greatest (or least) size, and that; 1 if it is no number."""
+    top = held(most(axis, True)(sizes))
     scale = choose(top < math.inf, gates.maximum(gates.exp2(gates.floor(gates.log2(top))), _least(x)), 1.0)
     return x / scale, scale
 
@@ -340,8 +340,10 @@ def _power_norm(size: Any, p: float, axis: Any, keepdims: bool) -> Any:
     """Return the p-th root of the sum of p-th powers of magnitudes, scaled; all its derivatives at 0 are 0."""
     if 0 in shape_of(size):
         return Sum(axis, keepdims)(size) + gates.power(0.0, 1.0 / p)
-    scaled, scale = _scaled(size, size, axis)
+    scaled, scale = _scaled(size, size, axis, Max if p > 0.0 else Min)
     total = Sum(axis, keepdims)(gates.power(scaled, p))
+    if p < 0.0:
+        return gates.power(total, 1.0 / p) * blocks.reshape(scale, shape_of(total))
     zero = total == 0.0
     root = gates.power(gates.where(zero, 1.0, total), 1.0 / p)
     return gates.where(zero, 0.0, root) * blocks.reshape(scale, shape_of(total))

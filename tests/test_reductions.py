@@ -269,6 +269,7 @@ HESSIANS = {
     "var of equals": (lambda m, a: m.var(a), [2.0, 2.0], [[0.5, -0.5], [-0.5, 0.5]]),
     "std of equals": (lambda m, a: m.std(a), [2.0, 2.0], [[0, 0], [0, 0]]),
     "norm at 0": (lambda m, a: m.norm(a), [0.0, 0.0], [[0, 0], [0, 0]]),
+    "norm beside 0": (lambda m, a: m.norm(a), [0.0, 2.0], [[0.5, 0], [0, 0]]),
     "norm squared at 0": (lambda m, a: m.norm(a) ** 2, [0.0, 0.0], [[0, 0], [0, 0]]),
     "x @ x at 0": (lambda m, a: a @ a, [0.0, 0.0], [[2, 0], [0, 2]]),
     "prod": (lambda m, a: m.prod(a), [0.0, 0.0, 5.0], [[0, 5, 0], [5, 0, 0], [0, 0, 0]]),

@@ -116,10 +116,10 @@ class Length(Weighed):
         return np.where(top < np.inf, np.maximum(power, np.finfo(top.dtype).tiny), 1.0).astype(top.dtype)
 
     def slopes(self, x: Any) -> Any:
-        """Return the numbers over root and divisor, both scaled; 0 of 0, and where the root is 0 or infinite."""
+        """Return the numbers over root and divisor, both scaled; 0 where the root is 0 or infinite, and of 0."""
         scaled = gates.divide(x, self.scale(np.asarray(value_of(x))))
         root = Length(self.axis, True, self.divisor)(scaled)
-        still = (scaled == 0.0) | (root == 0.0) | (root == math.inf)
+        still = (root == 0.0) | (root == math.inf) | ((scaled == 0.0) & (root != root))
         return gates.where(still, 0.0, gates.divide(gates.divide(scaled, gates.where(still, 1.0, root)), self.divisor))
 
     def composed(self, x: Any) -> Any:

@@ -38,6 +38,7 @@ INTEGERS_STAY = {
     "maximum": gates.maximum,
     "minimum": gates.minimum,
 }
+MAY_BE_NEGATIVE_ZERO = (gates.multiply, gates.negative, gates.floor_divide, gates.remainder)  # which no integer is
 
 
 def are_integers(operands: tuple[Any, ...]) -> bool:
@@ -58,7 +59,7 @@ def applied(gate: gates.Row, *operands: Any) -> Any:
     if gate in (gates.floor_divide, gates.remainder) and not _is_plain_and_not_zero(operands[1]):
         divisor = operands[1] if is_handle(operands[1]) else np.asarray(operands[1])
         found = gates.where(divisor == 0, 0.0, found)
-    return as_integer(found)
+    return as_integer(found + 0.0 if gate in MAY_BE_NEGATIVE_ZERO else found)
 
 
 def _is_plain_and_not_zero(x: Any) -> bool:

@@ -307,6 +307,8 @@ REFUSED = {
     "max of rows of nothing": (lambda a: fp.max(a[:, :0], axis=1), ValueError, "zero-size"),
     "argmax of nothing": (lambda a: fp.argmax(a[:, :0]), ValueError, "argmax"),
     "an axis twice": (lambda a: fp.sum(a, axis=(0, 0)), ValueError, "duplicate"),
+    "a truth value for an axis": (lambda a: fp.count_nonzero(a, axis=True), TypeError, "integer"),
+    "the extreme along two axes": (lambda a: fp.argmin(a, axis=(0, 1)), TypeError, "integer"),
     "an axis too far": (lambda a: fp.std(a, axis=2), np.exceptions.AxisError, "out of bounds"),
     "softmax of a number": (lambda a: fp.softmax(a[0, 0]), ValueError, "single number"),
     "norm of three axes": (lambda a: fp.norm(a[None], 2), ValueError, "expected one axis, or two"),

@@ -233,6 +233,8 @@ class Reduction(Block):
     single: tuple[int, ...] = (0, -1)  # what NumPy takes for an axis of a single number
 
     def __init__(self, axis: Any = None, keepdims: bool = False):
+        if isinstance(axis, bool):
+            raise TypeError(f"{self.name} along the axis {axis}; expected an integer, a tuple of them, or None")
         self.axis = axis if axis is None or isinstance(axis, tuple) else operator.index(axis)
         self.keepdims = bool(keepdims)
 

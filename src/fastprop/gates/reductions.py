@@ -6,7 +6,6 @@ The sum, the mean, the product, the extremes and logsumexp are rows of the table
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -413,7 +412,9 @@ class Arg(Reduction):
     integral = True
 
     def __init__(self, better: Callable[[Any, Any], Any], axis: Any, keepdims: bool):
-        super().__init__(axis if axis is None else operator.index(axis), keepdims)
+        super().__init__(axis, keepdims)
+        if isinstance(axis, tuple):
+            raise TypeError(f"argmax or argmin along the axes {axis}; expected an integer, or None")
         self.better = better
 
     def on_objects(self, x: np.ndarray) -> Any:

@@ -78,10 +78,12 @@ class Var(Weighed):
         return np.divide(blocks.wide_sum(deviations * deviations, self.axis, self.keepdims), self.divisor(x))
 
     def slopes(self, x: Any) -> Any:
-        """Return twice what each number is away from the mean, divided as the sum is; less their mean, as it moves."""
+        """Return twice what each number is away from the mean, divided as the sum is."""
         divisor = self.divisor(x)
         slopes = gates.divide(gates.subtract(x, Mean(self.axis, True)(x)), 0.5 * divisor)
-        return slopes if divisor == 0.0 else gates.subtract(slopes, Mean(self.axis, True)(slopes))
+        if divisor == 0.0 or np.isfinite(np.asarray(value_of(slopes))).all():
+            return slopes
+        return gates.subtract(slopes, Mean(self.axis, True)(slopes))  # their mean, which goes to the mean, is not 0
 
     def composed(self, x: Any) -> Any:
         """Return the same, of other gates."""
@@ -115,7 +117,11 @@ class Length(Weighed):
         return np.where(top < np.inf, np.maximum(power, np.finfo(top.dtype).tiny), 1.0).astype(top.dtype)
 
     def slopes(self, x: Any) -> Any:
-        """Return the numbers over root and divisor, both scaled; 0 where the root is 0 or infinite, and of 0."""
+        """Return the numbers over root and divisor; 0 where the root is 0 or infinite, and of 0."""
+        root = Length(self.axis, True, self.divisor)(x)
+        plain = np.asarray(value_of(root))
+        if np.all((plain >= np.finfo(plain.dtype).tiny) & (plain < math.inf)):
+            return gates.divide(gates.divide(x, root), self.divisor)
         scaled = gates.divide(x, self.scale(np.asarray(value_of(x))))
         root = Length(self.axis, True, self.divisor)(scaled)
         still = (root == 0.0) | (root == math.inf) | ((scaled == 0.0) & (root != root))

@@ -499,7 +499,8 @@ def _decided(name: str, a: Any, axis: Any, keepdims: bool) -> Any:
     """Return NumPy's `any` or `all` of truth values, or of conditions as one, or along axes."""
     truths = _truths(a)
     if gates.is_condition(truths):
-        return getattr(truths, name)(axis, keepdims) if Reduction(axis).axes(truths) or shape_of(truths) else truths
+        Reduction(axis).axes(truths)  # which is an error if there is no such axis
+        return getattr(truths, name)(axis, keepdims) if shape_of(truths) else truths
     found = getattr(np, name)(truths, axis=axis, keepdims=keepdims)
     return found if shape_of(found) else bool(found)
 
@@ -539,6 +540,7 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """
     truths = _truths(a)
     if gates.is_condition(truths):
-        return truths.sum(axis, keepdims) if Reduction(axis).axes(truths) or shape_of(truths) else truths.unit
+        Reduction(axis).axes(truths)
+        return truths.sum(axis, keepdims) if shape_of(truths) else truths.unit
     found = np.count_nonzero(truths, axis=axis, keepdims=keepdims)
     return found if shape_of(found) else int(found)

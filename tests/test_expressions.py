@@ -65,6 +65,18 @@ np.any(a) ; np.all(x) ; np.any([x > 0, y > 0]) ; np.logical_and(x > 0, y > 0) ; 
 np.logical_not(x > 0)
 np.logical_not(a > 0) ; np.logical_xor(a > 0, b > 0) ; np.logical_and(a > 0, x > 0) ; np.logical_and(x, y)
 np.logical_not(a)
+(x > 0) & 1 ; 6 | (x > 0) ; (x > 0) ^ -3 ; (a > 0) & 3 ; 2 | (a > 0) ; (m > 0) ^ np.arange(3) ; np.arange(3) & (x > 0)
+np.bitwise_and(a > 0, 2) ; np.bitwise_xor(5, x > 0) ; (x > 0) & 1.0 ; (a > 0) | a ; (a > 0) & "x"
+~np.pad(a > 0, 1) ; ~np.pad(m > 0, 1, constant_values=2.0) ; fp.pad(a > 0, (1, 0)) ; ~np.tril(m > 0) ; ~np.diag(a > 0)
+~np.where(a > 0, b > 0, ~(b > 0)) ; np.where(x > 0, a > 0, True) + (b > 0) ; fp.where(a > 0, a > 0, b > 0) + 1
+(a > 0) @ (a < 9) ; (m > 0) @ (b > 0) ; np.array([True, True, True]) @ (a < 9) ; (m > 0) @ b ; np.dot(a > 0, a < 9)
+np.add(a > 0, b > 0) ; np.add(a > 0, 1) ; np.multiply(x > 0, y > 0) ; np.matmul(m < 9, a < 9) ; np.diff(m > 0)
+fp.diff(a > 0) ; ~np.max(m > 0, axis=0) ; np.maximum(a > 0, b > 0) + (a > 0) ; np.einsum("i,i", a < 9, a < 9)
+fp.dot(a < 9, a < 9) ; fp.maximum(a > 0, b > 0) + 1 ; np.outer(a > 0, b > 0) + (m[:1].T > 0)
+~np.vstack([a > 0, np.array([True, False, True])]) ; ~np.concatenate([m > 0, m < 0], axis=None)
+~(a[:0] > 0) | (b[:0] > 0) ; fp.where((m[:0] > 0).any(1), x, y) ; np.isnan(a[:0]) ^ True
+~np.concatenate([a[:0] > 0, b[:0] > 0]) ; fp.where((m > 0)[:0, 1:], x, m[:0, 1:])
+np.pad(a[:0] > 0, 1) + (b[:2] > 0) ; (a[:0] > 0) & 3
 np.logical_and(x > 0, True) ; np.logical_and(a > 0, [True, False, True]) ; np.bitwise_and(a > 0, b > 0)
 np.invert(a > 0) ; np.bitwise_or(x, y)
 np.isnan(x) ; np.isnan(a) ; np.isfinite(x) ; np.isfinite(a / 0.0) ; np.isinf(a / 0.0) ; np.isinf(x) ; np.signbit(x)

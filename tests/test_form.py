@@ -71,7 +71,6 @@ NUMBERS = [
     (np.float16(0.5), 0.5),
     (np.longdouble(0.25), 0.25),
     (np.array(1.5), 1.5),
-    (np.array(True), 1.0),
     (np.array(2.0, ">f8"), 2.0),
     (Fraction(1, 3), 1 / 3),
     (Decimal("0.1"), 0.1),
@@ -118,7 +117,9 @@ def test_numbers_too_large_for_a_float():
         Form((1.0,)).read((10**400,))
 
 
-@pytest.mark.parametrize("other", [None, True, "x", [1.0], (1.0,), np.ones(1), 1j, np.bool_(True), object(), b"1"])
+@pytest.mark.parametrize(
+    "other", [None, True, "x", [1.0], (1.0,), np.ones(1), 1j, np.bool_(True), np.array(True), object(), b"1"]
+)
 def test_what_is_no_number_is_another_form(other):
     assert Form((1.0, [2.0])).read((other, [2.0])) is None
     assert Form((1.0, [2.0])).read((1.0, [other])) is None
@@ -465,6 +466,7 @@ def test_flags_strings_and_none_are_static_wherever_they_stand(value):
         (np.array([1, "a"], object), "an array of dtype object"),
         (np.ma.masked_array([1.0, 2.0], [True, False]), "MaskedArray|masked|an array"),
         (np.ma.masked_array(1.0), "."),
+        (np.array(True), r"an array of dtype bool and shape \(\)"),
         (np.ones((1, 1)).view(np.matrix), "a matrix|an array"),
         (np.ones(2, np.float16), "dtype float16, but the circuit computes in float64"),
         (object(), "object"),

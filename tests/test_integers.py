@@ -41,6 +41,18 @@ def test_what_is_no_index_is_refused(f, match, front):
     unharmed(lambda: front(f)(TABLE, index), TypeError, match)
 
 
+@pytest.mark.parametrize(
+    "f", [lambda i: 1.0 / (i * -2), lambda i: 1.0 / -i, lambda i: 1.0 / (i // -2), lambda i: 1.0 / (i % np.int64(-2))]
+)
+def test_integers_have_no_negative_zero(f):
+    for i in (np.int64(0), np.array([0, 3])):
+        with np.errstate(divide="ignore"):
+            expected = f(i)
+        np.testing.assert_array_equal(fp.compile(f)(i), expected)
+    np.testing.assert_array_equal(fp.vmap(f)(np.array([0, 3])), expected)
+    np.testing.assert_array_equal(fp.compile(fp.vmap(f))(np.array([0, 3])), expected)
+
+
 @pytest.mark.parametrize("index", [1, 1.0, np.float64(1.0)])
 def test_pythons_integers_stay_numbers(index):
     unharmed(lambda: fp.compile(lambda T, i: T[i])(TABLE, index), TypeError, "NumPy integers among the arguments")

@@ -307,3 +307,18 @@ def test_tangents_of_ones_own_gates_in_traced_code():
 
     assert f(2.0) == fp.compile(f)(2.0) == 4.0
     np.testing.assert_array_equal(fp.vmap(f)(np.array([2.0, 3.0])), [4.0, 6.0])
+
+
+def test_what_float32_does_not_hold_is_infinite_without_a_warning():
+    class Huge(fp.Gate):
+        vectorised = True
+
+        def forward(self, x):
+            return np.float64(x) * 1e300
+
+        def backward(self, pull, x):
+            return np.float64(pull) * 1e300
+
+    x = np.array([1.0, 0.0, -2.0], np.float32)
+    values, slopes = fp.compile(fp.vmap(fp.value_and_grad(lambda x: Huge()(x))))(x)
+    assert values.tolist() == [np.inf, 0.0, -np.inf] and slopes.tolist() == [np.inf] * 3

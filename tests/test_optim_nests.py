@@ -61,6 +61,8 @@ def test_dropped_results_are_written_again():
     [
         ([1.0, 2.0, 3.0], [1.0, 1.0], ValueError, "params"),
         ([1.0, "2"], [1.0, 1.0], TypeError, "2"),
+        ([1.0, np.array(True)], [1.0, 1.0], TypeError, "1 is array.True."),
+        ([1.0, 2.0], [1.0, np.array(True)], TypeError, "the gradient of 1 is array.True."),
         ([1.0, 2.0], [1.0, float("nan")], ValueError, "the gradient of 1 is nan"),
         ([1.0, 2.0], {"a": 1.0}, TypeError, "grads"),
         ([1.0, fp.Unit(2.0)], [1.0, 1.0], TypeError, "outside of circuits"),

@@ -179,21 +179,40 @@ EDGES = {
     "prod that underflows": (lambda m, a: m.prod(a), [[1e-200, 1e-200, 1e300]], 0, [[1e100, 1e100, 0]]),
     "var, ddof n": (lambda m, a: m.var(a, ddof=2), [[3.0, 4.0]], INF, [[-INF, INF]]),
     "var, ddof above n": (lambda m, a: m.var(a, ddof=3), [[3.0, 4.0]], INF, [[-INF, INF]]),
+    "var, ddof n, beside the mean": (lambda m, a: m.var(a, ddof=3), [[3.0, 3.5, 4.0]], INF, [[-INF, NAN, INF]]),
+    "std, ddof above n, beside the mean": (lambda m, a: m.std(a, ddof=4), [[3.0, 3.5, 4.0]], INF, [[-INF, NAN, INF]]),
+    "std of one, ddof 1": (lambda m, a: m.std(a, axis=1, ddof=1), [[[3.0]]], NAN, [NAN]),
+    "var beside inf": (lambda m, a: m.var(a), [[INF, 1.0, 2.0]], NAN, [NAN]),
+    "var that overflows": (lambda m, a: m.var(a), [[-1e308, 1e308]], INF, [[-1e308, 1e308]]),
     "var of one, ddof 1": (lambda m, a: m.var(a, ddof=1), [[3.0]], NAN, [[NAN]]),
     "var of large numbers": (lambda m, a: m.var(a), [[1e16, 1e16 + 2, 1e16 + 4]], 8 / 3, [[-4 / 3, 0, 4 / 3]]),
     "std of equals": (lambda m, a: m.std(a, axis=1), [[[2.0, 2.0], [1.0, 3.0]]], [0, 1], [[[0, 0], [-0.5, 0.5]]]),
     "std of one": (lambda m, a: m.std(a), [[2.0]], 0, [[0]]),
     "std of huge": (lambda m, a: m.std(a), [[1e200, -1e200]], 1e200, [[0.5, -0.5]]),
     "std of tiny": (lambda m, a: m.std(a), [[1e-200, -1e-200]], 1e-200, [[0.5, -0.5]]),
+    "std of the least": (lambda m, a: m.std(a), [[5e-324, -5e-324]], 5e-324, [[0.5, -0.5]]),
+    "std that overflows": (lambda m, a: m.std(a, ddof=1), [[1.5e308, -1.5e308]], INF, [[0.5**0.5, -(0.5**0.5)]]),
     "norm of a zero row": (lambda m, a: m.norm(a, axis=1), [[[0.0, 0.0], [3.0, 4.0]]], [0, 5],
      [[[0, 0], [0.6, 0.8]]]),
     "norm of a zero matrix": (lambda m, a: m.norm(a), [np.zeros((2, 2))], 0, [0]),
     "norm of huge": (lambda m, a: m.norm(a), [[3e200, 4e200]], 5e200, [[0.6, 0.8]]),
+    "norm of the least": (lambda m, a: m.norm(a), [[5e-324, 1e-323]], 1e-323, [[0.2**0.5, 0.8**0.5]]),
+    "norm 3 of the least": (lambda m, a: m.norm(a, 3), [[5e-324, 0.0]], 5e-324, [[1, 0]]),
+    "norm that overflows": (lambda m, a: m.norm(a), [[1.5e308, 1.5e308]], INF, [[0.5**0.5, 0.5**0.5]]),
+    "norm of inf": (lambda m, a: m.norm(a), [[INF, 1.0]], INF, [[0, 0]]),
+    "norm of NaN beside 0": (lambda m, a: m.norm(a), [[NAN, 0.0, 2.0]], NAN, [[NAN, 0, NAN]]),
+    "norm 0 with NaN": (lambda m, a: m.norm(a, 0), [[NAN, 0.0, 2.0]], 2, [0]),
+    "norm -2 of nothing": (lambda m, a: m.norm(a, -2, axis=0), [np.zeros((0, 2))], [INF, INF], [0]),
+    "norm -1 of inf": (lambda m, a: m.norm(a, -1), [[INF, INF]], INF, [0]),
+    "norm -1 of far numbers": (lambda m, a: m.norm(a, -1), [[1e-200, 1e200]], 1e-200, [[1, 0]]),
+    "norm inf of nothing": (lambda m, a: m.norm(a, INF, axis=0), [np.zeros((0, 2))], [0, 0], [0]),
+    "norm 1 of no matrix": (lambda m, a: m.norm(a, 1), [np.zeros((3, 0))], 0, [0]),
     "norm 1 with zero": (lambda m, a: m.norm(a, 1), [[0.0, 2.0]], 2, [[0, 1]]),
     "norm inf of zeros": (lambda m, a: m.norm(a, INF), [[0.0, 0.0]], 0, [0]),
     "norm 3 of zeros": (lambda m, a: m.norm(a, 3), [[0.0, 0.0]], 0, [0]),
     "norm inf of ties": (lambda m, a: m.norm(a, INF), [[2.0, -2.0, 1.0]], 2, [[0.5, -0.5, 0]]),
     "norm -inf of ties": (lambda m, a: m.norm(a, -INF), [[2.0, -1.0, 1.0]], 1, [[0, -0.5, 0.5]]),
+    "logsumexp that overflows": (lambda m, a: m.logsumexp(a), [[-1.5e308, 1.5e308]], 1.5e308, [[0, 1]]),
     "logsumexp of nothing": (lambda m, a: m.logsumexp(a), [np.zeros(0)], -INF, [0]),
     "log_softmax near 0": (lambda m, a: m.log_softmax(a)[0], [[40.0, 0.0]], -4.248354255291589e-18,
      [[4.248354255291589e-18, -4.248354255291589e-18]]),
@@ -207,6 +226,8 @@ EDGES = {
     "softmax beside -inf": (lambda m, a: m.softmax(a), [[-INF, 0.0, 0.0]], [0, 0.5, 0.5], [0]),
     "log_softmax beside -inf": (lambda m, a: m.log_softmax(a), [[-INF, 0.0]], [-INF, 0], [[1, -1]]),
     "softmax of one": (lambda m, a: m.softmax(a) * 3.0 + m.log_softmax(a), [[5.0]], [3], [0]),
+    "softmax of inf alone": (lambda m, a: m.softmax(a), [[INF]], NAN, [NAN]),
+    "log_softmax of NaN alone": (lambda m, a: m.log_softmax(a), [[NAN]], NAN, [NAN]),
     "softmax of nothing": (lambda m, a: m.softmax(a), [np.zeros(0)], [], [0]),
     "distances": (lambda m, a: m.sum(m.norm(a - m.stack([a[1], a[0]]), axis=-1)), [[[0.0, 0.0], [3.0, 4.0]]], 10,
      [[[-1.2, -1.6], [1.2, 1.6]]]),
@@ -248,6 +269,7 @@ HESSIANS = {
     "var of equals": (lambda m, a: m.var(a), [2.0, 2.0], [[0.5, -0.5], [-0.5, 0.5]]),
     "std of equals": (lambda m, a: m.std(a), [2.0, 2.0], [[0, 0], [0, 0]]),
     "norm at 0": (lambda m, a: m.norm(a), [0.0, 0.0], [[0, 0], [0, 0]]),
+    "norm beside 0": (lambda m, a: m.norm(a), [0.0, 2.0], [[0.5, 0], [0, 0]]),
     "norm squared at 0": (lambda m, a: m.norm(a) ** 2, [0.0, 0.0], [[0, 0], [0, 0]]),
     "x @ x at 0": (lambda m, a: a @ a, [0.0, 0.0], [[2, 0], [0, 2]]),
     "prod": (lambda m, a: m.prod(a), [0.0, 0.0, 5.0], [[0, 5, 0], [5, 0, 0], [0, 0, 0]]),
@@ -280,9 +302,13 @@ def test_float32_adds_up_as_float64():
 
 
 REFUSED = {
+    "max of no rows of nothing": (lambda a: fp.max(a[:0, :0], axis=1), ValueError, "zero-size"),
+    "argmax of no rows of nothing": (lambda a: fp.argmax(a[:0, :0], axis=1), ValueError, "argmax"),
     "max of rows of nothing": (lambda a: fp.max(a[:, :0], axis=1), ValueError, "zero-size"),
     "argmax of nothing": (lambda a: fp.argmax(a[:, :0]), ValueError, "argmax"),
     "an axis twice": (lambda a: fp.sum(a, axis=(0, 0)), ValueError, "duplicate"),
+    "a truth value for an axis": (lambda a: fp.count_nonzero(a, axis=True), TypeError, "integer"),
+    "the extreme along two axes": (lambda a: fp.argmin(a, axis=(0, 1)), TypeError, "integer"),
     "an axis too far": (lambda a: fp.std(a, axis=2), np.exceptions.AxisError, "out of bounds"),
     "softmax of a number": (lambda a: fp.softmax(a[0, 0]), ValueError, "single number"),
     "norm of three axes": (lambda a: fp.norm(a[None], 2), ValueError, "expected one axis, or two"),
@@ -350,9 +376,29 @@ def test_a_single_number_is_reduced_to_itself(name, engine):
 
 
 @pytest.mark.parametrize(("shape", "axis"), [((0, 3), -1), ((2, 0), 0), ((0, 3), 0)])
-@pytest.mark.parametrize("order", [3.0, 0.5, -1.0])
+@pytest.mark.parametrize("order", [3.0, -1.0, INF])
 def test_norms_of_no_numbers_and_of_none_at_all(shape, axis, order):
     x = np.zeros(shape)
     np.testing.assert_array_equal(
         fp.compile(lambda x: fp.norm(x, order, axis=axis))(x), fp.norm(fp.Array(x), order, axis=axis).value
     )
+
+
+def outcome(call):
+    """What a call gives, as plain numbers, or the kind of its error."""
+    try:
+        return np.asarray(numbers(call())).tolist()
+    except (ValueError, TypeError) as error:
+        return type(error)
+
+
+SINGLE = ["sum", "mean", "max", "prod", "var", "std", "argmax", "any", "count_nonzero"]
+
+
+@pytest.mark.parametrize("name", [*SINGLE, "sort", "argsort", "cumsum", "cumprod", "flip"])
+def test_axes_of_a_single_number_are_numpys(name):
+    for axis in (None, (), 0, -1, 1, (0,)):
+        expected = outcome(lambda: getattr(np, name)(1.5, axis=axis))  # noqa: B023
+        found = [outcome(lambda: getattr(m, name)(m.Unit(1.5), axis=axis)) for m in (reference, fp)]  # noqa: B023
+        traced = fp.compile(lambda x: getattr(fp, name)(x, axis=axis))  # noqa: B023
+        assert [*found, outcome(lambda: traced(1.5))] == [expected] * 3, axis  # noqa: B023

@@ -111,6 +111,9 @@ EDGES = {
     "sort of NaN": (lambda m, a: m.sort(a), [[NAN, 1.0, 0.0]], [0, 1, NAN], [1]),
     "diff of nothing": (lambda m, a: m.diff(a, n=3), [[1.0, 2.0]], [], [0]),
     "cumsum of nothing": (lambda m, a: m.cumsum(a), [np.zeros(0)], [], [0]),
+    "cumsum of infinities": (lambda m, a: m.cumsum(a), [[INF, -INF, 1.0]], [INF, NAN, NAN], [[3, 2, 1]]),
+    "cumprod that overflows": (lambda m, a: m.cumprod(a), [[1e200, 1e200, 0.0]], [1e200, INF, NAN],
+     [[1e200, 1e200, INF]]),
     "cumprod of nothing": (lambda m, a: m.cumprod(a), [np.zeros(0)], [], [0]),
 }  # fmt: skip
 

@@ -19,7 +19,9 @@ from fastprop.engine.integers import (
     Integer,
     IntegerOperators,
     as_integer,
+    bitwise,
     integer_ufunc,
+    is_whole,
     refuse_index,
 )
 from fastprop.engine.items import items_at, object_array
@@ -201,14 +203,14 @@ class Bundle(IntegerOperators, ArrayFace):
         """Return a number of the block, or a part of it; conditions that choose numbers are decided, as by an if."""
         index = _decided(index)
         if trace_of(index) is not None:
-            return wrapped(items_at(self.numbers, index))
+            return wrapped(items_at(self.numbers, index), isinstance(self, ConditionBlock))
         slots = self.slots()
         try:
             if slots is not None and np.ndim(slots.at[index]) > 0:
                 return (ConditionBlock if isinstance(self, ConditionBlock) else Bundle)(
                     None, slots.moved(lambda part: part[index])
                 )
-            return wrapped(self.numbers[index])
+            return wrapped(self.numbers[index], isinstance(self, ConditionBlock))
         except IndexError as error:
             raise of_index(error) from None
 
@@ -255,13 +257,15 @@ class ConditionBlock(Bundle):
     # fmt: off
     def __and__(self, other: Any) -> Any: return _joined(operator.and_, self, other)
     def __or__(self, other: Any) -> Any: return _joined(operator.or_, self, other)
-    def __xor__(self, other: Any) -> Any: return elementwise(lambda x, y: x ^ y, (self, other))
-    def __invert__(self) -> Any: return elementwise(lambda x: not x if isinstance(x, bool) else ~x, (self,))
+    def __xor__(self, other: Any) -> Any: return _joined(operator.xor, self, other)
+    def __invert__(self) -> Any: return elementwise(lambda x: not x if isinstance(x, bool) else ~x, (self,), True)
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-    # as NumPy has it, + and * of truth values alone are or and and, and - is nothing
+    # as NumPy has it, + and * of truth values alone are or and and, @ of them goes so, and - is nothing
     def __add__(self, other: Any) -> Any: return self | other if are_truth_values(other) else super().__add__(other)
     def __mul__(self, other: Any) -> Any: return self & other if are_truth_values(other) else super().__mul__(other)
     __radd__, __rmul__ = __add__, __mul__
+    def __matmul__(self, other: Any) -> Any: return truths_if(are_truth_values(other), super().__matmul__(other))
+    def __rmatmul__(self, other: Any) -> Any: return truths_if(are_truth_values(other), super().__rmatmul__(other))
     # fmt: on
 
     def __sub__(self, other: Any) -> Any:
@@ -280,11 +284,11 @@ class ConditionBlock(Bundle):
 
     def any(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Return whether one of them is true, as a Condition, or along axes."""
-        return wrapped(along(lambda row: functools.reduce(lambda x, y: x | y, row, False), axis, keepdims, self))
+        return wrapped(along(lambda row: functools.reduce(operator.or_, row, False), axis, keepdims, self), True)
 
     def all(self, axis: Any = None, keepdims: bool = False) -> Any:
         """Return whether all of them are true, as a Condition, or along axes."""
-        return wrapped(along(lambda row: functools.reduce(lambda x, y: x & y, row, True), axis, keepdims, self))
+        return wrapped(along(lambda row: functools.reduce(operator.and_, row, True), axis, keepdims, self), True)
 
     @property
     def numbers(self) -> np.ndarray[Any, Any]:
@@ -417,17 +421,17 @@ def _mapped_move(mapped: Callable[..., Any], block: Any, axis: int) -> Any:
     return mapped(lambda part: _mapped_move(mapped, part, axis - 1), (block,), (1,), None)
 
 
-def wrapped(numbers: Any) -> Any:
-    """Return a single number as it is, a block of them as a Bundle."""
+def wrapped(numbers: Any, truths: bool = False) -> Any:
+    """Return a single number as it is, a block of them as a Bundle; with `truths`, of none it is one of conditions."""
     if not isinstance(numbers, np.ndarray):
         return numbers
     if numbers.shape == ():
         return numbers.item()
-    truths = [isinstance(x, bool) or gates.is_condition(x) for x in numbers.flat]
-    if any(truths) and not all(truths):  # beside numbers they count as such
+    found = [isinstance(x, bool) or gates.is_condition(x) for x in numbers.flat] or [truths]
+    if any(found) and not all(found):  # beside numbers they count as such
         plain = [x.unit if gates.is_condition(x) else float(x) if isinstance(x, bool) else x for x in numbers.flat]
         return Bundle(object_array(plain, numbers.shape))
-    return (ConditionBlock if any(truths) else Bundle)(numbers)
+    return (ConditionBlock if any(found) else Bundle)(numbers)
 
 
 def _decided(index: Any) -> Any:
@@ -457,8 +461,8 @@ def numbers_of(x: Any) -> Any:
     return x
 
 
-def elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
-    """Apply a function number by number, with NumPy's broadcasting."""
+def elementwise(function: Callable[..., Any], operands: tuple[Any, ...], truths: bool = False) -> Any:
+    """Apply a function number by number, with NumPy's broadcasting; `truths` says whether it gives truth values."""
     numbers = [numbers_of(x) for x in operands]
     shape = np.broadcast_shapes(*map(np.shape, numbers))
     if shape == ():
@@ -469,7 +473,7 @@ def elementwise(function: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
             flat.append([x] * math.prod(shape))
         else:
             flat.append(list(np.broadcast_to(x, shape).flat))
-    return wrapped(object_array(list(map(function, *flat)), shape))
+    return wrapped(object_array(list(map(function, *flat)), shape), truths)
 
 
 def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool | None = None) -> Any:
@@ -481,17 +485,23 @@ def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool 
         slots = logic(relation, x, y)
         if slots is not None:
             return ConditionBlock(None, slots)
-        found = elementwise(relation, (x, y))
-        return ConditionBlock(found.numbers) if type(found) is Bundle else found  # of no numbers, too
+        return elementwise(relation, (x, y), True)
     return NotImplemented if others is None else np.full(x.shape, others)
 
 
+def truths_if(truths: bool, numbers: Any) -> Any:
+    """Return numbers that were made of truth values as these again, if they are such in NumPy."""
+    return numbers != 0.0 if truths else numbers
+
+
 def _joined(relation: Any, x: ConditionBlock, y: Any) -> Any:
-    """Return `and` or `or` of truth values."""
+    """Return `and`, `or` or `xor` of truth values; with integers they are numbers."""
     slots = None
-    if isinstance(y, ConditionBlock):
+    if is_whole(y):
+        return bitwise(relation.__name__.strip("_"), x.as_numbers(), y)
+    if isinstance(y, ConditionBlock) and relation is not operator.xor:
         slots = logic(relation, by_slots(x), by_slots(y))
-    return elementwise(relation, (x, y)) if slots is None else ConditionBlock(None, slots)
+    return elementwise(relation, (x, y), are_truth_values(y)) if slots is None else ConditionBlock(None, slots)
 
 
 def are_truth_values(x: Any) -> bool:

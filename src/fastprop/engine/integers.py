@@ -15,7 +15,16 @@ from fastprop.engine.tape import Array, Unit, handle_again, refuse
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import is_handle
 
-__all__ = ["Integer", "IntegerOperators", "are_integers", "as_integer", "integer_ufunc", "refuse_index"]
+__all__ = [
+    "Integer",
+    "IntegerOperators",
+    "are_integers",
+    "as_integer",
+    "bitwise",
+    "integer_ufunc",
+    "is_whole",
+    "refuse_index",
+]
 
 INTEGERS_STAY = {
     "add": gates.add,
@@ -29,6 +38,7 @@ INTEGERS_STAY = {
     "maximum": gates.maximum,
     "minimum": gates.minimum,
 }
+MAY_BE_NEGATIVE_ZERO = (gates.multiply, gates.negative, gates.floor_divide, gates.remainder)  # which no integer is
 
 
 def are_integers(operands: tuple[Any, ...]) -> bool:
@@ -49,7 +59,7 @@ def applied(gate: gates.Row, *operands: Any) -> Any:
     if gate in (gates.floor_divide, gates.remainder) and not _is_plain_and_not_zero(operands[1]):
         divisor = operands[1] if is_handle(operands[1]) else np.asarray(operands[1])
         found = gates.where(divisor == 0, 0.0, found)
-    return as_integer(found)
+    return as_integer(found + 0.0 if gate in MAY_BE_NEGATIVE_ZERO else found)
 
 
 def _is_plain_and_not_zero(x: Any) -> bool:
@@ -69,6 +79,19 @@ def integer_ufunc(ufunc: np.ufunc, method: str, operands: tuple[Any, ...], optio
     if gate is None or method != "__call__" or options or not are_integers(operands):
         return NotImplemented
     return applied(gate, *operands)
+
+
+def is_whole(x: Any) -> bool:
+    """Say whether `x` is an integer, Python's too, or holds integers; truth values are none."""
+    return is_integer(x) or (isinstance(x, int) and not isinstance(x, bool))
+
+
+def bitwise(relation: str, truth: Any, whole: Any) -> Any:
+    """Return `and`, `or` or `xor` of integers and 1 or 0, bit by bit, as NumPy has it: numbers."""
+    odd = whole % 2
+    if relation == "and":
+        return truth * odd
+    return whole + truth * (1 - odd if relation == "or" else 1 - 2 * odd)
 
 
 class IntegerOperators:

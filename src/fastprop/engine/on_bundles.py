@@ -70,7 +70,7 @@ def _truth_values_at(gate: Any, operands: tuple[Any, ...]) -> Any:
     slots = operands[0].slots() if gate.moves and isinstance(operands[0], ConditionBlock) else None
     if slots is not None:
         return ConditionBlock(None, slots.moved(gate.forward))
-    return wrapped(gate.forward(*[array_of(x) for x in operands]))
+    return wrapped(gate.forward(*[array_of(x) for x in operands]), True)
 
 
 def _block_at(slots: Slots) -> Any:
@@ -124,7 +124,8 @@ def _structural(gate: Any, numbers: tuple[Any, ...]) -> Any:
         return wrapped(object_array(units, numbers[0].shape))
     if isinstance(gate, blocks.MatMul):
         return _product(gates.dot if type(gate) is blocks.MatMul else _strong_dot, *numbers)
-    found = wrapped(gate.on_objects(*numbers))
+    with np.errstate(all="ignore"):  # plain numbers among them may be infinite
+        found = wrapped(gate.on_objects(*numbers))
     if gate.integral:
         return int(found) if isinstance(found, float) else as_integer(found)
     return found

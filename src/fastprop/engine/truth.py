@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.bundle import ConditionBlock, elementwise
-from fastprop.engine.integers import are_integers, as_integer
+from fastprop.engine.bundle import ConditionBlock, are_truth_values, elementwise, truths_if
+from fastprop.engine.integers import are_integers, as_integer, bitwise, is_whole
+from fastprop.engine.on_bundles import unwrapped
 from fastprop.engine.tape import let_recorded
 from fastprop.handles.face import Face
 
@@ -20,10 +21,16 @@ __all__ = ["array_function", "array_ufunc"]
 
 def array_ufunc(handle: Any, ufunc: np.ufunc, method: str, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Apply a ufunc to traced values, of which `handle` is one."""
-    function = _UFUNCS.get(ufunc.__name__)
+    name = ufunc.__name__
+    function = _UFUNCS.get(name)
     if function is None or method != "__call__" or options:
-        return Face.__array_ufunc__(handle, ufunc, method, *operands, **options)
-    return elementwise(function, operands)
+        truths = name in _TRUTHS_AGAIN and all(map(are_truth_values, operands))
+        return truths_if(truths, Face.__array_ufunc__(handle, ufunc, method, *operands, **options))
+    if name.startswith("bitwise_") and any(map(is_whole, operands)):
+        truth, whole = sorted(operands, key=is_whole)
+        if gates.is_condition(truth):
+            return bitwise(name.removeprefix("bitwise_"), unwrapped((truth,))[0], whole)
+    return elementwise(function, operands, True)
 
 
 def array_function(handle: Any, function: Any, types: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -35,6 +42,11 @@ def array_function(handle: Any, function: Any, types: Any, arguments: tuple[Any,
             block = ConditionBlock(np.array(None, object))
             block.numbers[()] = arguments[0]
         return _OF_CONDITIONS[name](block, *arguments[1:], **options)
+    given = arguments[_TRUTHS_AGAIN.get(name, slice(0))]
+    if given and all(map(are_truth_values, given)):
+        numbers = [*arguments]
+        numbers[_TRUTHS_AGAIN[name]] = unwrapped(given)
+        return Face.__array_function__(handle, function, types, tuple(numbers), options) != 0.0
     found = Face.__array_function__(handle, function, types, arguments, options)
     chosen = arguments[1:] if name == "where" else arguments
     stays = name in ("clip", "where") and are_integers(tuple([x for x in chosen if x is not None])) and not options
@@ -86,6 +98,14 @@ _OF_CONDITIONS: dict[str, Callable[..., Any]] = {
     "any": lambda block, axis=None, keepdims=False: block.any(axis, keepdims),
     "all": lambda block, axis=None, keepdims=False: block.all(axis, keepdims),
     "count_nonzero": lambda block, axis=None, keepdims=False: block.sum(axis, keepdims),
+}
+# What makes truth values of truth values, and where these stand among its operands.
+_TRUTHS_AGAIN: dict[str, slice] = {
+    **dict.fromkeys(("max", "min", "amax", "amin", "sort", "diff", "absolute"), slice(1)),
+    **dict.fromkeys(("dot", "inner", "vdot", "outer", "tensordot", "kron", "convolve", "matmul"), slice(2)),
+    **dict.fromkeys(("maximum", "minimum", "add", "multiply"), slice(2)),
+    "where": slice(1, 3),
+    "einsum": slice(1, None),
 }
 
 

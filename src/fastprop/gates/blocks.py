@@ -74,6 +74,12 @@ class Block(Gate):
         """The gate's name in messages and summaries: as NumPy writes it."""
         return super().name.lower()
 
+    def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Return the value; truth values that are only moved stay what they are."""
+        if self.moves and getattr(operands[0], "dtype", None) == np.bool_:
+            return self.forward(*operands)
+        return super().evaluate(operands, options)
+
     def on_objects(self, *blocks: Any) -> Any:
         """Return the value of object arrays of Units, on which it is recorded number by number."""
         return self.forward(*blocks)
@@ -224,14 +230,18 @@ class Stack(Block):
 class Reduction(Block):
     """A gate that leaves one number along some axes."""
 
+    single: tuple[int, ...] = (0, -1)  # what NumPy takes for an axis of a single number
+
     def __init__(self, axis: Any = None, keepdims: bool = False):
+        if isinstance(axis, bool):
+            raise TypeError(f"{self.name} along the axis {axis}; expected an integer, a tuple of them, or None")
         self.axis = axis if axis is None or isinstance(axis, tuple) else operator.index(axis)
         self.keepdims = bool(keepdims)
 
     def axes(self, x: Any) -> tuple[int, ...]:
         """The axes that are reduced, counted from the front."""
         dimensions = len(shape_of(x))
-        if self.axis is None or (dimensions == 0 and self.axis in (0, -1)):  # which NumPy takes for a single number's
+        if self.axis is None or (dimensions == 0 and self.axis in self.single):
             return tuple(range(dimensions))
         return normalize_axis_tuple(self.axis, dimensions)
 
@@ -257,6 +267,8 @@ class Reduction(Block):
         rest = [i for i in range(x.ndim) if i not in axes]
         rows = x.transpose(*rest, *axes).reshape([x.shape[i] for i in rest] + [self.count(x)])
         found = np.empty(rows.shape[:-1], object)
+        if not found.size and not self.count(x):
+            function(x.reshape(-1))  # which has its error of none, where there is no row of none either
         for place in np.ndindex(found.shape):
             found[place] = function(rows[place])
         return found.reshape([1 if i in axes else n for i, n in enumerate(x.shape)]) if self.keepdims else found
@@ -277,6 +289,8 @@ class Sum(Reduction):
 
 class Mean(Reduction):
     """The mean along axes."""
+
+    single = ()
 
     def forward(self, x: Any) -> Any:
         return np.divide(wide_sum(x, self.axis, self.keepdims), float(self.count(x)))

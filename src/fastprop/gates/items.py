@@ -12,7 +12,7 @@ from fastprop import gates
 from fastprop.gates.blocks import Stack, is_handle, shape_of
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 
-__all__ = ["as_item", "as_recorded", "described", "holds_handles", "is_traced", "moves", "stack"]
+__all__ = ["as_item", "as_recorded", "described", "holds_handles", "is_traced", "keeps_truths", "moves", "stack"]
 
 
 def holds_handles(values: Any) -> bool:
@@ -98,3 +98,15 @@ def moves(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **options)
 
     return moved
+
+
+def keeps_truths(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that puts numbers beside zeros make conditions of conditions: through ones and zeros."""
+
+    @wraps(function)
+    def kept(x: Any, *args: Any, **options: Any) -> Any:
+        if gates.is_condition(x) and shape_of(x):
+            return function(x.as_numbers(), *args, **options) != 0.0
+        return function(x, *args, **options)
+
+    return kept

@@ -40,7 +40,8 @@ class Algebra(Gate):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.forward = np.errstate(all="ignore")(cls.forward)  # type: ignore[method-assign]
+        for name in ("forward", "backward"):
+            setattr(cls, name, np.errstate(all="ignore")(getattr(cls, name)))
 
 
 def _each(function: Callable[..., Any], what: str, *arrays: Any) -> Any:

@@ -62,6 +62,8 @@ class Weighed(Reduction, Composed):
 class Var(Weighed):
     """The sum of squares of what numbers are away from their mean, over their number less `ddof`."""
 
+    single = ()
+
     def __init__(self, axis: Any, ddof: int, keepdims: bool):
         super().__init__(axis, keepdims)
         self.ddof = ddof
@@ -77,23 +79,25 @@ class Var(Weighed):
 
     def slopes(self, x: Any) -> Any:
         """Return twice what each number is away from the mean, divided as the sum is."""
-        return gates.divide(2.0 * (x - Mean(self.axis, True)(x)), self.divisor(x))
+        divisor = self.divisor(x)
+        slopes = gates.divide(gates.subtract(x, Mean(self.axis, True)(x)), 0.5 * divisor)
+        if divisor == 0.0 or np.isfinite(np.asarray(value_of(slopes))).all():
+            return slopes
+        return gates.subtract(slopes, Mean(self.axis, True)(slopes))  # their mean, which goes to the mean, is not 0
 
     def composed(self, x: Any) -> Any:
         """Return the same, of other gates."""
-        mean, total = Mean(self.axis, True)(x), Sum(self.axis, self.keepdims)
+        deviations, total = x - Mean(self.axis, True)(x), Sum(self.axis, self.keepdims)
         divisor = self.divisor(x)
-        if divisor == 0.0 and 0 not in shape_of(
-            x
-        ):  # infinite: what is pulled on the mean would be infinity less infinity
-            deviations = x - held(mean)
-            return total(deviations * gates.divide(deviations, 0.0))
-        deviations = x - mean
-        return gates.divide(total(deviations * deviations), divisor)
+        value = gates.divide(total(deviations * deviations), divisor)
+        if divisor != 0.0 or 0 in shape_of(x):
+            return value
+        # infinite: what is pulled on the mean would be infinity less infinity
+        return held(value) + total(gates.strong_multiply(x - held(x), gates.divide(deviations, divisor)))
 
 
 class Length(Weighed):
-    """The root of the sum of squares over a divisor, without overflow; all its derivatives at 0 are 0."""
+    """The root of the sum of squares over a divisor, without overflow; at 0 and at infinity its derivatives are 0."""
 
     def __init__(self, axis: Any, keepdims: bool, divisor: float = 1.0):
         super().__init__(axis, keepdims)
@@ -101,34 +105,44 @@ class Length(Weighed):
 
     def forward(self, x: Any) -> Any:
         """Return the roots, of numbers scaled by powers of two, which cost no digit."""
-        top = np.max(np.abs(x), axis=self.axis, keepdims=True, initial=0.0)
-        power = np.exp2(np.floor(np.log2(top)))
-        scale = np.where(np.isfinite(power) & (power > 0.0), power, np.ones_like(power))
+        scale = self.scale(x)
         scaled = np.divide(x, scale)
         root = np.sqrt(np.divide(blocks.wide_sum(scaled * scaled, self.axis, True), self.divisor)) * scale
         return root if self.keepdims else np.squeeze(root, self.axes(x))
 
+    def scale(self, x: Any) -> Any:
+        """Return the power of two below the greatest magnitudes."""
+        top = np.max(np.abs(x), axis=self.axis, keepdims=True, initial=0.0)
+        power = np.ldexp(top.dtype.type(0.5), np.frexp(top)[1])
+        return np.where(top < np.inf, np.maximum(power, np.finfo(top.dtype).tiny), 1.0).astype(top.dtype)
+
     def slopes(self, x: Any) -> Any:
-        """Return the numbers over the root, and over the divisor; 0 where the root is 0."""
+        """Return the numbers over root and divisor; 0 where the root is 0 or infinite, and of 0."""
         root = Length(self.axis, True, self.divisor)(x)
-        zero = root == 0.0
-        return gates.where(zero, 0.0, gates.divide(gates.divide(x, gates.where(zero, 1.0, root)), self.divisor))
+        plain = np.asarray(value_of(root))
+        if np.all((plain >= np.finfo(plain.dtype).tiny) & (plain < math.inf)):
+            return gates.divide(gates.divide(x, root), self.divisor)
+        scaled = gates.divide(x, self.scale(np.asarray(value_of(x))))
+        root = Length(self.axis, True, self.divisor)(scaled)
+        still = (root == 0.0) | (root == math.inf) | ((scaled == 0.0) & (root != root))
+        return gates.where(still, 0.0, gates.divide(gates.divide(scaled, gates.where(still, 1.0, root)), self.divisor))
 
     def composed(self, x: Any) -> Any:
         """Return the same, of other gates."""
         if 0 in shape_of(x):
-            return Sum(self.axis, self.keepdims)(x) + gates.sqrt(gates.divide(0.0, self.divisor))
-        scale = _scale(held(Max(self.axis, True)(gates.absolute(x))))
-        scaled = x / scale
+            return Sum(self.axis, self.keepdims)(x)
+        scaled, scale = _scaled(x, gates.absolute(x), self.axis)
         total = gates.divide(Sum(self.axis, True)(scaled * scaled), self.divisor)
         zero = total == 0.0
         root = gates.where(zero, 0.0, gates.sqrt(gates.where(zero, 1.0, total))) * scale
         return root if self.keepdims else blocks.reshape(root, self.reduced_shape(x))
 
 
-def _scale(top: Any) -> Any:
-    """Return the power of two below the greatest magnitude; 1 if that is 0, infinite or NaN."""
-    return choose((top > 0.0) & (top < math.inf), gates.exp2(gates.floor(gates.log2(top))), 1.0)
+def _scaled(x: Any, sizes: Any, axis: Any, most: type[Reduction] = Max) -> tuple[Any, Any]:
+    """Return numbers over the power of two below their greatest (or least) size, and that; 1 if it is no number."""
+    top = held(most(axis, True)(sizes))
+    scale = choose(top < math.inf, gates.maximum(gates.exp2(gates.floor(gates.log2(top))), _least(x)), 1.0)
+    return x / scale, scale
 
 
 class Softmax(Composed):
@@ -141,6 +155,10 @@ class Softmax(Composed):
         """Return what the numbers are above the greatest, and the exponentials of that."""
         above = x - np.max(x, axis=self.axis, keepdims=True, initial=-np.inf)
         return above, np.exp(above)
+
+    def others(self, shares: Any) -> Any:
+        """Return for each share the sum of the others; of one that is alone, what it lacks of 1, or NaN."""
+        return 1.0 - shares if shape_of(shares)[self.axis] == 1 else Others(self.axis)(shares)
 
     def forward(self, x: Any) -> Any:
         """Return the shares."""
@@ -155,7 +173,7 @@ class Softmax(Composed):
         """Pull on each number, by what it takes from the others."""
         shares = self(x)
         weighted = gates.strong_multiply(pull, shares)
-        inner = gates.strong_multiply(pull, Others(self.axis)(shares)) - Others(self.axis)(weighted)
+        inner = gates.strong_multiply(pull, self.others(shares)) - Others(self.axis)(weighted)
         return gates.strong_multiply(shares, inner)
 
     def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
@@ -182,14 +200,14 @@ class LogSoftmax(Softmax):
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull what is pulled on a number and not on the others."""
-        shares, others = Softmax(self.axis)(x), Others(self.axis)
-        return gates.strong_multiply(pull, others(shares)) - gates.strong_multiply(shares, others(pull))
+        shares = Softmax(self.axis)(x)
+        return gates.strong_multiply(pull, self.others(shares)) - gates.strong_multiply(shares, Others(self.axis)(pull))
 
     def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
         """Return what each tangent is above the mean of all."""
-        shares, others = Softmax(self.axis)(x), Others(self.axis)
-        tangent = tangents[0]
-        return gates.strong_multiply(tangent, others(shares)) - others(gates.strong_multiply(shares, tangent))
+        shares, tangent = Softmax(self.axis)(x), tangents[0]
+        weighted = gates.strong_multiply(shares, tangent)
+        return gates.strong_multiply(tangent, self.others(shares)) - Others(self.axis)(weighted)
 
 
 def _above_others(x: Any, axis: int) -> tuple[Any, Any]:
@@ -217,9 +235,10 @@ def _above_others(x: Any, axis: int) -> tuple[Any, Any]:
 
 
 def _least(x: Any) -> float:
-    """Return the least number whose reciprocal is finite, in what a trace computes in."""
+    """Return the least number whose reciprocal is finite, in what a trace or a block computes in."""
     recording = getattr(getattr(x, "_tape", None), "recording", None)
-    return float(np.finfo(getattr(recording, "dtype", np.float64)).tiny)
+    dtype = getattr(recording, "dtype", getattr(x, "dtype", np.float64))
+    return float(np.finfo(np.result_type(dtype, np.float32)).tiny)  # also of integers
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
@@ -315,16 +334,21 @@ def std(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
     >>> fp.std(fp.Array([[1.0, 3.0], [2.0, 2.0]]), axis=1).value
     array([1., 0.])
     """
-    a = as_item(a)
-    return Length(axis, keepdims, Var(axis, ddof, keepdims).divisor(a))(a - Mean(axis, True)(a))
+    a, var = as_item(a), Var(axis, ddof, keepdims)
+    divisor = var.divisor(a)
+    if divisor == 0.0:  # it is infinite or NaN, and so is its root
+        return var(a)
+    return Length(axis, keepdims, divisor)(gates.subtract(a, Mean(axis, True)(a)))
 
 
 def _power_norm(size: Any, p: float, axis: Any, keepdims: bool) -> Any:
     """Return the p-th root of the sum of p-th powers of magnitudes, scaled; all its derivatives at 0 are 0."""
     if 0 in shape_of(size):
-        return Sum(axis, keepdims)(size)
-    scale = _scale(held(Max(axis, True)(size)))
-    total = Sum(axis, keepdims)(gates.power(size / scale, p))
+        return Sum(axis, keepdims)(size) + gates.power(0.0, 1.0 / p)
+    scaled, scale = _scaled(size, size, axis, Max if p > 0.0 else Min)
+    total = Sum(axis, keepdims)(gates.power(scaled, p))
+    if p < 0.0:
+        return gates.power(total, 1.0 / p) * blocks.reshape(scale, shape_of(total))
     zero = total == 0.0
     root = gates.power(gates.where(zero, 1.0, total), 1.0 / p)
     return gates.where(zero, 0.0, root) * blocks.reshape(scale, shape_of(total))
@@ -365,9 +389,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
         raise ValueError(f"norm: ord {ord!r} is one of matrices; of vectors it is a number")
     size = gates.absolute(x)
     if ord in (math.inf, -math.inf):
-        return (Max if ord > 0 else Min)(axes, keepdims)(size)
+        return _extreme(ord, x, axes, keepdims)(size)
     if ord in (0, 1):
-        return Sum(axes, keepdims)(gates.absolute(gates.sign(x)) if ord == 0 else size)
+        return Sum(axes, keepdims)(gates.where(x != x, 1.0, gates.absolute(gates.sign(x))) if ord == 0 else size)
     return _power_norm(size, float(ord), axes, keepdims)
 
 
@@ -379,9 +403,13 @@ def _matrix_norm(x: Any, ord: Any, axes: tuple[int, ...], keepdims: bool) -> Any
             f"the norm {ord!r} of matrices is no gate of fastprop's; there are 'fro', 1, -1, inf and -inf, and "
             "np.linalg.eigh of a.T @ a"
         )
-    inner, outer = axes if abs(ord) == 1 else axes[::-1]
-    sums = Sum(inner, True)(gates.absolute(x))
-    return (Max if ord > 0 else Min)((inner, outer) if keepdims else axes, keepdims)(sums)
+    sums = Sum(axes[0] if abs(ord) == 1 else axes[1], True)(gates.absolute(x))
+    return _extreme(ord, x, axes, keepdims)(sums)
+
+
+def _extreme(order: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
+    """Return the gate of the greatest or the least of some sizes; the greatest of none is 0."""
+    return (Sum if 0 in shape_of(x) and order > 0 else Max if order > 0 else Min)(axes, keepdims)
 
 
 class Arg(Reduction):
@@ -391,6 +419,8 @@ class Arg(Reduction):
 
     def __init__(self, better: Callable[[Any, Any], Any], axis: Any, keepdims: bool):
         super().__init__(axis, keepdims)
+        if isinstance(axis, tuple):
+            raise TypeError(f"argmax or argmin along the axes {axis}; expected an integer, or None")
         self.better = better
 
     def on_objects(self, x: np.ndarray) -> Any:
@@ -469,6 +499,7 @@ def _decided(name: str, a: Any, axis: Any, keepdims: bool) -> Any:
     """Return NumPy's `any` or `all` of truth values, or of conditions as one, or along axes."""
     truths = _truths(a)
     if gates.is_condition(truths):
+        Reduction(axis).axes(truths)  # which is an error if there is no such axis
         return getattr(truths, name)(axis, keepdims) if shape_of(truths) else truths
     found = getattr(np, name)(truths, axis=axis, keepdims=keepdims)
     return found if shape_of(found) else bool(found)
@@ -509,6 +540,7 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """
     truths = _truths(a)
     if gates.is_condition(truths):
+        Reduction(axis).axes(truths)
         return truths.sum(axis, keepdims) if shape_of(truths) else truths.unit
     found = np.count_nonzero(truths, axis=axis, keepdims=keepdims)
     return found if shape_of(found) else int(found)

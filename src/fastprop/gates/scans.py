@@ -203,9 +203,9 @@ def _exchanged(first: tuple[Any, Any], second: tuple[Any, Any]) -> tuple[tuple[A
 
 
 def _in_a_row(a: Any, axis: int | None) -> tuple[Any, int]:
-    """Return a block and one of its axes; without one, all numbers in a row."""
+    """Return a block and one of its axes; without one, all numbers in a row, and so a single one."""
     a = as_item(a)
-    if axis is None:
+    if axis is None or (not shape_of(a) and axis in (0, -1)):
         return Reshape(-1)(a), 0
     return a, normalize_axis_index(axis, len(shape_of(a)))
 
@@ -271,6 +271,8 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     if operator.index(n) < 0:
         raise ValueError(f"diff: {n} differences; expected none below 0")
     a = as_item(a)
+    if gates.is_condition(a) or getattr(a, "dtype", None) == np.bool_:
+        a = gates.positive(a)  # truth values count as 1 and 0
     before = (slice(None),) * normalize_axis_index(axis, len(shape_of(a)))
     for _ in range(n):
         a = GetItem((*before, slice(1, None)))(a) - GetItem((*before, slice(None, -1)))(a)
@@ -293,6 +295,9 @@ def sort(a: Any, axis: int | None = -1) -> Any:
     >>> fp.sort(fp.Array([3.0, 1.0, 2.0])).value
     array([1., 2., 3.])
     """
+    a = as_item(a)
+    if axis is not None:
+        normalize_axis_index(axis, len(shape_of(a)))  # of a single number there is none, as in NumPy
     a, place = _in_a_row(a, axis)
     return Sort(place)(a)
 

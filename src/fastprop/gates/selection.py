@@ -12,7 +12,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from fastprop import gates
 from fastprop.gates import blocks
 from fastprop.gates.blocks import GetItem, Scatter, Sum, is_handle, shape_of
-from fastprop.gates.items import as_item, described, moves
+from fastprop.gates.items import as_item, described, keeps_truths, moves
 
 __all__ = ["take_along_axis", "select", "diagonal", "diag", "tril", "triu"]
 
@@ -138,6 +138,7 @@ def diagonal_sum(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any
 
 
 @moves
+@keeps_truths
 def diag(v: Any, k: int = 0) -> Any:
     """Return the diagonal of a matrix; of a row of numbers, the matrix that has them there and zeros elsewhere.
 
@@ -159,6 +160,7 @@ def diag(v: Any, k: int = 0) -> Any:
 
 
 @moves
+@keeps_truths
 def tril(m: Any, k: int = 0) -> Any:
     """Return matrices with zeros above a diagonal, whatever was there.
 
@@ -174,6 +176,7 @@ def tril(m: Any, k: int = 0) -> Any:
 
 
 @moves
+@keeps_truths
 def triu(m: Any, k: int = 0) -> Any:
     """Return matrices with zeros below a diagonal, whatever was there.
 

@@ -16,7 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from fastprop import gates
 from fastprop.gates import blocks, recorder_of
 from fastprop.gates.blocks import Block, GetItem, Reshape, Scatter, Stack, shape_of
-from fastprop.gates.items import as_item, described, integers, moves
+from fastprop.gates.items import as_item, described, integers, keeps_truths, moves
 
 __all__ = [
     "reshape",
@@ -452,6 +452,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
 
 
 @moves
+@keeps_truths
 def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any = 0.0) -> Any:
     """Return a block with a frame around it.
 
@@ -507,9 +508,9 @@ def flip(m: Any, axis: Any = None) -> Any:
     """
     m = as_item(m)
     dimensions = len(shape_of(m))
+    axes = range(dimensions) if axis is None else normalize_axis_tuple(axis, dimensions)
     if not dimensions:
         return m
-    axes = range(dimensions) if axis is None else normalize_axis_tuple(axis, dimensions)
     back = slice(None, None, -1)
     return GetItem(tuple(back if k in axes else slice(None) for k in range(dimensions)))(m)
 

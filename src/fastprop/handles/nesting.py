@@ -341,7 +341,7 @@ def as_input(leaf: Any) -> float | np.ndarray[Any, Any] | None:
     if not isinstance(leaf, np.ndarray):
         return as_real(leaf)
     wide = leaf.dtype.kind == "f" and leaf.dtype.itemsize not in (4, 8)
-    if leaf.dtype.kind not in "biuf" or (wide and leaf.ndim > 0):
+    if leaf.dtype.kind not in ("biuf" if leaf.ndim > 0 else "iuf") or (wide and leaf.ndim > 0):
         return None
     return leaf if leaf.ndim > 0 else float(leaf)
 

@@ -122,9 +122,15 @@ cdef object read_row(LanesRun run, Bench bench, Py_ssize_t slot, Py_ssize_t coun
     return found
 
 
+cdef object row_of(LanesRun run, column):
+    """Return one number per lane as a row holds them: what has no float32 is infinite there."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(column, np.float32 if run.single else np.float64)
+
+
 cdef int write_row(LanesRun run, Bench bench, Py_ssize_t slot, column) except -1:
     """Put one number per lane at a slot."""
-    numbers = np.ascontiguousarray(column, np.float32 if run.single else np.float64)
+    numbers = row_of(run, column)
     memcpy(bench.space.row[slot], <void*><size_t>numbers.ctypes.data, <size_t>numbers.nbytes)
     run.repeat_last(<char*>bench.space.row[slot], len(numbers))
     return 0
@@ -132,7 +138,7 @@ cdef int write_row(LanesRun run, Bench bench, Py_ssize_t slot, column) except -1
 
 cdef int add_to_row(LanesRun run, Bench bench, Py_ssize_t slot, column) except -1:
     """Add a pull of one number per lane to what has arrived at a slot."""
-    numbers = np.ascontiguousarray(column, np.float32 if run.single else np.float64)
+    numbers = row_of(run, column)
     cdef void* row = bench.space.row[slot]
     if run.is_sum(slot):
         add_up_row(<char*>row, len(numbers), <void*><size_t>numbers.ctypes.data, run.single)

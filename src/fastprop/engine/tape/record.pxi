@@ -300,13 +300,14 @@ cdef class Own(Record):
         along = part_of(nodes, <int32_t>slot, self.value)
         if along is None:
             return low
-        pulls = (pulls_of if self.ours else gate_pulls)(self.gate, along, self.operands)
-        for i in range(nodes.operand[slot].second):
-            operand = operands_at(nodes, slot)[i]
-            if operand != NONE and pulls[i] is not None:
-                add_part(nodes, operand, fit(pulls[i], self.operands[i]))
-                if 0 <= operand < low:
-                    low = operand
+        with np.errstate(all="ignore"):     # infinities and NaN go through blocks as silently as through numbers
+            pulls = (pulls_of if self.ours else gate_pulls)(self.gate, along, self.operands)
+            for i in range(nodes.operand[slot].second):
+                operand = operands_at(nodes, slot)[i]
+                if operand != NONE and pulls[i] is not None:
+                    add_part(nodes, operand, fit(pulls[i], self.operands[i]))
+                    if 0 <= operand < low:
+                        low = operand
         return low
 
     cdef int push(self, Tape tape, Py_ssize_t slot) except -1:
@@ -320,8 +321,9 @@ cdef class Own(Record):
             tangents.append(part_of(nodes, operand, self.operands[i]) if operand >= 0 else None)
             moving = moving or tangents[i] is not None
         if moving:
-            along = gate_tangent(self.gate, tuple(tangents), self.operands)
-            add_part(nodes, <int32_t>slot, fit(along, self.value))
+            with np.errstate(all="ignore"):
+                along = gate_tangent(self.gate, tuple(tangents), self.operands)
+                add_part(nodes, <int32_t>slot, fit(along, self.value))
         return 0
 
     cdef Py_ssize_t nbytes(self) except -1:

@@ -10,6 +10,7 @@ from fastprop.engine.tape cimport Trace, traced_home
 from fastprop.engine.tape cimport Unit, append, captured, owned
 
 from fastprop import gates
+from fastprop.engine.integers import bitwise, is_whole
 from fastprop.engine.tape import recorded_function, recorded_ufunc
 from fastprop.engine.tape import apply_gate
 from fastprop.gates.numbers import as_flag, as_real
@@ -113,13 +114,20 @@ cdef object as_number(object x):
 
 
 cdef object joined(int opcode, object left, object right, bint either):
-    """Record `and` or `or` of conditions and bools."""
+    """Record `and` or `or` of conditions and bools; with integers they are numbers."""
     x = (<Condition>left).truth if isinstance(left, Condition) else operand(left)
     y = (<Condition>right).truth if isinstance(right, Condition) else operand(right)
     if x is None or y is None:
-        return NotImplemented
+        return joined_bitwise("or" if either else "and", left, right)
     first, second = number_of(x) != 0.0, number_of(y) != 0.0
     return Condition(record(opcode, x, y, first or second if either else first and second))
+
+
+cdef object joined_bitwise(str relation, object left, object right):
+    """Record `and`, `or` or `xor` of a condition and integers."""
+    if not isinstance(left, Condition):
+        left, right = right, left
+    return bitwise(relation, (<Condition>left).unit, right) if is_whole(right) else NotImplemented
 
 
 @cython.no_gc       # Units are not tracked either
@@ -157,7 +165,7 @@ cdef class Condition:
     def __xor__(left, right):
         x, y = operand(left), operand(right)
         if x is None or y is None:
-            return NotImplemented
+            return joined_bitwise("xor", left, right)
         return Condition(record(NOT_EQUAL, x, y, number_of(x) != number_of(y)))
 
     def __invert__(self):

@@ -486,3 +486,12 @@ def test_without_matplotlib_the_error_names_the_extra(monkeypatch, picture):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'fastprop\[draw\]'"):
         picture()
+
+
+def test_pulls_go_to_their_results_where_none_is_among_them():
+    def found(pull, *rest):
+        return fp.draw.circuit(
+            lambda x: (*rest, fp.sum(x * 2), fp.vmap(lambda a: a * a, reduce="sum")(x)), np.array([1.0, 2.0]), pull=pull
+        ).svg
+
+    assert found((None, 5.0, 7.0), None) == found((5.0, 7.0))

@@ -80,6 +80,36 @@ def test_where_roots_are_zero_nothing_moves(rule):
         assert moved["w"][0] == 1.0
 
 
+@EVERY
+def test_parameters_that_rest_for_a_while(rule, statement, options):
+    p = {"a": np.ones(2), "b": np.full(2, 2.0)}
+    optimizer, expected = rule(p, **options), copy.deepcopy(p)
+    state = optimizer.init()
+    for grads, frozen in [((0.5, None), ()), ((0.25, 1.0), ("a",)), ((1.0, 2.0), ())]:
+        grads = {key: None if g is None else np.full(2, g) for key, g in zip("ab", grads)}
+        optimizer.frozen = frozen
+        p, state = optimizer.update(p, grads, state)
+        expected = optimizer.step(expected, grads)
+    for key in "ab":
+        assert_allclose(p[key], expected[key], rtol=1e-12)
+    assert_allclose(optimizer.init()["moved"]["b"], state["moved"]["b"])
+
+
+def test_a_schedule_is_told_whole_numbers_where_nothing_is_traced():
+    sgd = fp.optim.SGD(1.0, lr=1.0, schedule=lambda t: [1.0, 0.5][t])
+    p, state = sgd.update(1.0, 1.0, sgd.init())
+    assert sgd.update(p, 1.0, state)[0] == -0.5
+
+
+def test_a_rule_is_changed_by_nobody_who_has_another():
+    class Half(fp.optim.SGD):
+        def move(self, value, grad, moments, rate, step):
+            return value - 0.5 * rate * grad
+
+    with pytest.raises(TypeError, match=r"a subclass of fastprop\.optim\.Optimizer itself"):
+        Half(1.0)
+
+
 def test_models_side_by_side():
     random = np.random.default_rng(0)
     models, xs = [nest(random, np.float64) for _ in range(3)], random.normal(size=(3, 3))
@@ -130,7 +160,7 @@ def test_schedules_frozen_parameters_none_and_rules_of_ones_own():
     state = sgd.init()
     for _ in range(2):
         p, state = step(p, state)
-    assert p["a"].tolist() == [0.0, 0.0] and (p["b"], p["c"], state) == (1.0, 2.0, {"steps": 2.0})
+    assert p["a"].tolist() == [0.0, 0.0] and (p["b"], p["c"], state["steps"]) == (1.0, 2.0, 2.0)
 
     class Signs(fp.optim.Optimizer):
         remembers = ("mean",)
@@ -169,6 +199,10 @@ def test_wrong_updates():
         ((p, {"v": np.ones(2)}, state), ValueError, "grads has the keys"),
         ((p, p, {**state, "exp_avg": {"w": 1.0}}), ValueError, "exp_avg: w has shape"),
         (([p], p, state), TypeError, "params is a list"),
+        ((p, {"w": np.ones(2, np.float32)}, state), TypeError, "grads: w has dtype float32; expected float64"),
+        ((p, {"w": "up"}, state), TypeError, "grads: w is a str"),
+        ((p, p, state, np.ones(2)), TypeError, "the rate is an array"),
+        ((p, p, {**state, "steps": None}), TypeError, "the state's steps is None"),
     ]
     for given, error, match in wrong:
         with pytest.raises(error, match=match):

@@ -287,3 +287,23 @@ def test_steps_that_decide_in_lanes(f: Callable[[Any], Any], lanes: int) -> None
     slopes = [fp.grad(f)(x) for x in xs.tolist()]
     np.testing.assert_allclose(fp.compile(fp.grad(fp.vmap(f, reduce="sum")))(xs), slopes, rtol=1e-10)
     np.testing.assert_allclose(fp.compile(fp.vmap(fp.grad(f)))(xs), slopes, rtol=1e-10)
+
+
+@pytest.mark.parametrize("lanes", [3, 40, 1000])
+def test_a_scan_without_arrays_where_lanes_are_parted(lanes: int) -> None:
+    """Its rows lie by their places in a block, and not by their lanes."""
+
+    def one(a: Any) -> Any:
+        start = fp.sin(a) if a > 0.05 else a * a
+        return fp.scan(lambda c, _: (fp.tanh(c + start), None), start, None, 2)[0]
+
+    x = np.where(np.arange(lanes) % 3 == 0, -1.0, 2.0) + np.arange(lanes) * 1e-3
+    expected = [fp.value_and_grad(one)(a) for a in x.tolist()]
+    for f in (fp.vmap(one), fp.compile(fp.vmap(one))):
+        np.testing.assert_allclose(f(x), [value for value, _ in expected], rtol=1e-12)
+    for g in (
+        fp.vmap(fp.grad(one)),
+        fp.compile(fp.vmap(fp.grad(one))),
+        fp.compile(fp.grad(fp.vmap(one, reduce="sum"))),
+    ):
+        np.testing.assert_allclose(g(x), [slope for _, slope in expected], rtol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from fastprop.engine.tape import Trace, Unit, belongs, slot_in, slots_of, values
 
 __all__ = ["Operands"]
 
-NONE = -1
+UNKNOWN = -1
 
 
 class Operands:
@@ -32,11 +33,18 @@ class Operands:
         self.name, self.trace = name, trace
         self.sealed = False  # once it is recorded, no operand can be added
         self._slots: list[int] = []
-        self._number_at = np.full(0, NONE, np.int32)  # of slots of the trace
-        self._numbers: dict[Any, int] = {}  # of leaves, and of results of traces around that one
+        self._number_of: dict[int, int] = {}  # slot of the trace -> operand, while it is recorded
+        self._order: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # afterwards: slots as they rise, operands
+        self._elsewhere: dict[Any, int] = {}  # of leaves, and of results of traces around that one
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def seal(self) -> None:
+        """Let no operand be added any more, and keep no more than what finds them."""
+        slots = self.slots
+        order = np.argsort(slots).astype(np.int32)
+        self._order, self._number_of, self.sealed = (slots[order], order), {}, True
 
     @property
     def slots(self) -> np.ndarray[Any, Any]:
@@ -51,7 +59,7 @@ class Operands:
     def number(self, unit: Any) -> int:
         """Return the number of a Unit, which is added if it is new."""
         tape = unit._tape
-        key = (tape.number, unit._slot) if tape is not None else (unit, NONE)
+        key = (tape.number, unit._slot) if tape is not None else (unit, UNKNOWN)
         return self.number_of(key, lambda: self._checked(unit))
 
     def _checked(self, unit: Any) -> Any:
@@ -66,13 +74,13 @@ class Operands:
     def number_of(self, key: Any, unit: Callable[[], Unit]) -> int:
         """Return the number of what is known by a key, as `find` has it; of what `unit` returns, if it is new."""
         number = self._known(key)
-        if number != NONE:
+        if number != UNKNOWN:
             return number
         if self.sealed:
             raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
         number = int(self.numbers(np.array([slot_in(self.trace, unit())], np.int32))[0])
         if not self._is_own(key):
-            self._numbers[key] = number
+            self._elsewhere[key] = number
         return number
 
     def _is_own(self, key: Any) -> bool:
@@ -80,37 +88,44 @@ class Operands:
 
     def _known(self, key: Any) -> int:
         if self._is_own(key):
-            return int(self._number_at[key[1]]) if key[1] < len(self._number_at) else NONE
-        return self._numbers.get(key, NONE)
+            return int(self._at(np.array(key[1:], np.int32))[0])
+        return self._elsewhere.get(key, UNKNOWN)
+
+    def _at(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the numbers of slots of the trace, which lie in a row; -1: it is none."""
+        if not self.sealed:
+            return np.fromiter(
+                map(self._number_of.get, slots.tolist(), itertools.repeat(UNKNOWN)), np.int32, len(slots)
+            )
+        rising, order = self._order
+        places = np.minimum(np.searchsorted(rising, slots), max(len(rising) - 1, 0))
+        found = np.full(len(slots), UNKNOWN, np.int32)
+        known = rising[places] == slots if len(rising) else np.zeros(len(slots), np.bool_)
+        found[known] = order[places[known]]
+        return found
 
     def find(self, keys: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
         """Return the numbers of results, each of which is known by its tape's number and its slot; -1: it is none."""
         tapes, slots = np.array(keys, np.int64).reshape(-1, 2).T
-        found = np.full(len(keys), NONE, np.int32)
-        known = np.flatnonzero((tapes == self.trace.number) & (slots < len(self._number_at)))
-        found[known] = self._number_at[slots[known]]
-        for k in np.flatnonzero(tapes != self.trace.number).tolist():
-            found[k] = self._numbers.get(keys[k], NONE)
+        found = np.full(len(keys), UNKNOWN, np.int32)
+        own = tapes == self.trace.number
+        found[own] = self._at(slots[own])
+        for k in np.flatnonzero(~own).tolist():
+            found[k] = self._elsewhere.get(keys[k], UNKNOWN)
         return found
 
     def numbers(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the numbers of slots of the trace, an array of int32; what is new is added in this order."""
         flat = np.ravel(slots)
-        top = int(flat.max(initial=NONE)) + 1
-        if top > len(self._number_at):
-            more = np.full(max(top, 2 * len(self._number_at)) - len(self._number_at), NONE, np.int32)
-            self._number_at = np.concatenate([self._number_at, more])
-        fresh = flat[self._number_at[flat] == NONE]
-        if len(fresh):
+        found = self._at(flat)
+        if (found == UNKNOWN).any():
             if self.sealed:
                 raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
-            if not (np.diff(fresh) > 0).all():
-                _, first = np.unique(fresh, return_index=True)
-                fresh = fresh[np.sort(first)]
-            self._number_at[fresh] = np.arange(len(self._slots), len(self._slots) + len(fresh))
-            self._slots += fresh.tolist()
-        found: np.ndarray[Any, Any] = self._number_at[flat].reshape(np.shape(slots))
-        return found
+            fresh = list(dict.fromkeys(flat[found == UNKNOWN].tolist()))
+            self._number_of.update(zip(fresh, itertools.count(len(self._slots))))
+            self._slots += fresh
+            found = self._at(flat)
+        return found.reshape(np.shape(slots))
 
     def results(self, units: Sequence[Unit], keys: Sequence[tuple[int, int]]) -> list[int]:
         """Return the numbers of results of traces around a body, whose keys these are."""

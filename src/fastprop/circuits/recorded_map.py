@@ -491,7 +491,7 @@ class RecordedMap(MapRegion):
     def settle(self) -> None:
         """Let no operand be added any more."""
         self.seal(len(self.operands))
-        self.operands.sealed = True
+        self.operands.seal()
         self.function = enclosed(self.function)
         self.sole = self.only_path()
 

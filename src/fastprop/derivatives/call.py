@@ -164,7 +164,7 @@ class Call:
         if self.nesting is LEAF:
             returned = f"an array of shape {shape_of(self.outputs[0])}"
         else:
-            returned = described(self.nesting.unflatten(map(plain, self.outputs)))
+            returned = described(self.nesting.unflatten(map(plain, self.outputs) if self.numeric else self.outputs))
         raise TypeError(
             f"{self.name} is only defined for functions that return one number, but {name_of(self.function)} returned "
             f"{returned}; {instead(self.nesting)}"

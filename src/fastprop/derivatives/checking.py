@@ -310,7 +310,7 @@ class _Point:
         """Return the flat list of what the function (or `f` instead) gives, on floats and arrays of float64."""
         parts = iter([np.array(value) if shape_of(value) else float(value) for value in values])
         args = [nesting.unflatten(itertools.islice(parts, nesting.size), construct=True) for nesting in self.nestings]
-        leaves, nesting = flatten((f or self.function)(*args))
+        leaves, nesting = flatten((f or self.function)(*args), nones=True)
         outputs = [as_number(leaf) for leaf in leaves]
         for i, output in enumerate(outputs):
             if output is None:

@@ -311,7 +311,7 @@ def _called(recording: Recording, leaves: Sequence[Any], pull: Any) -> Wires:
     with engine.Tape():
         handles = [_handle(leaf, name, own) for leaf, name, own in zip(leaves, names, signature.call_form.dtypes)]
         given, named = signature.build(handles, construct=True)
-        results = flatten(recording.function(*given, **named))[0]
+        results = flatten(recording.function(*given, **named), nones=True)[0]
         if pull is not None:
             _flat_pulls(recording, pull)
         pulls = [None] * len(results) if pull is None else recording.nesting.leaves_of(pull, "the pull")

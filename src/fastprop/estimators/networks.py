@@ -18,7 +18,7 @@ from fastprop import nn
 from fastprop.gates.numbers import as_real
 from fastprop.gates.reductions import log_softmax, softmax
 from fastprop.nn.module import Module
-from fastprop.optim.optimizer import at_least_zero, whole
+from fastprop.optim.checks import at_least_zero, whole
 from fastprop.training import History, fit
 from fastprop.training.feed import arrays_of, held_out
 

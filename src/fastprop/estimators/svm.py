@@ -12,7 +12,7 @@ from fastprop import nn
 from fastprop.engine.functions import logsumexp, relu, where
 from fastprop.engine.functions import sum as total
 from fastprop.nn.regularisers import l2
-from fastprop.optim.optimizer import at_least_zero, whole
+from fastprop.optim.checks import at_least_zero, whole
 
 from .learning import Lanes, all_or_nothing, descend
 from .targets import FLOATS, Classes

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastprop.handles.nesting import is_handle
 
+from .checks import at_least_zero, whole
 from .flat import Flat, Vector
-from .optimizer import at_least_zero, whole
 
 __all__ = ["LBFGS"]
 

@@ -12,8 +12,10 @@ from fastprop import gates
 from fastprop.engine.program import current_instruction_set
 from fastprop.engine.update import Update, are_same
 from fastprop.gates.numbers import as_array, as_real
-from fastprop.handles.nesting import Nesting, children_of, described, flatten, is_container, is_handle, shape_of
+from fastprop.handles.nesting import Nesting, children_of, described, flatten, is_container, is_handle
 from fastprop.hints import Hinted
+
+from .checks import at_least_zero, check_alike, number_in, whole
 
 __all__ = ["Optimizer"]
 
@@ -113,6 +115,10 @@ class Optimizer(Hinted):
         """Take everything in."""
         name = type(self).__name__
         self._own = kind == "own"
+        if not self._own and type(self).move.__module__ != "fastprop.optim.rules":
+            raise TypeError(
+                f"{name}: a rule of one's own, with a move, is a subclass of fastprop.optim.Optimizer itself"
+            )
         self._moments = moments
         self._options = options
         self._frozen: frozenset[str] = frozenset()
@@ -139,7 +145,7 @@ class Optimizer(Hinted):
         handles = is_handle(leaves[0])
         self._source = source if handles else nesting.unflatten(map(like, leaves))
         self._leaves = flatten(tree_of(source))[0] if handles else []
-        self._shapes = [np.shape(leaf) for leaf in ([] if handles else leaves)]
+        self._likes = [] if handles else list(map(like, leaves))
         self._update = Update(
             kind, rule, len(moments), leaves, nesting, names, handles, start, current_instruction_set()
         )
@@ -219,13 +225,15 @@ class Optimizer(Hinted):
         Returns
         -------
         dict
-            ``steps``, how many were made, and what the rule remembers, by PyTorch's names, nested as the parameters.
+            ``steps``, how many were made; ``moved``, how many each parameter has made, and what the rule remembers of
+            it, by PyTorch's names, all of them nested as the parameters.
         """
         update = self._update
         self._check_numbers("init")
-        found = [update.moments_of(k)[1] for k in range(len(update.names))]
-        moments = {name: update.nesting.unflatten([own[i] for own in found]) for i, name in enumerate(self._moments)}
-        return {"steps": float(self.steps), **moments}
+        found = [update.moments_of(k) for k in range(len(update.names))]
+        moments = {name: update.nesting.unflatten([own[i] for _, own in found]) for i, name in enumerate(self._moments)}
+        moved = update.nesting.unflatten([float(steps) for steps, _ in found])
+        return {"steps": float(self.steps), "moved": moved, **moments}
 
     def update(self, params: Any, grads: Any, state: dict[str, Any], rate: Any = None) -> tuple[Any, dict[str, Any]]:
         """Give new parameters, and the new state: a step that changes nothing, neither arguments nor the optimizer.
@@ -277,30 +285,32 @@ class Optimizer(Hinted):
         {'slope': 3.0, 'bias': -1.0}
         """
         self._check_numbers("update")
-        if not isinstance(state, dict) or set(state) != {"steps", *self._moments}:
+        kinds = ["moved", *self._moments]
+        if not isinstance(state, dict) or set(state) != {"steps", *kinds}:
             raise ValueError(
                 f"update: the state is {described(state)}; expected what init() gives, a dict with "
-                f"{', '.join(['steps', *self._moments])}"
+                f"{', '.join(['steps', *kinds])}"
             )
-        nesting, names = self._update.nesting, self._update.names
+        nesting, steps = self._update.nesting, number_in("the state's steps", state["steps"])
         if rate is None:
-            rate = self._lr if self.schedule is None else self._lr * self.schedule(state["steps"])
-        step = state["steps"] + 1.0
+            made = int(steps) if isinstance(steps, float) else steps
+            rate = self._lr if self.schedule is None else self._lr * self.schedule(made)
+        rate = number_in("the rate", rate)
         values, slopes = nesting.leaves_of(params, "params"), nesting.leaves_of(grads, "grads")
-        moments = [nesting.leaves_of(state[moment], f"state[{moment!r}]") for moment in self._moments]
-        for k, name in enumerate(names):
-            own = [moment[k] for moment in moments]
+        kept = [nesting.leaves_of(state[kind], f"state[{kind!r}]") for kind in kinds]
+        for k, name in enumerate(self._update.names):
             if slopes[k] is None or name in self._frozen:
                 continue
-            for leaf, what in zip((values[k], slopes[k], *own), ("params", "grads", *self._moments)):
-                if shape_of(leaf) != self._shapes[k]:
-                    raise ValueError(f"update: {what}: {name} has shape {shape_of(leaf)}; expected {self._shapes[k]}")
+            for what, leaf in zip(
+                ("params", "grads", *self._moments), (values[k], slopes[k], *[x[k] for x in kept[1:]])
+            ):
+                check_alike(f"{what}: {name}", leaf, self._likes[k])
+            step, own = kept[0][k] + 1.0, [moment[k] for moment in kept[1:]]
             values[k] = self.move(values[k], slopes[k], own, rate, step)
-            for moment, new in zip(moments, own):
+            for moment, new in zip(kept, (step, *own)):
                 moment[k] = new
-        return nesting.unflatten(values), {
-            "steps": step, **{name: nesting.unflatten(moment) for name, moment in zip(self._moments, moments)}
-        }  # fmt: skip
+        after = {kind: nesting.unflatten(leaves) for kind, leaves in zip(kinds, kept)}
+        return nesting.unflatten(values), {"steps": steps + 1.0, **after}
 
     def _check_numbers(self, what: str) -> None:
         if self._update.handles:
@@ -548,35 +558,3 @@ def names_of(tree: Any) -> Iterator[str]:
     for key, child in zip(range(len(children)) if isinstance(keys, int) else keys, children):
         for name in names_of(child):
             yield f"{key}.{name}" if name else str(key)
-
-
-# Options --------------------------------------------------------------------------------------------------------------
-
-
-def at_least_zero(rule: str, name: str, value: Any) -> float:
-    """Return an option that is a finite number, 0 or more."""
-    number = as_real(value)
-    if number is None:
-        raise TypeError(f"{rule}: {name} is {value!r:.60} ({type(value).__name__}); expected a number")
-    if not 0.0 <= number < float("inf"):
-        raise ValueError(f"{rule}: {name} is {number}; expected a finite number, 0 or more")
-    return number
-
-
-def whole(owner: str, name: str, value: Any, least: int = 0) -> int:
-    """Return an option that is a whole number, not below `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{owner}: {name} is {value!r:.60} ({type(value).__name__}); expected a whole number")
-    if value < least:
-        raise ValueError(f"{owner}: {name} is {value}; expected {least} or more")
-    return int(value)
-
-
-def fraction(rule: str, name: str, value: Any) -> float:
-    """Return an option that is a number from 0 up to, not including, 1."""
-    number = as_real(value)
-    if number is None:
-        raise TypeError(f"{rule}: {name} is {value!r:.60} ({type(value).__name__}); expected a number")
-    if not 0.0 <= number < 1.0:
-        raise ValueError(f"{rule}: {name} is {number}; expected a number from 0 up to, not including, 1")
-    return number

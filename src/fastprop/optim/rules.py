@@ -12,7 +12,8 @@ from typing import Any
 
 from fastprop import gates
 
-from .optimizer import Optimizer, at_least_zero, fraction
+from .checks import at_least_zero, fraction
+from .optimizer import Optimizer
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "RMSprop", "Windowgrad"]
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from fastprop import gates
 
-from .optimizer import Optimizer, at_least_zero, whole
+from .checks import at_least_zero, whole
+from .optimizer import Optimizer
 
 __all__ = ["Cosine", "Exponential", "InverseTime", "Product", "ReduceLROnPlateau", "Schedule", "Step", "WarmUp"]
 

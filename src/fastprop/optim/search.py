@@ -15,8 +15,8 @@ import numpy as np
 
 from fastprop.derivatives.checking import random_search
 
+from .checks import at_least_zero, whole
 from .flat import Flat, Vector
-from .optimizer import at_least_zero, whole
 
 __all__ = ["coordinate_search", "genetic_search", "random_search", "simulated_annealing"]
 

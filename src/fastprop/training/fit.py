@@ -20,7 +20,7 @@ from fastprop.handles.nesting import described, map_leaves, plain
 from fastprop.hints import with_hints
 from fastprop.nn.module import Module
 from fastprop.optim import SGD, ReduceLROnPlateau, norm
-from fastprop.optim.optimizer import whole
+from fastprop.optim.checks import whole
 from fastprop.random import fold_in
 
 from .feed import ArrayFeed, Batch, StreamFeed, Weighting, arrays_of, feed_of, held_out, is_arrays

@@ -11,7 +11,7 @@ from fastprop.circuits.compile import compile
 from fastprop.circuits.vmap import vmap
 from fastprop.handles.nesting import dtype_of, flatten
 from fastprop.nn.module import Module
-from fastprop.optim.optimizer import whole
+from fastprop.optim.checks import whole
 
 from .feed import Table
 from .learner import named

@@ -16,7 +16,8 @@ from fastprop.derivatives.transforms import value_and_grad
 from fastprop.handles.nesting import flatten, map_leaves
 from fastprop.nn.module import Module
 from fastprop.optim import SGD
-from fastprop.optim.optimizer import names_of, whole
+from fastprop.optim.checks import whole
+from fastprop.optim.optimizer import names_of
 
 from .feed import Batch, feed_of
 from .learner import Learner, Steps

@@ -16,7 +16,7 @@ from fastprop.engine.tape import innermost
 from fastprop.handles.nesting import flatten, plain
 from fastprop.nn.module import Module
 from fastprop.optim import norm
-from fastprop.optim.optimizer import whole
+from fastprop.optim.checks import whole
 
 from .feed import Batch, feed_of
 from .history import Callback, History, LayerStatistics

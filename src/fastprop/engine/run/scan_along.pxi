@@ -21,6 +21,7 @@ cdef class ScanAlong(Along):
     cdef int32_t[::1] carry             # the inputs that are carried
     cdef int32_t[::1] wanted            # those whose gradients go to rows or columns
     cdef int32_t[::1] collected         # those whose gradients are summed up over the lanes of every step
+    cdef bint by_place                  # whether all that it reads and writes are rows: no lane is looked up
     cdef Memory rows
     cdef Py_ssize_t rooms               # for what is carried
     cdef Py_ssize_t room                # bytes of one
@@ -57,6 +58,7 @@ cdef class ScanAlong(Along):
         """List the inputs that need something at every step."""
         kinds = self.wires.given["kind"]
         self.carry = np.flatnonzero(kinds == CARRY).astype(np.int32)
+        self.by_place = not (np.isin(kinds, (LANE, SAME)).any() or self.stacks or self.region.body_arrays)
         both = np.zeros(len(kinds), np.uint8) if self.both is None else np.asarray(self.both.wanted) & self.both.uniform
         wanted = np.zeros(len(kinds), np.uint8) if self.both is None else np.array(self.both.wanted)
         if self.both is not None:       # numbers that are the same everywhere have sums
@@ -127,7 +129,7 @@ cdef class ScanAlong(Along):
     ) except -1 nogil:
         cdef Py_ssize_t step, k, j, since = 0, work = inner.bench.ahead.length + inner.bench.back.length + 1
         cdef Py_ssize_t patience = max(PATIENCE // (run.width * work), <Py_ssize_t>1)
-        inner.run.lanes, inner.run.lane = run.lanes, run.lane
+        inner.run.lanes, inner.run.lane = run.lanes, NULL if self.by_place else run.lane
         self.aim(inner, run, bench, begin, both)
         if self.region.lanes:       # else there is nothing to be read
             inner.settle(inner.run)

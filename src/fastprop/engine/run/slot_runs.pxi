@@ -26,7 +26,7 @@ cdef class SlotRuns:
     def __init__(self, slots):
         slots = np.asarray(slots, np.int64)
         gone = slots < 0
-        breaks = np.diff(np.where(gone, -1, slots), prepend=-2) != np.where(gone, 0, 1)
+        breaks = np.diff(np.where(gone, -2, slots), prepend=-4) != np.where(gone, 0, 1)
         first = np.flatnonzero(breaks)
         cdef Py_ssize_t k
         self.runs = len(first)

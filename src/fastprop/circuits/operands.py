@@ -32,7 +32,7 @@ class Operands:
     def __init__(self, name: str, trace: Trace):
         self.name, self.trace = name, trace
         self.sealed = False  # once it is recorded, no operand can be added
-        self._slots: list[int] = []
+        self._slots: Any = []  # an array, once it is recorded
         self._number_of: dict[int, int] = {}  # slot of the trace -> operand, while it is recorded
         self._order: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # afterwards: slots as they rise, operands
         self._elsewhere: dict[Any, int] = {}  # of leaves, and of results of traces around that one
@@ -44,7 +44,7 @@ class Operands:
         """Let no operand be added any more, and keep no more than what finds them."""
         slots = self.slots
         order = np.argsort(slots).astype(np.int32)
-        self._order, self._number_of, self.sealed = (slots[order], order), {}, True
+        self._slots, self._order, self._number_of, self.sealed = slots, (slots[order], order), {}, True
 
     @property
     def slots(self) -> np.ndarray[Any, Any]:

@@ -8,7 +8,8 @@ differentiated again is recorded gate by gate (`recorded`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from fastprop.engine.bundle import Bundle, lane_block, object_array
 from fastprop.engine.program import Gradient, Variables
 from fastprop.engine.run import SweptArray
-from fastprop.engine.slots import Slots, every_slot, unit_at
+from fastprop.engine.slots import Slots, every_slot
 from fastprop.engine.tape import (
     CONSTANT,
     Trace,
@@ -93,21 +94,29 @@ def swept_gradients(
     region = Gradient(len(ends), len(marked), {array: found for array, found in given.values()})
     operands = [slot_in(trace, unit) for unit in (*seeds, *ends)]
     first = record_region(trace, region, np.concatenate([np.array(operands, np.int32), marked]), values)
-    found: list[Any] = []
-    for x, (whole, numbers) in zip(variables, made):
-        arrived = _arrived(trace, first, marked, numbers)
-        if not is_whole(type(x)):
-            found.append(None if arrived is None else arrived.units().item())
-            continue
-        parts = [] if arrived is None else [Bundle(None, arrived.moved(lambda part, x=x: part.reshape(x.shape)))]
-        if whole is not None and whole in given:
-            number = given[whole][1]
-            unit = unit_at(trace, first + int(np.searchsorted(marked, whole)))
-            block = lane_block(unit, number, trace.recording.array_shapes[number])
-            part = Bundle(block.numbers) if block.size <= FEW else block
-            parts.insert(0, part)
-        found.append(parts[0] + parts[1] if len(parts) == 2 else parts[0] if parts else None)
-    return found
+    arrived = functools.partial(_arrived, trace, first, marked)
+    return [_gradient_of(x, made[k], arrived, given.get(made[k][0])) for k, x in enumerate(variables)]
+
+
+def _gradient_of(
+    x: Any, made: tuple[int | None, np.ndarray[Any, Any]], arrived: Callable[..., Slots | None], array: Any
+) -> Any:
+    """Return what arrives on a variable, None if no path leads there: on what stands for it, and on its numbers.
+
+    `array` is what `_arrays_given` says of it.
+    """
+    whole, slots = made
+    on_numbers = arrived(slots)
+    if not is_whole(type(x)):
+        return None if on_numbers is None else on_numbers.units().item()
+    block = None if on_numbers is None else Bundle(None, on_numbers.moved(lambda part: part.reshape(x.shape)))
+    if array is None:
+        return block
+    on_whole = arrived(np.array([whole], np.int32))
+    assert on_whole is not None
+    lanes = lane_block(on_whole.units().item(), array[1], on_whole.trace.recording.array_shapes[array[1]])
+    part = Bundle(lanes.numbers) if lanes.size <= FEW else lanes
+    return part if block is None else part + block
 
 
 def _in_order(slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -130,10 +139,10 @@ def _arrived(trace: Trace, first: int, marked: np.ndarray[Any, Any], slots: np.n
     return Slots(trace, at, None if there.all() else np.zeros(at.shape))
 
 
-def _arrays_given(trace: Trace, wholes: Sequence[int], arrays: Any) -> dict[int, tuple[int, int]]:
+def _arrays_given(trace: Trace, wholes: Sequence[int], arrays: Any) -> dict[int | None, tuple[int, int]]:
     """Return, for slots that stand for arrays, the numbers of these, and of the arrays that their gradients become."""
     recording = trace.recording
-    given: dict[int, tuple[int, int]] = {}
+    given: dict[int | None, tuple[int, int]] = {}
     for slot in wholes:
         variable = trace.regions.get(slot)
         if isinstance(variable, SweptArray):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import fastprop as fp
+
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
 NAMES = [path.stem for path in EXAMPLES]
@@ -28,14 +30,16 @@ def test_examples_are_numbered_without_a_gap():
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=NAMES)
 def test_example_shortened(path, capsys):
-    main_of(path)(quick=True)
+    with fp.Tape():  # on which nobody else has left anything
+        main_of(path)(quick=True)
     assert capsys.readouterr().out.strip(), "an example shows something"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=NAMES)
 def test_example_in_full(path, capsys):
-    main_of(path)()
+    with fp.Tape():
+        main_of(path)()
     assert capsys.readouterr().out.strip()
 
 

@@ -62,3 +62,10 @@ def test_none_in_the_place_of_a_result_is_no_result():
     for call in (fp.compile(lambda x: None), fp.vmap(lambda x: None), fp.grad(lambda x: None)):
         with pytest.raises(TypeError, match="returned None"):
             call(np.ones(2))
+
+
+def test_what_depends_on_nothing_pulls_nothing():
+    def constant(x):
+        return fp.vjp(lambda y: fp.tanh(np.ones(2)), x)[1](np.ones(2))[0]
+
+    assert constant(np.ones(3)).tolist() == fp.compile(constant)(np.ones(3)).tolist() == [0.0, 0.0, 0.0]

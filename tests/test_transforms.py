@@ -272,6 +272,10 @@ def test_outputs_that_are_no_numbers(engine, result):
     for transform in (engine.grad, engine.value_and_grad, engine.jacobian):
         with pytest.raises(TypeError, match="needs a function that returns numbers or arrays, but loss returned"):
             transform(loss)(1.0)
+
+
+@pytest.mark.parametrize("result", ["text", 1j, True, {1.0}, np.array([1j])], ids=repr)
+def test_outputs_in_nests_that_are_no_numbers(engine, result):
     with pytest.raises(TypeError, match=r"but <lambda> returned .* at \['a'\]\[1\]"):
         engine.jvp(lambda x: {"a": [x, result]}, (1.0,), (1.0,))
 

@@ -102,7 +102,7 @@ class Call:
                     f"but {name_of(f)} returned {described(result)}"
                 )
             result, self.aux = result
-        leaves, self.nesting = flatten(result, blocks=True, nones=True)
+        leaves, self.nesting = flatten(result, blocks=True, nones=result is not None)
         self.outputs = [self._output(leaf, i) for i, leaf in enumerate(leaves)]
         self.live = [_tape_of(output) is self.tape for output in self.outputs]
         if not self.numeric and not has_aux and not any(map(is_handle, [*points, *beside, *captured])):
@@ -164,7 +164,8 @@ class Call:
         if self.nesting is LEAF:
             returned = f"an array of shape {shape_of(self.outputs[0])}"
         else:
-            returned = described(self.nesting.unflatten(map(plain, self.outputs) if self.numeric else self.outputs))
+            outputs = self.outputs if isinstance(self.tape, Trace) else map(plain, self.outputs)
+            returned = described(self.nesting.unflatten(outputs))
         raise TypeError(
             f"{self.name} is only defined for functions that return one number, but {name_of(self.function)} returned "
             f"{returned}; {instead(self.nesting)}"
@@ -328,8 +329,10 @@ def _as_handle(tape: Any, found: Any, like: Any) -> Any:
     """Return the result of a recorded sweep as a handle, also where it turned out to be a constant."""
     if found is None:
         found = zeros_like(like)
+    if not is_handle(found) and shape_of(found) and isinstance(tape, Trace):
+        return Bundle(found.astype(object))
     if _is_whole(like):
-        return found if is_handle(found) else Bundle(found.astype(object))
+        return found
     if shape_of(like) and dtype_of(found) != dtype_of(like):
         found = AsType(dtype_of(like))(found)
     return found if is_handle(found) else tape._variable(found)

@@ -19,7 +19,6 @@ from fastprop.engine.program import Gradient, Variables
 from fastprop.engine.run import SweptArray
 from fastprop.engine.slots import Slots, every_slot
 from fastprop.engine.tape import (
-    CONSTANT,
     Trace,
     Unit,
     are_marked,
@@ -127,16 +126,11 @@ def _in_order(slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _arrived(trace: Trace, first: int, marked: np.ndarray[Any, Any], slots: np.ndarray[Any, Any]) -> Slots | None:
-    """Return what arrives on the variables in some slots, zeros where no path leads; None: no path leads to any.
+    """Return what arrives on the variables in some slots, all of which are marked; None of none.
 
     The gradient's numbers, one for each marked slot, begin at `first`.
     """
-    places = np.minimum(np.searchsorted(marked, slots), len(marked) - 1)
-    there = marked[places] == slots
-    if not there.any():
-        return None
-    at = np.where(there, first + places, CONSTANT).astype(np.int32)
-    return Slots(trace, at, None if there.all() else np.zeros(at.shape))
+    return Slots(trace, (first + np.searchsorted(marked, slots)).astype(np.int32)) if len(slots) else None
 
 
 def _arrays_given(trace: Trace, wholes: Sequence[int], arrays: Any) -> dict[int | None, tuple[int, int]]:

@@ -289,6 +289,12 @@ class Inner:
 class Along(LaneRegion):
     def __init__(self, wiring: Wiring, run: LanesRun, bench: Bench) -> None: ...
 
+# run/later
+
+@disjoint_base
+class LaterSteps:
+    def __init__(self, run: LanesRun, lanes: int, at_once: bool) -> None: ...
+
 # run/scan_along
 
 @disjoint_base

@@ -136,6 +136,14 @@ cdef extern from * nogil:
         Py_ssize_t now
         Py_ssize_t at_once
         Coming* then
+    ctypedef struct Later:
+        char* product
+        int known
+        char* factors
+        Py_ssize_t steps
+        Py_ssize_t step
+        int last
+        void* room
     ctypedef struct Space:
         void* base
         void** row
@@ -144,6 +152,7 @@ cdef extern from * nogil:
         double* sums
         char** put
         Coming* coming
+        Later* later
         int past_cache
     ctypedef struct Executor:
         const char* name

@@ -143,7 +143,7 @@ static ptrdiff_t NAME(forward_lanes)(const Stream *stream, const Space *space, p
             NAME(items)(&m, step, operand, value);
             break;
         case MATMUL:
-            NAME(matmul)(&m, stream, step);
+            NAME(matmul)(&m, stream, step, space->later);
             break;
         case BATCH_MATMUL:
             NAME(batch_matmul)(&m, stream, step);

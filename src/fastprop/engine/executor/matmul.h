@@ -278,13 +278,31 @@ static const REAL **NAME(lines_of)(NAME(Matrix) *x, const REAL *numbers, ptrdiff
     return line;
 }
 
-static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instruction *step) {
+/* The results of a product to where they are kept, or from there. */
+static void NAME(keep_rows)(const NAME(Lanes) *m, const Instruction *step, REAL *kept, int known) {
+    for (int32_t i = 0; i < step->count; i++) {
+        REAL *row = NAME(row_of)(m, step->result + i);
+        for (ptrdiff_t lane = 0; lane < m->width; lane += REALS, kept += REALS)
+            NAME(store_part)(known ? row + lane : kept, NAME(load_part)(known ? kept : row + lane));
+    }
+}
+
+static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instruction *step, Later *later) {
+    REAL *kept = later == NULL ? NULL : (REAL *)later->product;
+    if (kept != NULL)
+        later->product += step->count * m->width * (ptrdiff_t)sizeof(REAL);
+    if (kept != NULL && later->known) {
+        NAME(keep_rows)(m, step, kept, 1);
+        return;
+    }
     NAME(Matrix) x = NAME(matrix_of)(m, stream->index + step->operand, step->count, step->arity);
     const NAME(Product) product = {
         x.rows, x.columns, NAME(lines_of)(&x, x.matrix, x.down, x.rows), x.across,
         (const REAL **)NAME(rows_at)(m, &x, x.column, 0, x.columns),
     };
     NAME(multiply_rows)(&product, m->width, x.begins, x.apart, NAME(rows_at)(m, &x, NULL, step->result, x.rows));
+    if (kept != NULL)
+        NAME(keep_rows)(m, step, kept, 0);
 }
 
 /* Rows as columns, in panels of so many: lane after lane in each; those that fill up a register are 0. */
@@ -306,12 +324,12 @@ static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_
     return NAME(lines_of)(x, to, PANEL, n);
 }
 
-/* The sums of a matrix's gradients, and of the added numbers'; `from` says how many inputs there are, and which starts. */
+/* The sums of a matrix's gradients, and of the added numbers', over n lanes; `from` says how many inputs there are, and
+   which starts. */
 static void NAME(sum_up)(
-    const NAME(Lanes) *m, NAME(Matrix) *x, const int32_t *index, const int32_t *from, REAL *const *pull,
+    ptrdiff_t n, NAME(Matrix) *x, const int32_t *index, const int32_t *from, REAL *const *pull, REAL *const *right,
     const Space *space
 ) {
-    REAL *const *right = NAME(rows_at)(m, x, x->column, 0, x->columns);
     const int32_t *list = x->column + x->columns;
     const int32_t inputs = from[0];
     double *sums = space->sums;
@@ -322,7 +340,7 @@ static void NAME(sum_up)(
         double *apart = NAME(taken)(x, x->rows * x->columns * (ptrdiff_t)sizeof(double));
         memset(apart, 0, (size_t)(x->rows * x->columns) * sizeof(double));
         const NAME(Product) product = {
-            x->rows, m->width, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, m->width)
+            x->rows, n, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, n)
         };
         NAME(add_matrix)(&product, x->columns, &(NAME(Sums)){apart, NULL, x->columns, 1});
         for (ptrdiff_t k = 0; k < x->rows * x->columns; k++)
@@ -331,13 +349,13 @@ static void NAME(sum_up)(
         list += x->rows * x->columns;
     } else if ((x->down == 1 && x->across != 1) || (x->rows <= REALS && x->rows < x->columns)) { /* turn the fewer */
         const NAME(Product) product = {
-            x->columns, m->width, (const REAL **)right, 1, NAME(transposed)(x, pull, x->rows, m->width)
+            x->columns, n, (const REAL **)right, 1, NAME(transposed)(x, pull, x->rows, n)
         };
         whole.down = x->across, whole.across = x->down;
         NAME(add_matrix)(&product, x->rows, &whole);
     } else {
         const NAME(Product) product = {
-            x->rows, m->width, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, m->width)
+            x->rows, n, (const REAL **)pull, 1, NAME(transposed)(x, right, x->columns, n)
         };
         NAME(add_matrix)(&product, x->columns, &whole);
     }
@@ -346,7 +364,7 @@ static void NAME(sum_up)(
         const ptrdiff_t slot = x->added != NULL ? list[i] : index[3] + i * x->apart;
         REAL part[COUNT] = {0};
         double total = put != NULL || slot >= inputs ? 0 : sums[slot];
-        NAME(add_up)(m->width, pull[i], part);
+        NAME(add_up)(n, pull[i], part);
         for (int k = 0; k < COUNT; k++)
             total += (double)part[k];
         if (put != NULL)
@@ -354,6 +372,22 @@ static void NAME(sum_up)(
         else if (slot < inputs)
             sums[slot] = total;
     }
+}
+
+/* Put the rows of a step beside those of the steps before it; of them all, they are n numbers each. */
+static void NAME(put_aside)(
+    const NAME(Lanes) *m, const NAME(Matrix) *x, Later *later, REAL **pull, REAL **right, ptrdiff_t *n
+) {
+    const ptrdiff_t apart = later->steps * m->width, before = later->step * m->width;
+    REAL *to = (REAL *)later->factors;
+    for (ptrdiff_t i = 0; i < x->rows + x->columns; i++, to += apart) {
+        REAL **row = i < x->rows ? pull + i : right + i - x->rows;
+        for (ptrdiff_t lane = 0; lane < m->width; lane += REALS)
+            NAME(store_part)(to + before + lane, NAME(load_part)(*row + lane));
+        *row = to;
+    }
+    later->factors = (char *)to;
+    *n = before + m->width;
 }
 
 static void NAME(pull_matmul)(
@@ -377,8 +411,18 @@ static void NAME(pull_matmul)(
         NAME(pull_rows)(&product, m->width, NAME(rows_at)(m, &x, target, 0, x.columns), adds);
         x.room = room;
     }
-    if (index[1] > 0)
-        NAME(sum_up)(m, &x, of, index + 1, pull, space);
+    if (index[1] == 0)
+        return;
+    Later *later = space->later;
+    ptrdiff_t n = m->width;
+    REAL **right = NAME(rows_at)(m, &x, x.column, 0, x.columns);
+    if (later != NULL && later->factors != NULL) {
+        NAME(put_aside)(m, &x, later, pull, right, &n);
+        if (!later->last)
+            return;
+        x.room = later->room;
+    }
+    NAME(sum_up)(n, &x, of, index + 1, pull, right, space);
 }
 
 #undef REALS

@@ -170,6 +170,16 @@ typedef struct Coming { /* rows of callers' arrays that are needed soon: every i
     struct Coming *then; /* what is asked for when these have been; or NULL */
 } Coming;
 
+typedef struct { /* what the steps of a scan leave for later; every product takes its part of it, in the order in which they run */
+    char *product;   /* where the next product's results are kept; NULL: they aren't */
+    int known;       /* they are there: this step has been run before */
+    char *factors;   /* where rows are kept whose products are a matrix's gradient; NULL: it is summed up at every step */
+    ptrdiff_t steps; /* room for those of so many */
+    ptrdiff_t step;  /* this one among them */
+    int last;        /* whether it is time to sum up */
+    void *room;      /* to do it */
+} Later;
+
 typedef struct { /* one use of a program by one thread */
     void *base;     /* the slots (lanes: rows) */
     void **row;     /* lanes: where each row is; NULL: one point */
@@ -178,6 +188,7 @@ typedef struct { /* one use of a program by one thread */
     double *sums;   /* lanes: of the gradients of inputs that are numbers of matrices, or picked by an index, by the input */
     char **put;     /* lanes: where those of a start's matrix are put, if all lanes are here (NULL: nowhere); or NULL */
     Coming *coming; /* lanes: or NULL */
+    Later *later;   /* lanes: or NULL */
     int past_cache; /* lanes: callers' arrays are so large that what is written there should not go through the cache */
 } Space;
 

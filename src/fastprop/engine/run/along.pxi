@@ -7,7 +7,7 @@ import numpy as np
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastprop.engine.program cimport Wiring
 
@@ -43,6 +43,8 @@ cdef class Inner:
     cdef Track* pull
     cdef Track* array           # of the body: its value
     cdef Track* adjoint
+    cdef int32_t[:, ::1] copied     # numbers side by side, here and around: first input, slot, target, how many
+    cdef int32_t[::1] aimed     # the inputs that are anything else, but constants
     cdef int32_t[::1] moving    # the inputs that are others at every step: so many
     cdef Py_ssize_t movers
     cdef int32_t[::1] giving    # those whose gradients are a number per lane
@@ -78,7 +80,7 @@ cdef class Inner:
         """Take what is the same at all steps, and list what is not, once it is known where everything is."""
         cdef Py_ssize_t i
         self.movers = 0
-        for i in range(run.program.inputs):
+        for i in self.aimed:
             if self.input[i].base == NULL:
                 continue
             if self.input[i].step:
@@ -229,10 +231,25 @@ cdef class Along(LaneRegion):
         steps.join(run)
         cdef Inner inner = Inner(steps, gradient, same, asked)
         self.ready(inner)
+        self.part_inputs(inner)
         for i in range(self.wires.inputs):
             if self.wires.source[i].kind == NUMBER:
                 steps.set_number(i, self.wires.source[i].number)
         return inner
+
+    cdef int part_inputs(self, Inner inner) except -1:
+        """Tell inputs that are numbers around, in stretches, from those that are aimed one by one."""
+        given = self.wires.given
+        numbers = (given["kind"] == OPERAND) & (np.asarray(inner.uniform) != 0)
+        inner.aimed = np.flatnonzero(~numbers & (given["kind"] != NUMBER)).astype(np.int32)
+        places = np.flatnonzero(numbers)
+        slots, targets = [of[given["which"][places]] for of in (self.wiring.operands, self.wiring.targets)]
+        unlike = (np.diff(targets) != 1) & (np.maximum(targets[1:], targets[: len(targets) - 1]) >= 0)
+        breaks = np.flatnonzero((np.diff(places) != 1) | (np.diff(slots) != 1) | unlike) + 1
+        begins = np.append(0, breaks)[: len(places)]
+        counts = np.diff(np.append(begins, len(places)))
+        inner.copied = np.stack([places[begins], slots[begins], targets[begins], counts], 1).astype(np.int32)
+        return 0
 
     cdef object program(self, plan, bint gradient, uniform, wanted, arrays):
         """What a step is."""
@@ -292,18 +309,21 @@ cdef class Along(LaneRegion):
             self.aim_values(inner, run, bench, begin)
 
     cdef void aim_inputs(self, Inner inner, LanesRun run, Bench bench, Py_ssize_t begin) noexcept nogil:
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, k
         cdef Source* source
         cdef LaneArray* array
         cdef int axis
         cdef char* row
-        for i in range(self.wires.inputs):
+        for k in range(inner.copied.shape[0]):
+            memcpy(
+                inner.run.numbers.start + inner.copied[k, 0] * run.size,
+                run.numbers.start + inner.copied[k, 1] * run.size, <size_t>(inner.copied[k, 3] * run.size)
+            )
+        for i in inner.aimed:
             source = &self.wires.source[i]
             if source.kind == OPERAND:
                 row = <char*>bench.space.row[self.wiring.operand[source.which]]
-                if run.is_number(self.wiring.operand[source.which]) and inner.uniform[i]:
-                    inner.run.set_number(i, run.number(row))
-                elif run.is_number(self.wiring.operand[source.which]):
+                if run.is_number(self.wiring.operand[source.which]):
                     inner.input[i] = Track(row, 0, 0, False)
                 else:
                     inner.input[i] = Track(row - begin * run.size, 0, run.size, False)
@@ -484,12 +504,16 @@ cdef class Along(LaneRegion):
 
     cdef void leave_sums(self, Inner inner, LanesRun steps, LanesRun run, Bench bench) noexcept nogil:
         """Add what was summed up by the number to the sums of what is around."""
-        cdef Py_ssize_t i
-        cdef const Source* source
-        for i in range(steps.program.sums_begin, min(steps.program.sums_end, self.wires.inputs)):
-            source = &self.wires.source[i]
-            if source.kind == OPERAND and inner.wanted[i] and inner.uniform[i]:
-                self.add_total(run, bench, self.wiring.target[source.which], steps.matrix_sums(0)[i])
+        cdef Py_ssize_t k, i, first, target
+        cdef const double* found = steps.matrix_sums(0)
+        for k in range(inner.copied.shape[0]):
+            first, target = inner.copied[k, 0], inner.copied[k, 2]
+            if target < 0:
+                continue
+            for i in range(
+                max(first, steps.program.sums_begin), min(first + inner.copied[k, 3], steps.program.sums_end)
+            ):
+                self.add_total(run, bench, target + i - first, found[i])
 
     cdef inline void add_total(self, LanesRun run, Bench bench, Py_ssize_t slot, double total) noexcept nogil:
         """Add to the sum of an input of what is around."""

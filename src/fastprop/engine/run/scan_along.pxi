@@ -28,6 +28,7 @@ cdef class ScanAlong(Along):
     cdef char* pull                     # rows: of what is pulled on what a step carries on
     cdef char* pulled                   # and of what that brings
     cdef Py_ssize_t kept                # the block of which everything that is carried is there, or -1
+    cdef LaterSteps later               # or None
 
     def __init__(self, Wiring wiring, LanesRun run, Bench bench):
         cdef MapRegion region = wiring.region
@@ -42,6 +43,10 @@ cdef class ScanAlong(Along):
         self.pull = self.rows.start + self.rooms * self.room
         self.pulled = self.pull + self.room
         self.kept = -1
+        if self.both is not None:
+            self.later = later_steps(self.both.run, self.both.bench, region.lanes, not self.collected.shape[0])
+        if self.later is not None:
+            self.ahead = self.both      # which leaves what is wanted later
 
     cdef object program(self, plan, bint gradient, uniform, wanted, arrays):
         return plan.along(gradient, uniform, wanted, arrays, True)
@@ -140,6 +145,8 @@ cdef class ScanAlong(Along):
             j = self.region.lanes - 1 - step if self.backwards else step
             inner.move(inner.run, j, both)
             self.aim_carry(inner.run, step, begin, both)
+            if self.later is not None:
+                self.later.begin(step, both)
             if both:
                 memset(self.pulled, 0, <size_t>self.room)
             if not inner.run.block(inner.bench, 0, begin, begin + count, both):

@@ -83,6 +83,7 @@ KNOWN = [
     {f"k{i}": float(i) for i in range(100)},
     {f"k{i}": [np.ones(3), 2] for i in range(100)},
     [(np.ones((2, 2)), np.arange(3), np.ones(2, np.float32))] * 50,
+    [np.ones(2, np.float32), np.arange(3), np.arange(4, dtype=np.uint8)] * 30,
     [Point(1.0, 2)] * 50,
     [Slotted(1.0, 2)] * 50,
     [None, True, "s"] * 50,

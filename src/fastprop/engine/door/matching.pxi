@@ -41,10 +41,11 @@ cdef class Reading:
         cdef ArrayLeaf* leaf = self.array + place
         cdef int wanted = NPY_ARRAY_ALIGNED if self.strided else NPY_ARRAY_ALIGNED | NPY_ARRAY_C_CONTIGUOUS
         if array_type(given) != self.type or array_flags(given) & wanted != wanted or not array_is_native(given):
-            if self.type == NPY_FLOAT and is_integer(array):
-                check_exact(array)
+            whole = array if self.type == NPY_FLOAT and NPY_BYTE <= array_type(given) <= NPY_ULONGLONG else None
             array = in_order(given, self.type)
             given = <PyObject*>array
+            if whole is not None and not all_are_exact(<const float*>array_data(given), array_size(given)):
+                check_exact(whole)
         incref(given)
         if leaf.array == NULL:
             self.held += 1
@@ -76,6 +77,15 @@ cdef class Reading:
         for place in range(self.reach):
             array, self.array[place].array = self.array[place].array, NULL
             xdecref(array)
+
+
+cdef bint all_are_exact(const float* number, Py_ssize_t n) noexcept:
+    """Whether all are so small that they were no other integers before they became float32: what is rounded is not."""
+    cdef Py_ssize_t i
+    cdef bint found = True
+    for i in range(n):
+        found &= -largest_single < number[i] < largest_single
+    return found
 
 
 # Matching -------------------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ cdef extern from *:
 
     #define AS_ARRAY(thing) ((PyArrayObject*)(thing))
     static inline int array_ndim(PyObject* array) { return PyArray_NDIM(AS_ARRAY(array)); }
+    static inline Py_ssize_t array_size(PyObject* array) { return PyArray_SIZE(AS_ARRAY(array)); }
     static inline int array_type(PyObject* array) { return PyArray_DESCR(AS_ARRAY(array))->type_num; }
     static inline PyObject* array_dtype(PyObject* array) { return (PyObject*)PyArray_DESCR(AS_ARRAY(array)); }
     static inline int array_flags(PyObject* array) { return PyArray_FLAGS(AS_ARRAY(array)); }
@@ -102,6 +103,7 @@ cdef extern from *:
     double long_of_scalar(PyObject* scalar) noexcept nogil
     bint is_integer_scalar(PyObject* thing) noexcept nogil
     int array_ndim(PyObject* array) noexcept nogil
+    Py_ssize_t array_size(PyObject* array) noexcept nogil
     int array_type(PyObject* array) noexcept nogil
     PyObject* array_dtype(PyObject* array) noexcept nogil
     int array_flags(PyObject* array) noexcept nogil

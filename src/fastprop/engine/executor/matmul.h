@@ -324,6 +324,19 @@ static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_
     return NAME(lines_of)(x, to, PANEL, n);
 }
 
+/* The sum of a row; two by two, as one after the other would wait for each other. */
+static double NAME(sum_of_row)(ptrdiff_t n, const REAL *row) {
+    REAL part[COUNT] = {0};
+    double total[COUNT / 2];
+    NAME(add_up)(n, row, part);
+    _Pragma("GCC unroll 8") for (int k = 0; k < COUNT / 2; k++)
+        total[k] = (double)part[k] + (double)part[k + COUNT / 2];
+    _Pragma("GCC unroll 3") for (int half = COUNT / 4; half > 0; half /= 2)
+        _Pragma("GCC unroll 4") for (int k = 0; k < half; k++)
+            total[k] += total[k + half];
+    return total[0];
+}
+
 /* The sums of a matrix's gradients, and of the added numbers', over n lanes; `from` says how many inputs there are, and
    which starts. */
 static void NAME(sum_up)(
@@ -362,15 +375,10 @@ static void NAME(sum_up)(
     REAL *put = from[2] < 0 || space->put == NULL ? NULL : (REAL *)space->put[from[2]];
     for (ptrdiff_t i = 0; i < (x->begins == NULL ? 0 : x->rows); i++) {
         const ptrdiff_t slot = x->added != NULL ? list[i] : index[3] + i * x->apart;
-        REAL part[COUNT] = {0};
-        double total = put != NULL || slot >= inputs ? 0 : sums[slot];
-        NAME(add_up)(n, pull[i], part);
-        for (int k = 0; k < COUNT; k++)
-            total += (double)part[k];
         if (put != NULL)
-            put[i * x->apart] = (REAL)total;
+            put[i * x->apart] = (REAL)NAME(sum_of_row)(n, pull[i]);
         else if (slot < inputs)
-            sums[slot] = total;
+            sums[slot] += NAME(sum_of_row)(n, pull[i]);
     }
 }
 

@@ -387,24 +387,27 @@ def test_gradients_go_where_they_belong(name, dtype):
 
 
 @pytest.mark.parametrize("axes", [(None, 0), None])
-def test_matrices_side_by_side_are_products_of_their_own(axes):
+@pytest.mark.parametrize("biases", range(4))
+def test_matrices_side_by_side_are_products_of_their_own(axes, biases):
     rng = np.random.default_rng(15)
-    w, u, x = rng.normal(size=(6, 5)), rng.normal(size=(6, 8)), rng.normal(size=(3, 5))
+    w, u, b, x = rng.normal(size=(6, 5)), rng.normal(size=(6, 8)), rng.normal(size=(biases, 6)), rng.normal(size=(3, 5))
 
     def body(p, x):
-        return fp.sum(fp.tanh(p[0] @ x + p[1] @ fp.concatenate([x, x[:3] * x[2:]])))
+        sums = p[0] @ x + p[1] @ fp.concatenate([x, x[:3] * x[2:]])
+        return fp.sum(fp.tanh(sum([p[2][k] for k in range(biases)], sums)))
 
-    circuit = fp.trace(body, (w, u), x[0])
+    circuit = fp.trace(body, (w, u, b), x[0])
     if axes is None:
-        circuit.value_and_grad((w, u), x[0])
+        circuit.value_and_grad((w, u, b), x[0])
     else:
-        circuit.batch((w, u), x, in_axes=axes)
+        circuit.batch((w, u, b), x, in_axes=axes)
     assert "1 product of 6 x 13" in circuit.summary()
-    slopes = fp.compile(fp.grad(body))((w, u), x[0])
+    slopes = fp.compile(fp.grad(body))((w, u, b), x[0])
     given = np.concatenate([x[0], x[0, :3] * x[0, 2:]])
-    pull = 1.0 - np.tanh(w @ x[0] + u @ given) ** 2
+    pull = np.cosh(w @ x[0] + u @ given + b.sum(0)) ** -2.0
     np.testing.assert_allclose(slopes[0], np.outer(pull, x[0]), rtol=1e-12)
     np.testing.assert_allclose(slopes[1], np.outer(pull, given), rtol=1e-12)
+    np.testing.assert_allclose(slopes[2], np.tile(pull, (biases, 1)), rtol=1e-12)
 
 
 @pytest.mark.parametrize("lanes", [3, 2000])

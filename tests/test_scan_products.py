@@ -155,3 +155,18 @@ def test_factors_of_zero_make_terms_zero(odd: float) -> None:
     expected = sum([np.asarray(fp.grad(loss)(p["u"], np.delete(x, 3, 0)[[0, 1, 2, 0, *range(3, 8)]])) for x in xs])
     assert np.all(np.isfinite(found))
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_sums_that_float32_does_not_hold_on_the_way_are_taken_again() -> None:
+    """Eight steps of 32 lanes are one sum: beyond float32's largest number, where the next eight bring it back."""
+    size, steps = 6, 16
+    w, b = np.ones((size, size), np.float32), np.ones(size, np.float32)
+    xs = np.ones((32, steps, size), np.float32)
+    weight = np.where(np.arange(steps) < 8, 1e37, -1e37).astype(np.float32)
+
+    def loss(w: Any, b: Any, xs: Any) -> Any:
+        step = lambda h, given: (h + (w @ given[0] + b) * given[1], None)  # noqa: E731
+        return fp.sum(fp.scan(step, np.zeros(size, np.float32), (xs, weight))[0])
+
+    found = fp.compile(fp.grad(fp.vmap(loss, in_axes=(None, None, 0), reduce="sum"), argnums=(0, 1)))(w, b, xs)
+    assert not np.any(np.asarray(found[0])) and not np.any(np.asarray(found[1]))

@@ -160,6 +160,27 @@ typedef struct { /* where the gradients of a matrix go */
     ptrdiff_t down, across; /* so many numbers apart from row to row, and from column to column */
 } NAME(Sums);
 
+/* A tile of a matrix's gradients to where they go; what came out infinite or NaN is summed up again, in float64. */
+static __attribute__((noinline, cold)) void NAME(leave_mended)(
+    const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, int rows, int count, const REAL *number,
+    const NAME(Sums) *sums, ptrdiff_t first
+) {
+    for (int i = 0; i < rows; i++)
+        for (int c = 0; c < count; c++) {
+            const ptrdiff_t to = first + i * sums->down + c * sums->across;
+            double total = (double)number[i * MOST_PARTS * REALS + c];
+            if (total - total != 0) {
+                total = 0;
+                for (ptrdiff_t k = 0; k < product->columns; k++)
+                    total += (double)NAME(weighed)(product->left[row + i][k * product->step], product->right[k][at + c]);
+            }
+            if (sums->put != NULL)
+                sums->put[to] = (REAL)total;
+            else
+                sums->sums[to] += total;
+        }
+}
+
 /* One tile of a matrix's gradients; the product's right side lies in panels. */
 INLINE void NAME(sums_of_tile)(
     const NAME(Product) *product, ptrdiff_t row, ptrdiff_t at, const int rows, const int parts,
@@ -178,9 +199,11 @@ INLINE void NAME(sums_of_tile)(
         return;
     }
     EACH_ROW EACH_PART NAME(store_part)(number + (i * MOST_PARTS + p) * REALS, sum[i][p]);
-    if (__builtin_expect(endless, 0))
-        NAME(mend)(product, 0, product->columns, row, in_panel, rows, parts * REALS, number);
     const int count = columns - at < parts * REALS ? (int)(columns - at) : parts * REALS;
+    if (__builtin_expect(endless, 0)) {
+        NAME(leave_mended)(product, row, in_panel, rows, count, number, sums, first);
+        return;
+    }
     EACH_ROW {
         const ptrdiff_t begin = first + i * down;
         const REAL *from = number + i * MOST_PARTS * REALS;
@@ -334,6 +357,11 @@ static double NAME(sum_of_row)(ptrdiff_t n, const REAL *row) {
     _Pragma("GCC unroll 3") for (int half = COUNT / 4; half > 0; half /= 2)
         _Pragma("GCC unroll 4") for (int k = 0; k < half; k++)
             total[k] += total[k + half];
+    if (__builtin_expect(total[0] - total[0] != 0, 0)) {
+        total[0] = 0;
+        for (ptrdiff_t k = 0; k < n; k++)
+            total[0] += (double)row[k];
+    }
     return total[0];
 }
 

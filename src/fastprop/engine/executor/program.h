@@ -170,7 +170,7 @@ typedef struct Coming { /* rows of callers' arrays that are needed soon: every i
     struct Coming *then; /* what is asked for when these have been; or NULL */
 } Coming;
 
-typedef struct { /* what the steps of a scan leave for later; every product takes its part of it, in the order in which they run */
+typedef struct { /* what the steps of a scan leave for later: every product takes its part, in the order in which they run */
     char *product;   /* where the next product's results are kept; NULL: they aren't */
     int known;       /* they are there: this step has been run before */
     char *factors;   /* where rows are kept whose products are a matrix's gradient; NULL: it is summed up at every step */

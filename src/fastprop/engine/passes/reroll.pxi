@@ -404,7 +404,8 @@ cdef class Rolls:
     cdef int write_product(self, Writer writer, int32_t[::1] moved, list group, dict row) except -1:
         """Write a product of the sums of a group, its columns in the order of the first one's source.
 
-        If its numbers are those of several matrices side by side, each is read where it lies: a product of its own.
+        If its numbers are those of several matrices side by side, each is read where it lies: a product of its own, which
+        adds a number of its own, as both biases of a recurrent layer.
         """
         cdef Py_ssize_t rows = len(group), columns = self.end[group[0]] - self.begin[group[0]], i, k
         cdef Term* term
@@ -427,11 +428,31 @@ cdef class Rolls:
                 more[i] = x
         products = []
         for block in column_blocks(numbers):
-            operands = [numbers[:, block].ravel(), varying[block], added if not products else added[:0]]
+            if products:
+                added = self.further_numbers(writer, group)
+            operands = [numbers[:, block].ravel(), varying[block], added]
             products.append(self.write_matrix(writer, np.concatenate(operands), group))
         for i in range(rows):
             row[group[i]] = self.write_total(writer, [one[i] for one in products], self.draft.origin[group[i]])
         return 0
+
+    cdef object further_numbers(self, Writer writer, list group):
+        """Take one more number out of the rest of every sum, to be added by a further product; none if there are none."""
+        found = [self.taken_number(<Py_ssize_t>gate) for gate in group]
+        if all([x == NO_NUMBER for x in found]):
+            return np.zeros(0, np.int32)
+        nothing = writer.constant(-0.0)
+        return np.array([nothing if x == NO_NUMBER else x for x in found], np.int32)
+
+    cdef int32_t taken_number(self, Py_ssize_t gate) noexcept:
+        cdef int32_t k, x
+        for k in range(self.rest_begin[gate], self.rest_end[gate], 2):
+            x = self.rest[k]
+            if self.rest[k + 1] == self.one and not self.is_varying(x):
+                self.rest_end[gate] -= 2
+                memmove(&self.rest[k], &self.rest[k] + 2, <size_t>(self.rest_end[gate] - k) * sizeof(int32_t))
+                return x
+        return NO_NUMBER
 
     cdef int write_batch(self, Writer writer, int32_t[::1] moved, list product, dict row) except -1:
         """Write a product of two matrices: how many rows there are, the left one by rows, the right one by columns."""

@@ -336,6 +336,18 @@ def test_a_first_call_costs_no_python_per_number_of_arrays(loss, lanes):
     assert calls(200) <= calls(50) + 100  # there are 600 numbers more
 
 
+@pytest.mark.parametrize("loss", [layer, elements, with_integers])
+def test_captured_arrays_cost_no_python_per_number(loss):
+    def calls(n):
+        p, x, y = (fp.Array(np.full((4, n), 0.1)), fp.Array(np.zeros(4))), np.ones((2, n)), np.zeros((2, 4))
+        step = fp.compile(fp.vmap(lambda x, y: loss(p, x, y), reduce="mean"))
+        found, _, _ = counted(lambda: step(x, y).backward())
+        return found
+
+    calls(50)
+    assert calls(200) <= calls(50) + 100
+
+
 def updated(p, x, y):
     slopes = fp.grad(layer)(p, x, y)
     return [q - 0.1 * slope for q, slope in zip(p, slopes)]

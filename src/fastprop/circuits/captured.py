@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.engine.tape import Unit
+from fastprop.engine.slots import elements, places_of
+from fastprop.engine.tape import Trace, Unit, slot_in
 
-__all__ = ["Stretch", "gradients_of", "stretches_of", "values_of"]
+__all__ = ["Stretch", "gradients_of", "slots_of_captured", "stretches_of", "values_of"]
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,46 @@ class Stretch:
     end: int
     places: Any  # None: Units
 
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """Yield the runs of places side by side of an Array's: the first, how many, and which input that is."""
+        places = np.arange(self.handles[0].size)[self.places]
+        for begin, end in _cut(np.diff(places) != 1):
+            yield int(places[begin]), end - begin, self.begin + begin
+
+
+def _cut(ends: np.ndarray[Any, Any]) -> Iterator[tuple[int, int]]:
+    """Yield where parts begin and end of which all but the last end where this says so."""
+    return itertools.pairwise([0, *(np.flatnonzero(ends) + 1).tolist(), len(ends) + 1])
+
 
 def stretches_of(captured: Sequence[tuple[Any, int]]) -> Iterator[Stretch]:
     """Yield the stretches of the captured numbers, each a handle and which of its numbers it is (-1: a Unit's)."""
-    begin = 0
-    for _, group in itertools.groupby(captured, key=lambda pair: None if pair[1] < 0 else id(pair[0])):
-        pairs = list(group)
-        places: Any = np.array([place for _, place in pairs])
+    if not captured:
+        return
+    handles, every = [handle for handle, _ in captured], np.array([place for _, place in captured])
+    whose = np.where(every < 0, 0, np.fromiter(map(id, handles), np.intp, len(handles)))
+    for begin, end in _cut(np.diff(whose) != 0):
+        places: Any = every[begin:end]
         if places[0] < 0:
-            places = None
-        elif len(places) == pairs[0][0].size and np.array_equal(places, np.arange(len(places))):
+            yield Stretch(handles[begin:end], begin, end, None)
+            continue
+        if len(places) == handles[begin].size and np.array_equal(places, np.arange(len(places))):
             places = slice(None)
-        handles = [handle for handle, _ in (pairs if places is None else pairs[:1])]
-        yield Stretch(handles, begin, begin + len(pairs), places)
-        begin += len(pairs)
+        yield Stretch(handles[begin : begin + 1], begin, end, places)
+
+
+def slots_of_captured(trace: Trace, captured: Sequence[tuple[Any, int]]) -> list[int]:
+    """Return the slots of captured numbers on a trace, which are recorded there."""
+    found: list[int] = []
+    for stretch in stretches_of(captured):
+        if stretch.places is None:
+            found += [slot_in(trace, unit) for unit in stretch.handles]
+        else:
+            handle = stretch.handles[0]
+            numbers = elements(trace, handle, np.ravel(places_of(handle))[stretch.places])
+            assert numbers is not None  # as no other Array is captured
+            found += numbers.at.tolist()
+    return found
 
 
 def values_of(stretches: Sequence[Stretch]) -> np.ndarray[Any, Any]:

@@ -253,7 +253,7 @@ def _numbers(region: RecordedMap, leaf: Any) -> Given:
         return sources([], 0)
     if isinstance(leaf, np.ndarray):
         return sources(Kind.NUMBER, 0, 0, np.ravel(leaf))
-    found = slots_in(region.trace, leaf) if isinstance(leaf, (Bundle, Unit)) else None
+    found = slots_in(region.trace, leaf)
     found = inward(region.trace, leaf) if found is None else found
     if found is not None:
         at = np.ravel(found.at)

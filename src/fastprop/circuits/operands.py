@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastprop.circuits.captured import slots_of_captured
 from fastprop.circuits.trace import Retrace, current_trace
 from fastprop.engine.items import object_array
 from fastprop.engine.tape import Trace, Unit, belongs, slot_in, slots_of, values_at
@@ -126,6 +127,18 @@ class Operands:
             self._slots += fresh
             found = self._at(flat)
         return found.reshape(np.shape(slots))
+
+    def leaves(self, captured: Sequence[tuple[Any, int]]) -> list[int]:
+        """Return the numbers of captured leaves: Units (and -1), or Arrays and places in them."""
+        found = list(map(self._elsewhere.get, captured, itertools.repeat(UNKNOWN)))
+        if UNKNOWN in found:
+            if self.sealed:
+                raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
+            fresh = list(dict.fromkeys([pair for pair, number in zip(captured, found) if number == UNKNOWN]))
+            slots = np.array(slots_of_captured(self.trace, fresh), np.int32)
+            self._elsewhere.update(zip(fresh, self.numbers(slots).tolist()))
+            found = [self._elsewhere[pair] for pair in captured]
+        return found
 
     def results(self, units: Sequence[Unit], keys: Sequence[tuple[int, int]]) -> list[int]:
         """Return the numbers of results of traces around a body, whose keys these are."""

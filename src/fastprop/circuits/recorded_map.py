@@ -115,11 +115,10 @@ class RecordedMap(MapRegion):
 
     def captured_operands(self, recording: Recording) -> list[int]:
         """Return the numbers of the operands that are a recording's inputs beside those of the arguments."""
-        found = self.operands.results(recording.outer, recording.outer_keys)
-        return found + [self._captured(handle, place) for handle, place in recording.captured]
-
-    def _captured(self, handle: Any, place: int) -> int:
-        return self.operands.number_of((handle, place), functools.partial(_number_in, handle, place))
+        return [
+            *self.operands.results(recording.outer, recording.outer_keys),
+            *self.operands.leaves(recording.captured),
+        ]
 
     # paths
 
@@ -483,8 +482,7 @@ class RecordedMap(MapRegion):
                 found.append(
                     (Kind.OPERAND, self.operands.number_of(key, functools.partial(outer.__getitem__, key)), 0.0)
                 )
-        for handle, place in recording.captured:
-            found.append((Kind.OPERAND, self._captured(handle, place), 0.0))
+        found += [(Kind.OPERAND, number, 0.0) for number in self.operands.leaves(recording.captured)]
         kinds, which, numbers = zip(*found) if found else ([], [], [])
         return sources(kinds, which, 0, numbers)
 
@@ -494,8 +492,3 @@ class RecordedMap(MapRegion):
         self.operands.seal()
         self.function = enclosed(self.function)
         self.sole = self.only_path()
-
-
-def _number_in(handle: Any, place: int) -> Any:
-    """Return a captured Unit, or a number of a captured Array."""
-    return handle if place < 0 else handle[tuple(int(i) for i in np.unravel_index(place, handle.shape))]

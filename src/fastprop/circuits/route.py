@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -152,19 +153,18 @@ class _Result:
         """Say where captured leaves go: Units, numbers in a row of an Array, Arrays as wholes."""
         recording = self.recording
         units: list[tuple[Any, int]] = []
-        parts: list[list[Any]] = []
-        for k, (handle, place) in enumerate(recording.captured, recording.own_inputs):
-            if place < 0:
-                units.append((handle, k))
-            elif parts and parts[-1][0] is handle and parts[-1][1] + parts[-1][2] == place:
-                parts[-1][2] += 1
+        parts: list[tuple[Any, int, int, int]] = []  # an Array, the place of the first number, how many, and its slot
+        own = recording.own_inputs
+        for stretch in recording.captured_stretches():
+            if stretch.places is None:
+                units += zip(stretch.handles, itertools.count(own + stretch.begin))
             else:
-                parts.append([handle, place, 1, k])
+                parts += [(stretch.handles[0], place, count, own + at) for place, count, at in stretch.runs()]
         wholes = [(whole.handle, a) for a, whole in enumerate(recording.arrays) if whole.kind == "captured"]
         constants = [(whole.values, a) for a, whole in enumerate(recording.arrays) if whole.kind == "constant"]
         return {
             "units": units,
-            "parts": [tuple(part) for part in parts],
+            "parts": parts,
             "wholes": wholes,
             "constants": constants,
             "stand_ins": [a for a, whole in enumerate(recording.arrays) if whole.kind == "variable"],

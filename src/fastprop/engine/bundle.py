@@ -549,4 +549,10 @@ def let_conditions(condition: Callable[..., Any]) -> None:
     _condition_of[:] = [condition]
 
 
-let_blocks(lambda array: Bundle(numbers_of(array)))
+def _block_of(trace: Any, array: Any) -> Bundle:
+    """Return a block on a trace of the numbers of a captured Array, or of a plain one."""
+    found = None if isinstance(array, np.ndarray) else slots_in(trace, array)
+    return Bundle(numbers_of(array)) if found is None else Bundle(None, found)
+
+
+let_blocks(_block_of)

@@ -18,10 +18,12 @@ from fastprop.engine import kernels
 from fastprop.engine.integers import are_integers
 from fastprop.engine.tape import (
     CONSTANT,
+    Array,
     Trace,
     Unit,
     current_tape,
     handles_at,
+    record_elements,
     record_gates,
     record_logic,
     slot_in,
@@ -32,7 +34,19 @@ from fastprop.engine.tape import (
 from fastprop.gates import Row, blocks
 from fastprop.gates.numbers import as_flag, as_real, as_reals
 
-__all__ = ["REDUCED", "Slots", "aliases", "at_once", "every_slot", "inward", "logic", "slots_in", "unit_at"]
+__all__ = [
+    "REDUCED",
+    "Slots",
+    "aliases",
+    "at_once",
+    "elements",
+    "every_slot",
+    "inward",
+    "logic",
+    "places_of",
+    "slots_in",
+    "unit_at",
+]
 
 REDUCED = {
     blocks.Sum: gates.sum,
@@ -92,7 +106,7 @@ def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
     if not isinstance(trace, Trace):
         return None
     if isinstance(gate, blocks.Block) and gate.moves:  # which records nothing
-        return moved(gate, operands[0])
+        return moved(trace, gate, operands[0])
     if isinstance(gate, blocks.Block) and gate.gathers:
         return None if are_integers(operands) else gathered(gate.forward, [slots_in(trace, x) for x in operands])
     if isinstance(gate, blocks.Scatter):
@@ -111,8 +125,10 @@ def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
     return None
 
 
-def moved(gate: Any, x: Any) -> Slots | None:
+def moved(trace: Trace, gate: Any, x: Any) -> Slots | None:
     """Return the numbers of a block that are picked, or put elsewhere, be they of this trace or of one around it."""
+    if isinstance(x, Array):
+        return elements(trace, x, gate.forward(places_of(x)))
     found = x.slots() if hasattr(x, "slots") else None
     return None if found is None else found.moved(gate.forward)
 
@@ -186,6 +202,8 @@ def slots_in(trace: Trace, x: Any) -> Slots | None:
             return None
         values = as_reals(x, "an array").astype(np.float64)
         return Slots(trace, np.full(values.shape, CONSTANT, np.int32), values)
+    if isinstance(x, Array):
+        return elements(trace, x, places_of(x))
     if not isinstance(x, (np.ndarray, Unit)):
         x = as_flag(x) if as_real(x) is None else as_real(x)
         if x is None:
@@ -196,6 +214,19 @@ def slots_in(trace: Trace, x: Any) -> Slots | None:
         numbers[()] = x
     slots = slots_of(trace, numbers)
     return None if slots is None else Slots(trace, *slots)
+
+
+def places_of(array: Any) -> np.ndarray[Any, Any]:
+    """Return the places of an Array's numbers, in its shape."""
+    return np.arange(array.size, dtype=np.int32).reshape(array.shape)
+
+
+def elements(trace: Trace, array: Any, places: np.ndarray[Any, Any]) -> Slots | None:
+    """Record some numbers of a captured Array, by their places in C's order; None if it is no leaf."""
+    first = record_elements(trace, array, np.ravel(places))
+    if first < 0:
+        return None
+    return Slots(trace, np.arange(first, first + places.size, dtype=np.int32).reshape(places.shape))
 
 
 def _rows_of(operands: Sequence[Slots], shape: tuple[int, ...]) -> tuple[Any, Any]:

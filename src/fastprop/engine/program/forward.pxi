@@ -169,7 +169,9 @@ cdef class Layout:
         if not self.recycling or size > POOLED_SIZES:
             return 0
         if start >= self.next_spare.shape[0]:
-            self.next_spare = np.resize(np.asarray(self.next_spare), max(2 * self.next_spare.shape[0], start + 1))
+            longer = np.empty(max(2 * self.next_spare.shape[0], start + 1), np.int32)
+            longer[: self.next_spare.shape[0]] = self.next_spare
+            self.next_spare = longer
         self.next_spare[start] = self.spare[size]
         self.spare[size] = start
         return 0

@@ -53,6 +53,24 @@ def record_inputs(Trace trace not None, values):
     return first
 
 
+def record_elements(Trace trace not None, array, places):
+    """Record numbers of an Array that is a leaf, by their places; returns the slot of the first, -1 if it is none."""
+    cdef Link* link = link_of_any(array)
+    cdef const int32_t[::1] place = np.ascontiguousarray(places, np.int32)
+    cdef PyObject* home = <PyObject*>trace
+    cdef Py_ssize_t i, first = trace.nodes.length
+    cdef int32_t operand
+    if link == NULL or link.tape != NULL or link.size < 0:
+        return -1
+    cdef const double[::1] value = np.ravel(array.value)[np.asarray(place)].astype(np.float64)
+    make_room_for(home, place.shape[0], 0)
+    operand = operand_of(home, link)
+    for i in range(place.shape[0]):
+        write(home, ELEMENT, operand, place[i], 1.0, 0.0, value[i])
+    note_sources(home, first)
+    return first
+
+
 def record_gates(Trace trace not None, int opcode, slots, constants=None):
     """Record a gate of the table on every row of an array of operands; returns the slot of the first.
 

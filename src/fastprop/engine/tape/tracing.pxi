@@ -56,7 +56,7 @@ cdef bint is_ours(code):
     return code.co_filename.startswith(PACKAGE) and code.co_filename not in SHOWN
 
 
-cdef object made_block = None      # what makes a block of the numbers of an Array
+cdef object made_block = None      # what makes a block, on a trace, of the numbers of an Array
 
 
 def let_blocks(make):
@@ -115,10 +115,10 @@ cdef class Trace(Tape):
         """Return a captured Array as a block of its numbers, which are read at every call, a plain array as one of
         constants; anything else as it is."""
         if isinstance(x, np.ndarray) and x.ndim > 0 and x.dtype.kind in "fiu":
-            return made_block(x)
+            return made_block(self, x)
         if not hasattr(type(x), "__fastprop_gate__") or hasattr(type(x), "__fastprop_block__") or x.shape == ():
             return x
-        return made_block(x)
+        return made_block(self, x)
 
     def _closed(self, variables, ends):
         """Say that what is recorded here may depend on anything: its numbers are read at replays alone."""

@@ -304,6 +304,15 @@ def test_constants_of_equal_bits_are_one_and_zeros_are_told_apart():
     assert values[:3].tolist() == [0.0, math.pi, 0.0] and np.isnan(values[3:]).all()
 
 
+def test_a_pass_that_finds_nothing_returns_its_draft():
+    sketch = Sketch(2)
+    product = sketch.gate("products", *[0, 1] * 20)
+    draft = sketch.draft([sketch.gate("tanh", sketch.gate("add", product, 1))])
+    for function in (fold, merge, drop, combine):
+        assert function(draft) is draft, function
+    assert hoist(draft, [True, False])[1] is draft
+
+
 def test_drop():
     sketch = Sketch(2)
     dead = sketch.gate("log", sketch.gate("negative", 0))

@@ -55,7 +55,7 @@ class CircuitMap(MapRegion):
         which[self.array < 0] = np.arange(len(self.numbers_of_leaves))
         first = len(self.numbers_of_leaves)
         captured = sources(Kind.OPERAND, np.arange(first, first + len(recording.captured)))
-        given = joined([sources(kind[leaves], which[leaves], elements), captured])
+        given = joined([sources(kind.take(leaves), which.take(leaves), elements), captured])
         return Wires(plan, given, leaves, elements, [start >= 0 for start in recording.starts])
 
     def only_path(self) -> Plan:

@@ -182,10 +182,11 @@ class Signature:
         """Raise unless there are as many arguments as there were, and the static ones are what they were."""
         if len(args) != self.count:
             raise TypeError(f"{self.owner} takes {self.count} argument{'s' * (self.count != 1)}, got {len(args)}")
-        for i, value in self.static.items():
-            if not is_same(args[i], value):
+        for i in sorted(self.static):
+            if not is_same(args[i], self.static[i]):
                 raise ValueError(
-                    f"{self.owner}: static argument {i} is {args[i]!r:.60}, but was {value!r:.60} where it was recorded"
+                    f"{self.owner}: static argument {i} is {args[i]!r:.60}, but was {self.static[i]!r:.60} where it "
+                    "was recorded"
                 )
 
     def build(self, leaves: Sequence[Any], construct: bool = False) -> tuple[list[Any], dict[str, Any]]:

@@ -142,7 +142,25 @@ cdef inline bint is_one(Writer writer, int32_t operand) except -1:
 
 def fold(Draft draft):
     """Compute the gates whose operands are all constants."""
-    return rewrite(draft, fold_gate)
+    return rewrite(draft, fold_gate) if has_constants(draft) else draft
+
+
+cdef bint has_constants(Draft draft) except -1:
+    """Whether a gate has nothing but constants to compute with, or is a choice that is made already."""
+    cdef uint8_t[::1] opcode = draft.opcode
+    cdef int32_t[::1] first = draft.first
+    cdef int32_t[::1] operand = draft.operand
+    cdef Py_ssize_t i
+    cdef int32_t j
+    for i in range(len(draft)):
+        if is_of_region(opcode[i]):
+            continue
+        j = first[i]
+        while j < first[i + 1] and operand[j] < 0 and opcode[i] != WHERE:
+            j += 1
+        if j == first[i + 1] or (opcode[i] == WHERE and operand[j] < 0):
+            return True
+    return False
 
 
 cdef int32_t fold_gate(Writer writer, int opcode, int32_t* operand, Py_ssize_t n, int32_t origin) except? -2147483647:
@@ -252,7 +270,7 @@ def merge(Draft draft, dict report=None):
         table[place] = moved[i] - inputs
     if report is not None:
         report["looks"] = looks
-    return writer.finish(moved)
+    return writer.finish(moved) if writer.gates < n else draft
 
 
 cdef Py_ssize_t place_of(
@@ -403,6 +421,8 @@ def combine(Draft draft):
                 absorbed[left - inputs] = 1
         if right >= inputs and right != left and uses[right - inputs] == 1 and is_product(opcode[right - inputs]):
             absorbed[right - inputs] = 1
+    if not np.any(absorbed):
+        return draft
     cdef Writer writer = Writer(draft, n, 2 * operand.shape[0] + 2)
     for i in range(n):
         if absorbed[i]:
@@ -427,10 +447,15 @@ cdef inline bint is_product(int opcode) noexcept:
 
 cdef int32_t[::1] uses_of(Draft draft):
     """How often each gate is an operand, an output or a guard."""
-    uses = np.zeros(max(len(draft), 1), np.int32)
+    cdef int32_t[::1] uses = np.zeros(max(len(draft), 1), np.int32)
+    cdef const int32_t[::1] operand
+    cdef int32_t inputs = draft.inputs
+    cdef Py_ssize_t k
     for operands in (draft.operand, draft.outputs, draft.guards):
-        gates = operands[operands >= draft.inputs] - draft.inputs
-        uses += np.bincount(gates, minlength=max(len(draft), 1)).astype(np.int32)
+        operand = operands
+        for k in range(operand.shape[0]):
+            if operand[k] >= inputs:
+                uses[operand[k] - inputs] += 1
     return uses
 
 
@@ -515,16 +540,15 @@ def hoist(Draft draft, uniform):
                 crosses[x - inputs] = 1
     border = np.flatnonzero(np.asarray(crosses)[:n]).astype(np.int32)
     once = drop(replaced(draft, {"outputs": border + inputs, "guards": [], "expected": []}))
+    if not np.any(alone):
+        return once, draft
     return once, without(draft, np.asarray(alone)[:n], border)
 
 
 def narrow(Draft draft):
     """Return the draft with no other inputs than it reads, and which of all they are."""
     inputs = draft.inputs
-    read = np.zeros(inputs, np.bool_)
-    for operands in (draft.operand, draft.outputs, draft.guards):
-        read[operands[(operands >= 0) & (operands < inputs)]] = True
-    taken = np.flatnonzero(read).astype(np.int32)
+    taken = np.flatnonzero(are_read(draft)).astype(np.int32)
     moved = np.zeros(inputs + 1, np.int32)
     moved[taken] = np.arange(len(taken))
     changed = {"inputs": len(taken)}

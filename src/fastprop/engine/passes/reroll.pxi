@@ -39,6 +39,15 @@ cdef int by_varying(const void* x, const void* y) noexcept nogil:
     return -1 if a.place < b.place else 1
 
 
+cdef void sort_by_varying(Term* term, Py_ssize_t n) noexcept:
+    """Sort terms by what varies, unless they are in order, as those of a matrix are."""
+    cdef Py_ssize_t k
+    for k in range(1, n):
+        if by_varying(&term[k - 1], &term[k]) > 0:
+            qsort(term, <size_t>n, sizeof(Term), by_varying)
+            return
+
+
 cdef void put_in_order(Term* pair, Py_ssize_t n) noexcept:
     """Sort pairs of factors by the first of them; if those of one side all lie before the others, they come first."""
     cdef int32_t low = -2147483647, high = 2147483647
@@ -48,7 +57,7 @@ cdef void put_in_order(Term* pair, Py_ssize_t n) noexcept:
     for k in range(n if low < high else 0):
         if pair[k].number < pair[k].varying:
             pair[k].varying, pair[k].number = pair[k].number, pair[k].varying
-    qsort(pair, <size_t>n, sizeof(Term), by_varying)
+    sort_by_varying(pair, n)
 
 
 def reroll(Draft draft, uniform=None, dict report=None):
@@ -190,7 +199,7 @@ cdef class Rolls:
                 self.terms, self.rests = self.begin[i], self.rest_begin[i]
                 self.end[i] = self.begin[i]
                 continue
-            qsort(self.term + self.begin[i], <size_t>(self.terms - self.begin[i]), sizeof(Term), by_varying)
+            sort_by_varying(self.term + self.begin[i], self.terms - self.begin[i])
         return 0
 
     cdef inline bint is_one(self, const uint8_t[::1] unity, int32_t x) noexcept:
@@ -391,14 +400,16 @@ cdef class Rolls:
         """Mark the pieces of sums that become rows."""
         cdef list waiting = [*self.rows, *self.batches]
         cdef Py_ssize_t gate
-        cdef int32_t j, x
+        cdef int32_t j, x, step
         while waiting:
             gate = waiting.pop()
-            for j in range(self.first[gate], self.first[gate + 1], terms_apart(self.opcode[gate])):
+            j, step = self.first[gate], terms_apart(self.opcode[gate])
+            while j < self.first[gate + 1]:     # a range of unknown step is an object
                 x = self.operand[j] - self.inputs
                 if x >= 0 and self.absorbed[x] and not gone[x]:
                     gone[x] = 1
                     waiting.append(x)
+                j += step
         return 0
 
     cdef int write_product(self, Writer writer, int32_t[::1] moved, list group, dict row) except -1:

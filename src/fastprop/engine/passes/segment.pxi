@@ -135,10 +135,24 @@ def varying_gates(Draft draft, varies):
     return found[:n]
 
 
+cdef object are_read(Draft draft):
+    """Return for every input whether it is an operand, an output or a guard."""
+    found = np.zeros(draft.inputs, np.bool_)
+    cdef uint8_t[::1] read = found.view(np.uint8)
+    cdef const int32_t[::1] operand
+    cdef int32_t inputs = draft.inputs
+    cdef Py_ssize_t k
+    for operands in (draft.operand, draft.outputs, draft.guards):
+        operand = operands
+        for k in range(operand.shape[0]):
+            if 0 <= operand[k] < inputs:
+                read[operand[k]] = 1
+    return found
+
+
 def only_used(Draft draft):
     """Return a draft without the inputs that nothing uses, and the numbers of the others."""
-    ends = (draft.operand, draft.outputs, draft.guards)
-    used = marked(draft.inputs, np.concatenate([x[(x >= 0) & (x < draft.inputs)] for x in ends]))
+    used = np.flatnonzero(are_read(draft))
     if len(used) == draft.inputs:
         return draft, used
     moved = np.zeros(draft.inputs + 1, np.int64)

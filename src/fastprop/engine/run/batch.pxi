@@ -47,9 +47,9 @@ cdef class Batch:
         self.uniform, self.wanted = uniform, wanted
         self.inputs = len(uniform)
         self.taken = taken
-        reads = np.zeros(self.inputs + 1, np.int32)
-        reads[np.asarray(taken) + 1] = 1
-        self.taken_below = np.cumsum(reads).astype(np.int32)
+        reads = np.zeros(self.inputs, np.uint8)
+        reads[taken] = 1
+        self.taken_below = counts_before(reads)
         self.gates = min(plan.work, 1 << 30)
         outside = np.array(uniform, np.bool_) & np.array(wanted, np.bool_)
         outside[program.sums_begin : program.sums_end] = False

@@ -81,7 +81,7 @@ cdef class LanesRun:
             self.set_number(program.inputs + i, value)
         self.uniform, self.wanted = program.uniform, program.wanted
         self.sum_row = np.full(program.inputs + 1, -1, np.int32)
-        self.summed = np.flatnonzero(program.summed if program.gradient else np.zeros(0)).astype(np.int32)
+        self.summed = places_where(program.summed != 0) if program.gradient else np.zeros(0, np.int32)
         self.summed_inputs = self.summed.shape[0]
         for i in range(self.summed_inputs):
             self.sum_row[self.summed[i]] = <int32_t>i
@@ -90,9 +90,8 @@ cdef class LanesRun:
         self.start = <char**>self.pointers.start
         self.put = self.start + self.starts.shape[0]
         memset(self.start, 0, <size_t>self.pointers.nbytes)
-        self.entire = np.append(0, np.cumsum(program.entire)).astype(np.int32)
-        self.singles = np.append(0, np.cumsum(program.single)).astype(np.int32)
-        self.varying = np.flatnonzero(np.asarray(program.uniform) == 0).astype(np.int32)
+        self.entire, self.singles = counts_before(program.entire), counts_before(program.single)
+        self.varying = places_where(program.uniform == 0)
         self.inputs_kept = []
         self.benches = []
         self.sums = Memory(0)

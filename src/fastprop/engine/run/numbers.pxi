@@ -1,9 +1,28 @@
 """What is one number for all lanes: read where it lies, if it can stay there; gradients where they are summed up."""
+import numpy as np
+
+from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
 
 cdef enum:
     WORTH_POINTING = 1 << 12    # bytes of uniform inputs from which on it pays to read them where they are
+
+
+cdef object places_where(truths):
+    """Return where an array of bools is true."""
+    return np.flatnonzero(truths).astype(np.int32)
+
+
+cdef object counts_before(const uint8_t[::1] marks):
+    """Return for each place of an array of 0 and 1, and behind the last, how many 1 there are before it."""
+    cdef Py_ssize_t i
+    found = np.empty(marks.shape[0] + 1, np.int32)
+    cdef int32_t[::1] before = found
+    before[0] = 0
+    for i in range(marks.shape[0]):
+        before[i + 1] = before[i] + marks[i]
+    return found
 
 
 cdef void take_numbers(LanesRun run, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil:

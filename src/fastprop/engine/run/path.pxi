@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memchr, memset
+from libc.string cimport memchr, memcpy, memset
 
 from fastprop.engine.program cimport Region, Wiring
 
@@ -29,6 +29,9 @@ def sources(kind, which, element=0, number=0.0):
 
 def joined(list parts):
     """Return arrays of where inputs come from as one; NumPy would copy every entry by itself."""
+    filled = [part for part in parts if len(part)]
+    if len(filled) == 1:
+        return filled[0]
     return np.concatenate([np.ascontiguousarray(part).view(np.int64) for part in parts]).view(SOURCE)
 
 
@@ -72,21 +75,22 @@ cdef class Wires:
     cdef readonly list stacks           # (first output, array, numbers) of each leaf of the result that is not summed
 
     def __init__(self, plan, given, leaves, elements, covers, bint is_part=False):
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, own = len(leaves)
         self.is_part = is_part
         self.plan, self.given = plan, np.ascontiguousarray(given, SOURCE)
         self.given.flags.writeable = False
         self.source = <Source*>cnp.PyArray_DATA(self.given)
         self.inputs, self.outputs = len(given), len(plan.draft.outputs)
-        self.uniform = (~np.isin(self.given["kind"], (LANE, COLUMN, CARRY))).astype(np.uint8)
-        rest = self.inputs - len(leaves)
-        self.leaf = np.concatenate([leaves, np.full(rest, -1)]).astype(np.int32)
-        self.element = np.concatenate([elements, np.zeros(rest)]).astype(np.int64)
+        self.uniform = np.empty(self.inputs, np.uint8)
+        self.leaf, self.element = np.full(self.inputs, -1, np.int32), np.zeros(self.inputs, np.int64)
+        np.asarray(self.leaf)[:own], np.asarray(self.element)[:own] = leaves, elements
         self.covers = np.array(covers, np.uint8)
         self.stacks = []
         self.stretched = Memory(self.inputs * <Py_ssize_t>sizeof(Stretch))
         self.stretch = <Stretch*>self.stretched.start
+        cdef uint8_t[::1] uniform = self.uniform
         for i in range(self.inputs):
+            uniform[i] = self.source[i].kind not in (LANE, COLUMN, CARRY)
             if i == 0 or not self.goes_on(&self.source[i - 1], &self.source[i]):
                 self.stretch[self.stretches] = Stretch(i, 0)
                 self.stretches += 1
@@ -179,25 +183,19 @@ cdef class Path:
 
     cdef Batch make(self, bint gradient):
         cdef MapRegion region = self.owner.region
-        cdef Source* source
+        cdef const Stretch* stretch
         cdef Batch batch
-        cdef Py_ssize_t i
-        same, asked = self.wires.uniform.copy(), np.zeros(self.wires.inputs, np.uint8)
+        cdef Py_ssize_t i, s
+        same, asked = self.wires.uniform.copy(), np.zeros(self.wires.inputs + 1, np.uint8)
         cdef uint8_t[::1] uniform = same, wanted = asked
         cdef uint8_t[::1] differentiated = np.zeros(len(region.array) + 1, np.uint8)
         for leaf, _ in region.gradient_arrays:
             differentiated[<Py_ssize_t>leaf] = True
-        for i in range(self.wires.inputs if gradient else 0):
-            source = &self.wires.source[i]
-            if source.kind == COLUMN:
-                wanted[i] = True
-            elif region.gradients:
-                wanted[i] = source.kind != NUMBER and self.wires.leaf[i] >= 0 and differentiated[self.wires.leaf[i]]
-                uniform[i] = uniform[i] and not wanted[i]
-            elif source.kind == OPERAND:
-                wanted[i] = self.owner.wanted[source.which]
-            elif source.kind != NUMBER:
-                wanted[i] = self.owner.wanted_leaf[source.which]
+        for s in range(self.wires.stretches if gradient else 0):
+            self.want(&wanted[0], &self.wires.stretch[s], differentiated)
+        asked = asked[: self.wires.inputs]
+        for i in range(self.wires.inputs if gradient and region.gradients else 0):
+            uniform[i] = uniform[i] and not wanted[i]
         batch = Batch(
             self.wires.plan, gradient, same, asked, region.lanes,
             region.summed and not self.wires.is_part, self.wanted_in_body(gradient), not self.wires.is_part
@@ -205,10 +203,31 @@ cdef class Path:
         batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)
         self.totals = Memory(self.wires.inputs * <Py_ssize_t>sizeof(double))
-        for i in range(self.wires.inputs):
-            if self.wires.source[i].kind == NUMBER:
+        for s in range(self.wires.stretches):
+            stretch = &self.wires.stretch[s]
+            for i in range(stretch.first, stretch.first + self.numbers_in(stretch)):
                 batch.put(i, self.wires.source[i].number)
         return batch
+
+    cdef inline Py_ssize_t numbers_in(self, const Stretch* stretch) noexcept:
+        """How many plain numbers there are in a stretch: all, or none."""
+        return stretch.count if self.wires.source[stretch.first].kind == NUMBER else 0
+
+    cdef void want(self, uint8_t* wanted, const Stretch* stretch, const uint8_t[::1] differentiated) noexcept:
+        """Say of which inputs in a stretch the gradients are wanted."""
+        cdef const Source* source = &self.wires.source[stretch.first]
+        cdef Py_ssize_t i
+        if source.kind == COLUMN:
+            memset(wanted + stretch.first, 1, <size_t>stretch.count)
+        elif source.kind == NUMBER:
+            return
+        elif self.owner.region.gradients:
+            for i in range(stretch.first, stretch.first + stretch.count):
+                wanted[i] = self.wires.leaf[i] >= 0 and differentiated[self.wires.leaf[i]]
+        elif source.kind == OPERAND:
+            memcpy(wanted + stretch.first, &self.owner.wanted[source.which], <size_t>stretch.count)
+        else:
+            memset(wanted + stretch.first, self.owner.wanted_leaf[source.which], <size_t>stretch.count)
 
     cdef object wanted_in_body(self, bint gradient):
         """Which arrays that the body gets from outside are wanted to have adjoints."""

@@ -209,13 +209,18 @@ cdef class Writer:
     cdef Draft finish(self, int32_t[::1] moved):
         """The new draft; `moved` says for each gate of the old one what stands for it now."""
         return replaced(self.draft, {
-            "constants": self.constants, "opcode": np.asarray(self.opcode)[: self.gates].copy(),
-            "first": np.asarray(self.first)[: self.gates + 1].copy(),
-            "operand": np.asarray(self.operand)[: self.operands].copy(),
-            "origin": np.asarray(self.origin)[: self.gates].copy(),
+            "constants": self.constants, "opcode": trimmed(self.opcode, self.gates),
+            "first": trimmed(self.first, self.gates + 1), "operand": trimmed(self.operand, self.operands),
+            "origin": trimmed(self.origin, self.gates),
             "outputs": translate(self.draft.outputs, self.draft.inputs, moved),
             "guards": translate(self.draft.guards, self.draft.inputs, moved), "run": None, "payload": self.payload,
         })
+
+
+cdef object trimmed(array, Py_ssize_t n):
+    """Return the first numbers of an array, which lets go of the rest if that is much."""
+    found = np.asarray(array)[:n]
+    return found if 2 * n > len(array) else found.copy()
 
 
 def translate(operands, int32_t inputs, int32_t[::1] moved):

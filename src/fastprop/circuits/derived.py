@@ -36,14 +36,13 @@ RecordMap = Callable[..., Any]
 class Packed(PackRegion):
     """Numbers that become an array, as they were recorded."""
 
-    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+    def is_swept(self, numbers: Any, arrays: Any) -> bool:
         """Say whether gradients inside can go through it: always."""
         return True
 
-    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Any, active: Any) -> list[float]:
+    def pulled_example(self, arrays: Any, pulls: Any, numbers: Any, active: Any) -> Any:
         """Return what pulls on the array bring to the numbers where it is recorded."""
-        found: list[float] = np.ravel(arrays.finished_adjoint(self.array)).tolist()
-        return found
+        return np.ravel(arrays.finished_adjoint(self.array))
 
     def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
         """Return what is pulled on each number."""
@@ -63,11 +62,11 @@ class Unpacked(UnpackRegion):
         super().__init__(array)
         self.shape = shape
 
-    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+    def is_swept(self, numbers: Any, arrays: Any) -> bool:
         """Say whether gradients inside can go through it: always."""
         return True
 
-    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Any, active: Any) -> list[float]:
+    def pulled_example(self, arrays: Any, pulls: Any, numbers: Any, active: Any) -> Any:
         """Return what pulls on the numbers bring to what made the array: nothing, but to its adjoint."""
         adjoint = arrays.finished_adjoint(self.array)
         adjoint += np.reshape(pulls, self.shape)
@@ -271,11 +270,8 @@ def _here(leaf: Any) -> Any:
 
 def _outside(unit: Any) -> Any:
     """Return the result itself for which a Unit stands, if it is one of a trace around its own."""
-    trace = unit._tape
-    for here, outer in zip(trace.stand_ins.values(), trace.captured):
-        if here._slot == unit._slot:
-            return outer
-    return unit
+    outer = unit._tape.outside(unit._slot)
+    return unit if outer is None else outer
 
 
 def _pulls_of(region: Any, pull: Parts) -> tuple[dict[int, Any], dict[int, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,12 +10,12 @@ import numpy as np
 
 from fastprop.circuits.captured import slots_of_captured
 from fastprop.circuits.trace import Retrace, current_trace
-from fastprop.engine.items import object_array
-from fastprop.engine.tape import Trace, Unit, belongs, slot_in, slots_of, values_at
+from fastprop.engine.tape import Trace, Unit, belongs, slot_in, slots_of_keys, values_at
 
 __all__ = ["Operands"]
 
 UNKNOWN = -1
+SLOT = (1 << 32) - 1  # what a result's key says of its slot; above it is the number of its trace
 
 
 class Operands:
@@ -52,15 +51,15 @@ class Operands:
         """The slots of all operands, int32."""
         return np.array(self._slots, np.int32)
 
-    def values(self) -> list[float]:
+    def values(self) -> np.ndarray[Any, Any]:
         """Return the operands' values where they are recorded."""
-        found: list[float] = values_at(self.trace, self.slots).tolist()
+        found: np.ndarray[Any, Any] = values_at(self.trace, self.slots)
         return found
 
     def number(self, unit: Any) -> int:
         """Return the number of a Unit, which is added if it is new."""
         tape = unit._tape
-        key = (tape.number, unit._slot) if tape is not None else (unit, UNKNOWN)
+        key = tape.number << 32 | unit._slot if tape is not None else (unit, UNKNOWN)
         return self.number_of(key, lambda: self._checked(unit))
 
     def _checked(self, unit: Any) -> Any:
@@ -85,11 +84,11 @@ class Operands:
         return number
 
     def _is_own(self, key: Any) -> bool:
-        return type(key[0]) is int and key[0] == self.trace.number
+        return type(key) is int and key >> 32 == self.trace.number
 
     def _known(self, key: Any) -> int:
         if self._is_own(key):
-            return int(self._at(np.array(key[1:], np.int32))[0])
+            return int(self._at(np.array([key & SLOT], np.int32))[0])
         return self._elsewhere.get(key, UNKNOWN)
 
     def _at(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -105,14 +104,13 @@ class Operands:
         found[known] = order[places[known]]
         return found
 
-    def find(self, keys: Sequence[tuple[int, int]]) -> np.ndarray[Any, Any]:
-        """Return the numbers of results, each of which is known by its tape's number and its slot; -1: it is none."""
-        tapes, slots = np.array(keys, np.int64).reshape(-1, 2).T
+    def find(self, keys: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the numbers of results, each known by its trace's number and its slot, in one int; -1: it is none."""
         found = np.full(len(keys), UNKNOWN, np.int32)
-        own = tapes == self.trace.number
-        found[own] = self._at(slots[own])
-        for k in np.flatnonzero(~own).tolist():
-            found[k] = self._elsewhere.get(keys[k], UNKNOWN)
+        own = keys >> 32 == self.trace.number
+        found[own] = self._at(keys[own] & SLOT)
+        if not own.all():
+            found[~own] = [self._elsewhere.get(key, UNKNOWN) for key in keys[~own].tolist()]
         return found
 
     def numbers(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -140,13 +138,15 @@ class Operands:
             found = [self._elsewhere[pair] for pair in captured]
         return found
 
-    def results(self, units: Sequence[Unit], keys: Sequence[tuple[int, int]]) -> list[int]:
+    def results(self, keys: np.ndarray[Any, Any]) -> list[int]:
         """Return the numbers of results of traces around a body, whose keys these are."""
-        found = slots_of(self.trace, object_array(list(units), (len(units),))) if units else None
-        if found is not None:
-            return self.numbers(found[0]).tolist()  # type: ignore[no-any-return]
-        return [self.number_of(key, functools.partial(_same, unit)) for unit, key in zip(units, keys)]
-
-
-def _same(unit: Unit) -> Unit:
-    return unit
+        found = self.find(keys)
+        fresh = keys[found == UNKNOWN]
+        if len(fresh):
+            if self.sealed:
+                raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
+            numbers = self.numbers(slots_of_keys(self.trace, fresh))
+            elsewhere = fresh >> 32 != self.trace.number
+            self._elsewhere.update(zip(fresh[elsewhere].tolist(), numbers[elsewhere].tolist()))
+            found = self.find(keys)
+        return found.tolist()  # type: ignore[no-any-return]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from fastprop.circuits.branches import Node, Tree
 from fastprop.circuits.derived import pulled_map, pushed_map
 from fastprop.circuits.enclosed import enclosed
 from fastprop.circuits.lanes import Asked
-from fastprop.circuits.operands import Operands
+from fastprop.circuits.operands import SLOT, Operands
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import Recording, Retrace, decides, innermost_scope, numbered, record
@@ -25,6 +24,7 @@ from fastprop.handles.indexing import OutOfRangeError, in_lane
 
 __all__ = ["Given", "Grown", "RecordedMap"]
 
+Numbers = np.ndarray[Any, Any]
 Given = np.ndarray[Any, Any]  # of inputs of a body: what they are, and where (`sources`)
 
 # What pays, in gates that are run uncompiled: the price of a call of the function, of a path that is kept,
@@ -116,7 +116,7 @@ class RecordedMap(MapRegion):
     def captured_operands(self, recording: Recording) -> list[int]:
         """Return the numbers of the operands that are a recording's inputs beside those of the arguments."""
         return [
-            *self.operands.results(recording.outer, recording.outer_keys),
+            *self.operands.results(recording.outer_keys),
             *self.operands.leaves(recording.captured),
         ]
 
@@ -221,19 +221,22 @@ class RecordedMap(MapRegion):
         """The operands that the body uses itself."""
         return {k for leaf in self.body.leaves for k in self.operands.find(leaf.recording.outer_keys).tolist()}
 
-    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+    def is_swept(self, numbers: Numbers, arrays: Numbers) -> bool:
         """Say whether gradients inside can go through it: not through arrays that maps in its body read."""
-        leaves = set(self.leaf_operand.values())
-        return leaves.isdisjoint(numbers) and leaves.issuperset(arrays) and self._inside.isdisjoint(arrays)
+        are_arrays = np.zeros(self.numbers, np.bool_)
+        are_arrays[list(self.leaf_operand.values())] = True
+        if are_arrays[numbers].any() or not are_arrays[arrays].all():
+            return False
+        return not len(arrays) or self._inside.isdisjoint(arrays.tolist())
 
-    def arrays_of(self, operands: Sequence[int]) -> set[int]:
+    def arrays_of(self, operands: Numbers) -> set[int]:
         """Return the arrays on which it pulls, where these operands depend on variables."""
         return {int(self.array[k]) for k, m in self.leaf_operand.items() if m in operands}
 
-    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Sequence[float], active: Any) -> list[float]:
+    def pulled_example(self, arrays: Any, pulls: Numbers, numbers: Numbers, active: Any) -> Numbers:
         """Return what pulls on the sums bring to the operands where the map is recorded."""
         run = MapRun(self, arrays, np.ones(self.numbers, np.uint8), self.arrays_of(active))
-        found: list[float] = run.pulled_at(numbers, pulls[: self.outputs], anew=False)[0]
+        found: Numbers = run.pulled_at(numbers, pulls[: self.outputs], anew=False)[0]
         return found
 
     def recorded_pulls(self, pull: Any, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
@@ -456,7 +459,8 @@ class RecordedMap(MapRegion):
         """Whether what was traced can be swept as it is: what it uses of outside has the values that it had."""
         if recording.trace is None or self.single or not recording.trace.indices_hold:
             return False
-        return all(run.value_of(given) == unit._recorded for given, unit in zip(operands.tolist(), recording.outer))
+        values = recording.outer_values.tolist()
+        return all(run.value_of(given) == value for given, value in zip(operands.tolist(), values))
 
     def _run_plan(self, run: MapRun, both: bool, lane: int, recording: Recording, point: Any, operands: Given) -> int:
         """Run one lane by a program, which is thrown away; return the guard that came out otherwise, or -1."""
@@ -471,20 +475,15 @@ class RecordedMap(MapRegion):
 
         What the body itself computed of outer values, while these are known, is a number: it is another gate each time.
         """
-        found: list[tuple[Kind, int, float]] = []
         if recording.trace is not None and (recording.trace.regions or recording.trace.uses_leaves):
             recording.finish()  # which numbers what is captured
-        outer = dict(zip(recording.outer_keys, recording.outer))
-        for key, unit in outer.items():
-            if not self.operands.sealed and key[1] >= gates and self.operands.find([key])[0] < 0:
-                found.append((Kind.NUMBER, 0, unit._recorded))
-            else:
-                found.append(
-                    (Kind.OPERAND, self.operands.number_of(key, functools.partial(outer.__getitem__, key)), 0.0)
-                )
-        found += [(Kind.OPERAND, number, 0.0) for number in self.operands.leaves(recording.captured)]
-        kinds, which, numbers = zip(*found) if found else ([], [], [])
-        return sources(kinds, which, 0, numbers)
+        keys = recording.outer_keys
+        fresh = np.zeros(len(keys), np.bool_)
+        if not self.operands.sealed:
+            fresh = (keys & SLOT >= gates) & (self.operands.find(keys) < 0)
+        outer = sources(np.where(fresh, Kind.NUMBER, Kind.OPERAND), 0, 0, np.where(fresh, recording.outer_values, 0.0))
+        outer["which"][~fresh] = self.operands.results(keys[~fresh])
+        return joined([outer, sources(Kind.OPERAND, self.operands.leaves(recording.captured))])
 
     def settle(self) -> None:
         """Let no operand be added any more."""

@@ -66,7 +66,7 @@ class RecordedScan(RecordedMap):
         """What it is, and how often its body is run."""
         return f"the scan of {self.name}, {self.lanes} steps"
 
-    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+    def is_swept(self, numbers: Any, arrays: Any) -> bool:
         """Say whether gradients inside can go through it."""
         return False
 
@@ -118,7 +118,7 @@ def _run_example(region: RecordedScan, outer: Recording) -> list[float]:
     arrays = outer.example_arrays()
     region.seal(len(region.operands))
     run = ScanRun(region, arrays, np.zeros(region.numbers, np.uint8), (), False)
-    values: list[float] = run.run_at(region.operands.values())
+    values: list[float] = run.run_at(region.operands.values().tolist())
     for a in region.makes:
         outer.examples[a] = arrays.values[a]
     return values

@@ -17,7 +17,7 @@ from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Arrays
 from fastprop.engine.slots import Slots, aliases, slots_in
-from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of, record_inputs, slot_in
+from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of, record_inputs, slot_in, values_at
 from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
@@ -230,8 +230,8 @@ class Recording:
         self.starts: list[int] = []
         self.captured: list[tuple[Any, int]] = []
         self._stretches: list[Stretch] | None = None
-        self.outer: list[Unit] = []  # results of an outer trace that are inputs, before the captured leaves
-        self.outer_keys: list[Any] = []  # what tells them from others
+        self.outer_keys = np.zeros(0, np.int64)  # of outer traces' results that are inputs, before the captured leaves
+        self.outer_values: Any = None  # float64: of these, where it is recorded
         self.nesting: Nesting = LEAF
         self.outputs: list[tuple[int, tuple[int, ...] | None]] = []  # of each leaf: its first output, and its shape
         self.made: dict[int, int] = {}  # leaf of the result -> the array that it is
@@ -258,7 +258,7 @@ class Recording:
             )
         gates = self.draft.guards[self.draft.guards >= self.draft.inputs] - self.draft.inputs
         lines = {slot: self.line(slot) for slot in self.draft.origin[gates].tolist()}
-        return {**vars(self), "function": None, "_codes": [], "_places": None, "_lines": lines, "outer": []}
+        return {**vars(self), "function": None, "_codes": [], "_places": None, "_lines": lines, "outer_values": None}
 
     def with_outputs(self, outputs: Sequence[int]) -> Recording:
         """Return what was recorded, with other outputs (operands of the draft)."""
@@ -347,7 +347,7 @@ class Recording:
         found._first_slot = int(origin[begin]) if begin < len(origin) else len(self._places)
         found._places = self._places[found._first_slot :].copy()
         found.draft = Draft(self.draft.inputs, [], [], [0], [], [], [], [], [])
-        found.outcomes, found.cuts, found.outer, found.maps = (), None, [], []
+        found.outcomes, found.cuts, found.outer_values, found.maps = (), None, None, []
         return found
 
     def run(self, leaves: Sequence[Any], lazily: Container[int]) -> None:
@@ -359,8 +359,8 @@ class Recording:
         trace.recording, trace.forced, trace.inward, self.given = self, self.forced, self.inward, leaves
         self.scope = active_scope(engine, trace)
         self.slots, self.ends = self.scope.run(self._call, trace, leaves, lazily)
-        self.outer = list(trace.captured)
-        self.outer_keys = [(unit._tape.number, unit._slot) for unit in self.outer if unit._tape is not None]
+        self.outer_keys, here = trace.outer()
+        self.outer_values = values_at(trace, here)
         self.outcomes = tuple(trace.outcomes)
         self.given, self.known, self.scope, trace.recording = (), (), None, None
         trace.forget_units()
@@ -395,8 +395,7 @@ class Recording:
             for variable in variables:
                 if isinstance(variable, LazyBundle):
                     variable.inputs()
-        stand_ins = np.array([unit._slot for unit in trace.stand_ins.values()], np.int32)
-        return np.concatenate([*self._number_inputs(variables), stand_ins]), ends
+        return np.concatenate([*self._number_inputs(variables), trace.outer()[1]]), ends
 
     def _number_inputs(self, variables: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
         """Return the slots of the inputs, part by part, and remember where those of each leaf begin."""

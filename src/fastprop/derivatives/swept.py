@@ -78,7 +78,7 @@ def swept_gradients(
     wholes = np.array([whole for whole, _ in made if whole is not None], np.int32)
     units = np.concatenate([wholes, *[slots for _, slots in made]])
     slots = [slot_in(trace, end) for end in ends]
-    regions = trace.regions_between(slots, units.tolist())
+    regions = trace.regions_between(slots, units)
     if regions is None:
         return None
     if trace.parent is not None and any(trace.regions[head].makes for head in regions):
@@ -88,7 +88,7 @@ def swept_gradients(
         return [None] * len(variables)
     seeds = [x if isinstance(x, Unit) else trace._variable(float(x)) for x in pulls]
     arrays = trace.recording.example_arrays() if regions else None
-    values = trace.swept(slots, [unit._recorded for unit in seeds], marked.tolist(), regions, arrays)
+    values = trace.swept(slots, [unit._recorded for unit in seeds], marked, regions, arrays)
     given = _arrays_given(trace, wholes.tolist(), arrays)
     region = Gradient(len(ends), len(marked), {array: found for array, found in given.values()})
     operands = [slot_in(trace, unit) for unit in (*seeds, *ends)]

@@ -90,7 +90,7 @@ def _checked(indices: np.ndarray[Any, Any], size: int) -> list[Any]:
     found, who = list(indices.flat), looking.who
     for index in found:
         if not (is_index(index, size) if who is None else _is_looked_up(index, size, who)):
-            stale = getattr(index._tape.recording, "stale", False) and index._tape.captured
+            stale = getattr(index._tape.recording, "stale", False) and index._tape.stand_ins
             raise OutOfRangeError(out_of_range(None if stale else index._recorded, size, who))
     return found
 

@@ -94,13 +94,13 @@ class Opaque(Region):
         brought = gate_pulls(self.gate, pull, self._values(numbers))
         return [0.0 if brought[i] is None else float(np.ravel(brought[i])[place]) for i, place in self.places]
 
-    def is_swept(self, numbers: Sequence[int], arrays: Sequence[int]) -> bool:
+    def is_swept(self, numbers: Any, arrays: Any) -> bool:
         """Say whether gradients inside can go through it: always."""
         return True
 
-    def pulled_example(self, arrays: Any, pulls: Sequence[float], numbers: Numbers, active: Any) -> list[float]:
+    def pulled_example(self, arrays: Any, pulls: Any, numbers: Any, active: Any) -> list[float]:
         """Return what pulls bring to the operands where it is recorded."""
-        return self.backward(pulls, numbers)
+        return self.backward(pulls.tolist(), numbers.tolist())
 
     # in lanes
 

@@ -446,9 +446,7 @@ cdef class MapRun:
 
     def run_at(self, operands):
         """Run forward at some operands; returns the sums."""
-        cdef Py_ssize_t k
-        for k, number in enumerate(operands):
-            put_number_at(self.operand + k * self.size, number, self.region.single)
+        self.take_operands(operands)
         self.sweep(self.region.gradients)
         return [self.sums[k] for k in range(self.region.outputs)] if self.region.summed else []
 
@@ -460,12 +458,23 @@ cdef class MapRun:
         cdef Py_ssize_t k
         if anew:
             self.arrays.begin()
-        for k, number in enumerate(operands):
-            put_number_at(self.operand + k * self.size, number, self.region.single)
+        self.take_operands(operands)
         for k, number in enumerate(pulls):
             self.pull[k] = number
         self.sweep(True)
-        return [self.pulled[k] for k in range(self.region.numbers)], [self.sums[k] for k in range(self.region.outputs)]
+        pulled = np.empty(self.region.numbers)
+        cdef double[::1] arrived = pulled
+        for k in range(self.region.numbers):
+            arrived[k] = self.pulled[k]
+        return pulled, [self.sums[k] for k in range(self.region.outputs)]
+
+    cdef int take_operands(self, operands) except -1:
+        """Let operands have these values."""
+        cdef const double[::1] number = np.ascontiguousarray(operands, np.float64)
+        cdef Py_ssize_t k
+        for k in range(number.shape[0]):
+            put_number_at(self.operand + k * self.size, number[k], self.region.single)
+        return 0
 
 
 cdef class MapAtPoint(PointRegion):

@@ -4,13 +4,15 @@ cdef Link* captured(PyObject* trace, Link* link) except NULL:
     """The same number in a trace: a result of an outer one is an input here."""
     if link.tape == NULL or link.tape == trace:
         return link
-    key = (<Tape>link.tape).number, link.slot
+    key = key_of(<Trace>link.tape, link.slot)
     unit = (<Trace>trace).stand_ins.get(key)
     if unit is None:
         make_room(trace, 0)
         unit = owned(append(trace, INPUT, NONE, NONE, 0.0, 0.0, link.value))
         (<Trace>trace).stand_ins[key] = unit
-        (<Trace>trace).captured.append(<object>link.owner)
+    elif type(unit) is int:
+        unit = pin(trace, unit)
+        (<Trace>trace).stand_ins[key] = unit
     return &(<Unit>unit).link
 
 

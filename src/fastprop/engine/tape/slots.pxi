@@ -4,7 +4,7 @@ A block of numbers is an array of slots, in which NONE stands for a constant: no
 """
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport BOTH, EITHER, EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, REGION, RESULT
 from fastprop.engine.kernels cimport POSITIVE, Kernel, kernel
@@ -259,23 +259,44 @@ def stand_ins_at(Trace trace not None, Trace home not None, slots):
     cdef const int32_t[::1] slot = np.ravel(slots)
     found = np.empty(slot.shape[0], np.int32)
     cdef int32_t[::1] here = found
-    cdef PyObject* inner = <PyObject*>trace
     cdef Py_ssize_t i, first = trace.nodes.length
     if not is_within(trace, <PyObject*>home):
         return None
     check_slots(home, slot)
-    make_room_for(inner, slot.shape[0], 0)
+    make_room_for(<PyObject*>trace, slot.shape[0], 0)
     for i in range(slot.shape[0]):
-        key = home.number, slot[i]
-        unit = trace.stand_ins.get(key)
-        if unit is None:
-            write(inner, INPUT, NONE, NONE, 0.0, 0.0, home.nodes.value[slot[i]])
-            unit = pin(inner, trace.nodes.length - 1)
-            trace.stand_ins[key] = unit
-            trace.captured.append(pin(<PyObject*>home, slot[i]))
-        here[i] = <int32_t>(<Unit>unit).link.slot
-    note_sources(inner, first)
+        here[i] = stand_in_at(trace, home, slot[i])
+    note_sources(<PyObject*>trace, first)
     return found.reshape(np.shape(slots))
+
+
+def slots_of_keys(Trace trace not None, const int64_t[::1] keys):
+    """Return the slots in a trace of results of it, or of what stands for those of traces around it, by their keys."""
+    found = np.empty(keys.shape[0], np.int32)
+    cdef int32_t[::1] here = found
+    cdef Trace home
+    cdef Py_ssize_t i, first = trace.nodes.length
+    make_room_for(<PyObject*>trace, keys.shape[0], 0)
+    for i in range(keys.shape[0]):
+        home = parent_of_key(trace, keys[i])
+        here[i] = slot_of_key(keys[i])
+        if here[i] >= home.nodes.length:
+            raise IndexError(f"there is no slot {here[i]} among {home.nodes.length}")
+        if home is not trace:
+            here[i] = stand_in_at(trace, home, here[i])
+    note_sources(<PyObject*>trace, first)
+    return found
+
+
+cdef int32_t stand_in_at(Trace trace, Trace home, int32_t slot) except -1:
+    """The slot in a trace that stands for one of a trace around it; there is room for it."""
+    key = key_of(home, slot)
+    here = trace.stand_ins.get(key)
+    if here is None:
+        here = trace.nodes.length
+        trace.stand_ins[key] = here
+        write(<PyObject*>trace, INPUT, NONE, NONE, 0.0, 0.0, home.nodes.value[slot])
+    return <int32_t>here if type(here) is int else <int32_t>(<Unit>here).link.slot
 
 
 def are_marked(Trace trace not None, slots):

@@ -114,10 +114,11 @@ cdef object arrived(Tape tape, object handle):
 
 # ------------------------------------------------------------------------------------- sweeps over what is traced
 
-def swept_trace(Tape tape, list ends, list pulls, list variables, dict regions, arrays):
+def swept_trace(Tape tape, list ends, list pulls, const int32_t[::1] variables, dict regions, arrays):
     """The pulls that arrive at the slots of variables, where a trace is recorded; regions say what they pull."""
     cdef Nodes* nodes = &tape.nodes
-    cdef Py_ssize_t i = max(ends), first = min(variables), top = nodes.length - 1, low = top, head
+    cdef Py_ssize_t i = max(ends), first = lowest(variables, nodes.length), top = nodes.length - 1, low = top, head
+    cdef double[::1] arriving
     begin_sweep(tape, top)
     try:
         for end, pull in zip(ends, pulls):
@@ -134,7 +135,11 @@ def swept_trace(Tape tape, list ends, list pulls, list variables, dict regions, 
                 break
             low = pull_region(tape, head, low, arrays, regions[head])
             i = head - 1
-        return [nodes.adjoint[<Py_ssize_t>slot] for slot in variables]
+        found = np.empty(variables.shape[0])
+        arriving = found
+        for i in range(variables.shape[0]):
+            arriving[i] = nodes.adjoint[variables[i]]
+        return found
     finally:
         end_sweep(tape, top, min(low, top))
 
@@ -143,42 +148,60 @@ cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low, arrays, 
     """Let a region pull, which may record elsewhere meanwhile; returns the lowest slot that is reached."""
     cdef Nodes* nodes = &tape.nodes
     cdef Py_ssize_t k, begin = nodes.operand[head].first, count = nodes.operand[head].second, slot = head + 1
-    pulls, values = [nodes.adjoint[head]], []
+    cdef const double[::1] brought
     while slot < nodes.length and nodes.opcode[slot] == RESULT:
-        pulls.append(nodes.adjoint[slot])
         slot += 1
-    for k in range(begin, begin + count):
-        values.append(nodes.value[nodes.pool_operand[k]])
+    pulls, values = np.empty(slot - head), np.empty(count)
+    cdef double[::1] pull = pulls, value = values
+    for k in range(slot - head):
+        pull[k] = nodes.adjoint[head + k]
+    for k in range(count):
+        value[k] = nodes.value[nodes.pool_operand[begin + k]]
     tape.busy = False
     try:
-        brought = tape.regions[head].pulled_example(arrays, pulls, values, active)
+        brought = np.ascontiguousarray(tape.regions[head].pulled_example(arrays, pulls, values, active), np.float64)
     finally:
         tape.busy = True
-    for k, part in enumerate(brought):
+    for k in range(min(brought.shape[0], count)):
         slot = nodes.pool_operand[begin + k]
-        nodes.adjoint[slot] += <double>part
+        nodes.adjoint[slot] += brought[k]
         low = min(low, slot)
     return low
 
 
-def regions_between(Tape tape, list ends, list variables, set arrays):
+cdef Py_ssize_t lowest(const int32_t[::1] slots, Py_ssize_t otherwise) noexcept:
+    """The lowest of some slots."""
+    cdef Py_ssize_t i, found = otherwise
+    for i in range(slots.shape[0]):
+        found = min(found, <Py_ssize_t>slots[i])
+    return found
+
+
+def regions_between(Tape tape, list ends, const int32_t[::1] variables, set arrays):
     """The regions that variables reach below some slots, newest first, with the operands that depend on these.
 
     None if one can't be swept; `arrays` are the slots of what stands for arrays.
     """
     cdef Nodes* nodes = &tape.nodes
-    cdef Py_ssize_t first = min(variables, default=nodes.length), top = max(ends)
+    cdef Py_ssize_t first = lowest(variables, nodes.length), top = max(ends)
     cdef dict found = {}
-    cdef set starts = set(variables)
-    heads = [slot for slot in tape.regions if first <= slot <= top and slot not in starts]
+    is_variable, stands = marks(nodes.length, variables), marks(nodes.length, list(arrays))
+    heads = [slot for slot in tape.regions if first <= slot <= top and not is_variable[slot]]
     above = on_path(nodes, first, variables) if heads else bytearray()
     for head in sorted(heads, reverse=True):
         if above[head - first]:
-            active = [(k, x in arrays) for k, x in enumerate(path_operands(nodes, head, above, first)) if x is not None]
-            parts = [[k for k, is_array in active if is_array == those] for those in (False, True)]
-            if not tape.regions[head].is_swept(parts[0], parts[1]):
+            slots = path_slots(nodes, head, above, first)
+            active, whole = slots >= 0, stands[slots]
+            if not tape.regions[head].is_swept(np.flatnonzero(active & ~whole), np.flatnonzero(active & whole)):
                 return None
-            found[head] = [k for k, _ in active]
+            found[head] = np.flatnonzero(active)
+    return found
+
+
+cdef object marks(Py_ssize_t n, slots):
+    """Return for each of so many slots whether it is one of some."""
+    found = np.zeros(n, np.bool_)
+    found[np.asarray(slots, np.intp)] = True
     return found
 
 
@@ -228,7 +251,7 @@ cdef tuple snapshot(Tape tape, list outputs, list variables):
     for x in variables:
         starts.append(own(tape, x).slot)
     first = min(starts, default=nodes.length)
-    above = on_path(nodes, first, starts)
+    above = on_path(nodes, first, np.array(starts, np.int32))
     reached = bytearray(nodes.length)
     for i, end in enumerate(ends):
         if end >= first and above[end - first]:
@@ -238,7 +261,7 @@ cdef tuple snapshot(Tape tape, list outputs, list variables):
     cdef set marked = {slot for slot in starts if is_of_region(nodes, slot)}
     for slot in range(nodes.length - 1, first - 1, -1):
         if reached[slot] and slot not in marked:    # nothing is pulled from one variable of a region to another
-            places = path_operands(nodes, slot, above, first)
+            places = [None if x < 0 else x for x in path_slots(nodes, slot, above, first).tolist()]
             if places.count(None) < len(places):
                 for place in places:
                     if place is not None:
@@ -249,36 +272,41 @@ cdef tuple snapshot(Tape tape, list outputs, list variables):
 
 cdef list operand_list(Nodes* nodes, Py_ssize_t slot):
     """The operands of the gate at a slot: slots, leaves or NONE."""
-    cdef uint8_t opcode = nodes.opcode[slot]
-    cdef Py_ssize_t begin, k
+    cdef const int32_t* operand
+    cdef Py_ssize_t k
     cdef list operands = []
-    if opcode == RESULT:
-        operands.append(nodes.operand[slot].first)
-        return operands
-    if opcode == INPUT or (FIRST_EXTRA <= opcode < POOLED):     # a comparison is flat: nothing is pulled through it
-        return operands
-    if opcode < POOLED or opcode == ELEMENT:
-        operands.append(nodes.operand[slot].first)
-        if opcode != ELEMENT and kernel(opcode).arity == 2:
-            operands.append(nodes.operand[slot].second)
-        return operands
-    begin = nodes.operand[slot].first + (opcode == BLOCK)
-    for k in range(begin, begin + nodes.operand[slot].second):
-        operands.append(nodes.pool_operand[k])
+    for k in range(pulled_operands(nodes, slot, &operand)):
+        operands.append(operand[k])
     return operands
 
 
-cdef bytearray on_path(Nodes* nodes, Py_ssize_t first, list starts):
+cdef Py_ssize_t pulled_operands(const Nodes* nodes, Py_ssize_t slot, const int32_t** operand) noexcept:
+    """Say where the operands are on which the gate at a slot pulls; returns how many there are."""
+    cdef uint8_t opcode = nodes.opcode[slot]
+    operand[0] = &nodes.operand[slot].first
+    if opcode == RESULT or opcode == ELEMENT:
+        return 1
+    if opcode == INPUT or (FIRST_EXTRA <= opcode < POOLED):     # a comparison is flat: nothing is pulled through it
+        return 0
+    if opcode < POOLED:
+        return 2 if kernel(opcode).arity == 2 else 1
+    operand[0] = &nodes.pool_operand[nodes.operand[slot].first + (opcode == BLOCK)]
+    return nodes.operand[slot].second
+
+
+cdef bytearray on_path(Nodes* nodes, Py_ssize_t first, const int32_t[::1] starts):
     """above[slot - first]: whether the slot is a variable or was computed from one."""
-    cdef bytearray above = bytearray(max(nodes.length - first, 0))
-    cdef Py_ssize_t slot
-    for slot in starts:
-        above[slot - first] = 1
+    cdef bytearray found = bytearray(max(nodes.length - first, 0))
+    cdef unsigned char* above = found
+    cdef const int32_t* operand
+    cdef Py_ssize_t slot, k
+    for k in range(starts.shape[0]):
+        above[starts[k] - first] = 1
     for slot in range(first, nodes.length):
-        for operand in operand_list(nodes, slot):
-            if operand >= first and above[operand - first]:
+        for k in range(pulled_operands(nodes, slot, &operand)):
+            if operand[k] >= first and above[operand[k] - first]:
                 above[slot - first] = 1
-    return above
+    return found
 
 
 cdef bint is_of_region(const Nodes* nodes, Py_ssize_t slot) noexcept:
@@ -286,13 +314,15 @@ cdef bint is_of_region(const Nodes* nodes, Py_ssize_t slot) noexcept:
     return nodes.opcode[slot] == RESULT or nodes.opcode[slot] == POOLED | REGION
 
 
-cdef list path_operands(Nodes* nodes, Py_ssize_t slot, bytearray above, Py_ssize_t first):
-    """For each operand of a gate its slot if that is on a path, else None."""
-    cdef list operands = operand_list(nodes, slot)
-    for i, operand in enumerate(operands):
-        if operand < first or not above[operand - first]:
-            operands[i] = None
-    return operands
+cdef object path_slots(Nodes* nodes, Py_ssize_t slot, bytearray above, Py_ssize_t first):
+    """For each operand of a gate its slot if that is on a path, else -1."""
+    cdef const int32_t* operand
+    cdef Py_ssize_t k, n = pulled_operands(nodes, slot, &operand)
+    found = np.empty(n, np.int32)
+    cdef int32_t[::1] place = found
+    for k in range(n):
+        place[k] = operand[k] if operand[k] >= first and above[operand[k] - first] else -1
+    return found
 
 
 cdef tuple gate_of(Tape tape, Py_ssize_t slot, dict handles):

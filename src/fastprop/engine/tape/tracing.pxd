@@ -18,8 +18,7 @@ cdef class Trace(Tape):
     cdef readonly list decided      # of every guard: how many slots there were
     cdef public tuple forced        # how the first guards come out, whatever Python says
     cdef readonly dict regions      # slot -> what a region does
-    cdef readonly list captured     # results of the parents that are used here
-    cdef readonly dict stand_ins    # (parent, slot) -> the input that stands for it, in the order of `captured`
+    cdef readonly dict stand_ins    # key of a parent's result -> the input that stands for it: its slot, or a Unit
 
     cpdef bint note_guard(self, Py_ssize_t slot, bint outcome) except -1
 

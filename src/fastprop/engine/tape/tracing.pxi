@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
 
 from fastprop.engine.executor.instructions cimport REGION, RESULT, WITHIN
 from fastprop.engine.kernels cimport POSITIVE
@@ -72,7 +72,7 @@ cdef class Trace(Tape):
         self.nodes.tracing = True
         self.held = 1       # slots stay where they are
         self.codes, self.code_numbers, self.ours = [], {}, []
-        self.guards, self.captured, self.stand_ins, self.regions = [], [], {}, {}
+        self.guards, self.stand_ins, self.regions = [], {}, {}
         self.outcomes, self.decided, self.forced = [], [], ()
 
     def open_to(self, Trace parent):
@@ -124,11 +124,11 @@ cdef class Trace(Tape):
         """Say that what is recorded here may depend on anything: its numbers are read at replays alone."""
         return False
 
-    def regions_between(self, list ends, list variables):
+    def regions_between(self, list ends, variables):
         """Return the regions that variables reach below some slots, and how; None if one of them can't be swept."""
         return regions_between(self, ends, variables, self.recording.array_slots)
 
-    def swept(self, list ends, list pulls, list variables, dict regions, arrays):
+    def swept(self, list ends, list pulls, variables, dict regions, arrays):
         """Return what arrives on variables from pulls on some slots, where it is recorded, through these regions."""
         return swept_trace(self, ends, pulls, variables, regions, arrays)
 
@@ -150,9 +150,25 @@ cdef class Trace(Tape):
         """Whether leaves are among its operands."""
         return self.nodes.leaf_length > 0
 
+    def outer(self):
+        """Return the keys of the parents' results that are used here, and the slots of what stands for them."""
+        cdef list slots = []
+        for here in self.stand_ins.values():
+            slots.append(here if type(here) is int else (<Unit>here).link.slot)
+        return np.fromiter(self.stand_ins, np.int64, len(self.stand_ins)), np.array(slots, np.int32)
+
+    def outside(self, Py_ssize_t slot):
+        """Return the parent's result for which a slot stands; None if it is none that does."""
+        cdef Trace home
+        keys, slots = self.outer()
+        for key in keys[slots == slot].tolist():
+            home = parent_of_key(self, key)
+            return pin(<PyObject*>home, slot_of_key(key))
+        return None
+
     def forget_units(self):
         """Let go of the Units that stand for others, which hold on to this trace."""
-        self.stand_ins, self.captured = {}, []
+        self.stand_ins = {}
 
     def forget_regions(self):
         """Let go of the regions, which a draft holds by then."""
@@ -296,6 +312,24 @@ cdef bint is_ancestor(PyObject* trace) except -1:
     """Whether what is recorded now is recorded inside of a trace."""
     cdef PyObject* home = current_home()
     return nodes_of(home).tracing and is_within(<Trace>home, trace)
+
+
+cdef inline int64_t key_of(Trace trace, int64_t slot) noexcept:
+    """What a result of a trace is known by inside of others."""
+    return <int64_t>trace.number << 32 | slot
+
+
+cdef inline int32_t slot_of_key(int64_t key) noexcept:
+    return <int32_t>(key & 0x7FFFFFFF)
+
+
+cdef Trace parent_of_key(Trace trace, int64_t key):
+    """The trace around another one, or that itself, to which the result with a key belongs."""
+    while trace is not None and <int64_t>trace.number != key >> 32:
+        trace = trace.parent
+    if trace is None:
+        raise ValueError("a traced function uses a result of a function that it is no part of")
+    return trace
 
 
 def belongs(unit, Trace trace):

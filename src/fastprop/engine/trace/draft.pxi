@@ -187,7 +187,8 @@ cdef class Writer:
         """Write a gate of the old draft as it is; `moved` says what stands for the gates before it now."""
         cdef Py_ssize_t n = self.old_first[i + 1] - self.old_first[i]
         cdef int32_t made
-        self.room(1, n)
+        if self.gates + 1 > self.opcode.shape[0] or self.operands + n > self.operand.shape[0]:
+            self.room(1, n)
         if n > 0:
             self.renamed(i, moved, &self.operand[self.operands])
         made = self.gate(

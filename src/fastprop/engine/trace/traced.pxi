@@ -3,7 +3,7 @@ import numpy as np
 
 from cpython.object cimport PyObject
 
-from fastprop.engine.tape cimport INPUT, NONE, Trace, Unit, append, apply_kernel, are_single, make_room, owned
+from fastprop.engine.tape cimport INPUT, NONE, Trace, Unit, append, apply_kernel, are_single, captured, make_room, owned
 
 from fastprop import gates
 from fastprop.handles.operands import prepare
@@ -51,8 +51,7 @@ def inputs_of(Trace trace, list values):
 
 def stand_in(Trace trace, Unit unit):
     """Return what stands in a trace for a result of a trace around it."""
-    slot_in(trace, unit)
-    return trace.stand_ins.get((unit._tape.number, unit._slot), unit)
+    return <object>captured(<PyObject*>trace, &unit.link).owner
 
 
 def region_gate(Trace trace, list operands, region, values):

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastprop.circuits.captured import slots_of_captured
 from fastprop.circuits.trace import Retrace, current_trace
-from fastprop.engine.tape import Trace, Unit, belongs, slot_in, slots_of_keys, values_at
+from fastprop.engine.tape import Trace, Unit, belongs, number_slots, slot_in, slots_of_keys, values_at
 
 __all__ = ["Operands"]
 
@@ -32,13 +32,13 @@ class Operands:
     def __init__(self, name: str, trace: Trace):
         self.name, self.trace = name, trace
         self.sealed = False  # once it is recorded, no operand can be added
-        self._slots: Any = []  # an array, once it is recorded
+        self._slots: Any = None  # an array, once it is recorded
         self._number_of: dict[int, int] = {}  # slot of the trace -> operand, while it is recorded
         self._order: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]  # afterwards: slots as they rise, operands
         self._elsewhere: dict[Any, int] = {}  # of leaves, and of results of traces around that one
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._slots) if self.sealed else len(self._number_of)
 
     def seal(self) -> None:
         """Let no operand be added any more, and keep no more than what finds them."""
@@ -49,7 +49,7 @@ class Operands:
     @property
     def slots(self) -> np.ndarray[Any, Any]:
         """The slots of all operands, int32."""
-        return np.array(self._slots, np.int32)
+        return self._slots if self.sealed else np.fromiter(self._number_of, np.int32, len(self._number_of))
 
     def values(self) -> np.ndarray[Any, Any]:
         """Return the operands' values where they are recorded."""
@@ -116,14 +116,9 @@ class Operands:
     def numbers(self, slots: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the numbers of slots of the trace, an array of int32; what is new is added in this order."""
         flat = np.ravel(slots)
-        found = self._at(flat)
+        found = self._at(flat) if self.sealed else number_slots(self._number_of, flat)
         if (found == UNKNOWN).any():
-            if self.sealed:
-                raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
-            fresh = list(dict.fromkeys(flat[found == UNKNOWN].tolist()))
-            self._number_of.update(zip(fresh, itertools.count(len(self._slots))))
-            self._slots += fresh
-            found = self._at(flat)
+            raise Retrace(f"{self.name} takes a path on which it uses more of what is outside of it")
         return found.reshape(np.shape(slots))
 
     def leaves(self, captured: Sequence[tuple[Any, int]]) -> list[int]:

@@ -359,8 +359,6 @@ class Recording:
         trace.recording, trace.forced, trace.inward, self.given = self, self.forced, self.inward, leaves
         self.scope = active_scope(engine, trace)
         self.slots, self.ends = self.scope.run(self._call, trace, leaves, lazily)
-        self.outer_keys, here = trace.outer()
-        self.outer_values = values_at(trace, here)
         self.outcomes = tuple(trace.outcomes)
         self.given, self.known, self.scope, trace.recording = (), (), None, None
         trace.forget_units()
@@ -395,7 +393,9 @@ class Recording:
             for variable in variables:
                 if isinstance(variable, LazyBundle):
                     variable.inputs()
-        return np.concatenate([*self._number_inputs(variables), trace.outer()[1]]), ends
+        self.outer_keys, here = trace.outer()
+        self.outer_values = values_at(trace, here)
+        return np.concatenate([*self._number_inputs(variables), here]), ends
 
     def _number_inputs(self, variables: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
         """Return the slots of the inputs, part by part, and remember where those of each leaf begin."""

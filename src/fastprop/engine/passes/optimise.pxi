@@ -359,12 +359,14 @@ def needed_gates(Draft draft, roots):
     cdef int32_t[::1] first = draft.first
     cdef int32_t[::1] operand = draft.operand
     cdef int32_t inputs = draft.inputs
+    cdef const int32_t[::1] root
     cdef Py_ssize_t i
-    cdef int32_t j, root
+    cdef int32_t j
     for operands in roots:
-        for root in operands:
-            if root >= inputs:
-                needed[root - inputs] = 1
+        root = np.ascontiguousarray(operands, np.int32)
+        for i in range(root.shape[0]):
+            if root[i] >= inputs:
+                needed[root[i] - inputs] = 1
     for i in range(len(draft) - 1, -1, -1):
         if needed[i]:
             for j in range(first[i], first[i + 1]):
@@ -534,10 +536,12 @@ def hoist(Draft draft, uniform):
             for j in range(first[i], first[i + 1]):
                 if operand[j] >= inputs and alone[operand[j] - inputs]:
                     crosses[operand[j] - inputs] = 1
+    cdef const int32_t[::1] ends
     for operands in (draft.outputs, draft.guards):
-        for x in operands:
-            if x >= inputs and alone[x - inputs]:
-                crosses[x - inputs] = 1
+        ends = operands
+        for i in range(ends.shape[0]):
+            if ends[i] >= inputs and alone[ends[i] - inputs]:
+                crosses[ends[i] - inputs] = 1
     border = np.flatnonzero(np.asarray(crosses)[:n]).astype(np.int32)
     once = drop(replaced(draft, {"outputs": border + inputs, "guards": [], "expected": []}))
     if not np.any(alone):

@@ -135,15 +135,7 @@ cdef class Assembler(Pulls):
         """The program, with what its caller needs to know."""
         cdef Program program = self.program
         cdef Draft draft = self.draft
-        cdef int32_t x
-        found = []
-        for x in draft.outputs:
-            found.append(self.slot_of(x))
-        program.outputs = np.array(found, np.int32)
-        found = []
-        for x in draft.guards:
-            found.append(self.slot_of(x))
-        program.guards = np.array(found, np.int32)
+        program.outputs, program.guards = self.slots_of(draft.outputs), self.slots_of(draft.guards)
         program.expected = draft.expected
         program.uniform, program.summed = np.asarray(self.uniform), np.asarray(self.summed)
         program.single, program.entire = np.asarray(self.single), np.zeros(self.inputs, np.uint8)

@@ -466,20 +466,17 @@ cdef class Pulls(Layout):
         cdef Py_ssize_t number = self.region_number[r]
         if self.pulls == &self.program.ahead and self.first[begin + 1] - self.first[begin] == region.numbers:
             number = self.another_use(r)        # others may pull on it, too
-        targets, active = [], []
-        for j in range(self.first[begin], self.first[begin + 1]):
-            x = self.operand[j]
-            if self.is_active(x) and j - self.first[begin] < region.numbers:
+        cdef Wiring wiring = self.program.regions[number]
+        wiring.pull = self.adjoint[self.base + r]
+        wiring.targets[:] = -1
+        for j in range(min(self.first[begin + 1] - self.first[begin], <int32_t>region.numbers)):
+            x = self.operand[self.first[begin] + j]
+            if self.is_active(x):
                 if not region.sums_numbers or not self.add_up(x):
                     self.make_ready(x)
-                targets.append(self.adjoint_of(x))
-                active.append(j - self.first[begin])
-            else:
-                targets.append(-1)
-        cdef Wiring wiring = self.program.regions[number]
-        wiring.aim(targets, self.adjoint[self.base + r])
+                wiring.target[j] = self.adjoint_of(x)
         if self.pulls == &self.program.ahead:
-            wiring.active_arrays = frozenset(region.arrays_of(active))
+            wiring.active_arrays = frozenset(region.arrays_of(np.flatnonzero(wiring.targets >= 0)))
         step = self.program.write(self.pulls)
         step.opcode, step.count = REGION_PULL, <int32_t>number
         step.result, step.saved = self.adjoint[self.base + r], -1

@@ -146,6 +146,15 @@ cdef class Layout:
             self.single[x] = 1
         return self.value[self.range_of(x)] + self.offset_of(x)
 
+    cdef object slots_of(self, const int32_t[::1] operands):
+        """The slots of some operands, an array."""
+        cdef Py_ssize_t k
+        found = np.empty(operands.shape[0], np.int32)
+        cdef int32_t[::1] slot = found
+        for k in range(operands.shape[0]):
+            slot[k] = self.slot_of(operands[k])
+        return found
+
     cdef inline bint is_active(self, int32_t x) noexcept:
         if x < 0:
             return False
@@ -211,8 +220,12 @@ cdef class Layout:
                 place = self.base + r
                 if rule.u == VALUE or rule.w == VALUE or (self.is_chain(r) and self.opcode[self.run[r]] == MULTIPLY):
                     self.death[place] = max(self.death[place], 2 * self.runs - r)
+        cdef const int32_t[::1] ends
+        cdef Py_ssize_t k
         for operands in (self.draft.outputs, self.draft.guards):
-            for x in operands:
+            ends = operands
+            for k in range(ends.shape[0]):
+                x = ends[k]
                 place = self.range_of(x)
                 if place >= 0:
                     self.uses[place] += 1
@@ -223,7 +236,9 @@ cdef class Layout:
             if self.is_gradient(r):
                 self.survey_gradient(r)
         if self.lanes:      # outputs are written where the caller wants them, and must stay there
-            for x in self.draft.outputs:
+            ends = self.draft.outputs
+            for k in range(ends.shape[0]):
+                x = ends[k]
                 if self.number_of(x) >= self.inputs:
                     self.outlive(x, 2 * self.runs + 1)
         for place in range(self.base, self.base + self.runs):
@@ -489,12 +504,10 @@ cdef class Layout:
 
     cdef Wiring wiring(self, int32_t r):
         """Where a region finds its operands and puts its results."""
-        cdef int32_t begin = self.run[r], j
+        cdef int32_t begin = self.run[r]
         cdef Region region = self.draft.payload[begin]
         self.program.ordered = self.program.ordered or region.ordered
-        slots = []
-        for j in range(self.first[begin], self.first[begin + 1]):
-            slots.append(self.slot_of(self.operand[j]))
+        slots = self.slots_of(self.operand[self.first[begin] : self.first[begin + 1]])
         return Wiring(region, slots, self.value[self.base + r], self.run[r + 1] - begin)
 
     cdef bint any_active(self, int32_t r) noexcept:

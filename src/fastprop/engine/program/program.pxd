@@ -51,8 +51,6 @@ cdef class Wiring:
     cdef readonly object active_arrays  # in a gradient inside: those that have adjoints; else None
     cdef readonly Py_ssize_t gives      # the array that the gradient of a variable becomes
 
-    cdef int aim(self, list targets, Py_ssize_t pull) except -1
-
 
 cdef class Program:
     cdef Code ahead             # forward

@@ -113,14 +113,6 @@ cdef class Wiring:
         self.targets = np.full(len(operands), -1, np.int32)
         self.operand, self.target = self.operands, self.targets
 
-    cdef int aim(self, list targets, Py_ssize_t pull) except -1:
-        """Say where the adjoints are."""
-        cdef Py_ssize_t i
-        for i in range(len(targets)):
-            self.target[i] = targets[i]
-        self.pull = pull
-        return 0
-
 
 cdef class Program:
     """What the executor runs; immutable once it is assembled."""

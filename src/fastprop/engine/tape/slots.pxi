@@ -288,6 +288,20 @@ def slots_of_keys(Trace trace not None, const int64_t[::1] keys):
     return found
 
 
+def number_slots(dict number_of, const int32_t[::1] slots):
+    """Return the numbers that slots have; those that have none get the next ones."""
+    found = np.empty(slots.shape[0], np.int32)
+    cdef int32_t[::1] number = found
+    cdef Py_ssize_t i
+    for i in range(slots.shape[0]):
+        known = number_of.get(slots[i])
+        if known is None:
+            known = len(number_of)
+            number_of[slots[i]] = known
+        number[i] = known
+    return found
+
+
 cdef int32_t stand_in_at(Trace trace, Trace home, int32_t slot) except -1:
     """The slot in a trace that stands for one of a trace around it; there is room for it."""
     key = key_of(home, slot)

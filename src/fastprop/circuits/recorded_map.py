@@ -169,9 +169,9 @@ class RecordedMap(MapRegion):
 
     def _add(self, recording: Recording, point: np.ndarray[Any, Any]) -> None:
         operands = self.captured_operands(recording)  # first, as it may raise
-        leaf, element = recording.input_places()
-        places = np.array(self.first_input, np.int64)[leaf] + element
-        self.body.add(recording, places, operands, point)
+        used = [k for k, start in enumerate(recording.starts) if start >= 0]
+        places = [np.arange(self.first_input[k], self.first_input[k + 1]) for k in used]
+        self.body.add(recording, np.concatenate([np.zeros(0, np.int64), *places]), operands, point)
 
     def _record(self, points: list[Any], beginning: tuple[bool, ...]) -> Recording:
         """Record a path of the body."""

@@ -301,7 +301,8 @@ class Tree:
 
     def _choose(self) -> None:
         """Find the nodes for which it is cheaper to compute all that is below them than to part lanes."""
-        nodes = list(self._below(self.root)) if self.most else []
+        branches = self.most and self.root is not None and self.root.children
+        nodes = list(self._below(self.root)) if branches else []
         kept: dict[Node, _Cost] = {}
         choose: set[Node] = set()
         of_a_split = OF_A_CHOICE * len(self.leaves[0].segment.draft.outputs) if self.leaves else 0

@@ -232,16 +232,19 @@ cdef int verify_payload(Draft draft, const uint8_t[::1] opcode) except -1:
 
 cdef int verify_products(Draft draft) except -1:
     """Check that products have a number for every row and column, a row for every column, and what is added, or not."""
-    if MATMUL not in draft.opcode and BATCH_MATMUL not in draft.opcode:
-        return 0
-    begins = np.flatnonzero(draft.opcode != RESULT)
-    rows = np.diff(np.append(begins, len(draft)))
-    for gate, m in zip(begins.tolist(), rows.tolist()):
-        operands = int(draft.first[gate + 1] - draft.first[gate])
-        if draft.opcode[gate] == MATMUL and (operands < m + 1 or operands % (m + 1) not in (0, m)):
-            raise ValueError(f"gate {gate} (matmul) has {m} rows and {operands} operands, which is no matrix and rows")
-        if draft.opcode[gate] == BATCH_MATMUL:
+    cdef const uint8_t[::1] opcode = draft.opcode
+    cdef const int32_t[::1] first = draft.first
+    cdef Py_ssize_t gate, m, operands, n = len(draft)
+    for gate in range(n):
+        if opcode[gate] != MATMUL and opcode[gate] != BATCH_MATMUL:
+            continue
+        m, operands = 1, first[gate + 1] - first[gate]
+        while gate + m < n and opcode[gate + m] == RESULT:
+            m += 1
+        if opcode[gate] == BATCH_MATMUL:
             verify_batch(draft, gate, m, operands)
+        elif operands < m + 1 or operands % (m + 1) not in (0, m):
+            raise ValueError(f"gate {gate} (matmul) has {m} rows and {operands} operands, which is no matrix and rows")
     return 0
 
 

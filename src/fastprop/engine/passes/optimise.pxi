@@ -553,13 +553,9 @@ def narrow(Draft draft):
     """Return the draft with no other inputs than it reads, and which of all they are."""
     inputs = draft.inputs
     taken = np.flatnonzero(are_read(draft)).astype(np.int32)
-    moved = np.zeros(inputs + 1, np.int32)
+    moved = np.zeros(inputs, np.int32)
     moved[taken] = np.arange(len(taken))
-    changed = {"inputs": len(taken)}
-    for name in ("operand", "outputs", "guards"):
-        x = getattr(draft, name)
-        changed[name] = np.where(x >= inputs, x - inputs + len(taken), np.where(x < 0, x, moved[np.clip(x, 0, inputs)]))
-    return replaced(draft, {name: x if name == "inputs" else x.astype(np.int32) for name, x in changed.items()}), taken
+    return with_inputs(draft, len(taken), moved), taken
 
 
 cdef Draft without(Draft draft, gone, border):

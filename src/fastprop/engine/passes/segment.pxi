@@ -98,22 +98,33 @@ def marked(Py_ssize_t size, numbers):
 
 def whole(Draft draft, numbers, Py_ssize_t inputs):
     """Return a draft as a segment whose inputs are called `numbers`, among so many."""
-    cdef Py_ssize_t old = draft.inputs
-    names = np.asarray(numbers, np.int64)
-    if old == inputs and np.array_equal(names, np.arange(inputs)):
+    names = np.asarray(numbers, np.int32)
+    if draft.inputs == inputs and np.array_equal(names, np.arange(inputs)):
         return Segment(draft, np.zeros(0, np.int32), 0)
+    return Segment(with_inputs(draft, inputs, names), np.zeros(0, np.int32), 0)
 
-    def renamed(operands):
-        found = operands.astype(np.int64)
-        found[operands >= old] += inputs - old
-        given = (operands >= 0) & (operands < old)
-        found[given] = names[operands[given]]
-        return found
 
-    made = replaced(draft, dict(
-        inputs=inputs, operand=renamed(draft.operand), outputs=renamed(draft.outputs), guards=renamed(draft.guards)
-    ))
-    return Segment(made, np.zeros(0, np.int32), 0)
+cdef Draft with_inputs(Draft draft, Py_ssize_t inputs, names):
+    """A draft with so many inputs, among which its own have these numbers."""
+    if len(names) != draft.inputs:
+        raise ValueError(f"{len(names)} numbers are given to {draft.inputs} inputs; expected one for each")
+    changed = {"inputs": inputs}
+    for name in ("operand", "outputs", "guards"):
+        changed[name] = renamed_inputs(getattr(draft, name), names, <int32_t>(inputs - draft.inputs))
+    return replaced(draft, changed)
+
+
+cdef object renamed_inputs(const int32_t[::1] operand, const int32_t[::1] names, int32_t further):
+    """Operands, of which inputs have other numbers, and gates are so much further."""
+    cdef Py_ssize_t k, inputs = names.shape[0]
+    found = np.empty(operand.shape[0], np.int32)
+    cdef int32_t[::1] renamed = found
+    for k in range(operand.shape[0]):
+        if operand[k] >= inputs:
+            renamed[k] = operand[k] + further
+        else:
+            renamed[k] = names[operand[k]] if operand[k] >= 0 else operand[k]
+    return found
 
 
 def varying_gates(Draft draft, varies):
@@ -155,20 +166,9 @@ def only_used(Draft draft):
     used = np.flatnonzero(are_read(draft))
     if len(used) == draft.inputs:
         return draft, used
-    moved = np.zeros(draft.inputs + 1, np.int64)
+    moved = np.zeros(draft.inputs, np.int32)
     moved[used] = np.arange(len(used))
-
-    def renamed(operands):
-        found = operands.astype(np.int64)
-        given = (operands >= 0) & (operands < draft.inputs)
-        found[given] = moved[operands[given]]
-        found[operands >= draft.inputs] -= draft.inputs - len(used)
-        return found
-
-    made = replaced(draft, dict(
-        inputs=len(used), operand=renamed(draft.operand), outputs=renamed(draft.outputs), guards=renamed(draft.guards)
-    ))
-    return made, used
+    return with_inputs(draft, len(used), moved), used
 
 
 cdef class Choosing:

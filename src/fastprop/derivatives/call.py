@@ -104,7 +104,7 @@ class Call:
             result, self.aux = result
         leaves, self.nesting = flatten(result, blocks=True, nones=result is not None)
         self.outputs = [self._output(leaf, i) for i, leaf in enumerate(leaves)]
-        self.live = [_tape_of(output) is self.tape for output in self.outputs]
+        self.live = [_tape_of(output) is self.tape and size_of(output) > 0 for output in self.outputs]
         if not self.numeric and not has_aux and not any(map(is_handle, [*points, *beside, *captured])):
             # inside of another transform, but on plain arguments, and of nothing of that transform's: plain results
             ends = [output for output, live in zip(self.outputs, self.live) if live]
@@ -296,7 +296,8 @@ class Call:
             return parts[0]
         shape = shape_of(outer) + shape_of(inner)
         if self.numeric or not parts:
-            return np.array(parts, dtype_of(inner if shape_of(inner) else outer)).reshape(shape)
+            block = np.array(parts, dtype_of(inner if shape_of(inner) else outer)).reshape(shape)
+            return block if self.numeric else _as_handle(self.tape, block, block)
         return active_scope(self.engine, self.tape).run(lambda: self.engine.Array(parts).reshape(shape))
 
 

@@ -153,7 +153,8 @@ def flatten(tree: Any, blocks: bool = False, wholes: bool = False, nones: bool =
     """Take a nested container apart: its leaves from left to right, and its nesting.
 
     With `blocks`, an Array under trace, which is a block of Units, is taken apart into these; with `wholes`, too,
-    unless it is an array that can be a variable as a whole. With `nones`, None is no leaf, but stays where it stands.
+    unless it is an array that can be a variable as a whole. One without numbers is a leaf in any case: its derivatives
+    have its shape. With `nones`, None is no leaf, but stays where it stands.
     """
     leaves: list[Any] = []
     return leaves, _flatten(tree, leaves, (), is_part if wholes else is_block if blocks else _never, nones)
@@ -238,7 +239,7 @@ def _flatten(
     kind = type(tree)
     if nones and tree is None:
         return NONE
-    if blocks(kind):
+    if blocks(kind) and (tree.size or not is_whole(kind)):
         leaves.extend(tree.numbers.flat)
         return Nesting(kind, tree.size, None, tree.size, tree.shape)
     if not is_container(kind):

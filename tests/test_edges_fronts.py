@@ -23,7 +23,7 @@ def handle(engine, x):
 
 def first_lane(f, x):
     """The first of the two equal lanes in which `f` is taken."""
-    return each(lambda leaf: np.asarray(leaf)[0], f(each(lambda leaf: np.stack([leaf, leaf]), x)))
+    return each(lambda leaf: numbers(leaf)[0], f(each(lambda leaf: np.stack([leaf, leaf]), x)))
 
 
 # what a function `make(engine)` gives at a nest of plain numbers, on each front
@@ -37,7 +37,7 @@ FRONTS = {
     "mapped": lambda make, x: first_lane(fp.vmap(make(fp)), x),
     "compiled map": lambda make, x: first_lane(fp.compile(fp.vmap(make(fp))), x),
     "scanned": lambda make, x: each(
-        lambda leaf: np.asarray(leaf)[0],
+        lambda leaf: numbers(leaf)[0],
         fp.compile(lambda x: fp.scan(lambda carry, _: (carry, make(fp)(carry)), x, None, 2)[1])(x),
     ),
 }
@@ -113,3 +113,95 @@ def test_hessians_of_nothing_have_all_axes(front):
         "b": {"a": (2,), "b": (), "c": (2, 0)},
         "c": {"a": (2, 0, 2), "b": (2, 0), "c": (2, 0, 2, 0)},
     }
+
+
+# Pulls and tangents of another kind -----------------------------------------------------------------------------------
+
+WIDE, NARROW = np.array([1.0, 2.0]), np.array([1.0, 2.0], np.float32)
+
+
+def square(x):
+    return x * x
+
+
+# what is beside a result of two numbers, by the kind of its dtype; an error, or None where it is right
+ALONG = {
+    "the same": (NARROW, NARROW, None),
+    "wider": (NARROW, WIDE, "has dtype float64, but .* float32"),
+    "narrower": (WIDE, NARROW, None),
+    "integers": (NARROW, np.array([1, 2]), None),
+    "truth values": (WIDE, np.array([True, False]), "dtype bool"),
+    "halves": (WIDE, WIDE.astype(np.float16), "dtype float16"),
+    "long": (WIDE, WIDE.astype(np.longdouble), "dtype float128"),
+    "complex": (WIDE, WIDE * 1j, "dtype complex128"),
+    "objects": (WIDE, WIDE.astype(object), "dtype object"),
+    "a list": (WIDE, [1.0, 2.0], "is a list"),
+    "None": (WIDE, None, "is None"),
+    "a wide Array": (NARROW, fp.Array(WIDE), "has dtype float64, but .* float32"),
+    "an Array": (NARROW, fp.Array(NARROW), None),
+}
+BESIDE = {
+    "vjp": lambda m, x, along: m.vjp(square, x)[1](along)[0],
+    "nest": lambda m, x, along: m.vjp(lambda x: {"a": [square(x), x]}, x)[1]({"a": [along, 0.0 * NARROW]})[0],
+    "jvp": lambda m, x, along: m.jvp(square, (x,), (along,))[1],
+    "hvp": lambda m, x, along: 0.5 * m.hvp(lambda x: m.sum(x * x * x) / 3.0, (x,), (along,)) * 2.0,
+}
+
+
+@pytest.mark.parametrize("front", [name for name in FRONTS if "reference" not in name])
+@pytest.mark.parametrize("transform", BESIDE)
+@pytest.mark.parametrize("case", ALONG)
+def test_pulls_and_tangents_of_another_kind(case, transform, front):
+    x, along, error = ALONG[case]
+
+    def taken():
+        return FRONTS[front](lambda m: lambda x: BESIDE[transform](m, x, along), x)
+
+    if error is None:
+        found = numbers(taken())
+        assert found.dtype == x.dtype
+        np.testing.assert_array_equal(found, [2.0, 8.0])
+    else:
+        with pytest.raises(TypeError, match=error):
+            taken()
+
+
+@pytest.mark.parametrize("case", [case for case in ALONG if "Array" not in case and case not in ("None", "narrower")])
+def test_pulls_and_tangents_of_another_kind_in_circuits_and_the_reference(case):
+    x, along, error = ALONG[case]
+    circuit = fp.trace(square, x)
+    for taken in (
+        lambda: reference.vjp(square, x)[1](along)[0],
+        lambda: reference.jvp(square, (x,), (along,))[1],
+        lambda: circuit.vjp((x,), along)[1][0],
+        lambda: circuit.jvp((x,), (along,))[1],
+        lambda: run_backward(circuit, x, along),
+    ):
+        if error is None:
+            found = taken()
+            assert found.dtype == x.dtype
+            np.testing.assert_array_equal(found, [2.0, 8.0])
+        else:
+            with pytest.raises(TypeError, match=error.partition(",")[0]):
+                taken()
+
+
+def run_backward(circuit, x, pull):
+    run = circuit.forward(x)
+    run.backward(pull)
+    return run.grads[0]
+
+
+def test_a_tangent_in_single_precision_of_several_results():
+    circuit = fp.trace(lambda x: (x * x, fp.sum(x)), NARROW)
+    value, tangent = circuit.jvp((NARROW,), (NARROW,))
+    np.testing.assert_array_equal(value[0], [1.0, 4.0])
+    np.testing.assert_array_equal(tangent[0], [2.0, 8.0])
+    assert tangent[0].dtype == np.float32
+    assert tangent[1] == 3.0
+
+
+def test_what_is_compared_is_nothing_to_differentiate():
+    for front in FRONTS.values():
+        with pytest.raises(TypeError, match=r"return.* numbers"):
+            front(lambda m: lambda x: m.vjp(lambda x: x > 1.0, x)[0], WIDE)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.gates.numbers import as_array, as_real
+from fastprop.gates.row import is_condition
 
 __all__ = ["LEAF", "NONE", "Nesting", "flatten", "map_leaves"]
 
@@ -118,12 +119,6 @@ class Nesting:
             if is_container(type(tree)):
                 raise TypeError(f"{name} is a {type(tree).__name__}, where one number or array is expected")
             leaves.append(tree)
-            return
-        if is_block(self.kind):
-            numbers = tree.numbers if is_block(type(tree)) else np.asarray(tree, object)
-            if numbers.shape != self.template:
-                raise ValueError(f"{name} has shape {numbers.shape}, where {self.template} is expected")
-            leaves.extend(numbers.flat)
             return
         if self is NONE and tree is None:
             return
@@ -295,6 +290,13 @@ def dtype_of(x: Any) -> np.dtype[Any]:
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
+def computed_dtype(x: Any) -> np.dtype[Any]:
+    """Return the dtype of a handle, an array or a number, or of its derivative; under trace that of the circuit."""
+    recording = getattr(getattr(x, "_tape", None), "recording", None)
+    dtype: np.dtype[Any] = dtype_of(x) if recording is None else recording.dtype
+    return dtype
+
+
 def size_of(x: Any) -> int:
     """Return how many numbers a handle, an array or a number holds."""
     return math.prod(shape_of(x))
@@ -324,7 +326,7 @@ def unit_directions(x: Any) -> Iterator[Any]:
 
 def as_number(leaf: Any) -> Any:
     """Return a leaf as a float, a copied array of floats or a handle; None if it can't be differentiated."""
-    if type(leaf) is float or is_handle(leaf):
+    if type(leaf) is float or (is_handle(leaf) and not is_condition(leaf)):
         return leaf
     leaf = as_array(leaf)
     if isinstance(leaf, np.ndarray) and leaf.ndim > 0:
@@ -396,14 +398,14 @@ def checked_alike(leaf: Any, like: Any, name: str, other: str, nesting: Nesting 
     shape = shape_of(like)
     if shape_of(number) != shape:
         raise ValueError(f"{name}{nesting.path(index)} has shape {shape_of(number)}, but {other} has shape {shape}")
-    if shape and not is_handle(number):
-        if getattr(leaf, "dtype", None) == np.float64 and dtype_of(like) == np.float32:
-            raise TypeError(
-                f"{name}{nesting.path(index)} has dtype float64, but {other} has float32; "
-                "round it with .astype(np.float32)"
-            )
-        return number.astype(dtype_of(like))
-    return number
+    if not shape:
+        return number
+    wide = getattr(leaf, "dtype", None) == np.float64 and not is_whole(type(leaf))  # which has its circuit's, unknown
+    if wide and computed_dtype(like) == np.float32:
+        raise TypeError(
+            f"{name}{nesting.path(index)} has dtype float64, but {other} has float32; round it with .astype(np.float32)"
+        )
+    return number if is_handle(number) else number.astype(dtype_of(like))
 
 
 def described(x: Any) -> str:

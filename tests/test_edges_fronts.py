@@ -205,3 +205,52 @@ def test_what_is_compared_is_nothing_to_differentiate():
     for front in FRONTS.values():
         with pytest.raises(TypeError, match=r"return.* numbers"):
             front(lambda m: lambda x: m.vjp(lambda x: x > 1.0, x)[0], WIDE)
+
+
+# Infinite pulls -------------------------------------------------------------------------------------------------------
+
+SPREADS = {
+    "var": lambda m, x: m.var(x),
+    "var of rows": lambda m, x: m.var(x, axis=1, ddof=1),
+    "var, axes kept": lambda m, x: m.var(x, axis=0, keepdims=True),
+    "std": lambda m, x: m.std(x, ddof=1),
+    "std of rows": lambda m, x: m.std(x, axis=-1),
+    "std, axes kept": lambda m, x: m.std(x, axis=0, keepdims=True),
+    "mean": lambda m, x: m.mean(x, axis=0),
+}
+ROWS = np.array([[1.0, 2.0, 4.5], [-1.0, 3.0, 5.0]])
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("pull", [np.inf, -np.inf])
+@pytest.mark.parametrize("case", SPREADS)
+def test_infinite_pulls_go_where_finite_ones_do(case, pull, front):
+    f = SPREADS[case]
+
+    def pulled(m, x, pull):
+        return m.vjp(lambda x: f(m, x), x)[1](np.full(np.shape(f(np, ROWS)), pull)[()])[0]
+
+    finite = pulled(reference, ROWS, 1.0)
+    assert np.all(finite != 0.0)
+    found = numbers(FRONTS[front](lambda m: lambda x: pulled(m, x, pull), ROWS))
+    np.testing.assert_array_equal(found, np.copysign(np.inf, finite * pull))
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_spread_is_differentiated_thrice(front):
+    """The mean, which is held in the first derivative of a circuit, is none in the others."""
+    for name in ("var", "std"):
+
+        def slope(m, order, name=name):
+            def along(x):
+                return getattr(m, name)(m.stack([x, 0.5 * x * x, 1.0 - x]))
+
+            for _ in range(order):
+                along = m.grad(along)
+            return along
+
+        for order in (1, 2, 3):
+            h = 1e-4
+            below, above = (float(slope(fp, order - 1)(0.7 + t)) for t in (-h, h))
+            found = float(numbers(FRONTS[front](lambda m, order=order: slope(m, order), 0.7)))
+            np.testing.assert_allclose(found, (above - below) / (2.0 * h), rtol=1e-6, atol=1e-6)

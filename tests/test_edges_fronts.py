@@ -1,7 +1,10 @@
 """What is empty, infinite, None or of another dtype: the same answer, or the same error, on every front."""
 
+import math
+
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import reference
@@ -160,7 +163,7 @@ def test_pulls_and_tangents_of_another_kind(case, transform, front):
     if error is None:
         found = numbers(taken())
         assert found.dtype == x.dtype
-        np.testing.assert_array_equal(found, [2.0, 8.0])
+        assert_array_equal(found, [2.0, 8.0])
     else:
         with pytest.raises(TypeError, match=error):
             taken()
@@ -180,7 +183,7 @@ def test_pulls_and_tangents_of_another_kind_in_circuits_and_the_reference(case):
         if error is None:
             found = taken()
             assert found.dtype == x.dtype
-            np.testing.assert_array_equal(found, [2.0, 8.0])
+            assert_array_equal(found, [2.0, 8.0])
         else:
             with pytest.raises(TypeError, match=error.partition(",")[0]):
                 taken()
@@ -195,8 +198,8 @@ def run_backward(circuit, x, pull):
 def test_a_tangent_in_single_precision_of_several_results():
     circuit = fp.trace(lambda x: (x * x, fp.sum(x)), NARROW)
     value, tangent = circuit.jvp((NARROW,), (NARROW,))
-    np.testing.assert_array_equal(value[0], [1.0, 4.0])
-    np.testing.assert_array_equal(tangent[0], [2.0, 8.0])
+    assert_array_equal(value[0], [1.0, 4.0])
+    assert_array_equal(tangent[0], [2.0, 8.0])
     assert tangent[0].dtype == np.float32
     assert tangent[1] == 3.0
 
@@ -233,7 +236,7 @@ def test_infinite_pulls_go_where_finite_ones_do(case, pull, front):
     finite = pulled(reference, ROWS, 1.0)
     assert np.all(finite != 0.0)
     found = numbers(FRONTS[front](lambda m: lambda x: pulled(m, x, pull), ROWS))
-    np.testing.assert_array_equal(found, np.copysign(np.inf, finite * pull))
+    assert_array_equal(found, np.copysign(np.inf, finite * pull))
 
 
 @pytest.mark.parametrize("front", FRONTS)
@@ -253,4 +256,39 @@ def test_a_spread_is_differentiated_thrice(front):
             h = 1e-4
             below, above = (float(slope(fp, order - 1)(0.7 + t)) for t in (-h, h))
             found = float(numbers(FRONTS[front](lambda m, order=order: slope(m, order), 0.7)))
-            np.testing.assert_allclose(found, (above - below) / (2.0 * h), rtol=1e-6, atol=1e-6)
+            assert_allclose(found, (above - below) / (2.0 * h), rtol=1e-6, atol=1e-6)
+
+
+# In the subnormals ----------------------------------------------------------------------------------------------------
+
+
+def power(x, y):
+    """Gradient and Hessian of x**y at a positive x that is next to nothing, and a y likewise."""
+    slope = math.exp(math.log(y) - (1.0 - y) * math.log(x))
+    log = math.log(x)
+    return [slope, log], [[-math.inf, math.inf], [math.inf, log * log]]
+
+
+def hypot(x, y):
+    """Gradient and Hessian of a root of squares of numbers that are next to nothing."""
+    scaled_x, scaled_y = 2.0**900 * x, 2.0**900 * y
+    h = math.hypot(scaled_x, scaled_y)
+    second = [[scaled_y * scaled_y, -scaled_x * scaled_y], [-scaled_x * scaled_y, scaled_x * scaled_x]]
+    return [scaled_x / h, scaled_y / h], [[part / h / h / h * 2.0**900 for part in row] for row in second]
+
+
+SUBNORMAL = [
+    *[("power", power, x, y) for x in (1e-310, 5e-324) for y in (1e-310, 2.3e-308, 1e-160)],
+    *[("hypot", hypot, x, y) for x in (1e-310, -1e-310, 0.0) for y in (1e-310, -1e-310)],
+    ("hypot", hypot, 5e-324, 5e-324),
+]
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize(("name", "formula", "x", "y"), SUBNORMAL)
+def test_slopes_of_slopes_in_the_subnormals(name, formula, x, y, front):
+    for expected, order in zip(formula(x, y), ("grad", "hessian")):
+        found = FRONTS[front](
+            lambda m, order=order: lambda p: getattr(m, order)(lambda p: getattr(m, name)(*p))(p), [x, y]
+        )
+        assert_allclose(np.array(each(lambda leaf: float(numbers(leaf)), found)), expected, rtol=1e-9)

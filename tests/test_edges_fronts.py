@@ -240,6 +240,15 @@ def test_infinite_pulls_go_where_finite_ones_do(case, pull, front):
 
 
 @pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("x", [np.full(2, 1.7e308), np.full(2, 3e38, np.float32)])
+def test_spreads_about_a_mean_that_overflows(x, front):
+    for name, slopes in (("var", np.nan), ("std", 0.0)):
+        value, found = FRONTS[front](lambda m, name=name: m.value_and_grad(lambda x: getattr(m, name)(x)), x)
+        assert numbers(value) == np.inf
+        assert_array_equal(numbers(found), np.full(2, slopes))
+
+
+@pytest.mark.parametrize("front", FRONTS)
 def test_a_spread_is_differentiated_thrice(front):
     """The mean, which is held in the first derivative of a circuit, is none in the others."""
     for name in ("var", "std"):
@@ -292,3 +301,27 @@ def test_slopes_of_slopes_in_the_subnormals(name, formula, x, y, front):
             lambda m, order=order: lambda p: getattr(m, order)(lambda p: getattr(m, name)(*p))(p), [x, y]
         )
         assert_allclose(np.array(each(lambda leaf: float(numbers(leaf)), found)), expected, rtol=1e-9)
+
+
+# In single precision --------------------------------------------------------------------------------------------------
+
+MEANS = {
+    "function": lambda m, x: m.mean(x),
+    "method": lambda m, x: x.mean(),
+    "of rows": lambda m, x: x.mean(axis=1),
+    "of columns, axes kept": lambda m, x: m.mean(x, axis=0, keepdims=True),
+    "method, axes kept": lambda m, x: x.mean(axis=0, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("case", MEANS)
+def test_a_mean_is_infinite_where_its_sum_is(case, front):
+    """As NumPy has it; the reference of plain numbers is given arrays, which have that method themselves."""
+    x = np.full((2, 2), 3e38, np.float32)
+    with np.errstate(over="ignore"):
+        value, pulled = FRONTS[front](
+            lambda m: lambda x: (MEANS[case](m, x), m.grad(lambda x: m.sum(MEANS[case](m, x)))(x)), x
+        )
+    assert np.all(numbers(value) == np.inf)
+    assert_array_equal(numbers(pulled), np.full((2, 2), 1.0 / (4 // numbers(value).size)))

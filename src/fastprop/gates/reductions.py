@@ -167,7 +167,7 @@ class Deviation(Weighed):
 
 
 def _mean_held(x: Any, axis: Any) -> tuple[Any, Any]:
-    """Return the mean, as a constant, and 0, of which the derivatives are the mean's.
+    """Return the mean, as a constant if it is finite, and 0, of which the derivatives are the mean's.
 
     The squares of what numbers are away from a constant are those of what they are away from their mean, and as often
     the square of what that is away from the constant: so nothing is pulled on the mean, which is the same to everyone,
@@ -175,7 +175,8 @@ def _mean_held(x: Any, axis: Any) -> tuple[Any, Any]:
     """
     mean = Mean(axis, True)(x)
     still = held(mean)
-    return still, mean - still
+    finite = gates.absolute(still) < math.inf
+    return choose(finite, still, mean), choose(finite, mean - still, 0.0)
 
 
 def _scaled(x: Any, sizes: Any, axis: Any, most: type[Reduction] = Max) -> tuple[Any, Any]:

@@ -148,7 +148,7 @@ cdef class Summed(Record):
         cdef cnp.ndarray numbers = <cnp.ndarray>self.operands[0]
         cdef cnp.ndarray sums
         cdef Py_ssize_t[MOST_AXES] shape
-        cdef Py_ssize_t length, count = 1, size
+        cdef Py_ssize_t length, count = 1, size, k
         cdef int axis, axes = 0
         cdef double one = 0.0
         for axis in range(cnp.PyArray_NDIM(numbers)):
@@ -161,12 +161,16 @@ cdef class Summed(Record):
         self.factor = 1.0 / max(count, <Py_ssize_t>1) if mean else 1.0
         if axes == 0:
             self.add_up(&one)
+            one = <double><float>one if is_single(numbers) else one
             one = (one / <double>count if count else NAN) if mean else one
             self.value = <double><float>one if is_single(numbers) else one
             return 0
         sums = cnp.PyArray_ZEROS(axes, <cnp.npy_intp*>shape, cnp.NPY_DOUBLE, 0)
         size = cnp.PyArray_SIZE(sums)
         self.add_up(<double*>cnp.PyArray_DATA(sums))
+        if mean and is_single(numbers):  # as NumPy has it, so that a sum that overflows has no other mean
+            for k in range(size):
+                (<double*>cnp.PyArray_DATA(sums))[k] = <float>(<double*>cnp.PyArray_DATA(sums))[k]
         if mean:
             divide_numbers(<double*>cnp.PyArray_DATA(sums), size, <double>count)
         self.value = array_of(<double*>cnp.PyArray_DATA(sums), sums_like(sums, numbers)) if is_single(numbers) else sums

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -193,6 +193,54 @@ def test_what_is_kept_has_the_steps_first_and_carries_keep_their_nesting() -> No
     assert fp.compile(lambda x: fp.scan(lambda c, x: (c, None), x, length=2)[0])(1.5) == 1.5
 
 
+class State(NamedTuple):
+    moments: Any
+    size: Any
+
+
+def test_none_in_a_carry_stays_none() -> None:
+    def f(init: Any, xs: Any) -> Any:
+        def step(carry: Any, x: Any) -> Any:
+            assert carry["rest"] is None
+            moments, size = carry["state"]
+            kept = {"state": State([None, moments[1] * 0.5 + x * np.ones(2)], size), "rest": None, "h": carry["h"] * x}
+            return kept, (None, carry["h"])
+
+        return fp.scan(step, init, xs)
+
+    def h(xs: Any) -> Any:
+        carry = f({"state": State([None, np.ones(2)], None), "rest": None, "h": 2.0}, xs)[0]
+        return carry["h"] + fp.sum(carry["state"].moments[1])
+
+    init = {"state": State([None, np.ones(2)], None), "rest": None, "h": 2.0}
+    xs, lanes = np.array([1.0, 3.0]), np.array([[1.0, 3.0], [2.0, 5.0]])
+    for front in (f, fp.compile(f), lambda init, xs: fp.compile(lambda xs: f(init, xs))(xs)):
+        carry, (nothing, hs) = front(init, xs)
+        assert nothing is carry["rest"] is carry["state"].moments[0] is carry["state"].size is None
+        assert type(carry["state"]) is State
+        np.testing.assert_array_equal(carry["state"].moments[1], [3.75, 3.75])
+        np.testing.assert_array_equal(hs, [2.0, 2.0])
+        assert carry["h"] == 6.0
+    for front in (fp.vmap(f, in_axes=(None, 0)), fp.compile(fp.vmap(f, in_axes=(None, 0)))):
+        carry, (nothing, _) = front(init, lanes)
+        assert nothing is carry["state"].moments[0] is None
+        np.testing.assert_array_equal(carry["h"], [6.0, 20.0])
+    for slope in (fp.grad(h), fp.compile(fp.grad(h)), fp.compile(lambda xs: fp.grad(h)(xs))):
+        np.testing.assert_array_equal(slope(xs), [7.0, 4.0])
+    assert fp.compile(lambda xs: fp.jvp(h, (xs,), (xs,))[1])(xs) == fp.jvp(h, (xs,), (xs,))[1] == 19.0
+
+
+def test_nothing_is_carried() -> None:
+    def f(xs: Any) -> Any:
+        return fp.scan(lambda carry, x: (carry, x * x), None, xs)
+
+    for front in (f, fp.compile(f), lambda xs: fp.compile(fp.vmap(f))(np.stack([xs, xs]))):
+        carry, ys = front(np.array([1.0, 2.0]))
+        assert carry is None
+        np.testing.assert_array_equal(np.ravel(ys)[-2:], [1.0, 4.0])
+        assert front(np.zeros(0))[0] is None
+
+
 def test_the_step_is_recorded_once_whatever_the_number_of_steps() -> None:
     calls = []
 
@@ -255,6 +303,15 @@ REFUSED: list[tuple[Callable[..., Any], type[Exception], str]] = [
     (lambda xs: fp.scan(3, 0.0, xs), TypeError, "takes a function first"),
     (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, np.ones(3, bool)), TypeError, "xs is an array of truth values"),
     (lambda xs: fp.scan(lambda c, x: (None, x), 0.0, xs), TypeError, "carries on None"),
+    (lambda xs: fp.scan(lambda c, x: ((None, None), x), (0.0, None), xs), TypeError, r"None as carry\[0\]"),
+    (
+        lambda xs: fp.scan(lambda c, x: ((x, x), x), (0.0, None), xs),
+        TypeError,
+        r"\[1\] is a .*, where None is expected",
+    ),
+    (lambda xs: fp.scan(lambda c, x: (x, x), None, xs), TypeError, "where None is expected"),
+    (lambda xs: fp.scan(lambda c, x: (c, x), (xs > 0.0, None), xs), TypeError, r"init\[0\] is .*; what a scan carries"),
+    (lambda xs: fp.scan(lambda c, x: (c, x), {"a": xs[0] > 0.0}, xs), TypeError, r"init\['a'\] is .*; what a scan"),
     (lambda xs: fp.scan(lambda c, x: ((c[0], "a"), x), (0.0, 1.0), xs), TypeError, r"'a'\) as carry\[1\]"),
     (lambda xs: fp.scan(lambda c, x: (c, x), "a", xs), TypeError, "init is a str"),
     (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, xs, reverse="no"), TypeError, "reverse"),

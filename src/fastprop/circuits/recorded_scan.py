@@ -89,7 +89,7 @@ def record_scan(step: Callable[..., Any], name: str, steps: Steps) -> Any:
     outer: Recording = trace.recording
     body = carried_on(step, name, steps)
     region = RecordedScan(body, name, steps, steps.signature, trace)
-    leaves = flat_leaves(steps.signature, (steps.init, steps.xs), None)
+    leaves = flat_leaves(steps.signature, (steps.leaves, steps.xs), None)
     leaves[: steps.carries] = map(by_numbers, leaves[: steps.carries])
     found = take_leaves(region, leaves, steps.axes)
     fixed = steps.signature.fixed

@@ -28,7 +28,7 @@ def scan(
         ``step(carry, x)`` returns a pair ``(carry, y)``: the carry for the next step, nested and shaped like the one
         that it was given, and what is kept of this one, numbers and arrays in nested containers, or None.
     init : float, array_like, or nested containers of them
-        What is carried into the first step.
+        What is carried into the first step. None stays None, in containers and alone.
     xs : ndarray or nested containers of them, optional
         Arrays whose first axis counts the steps: `x` holds their rows. None: `x` is None, and `length` says how many
         steps there are.

@@ -15,7 +15,7 @@ from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.tape import Unit
 from fastprop.gates import is_condition
 from fastprop.handles.indexing import is_integer
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle, is_whole, shape_of
+from fastprop.handles.nesting import LEAF, as_input, as_number, described, flatten, is_handle, is_whole, shape_of
 
 __all__ = ["Steps", "Widened", "by_numbers", "carried_on", "step_by_step"]
 
@@ -31,8 +31,9 @@ class Widened(Exception):  # noqa: N818 (never seen outside)
 class Steps:
     """How often a step is taken, with what: arguments of a scan that were checked.
 
-    `signature` is that of one step's arguments, `axes` the axis of the steps of each of their leaves (None: it is
-    carried), of which the first `carries` are carried.
+    `nesting` is that of what is carried, in which None is no leaf. `signature` is that of one step's arguments, the
+    first of which is a list of these leaves; `axes` the axis of the steps of each leaf (None: it is carried, as the
+    first `carries` are).
     """
 
     def __init__(self, name: str, init: Any, xs: Any, length: Any, reverse: Any):
@@ -40,18 +41,19 @@ class Steps:
             raise TypeError(f"{name}: reverse is {described(reverse)}; expected True or False")
         self.name, self.init, self.xs, self.reverse = name, init, xs, bool(reverse)
         self._given = length
-        self.signature = Signature((init, xs), (), name)
-        self.carries = self.signature.nesting_of(0).size
-        self.is_number = self.signature.nesting_of(0) is LEAF and self.signature.shapes[0] is None
+        self.leaves, self.nesting = flatten(init, nones=True)
+        for k, leaf in enumerate(self.leaves):
+            if not _is_carried(leaf):
+                place = f"{name}: init{self.nesting.path(k)}"
+                raise TypeError(
+                    f"{place} is {described(leaf)}; what a scan carries are numbers and arrays, in nested containers"
+                )
+        self.signature = Signature((self.leaves, xs), (), name)
+        self.carries = self.nesting.size
+        self.is_number = self.nesting is LEAF and self.signature.shapes[0] is None
         self.axes: list[int | None] = [None] * self.carries
         for k in range(self.carries, len(self.signature.shapes)):
             self.axes.append(self._axis(k))
-        for k in range(self.carries):
-            if k in self.signature.fixed:
-                raise TypeError(
-                    f"{self._where(k)} is {described(self.signature.fixed[k])}; what a scan carries are numbers and "
-                    "arrays, in nested containers"
-                )
         self.length = self._length(length)
         for k in range(self.carries, len(self.axes)):
             shape = self.signature.shapes[k]
@@ -60,13 +62,11 @@ class Steps:
 
     def with_init(self, change: Callable[[Any], Any], leaf: int | None = None) -> Steps:
         """Return the same with other numbers carried at first; `leaf`: with one other."""
-        leaves = self.signature.nesting_of(0).leaves_of(self.init, self.name)
-        changed = [change(x) if leaf is None or k == leaf else x for k, x in enumerate(leaves)]
+        changed = [change(x) if leaf is None or k == leaf else x for k, x in enumerate(self.leaves)]
         return Steps(self.name, self.carry(changed), self.xs, self._given, self.reverse)
 
     def _where(self, leaf: int) -> str:
-        position, index = self.signature.places[leaf]
-        return f"{self.name}: {('init', 'xs')[int(position)]}{self.signature.nesting_of(position).path(index)}"
+        return f"{self.name}: xs{self.signature.nesting_of(1).path(leaf - self.carries)}"
 
     def _axis(self, leaf: int) -> int | None:
         if leaf in self.signature.fixed:
@@ -121,7 +121,7 @@ class Steps:
 
     def carry(self, leaves: Sequence[Any]) -> Any:
         """Put the leaves of a carry together."""
-        return self.signature.nesting_of(0).unflatten(leaves, True)
+        return self.nesting.unflatten(leaves, True)
 
     def given(self, order: Iterable[int]) -> Iterator[Any]:
         """Yield what each step is given beside the carry."""
@@ -148,7 +148,7 @@ class Steps:
                 f"{self.name} returned {described(found)}; the step of a scan returns a pair: what it carries on, and "
                 "what is kept of it (or None)"
             )
-        leaves = self.signature.nesting_of(0).leaves_of(found[0], f"{self.name}: the carry that it returned")
+        leaves = self.nesting.leaves_of(found[0], f"{self.name}: the carry that it returned")
         for k, leaf in enumerate(leaves):
             expected = self.signature.shapes[k] or ()
             if not is_handle(leaf) and not is_condition(leaf) and as_number(leaf) is None:
@@ -161,8 +161,14 @@ class Steps:
         return leaves, found[1]
 
     def _place(self, leaf: int) -> str:
-        path = self.signature.nesting_of(0).path(leaf)
+        path = self.nesting.path(leaf)
         return f"carry{path}" if path else "a carry"
+
+
+def _is_carried(leaf: Any) -> bool:
+    """Whether a leaf is a number or an array of them, and no truth values."""
+    given = leaf if is_handle(leaf) else as_input(leaf)
+    return given is not None and not is_condition(given) and getattr(given, "dtype", None) != np.bool_
 
 
 def _plain(x: Any) -> Any:
@@ -182,8 +188,8 @@ def carried_on(step: Callable[..., Any], name: str, steps: Steps) -> Callable[..
     """Return a step as the body of a map: it returns the leaves of the carry, number by number, and the rest."""
     integers = steps.signature.integers
 
-    def body(carry: Any, x: Any) -> Any:
-        leaves, y = steps.taken(step(carry, x))
+    def body(carried: list[Any], x: Any) -> Any:
+        leaves, y = steps.taken(step(steps.carry(carried), x))
         for k, leaf in enumerate(leaves):
             if is_condition(leaf):
                 leaves[k] = leaf = gates.positive(leaf)

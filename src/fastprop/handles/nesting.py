@@ -267,6 +267,8 @@ def children_of(tree: Any) -> tuple[Any, list[Any]]:
 
 def _described(tree: Any) -> str:
     """Name what was given instead of a container."""
+    if tree is None:
+        return "None"
     return f"a {type(tree).__name__}" if is_container(type(tree)) else f"a single {type(tree).__name__}"
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 
+import fastprop as fp
 from fastprop.handles.nesting import (
     LEAF,
     as_number,
@@ -302,3 +304,85 @@ def test_descriptions_are_short():
     assert described(np.zeros((2, 3), complex)) == "an array of dtype complex128 and shape (2, 3)"
     assert described("x" * 100) == "a str"
     assert described(Ellipsis) == "an ellipsis (Ellipsis)"
+
+
+PARAMS = {"w": [np.array([1.0, 2.0]), 3.0], "p": Point(4.0, None), "f": Frozen(5.0, (None, 6.0)), "none": None}
+SLOPES = {"none": None, "f": Frozen(1.0, (None, 2.0)), "p": Point(0.5, None), "w": [np.array([2.0, 4.0]), 1.0]}
+
+
+def descended(params: Any, slopes: Any) -> Any:
+    return fp.tree_map(lambda p, g: p - 0.5 * g, params, slopes)
+
+
+def test_tree_map_keeps_the_containers_of_the_first() -> None:
+    found = descended(PARAMS, SLOPES)
+    assert list(found) == list(PARAMS)
+    assert_array_equal(found["w"][0], [0.0, 0.0])
+    assert (found["w"][1], found["p"], found["f"], found["none"]) == (
+        2.5,
+        Point(3.75, None),
+        Frozen(4.5, (None, 5.0)),
+        None,
+    )
+    assert PARAMS["p"] == Point(4.0, None)
+    assert fp.tree_map(lambda x: [x, None], (1.0, None)) == ([1.0, None], None)
+    assert fp.tree_map(lambda x, y, z: x + y + z, 1.0, 2.0, 3.0) == 6.0
+    assert fp.tree_map(lambda x: x, None) is None
+    assert fp.tree_map(str.upper, {"a": "b"}) == {"a": "B"}
+
+
+def test_tree_map_of_handles_and_in_what_is_recorded() -> None:
+    w = {"a": fp.Unit(2.0), "b": [fp.Array([1.0, 2.0])]}
+    squares = fp.tree_map(lambda x: x * x, w)
+    (squares["a"] + fp.sum(squares["b"][0])).backward()
+    assert fp.tree_map(lambda x: np.asarray(x.grad).tolist(), w) == {"a": 4.0, "b": [[2.0, 4.0]]}
+
+    def loss(params: Any) -> Any:
+        moved = descended(params, {"b": np.ones(2), "a": params["a"]})
+        return moved["a"] * fp.sum(moved["b"])
+
+    params = {"a": 2.0, "b": np.array([1.0, 2.0])}
+    for front in (
+        loss,
+        fp.compile(loss),
+        lambda p: fp.scan(lambda c, _: (descended(c, c), None), p, None, 1)[0]["a"] * 2.0,
+    ):
+        assert front(params) == 2.0
+    for slope in (fp.grad(loss), fp.compile(fp.grad(loss)), fp.compile(lambda p: fp.grad(loss)(p))):
+        found = slope(params)
+        assert found["a"] == 1.0
+        assert_array_equal(found["b"], [1.0, 1.0])
+    lanes = fp.tree_map(lambda x: np.stack([x, x]), params)
+    for mapped in (fp.vmap(loss), fp.compile(fp.vmap(loss))):
+        assert_array_equal(mapped(lanes), [2.0, 2.0])
+    steps = fp.compile(lambda p: fp.scan(lambda c, _: (fp.tree_map(lambda x: 0.5 * x, c), None), p, None, 3)[0])
+    assert_array_equal(steps(params)["b"], [0.125, 0.25])
+
+
+@pytest.mark.parametrize(
+    ("rest", "error", "text"),
+    [
+        ([{"a": [1.0]}], ValueError, r"tree_map: rest\[0\] has the keys \['a'\], where \['a', 'b'\] are expected"),
+        ([{"a": [1.0, 2.0], "b": None}], ValueError, r"rest\[0\]\['a'\] has length 2, where 1 is expected"),
+        ([{"a": (1.0,), "b": None}], TypeError, r"rest\[0\]\['a'\] is a tuple, where a list is expected"),
+        ([{"a": [[1.0]], "b": None}], TypeError, r"rest\[0\]\['a'\]\[0\] is a list, where one number or array"),
+        ([{"a": [None], "b": None}], TypeError, r"rest\[0\]\['a'\]\[0\] is None, where a number or array is expected"),
+        (
+            [{"a": [1.0], "b": None}, {"a": [1.0], "b": 2.0}],
+            TypeError,
+            r"rest\[1\]\['b'\] is a single \w+, where None",
+        ),
+        ([3.0], TypeError, r"rest\[0\] is a single \w+, where a dict is expected"),
+    ],
+)
+def test_tree_map_says_where_nests_differ(rest: list[Any], error: type[Exception], text: str) -> None:
+    nest = {"a": [1.0], "b": None}
+
+    def first(*nests: Any) -> Any:
+        return fp.tree_map(lambda *x: x[0], *nests)
+
+    for front in (first, fp.compile(first)):
+        with pytest.raises(error, match=text):
+            front(nest, *rest)
+    with pytest.raises(TypeError, match="tree_map takes a function first, not a dict"):
+        fp.tree_map(nest, nest)  # type: ignore[arg-type]

@@ -28,6 +28,7 @@ from fastprop.gates.scans import *  # noqa: F403
 from fastprop.gates.selection import *  # noqa: F403
 from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of arrays)
 from fastprop.handles.face import let_pictures
+from fastprop.handles.nesting import tree_map
 from fastprop.hints import no_attribute
 from fastprop.threads import get_num_threads, set_num_threads
 
@@ -90,6 +91,7 @@ __all__ = [
     "take",
     "trace",
     "training",
+    "tree_map",
     "value_and_grad",
     "vjp",
     "vmap",

@@ -55,7 +55,7 @@ NAMES: dict[str, Rows] = {
         "cat": "it is fastprop.concatenate",
         "lax": "fastprop.scan is a loop; branches are Python's if, or fastprop.where",
         "cond": "branches are Python's if, or fastprop.where",
-        "tree_map": "nested containers go through all transforms as they are",
+        "tree tree_util map_structure": "nests go through all transforms as they are; there is fastprop.tree_map",
         "custom_vjp Function": "a gate of one's own is a subclass of fastprop.Gate",
         "DataLoader": BATCHES,
     },

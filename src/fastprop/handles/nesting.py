@@ -20,7 +20,7 @@ import numpy as np
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.gates.row import is_condition
 
-__all__ = ["LEAF", "NONE", "Nesting", "flatten", "map_leaves"]
+__all__ = ["LEAF", "NONE", "Nesting", "flatten", "map_leaves", "tree_map"]
 
 # Containers -----------------------------------------------------------------------------------------------------------
 
@@ -159,6 +159,53 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
     """Build a copy of a nested container with `function` of every leaf."""
     leaves, nesting = flatten(tree)
     return nesting.unflatten(map(function, leaves))
+
+
+def tree_map(function: Callable[..., Any], nest: Any, *rest: Any) -> Any:
+    """Build a nest like the one given, with `function` of what stands at each place.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(x, *others)`` takes what stands at a place, in `nest` and in each of `rest`: numbers, Units, arrays,
+        Arrays, or whatever else is no container. What it returns stands there in the result.
+    nest : number, array, or nested containers of them
+        Lists, tuples, namedtuples, dataclasses and dicts, to any depth. None stays None.
+    *rest : the same
+        Further nests with the same containers. The keys of dicts may come in another order.
+
+    Returns
+    -------
+    number, array, or nested containers
+        In the containers of `nest`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of `rest` is nested otherwise; the error says where.
+
+    Notes
+    -----
+    Name, order and meaning are those of ``jax.tree.map``. It works on whatever goes through functions: plain numbers,
+    handles, and traced values in what is compiled, mapped or scanned.
+
+    Examples
+    --------
+    >>> import fastprop as fp
+    >>> params, gradients = {"w": [2.0, 5.0], "b": None}, {"w": [1.0, -1.0], "b": None}
+    >>> fp.tree_map(lambda p, g: p - 0.5 * g, params, gradients)
+    {'w': [1.5, 5.5], 'b': None}
+    """
+    if not callable(function):
+        raise TypeError(f"tree_map takes a function first, not {described(function)}")
+    leaves, nesting = flatten(nest, nones=True)
+    columns = [leaves]
+    for i, other in enumerate(rest):
+        columns.append(nesting.leaves_of(other, f"tree_map: rest[{i}]"))
+        for k, leaf in enumerate(columns[-1]):
+            if leaf is None:
+                raise TypeError(f"tree_map: rest[{i}]{nesting.path(k)} is None, where a number or array is expected")
+    return nesting.unflatten(map(function, *columns))
 
 
 def order_of(nesting: Nesting, like: Nesting) -> list[int] | None:

@@ -1,6 +1,7 @@
 """What is empty, infinite, None or of another dtype: the same answer, or the same error, on every front."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -116,6 +117,40 @@ def test_hessians_of_nothing_have_all_axes(front):
         "b": {"a": (2,), "b": (), "c": (2, 0)},
         "c": {"a": (2, 0, 2), "b": (2, 0), "c": (2, 0, 2, 0)},
     }
+
+
+NOTHING = np.zeros((0, 3))
+OF_NOTHING = {
+    "sum": lambda m, x: m.sum(x, axis=0),
+    "mean": lambda m, x: m.mean(x, axis=1),
+    "var": lambda m, x: m.var(x),
+    "var of rows": lambda m, x: m.var(x, axis=1, ddof=1),
+    "std": lambda m, x: m.std(m.reshape(x, -1)),
+    "std of columns": lambda m, x: m.std(x, axis=0),
+    "prod": lambda m, x: m.prod(x, axis=0),
+    "cumsum": lambda m, x: m.cumsum(x, axis=0),
+    "cumprod": lambda m, x: m.cumprod(x, axis=1),
+    "sort": lambda m, x: m.sort(x, axis=0),
+    "pad": lambda m, x: m.pad(x, ((1, 1), (0, 0))),
+    "roll": lambda m, x: m.roll(x, 2, axis=0),
+    "einsum": lambda m, x: m.einsum("ij,kj->ik", x, np.ones((2, 3))),
+    "tensordot": lambda m, x: m.tensordot(x, np.ones((0, 2)), axes=(0, 0)),
+    "diff": lambda m, x: m.diff(x, axis=0),
+    "matmul": lambda m, x: m.matmul(np.ones((2, 0)), x),
+    "inv": lambda m, x: np.linalg.inv(x[:, :0]) if m is np else m.inv(x[:, :0]),
+}
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("case", OF_NOTHING)
+def test_functions_of_nothing(case, front):
+    f = OF_NOTHING[case]
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, of means of nothing
+        expected = np.asarray(f(np, NOTHING))
+    found, slope = FRONTS[front](lambda m: lambda x: (f(m, x), m.grad(lambda x: m.sum(f(m, x)))(x)), NOTHING)
+    assert_array_equal(numbers(found), expected)
+    assert numbers(slope).shape == NOTHING.shape
 
 
 # Pulls and tangents of another kind -----------------------------------------------------------------------------------

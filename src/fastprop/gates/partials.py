@@ -39,7 +39,9 @@ def flag(condition: Any) -> Any:
 def held(x: Any) -> Any:
     """Return a result, or a number, as a constant, through which nothing is pulled."""
     tape: Any = getattr(x, "_tape", None)
-    return tape.constant(x) if hasattr(tape, "constant") else getattr(x, "value", x)
+    if hasattr(tape, "constant"):
+        return tape.constant(x)
+    return x if hasattr(type(x), "__fastprop_block__") else getattr(x, "value", x)  # a block of constants, or a number
 
 
 def within(condition: Any, partial: Any, x: Any) -> Any:

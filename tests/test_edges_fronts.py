@@ -360,3 +360,34 @@ def test_a_mean_is_infinite_where_its_sum_is(case, front):
         )
     assert np.all(numbers(value) == np.inf)
     assert_array_equal(numbers(pulled), np.full((2, 2), 1.0 / (4 // numbers(value).size)))
+
+
+# Single numbers, and integers that choose -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("widths", [1, (1, 2), [(1, 1)]])
+def test_a_number_has_no_frame(widths, front):
+    value, slope = FRONTS[front](lambda m: m.value_and_grad(lambda x: 3.0 * m.pad(x, widths)), 2.0)
+    assert (float(numbers(value)), float(numbers(slope))) == (6.0, 3.0)
+
+
+CHOOSING = {
+    "fp.where": lambda chosen, x: fp.where(chosen, x, -x),
+    "np.where": lambda chosen, x: np.where(chosen, x, -x),
+    "of one": lambda chosen, x: fp.where(chosen[0], x, -x) + fp.where(chosen[1], 0.0, -2.0 * chosen * x),
+}
+
+
+@pytest.mark.parametrize("case", CHOOSING)
+def test_integers_choose_as_in_numpy(case):
+    chosen, x = np.array([1, 0, 2]), np.array([1.0, 2.0, 3.0])
+    f = CHOOSING[case]
+    expected = np.where(chosen, x, -x) if case != "of one" else x - 2.0 * chosen * x
+    slopes = expected / x
+    two = np.stack([chosen, chosen]), np.stack([x, x])
+    for found in (f(chosen, x), f(chosen, fp.Array(x)), fp.compile(f)(chosen, x), fp.compile(fp.vmap(f))(*two)[1]):
+        assert_array_equal(numbers(found), expected)
+    slope = fp.grad(lambda chosen, x: fp.sum(f(chosen, x)), 1)
+    for found in (slope(chosen, x), fp.compile(slope)(chosen, x), fp.compile(fp.vmap(slope))(*two)[1]):
+        assert_array_equal(found, slopes)

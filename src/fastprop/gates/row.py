@@ -85,6 +85,8 @@ class Row:
             if given[position] is None and math.isinf(default):  # a bound of clip that is not there
                 given[position] = default
         if self.partials[0] is None and hasattr(type(given[0]), "__fastprop_gate__") and not is_condition(given[0]):
+            if getattr(getattr(given[0], "dtype", None), "kind", "") in ("i", "u"):  # without a derivative
+                return (given[0] != 0, *given[1:]), {}
             raise TypeError(f"{self.name}: operand 0 is a handle; expected a plain number there, as .value is")
         return tuple(given), {}
 

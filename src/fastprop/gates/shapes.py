@@ -486,6 +486,8 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any
         raise TypeError(f'pad: mode {mode!r} is no gate of fastprop\'s; use "constant" or one of {", ".join(_FRAMES)}')
     if shape_of(as_item(constant_values)) != ():
         raise TypeError("pad: the constant is no single number; pad axis by axis, or concatenate")
+    if not shape:
+        return array
     new = tuple(before + length + behind for length, (before, behind) in zip(shape, widths))
     inside = tuple(slice(before, before + length) for length, (before, _) in zip(shape, widths))
     framed = Scatter(new, inside)(array)

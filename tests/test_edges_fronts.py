@@ -391,3 +391,29 @@ def test_integers_choose_as_in_numpy(case):
     slope = fp.grad(lambda chosen, x: fp.sum(f(chosen, x)), 1)
     for found in (slope(chosen, x), fp.compile(slope)(chosen, x), fp.compile(fp.vmap(slope))(*two)[1]):
         assert_array_equal(found, slopes)
+
+
+PLACED = {
+    "padded": lambda i: fp.pad(i, (1, 2)),
+    "padded by a number": lambda i: fp.pad(i, 1, constant_values=2.7),
+    "padded below 0": lambda i: fp.pad(i, 1, constant_values=-0.5),
+    "a diagonal": lambda i: fp.diag(i),
+    "a lower triangle": lambda i: fp.tril(fp.stack([i, i])),
+    "an upper triangle": lambda i: fp.triu(fp.stack([i, i]), 1),
+}
+
+
+@pytest.mark.parametrize("case", PLACED)
+def test_integers_beside_zeros_stay_integers(case):
+    table, i, place = np.array([10.0, 20.0, 30.0]), np.array([2, 0, 1]), PLACED[case]
+    expected = place(i)
+    assert expected.dtype == np.int64
+    lanes = np.stack([i, i])
+    for front in (
+        fp.compile(place),
+        lambda i: fp.vmap(place)(lanes)[1],
+        lambda i: fp.compile(fp.vmap(place))(lanes)[1],
+    ):
+        assert_array_equal(front(i), expected)
+    chosen = fp.compile(lambda table, i: table[place(i)])(table, i)
+    assert_array_equal(chosen, table[expected])

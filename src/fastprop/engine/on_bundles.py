@@ -61,7 +61,8 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
         return gate.composed(*[Bundle(x.numbers) if isinstance(x, LaneBlock) else x for x in unwrapped(operands)])
     if isinstance(gate, blocks.Block):
         found = _structural(gate, tuple(map(array_of, unwrapped(operands))))
-        return as_integer(found) if gate.gathers and are_integers(operands) else found
+        kept = gate.gathers or isinstance(gate, blocks.Scatter)
+        return as_integer(found) if kept and are_integers(operands) else found
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
 
 

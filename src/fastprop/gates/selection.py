@@ -172,7 +172,7 @@ def tril(m: Any, k: int = 0) -> Any:
            [3., 4.]])
     """
     m = as_item(m)
-    return gates.where(np.tri(*_matrix("tril", m), k, dtype=bool), m, 0.0)
+    return np.where(np.tri(*_matrix("tril", m), k, dtype=bool), m, 0)
 
 
 @moves
@@ -188,7 +188,7 @@ def triu(m: Any, k: int = 0) -> Any:
            [0., 4.]])
     """
     m = as_item(m)
-    return gates.where(np.tri(*_matrix("triu", m), k - 1, dtype=bool), 0.0, m)
+    return np.where(np.tri(*_matrix("triu", m), k - 1, dtype=bool), 0, m)
 
 
 def _matrix(name: str, m: Any) -> tuple[int, int]:

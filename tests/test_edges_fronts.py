@@ -137,6 +137,9 @@ OF_NOTHING = {
     "tensordot": lambda m, x: m.tensordot(x, np.ones((0, 2)), axes=(0, 0)),
     "diff": lambda m, x: m.diff(x, axis=0),
     "matmul": lambda m, x: m.matmul(np.ones((2, 0)), x),
+    "rows in order": lambda m, x: x[m.argsort(x[:, 0])],
+    "sorted by places": lambda m, x: m.take_along_axis(x, m.argsort(x, axis=1), 1),
+    "none of some": lambda m, x: m.take(m.stack([2.0, 3.0]), m.argsort(x[:, 0])) if m is fp else x[:, 0],
     "inv": lambda m, x: np.linalg.inv(x[:, :0]) if m is np else m.inv(x[:, :0]),
 }
 
@@ -151,6 +154,21 @@ def test_functions_of_nothing(case, front):
     found, slope = FRONTS[front](lambda m: lambda x: (f(m, x), m.grad(lambda x: m.sum(f(m, x)))(x)), NOTHING)
     assert_array_equal(numbers(found), expected)
     assert numbers(slope).shape == NOTHING.shape
+
+
+def test_no_lanes_taken_apart_have_no_gradient():
+    def f(x):
+        return fp.sum(fp.vmap(lambda v: v * v)(x) * 1.5) + fp.sum(fp.vmap(lambda v: v * v)(x) @ x)
+
+    for slope in (fp.grad(f), fp.compile(fp.grad(f)), fp.compile(lambda x: fp.grad(f)(x))):
+        assert slope(np.zeros(0)).shape == (0,)
+
+
+def test_no_integers_choose_nothing():
+    table, none = np.array([1.0, 2.0]), np.zeros(0, int)
+    for f in (lambda i: fp.Array(table)[i], lambda i: fp.take(table, i), lambda i: fp.Array(table).at[i].set(3.0)[i]):
+        for front in (f, fp.compile(f)):
+            assert numbers(front(none)).shape == (0,)
 
 
 # Pulls and tangents of another kind -----------------------------------------------------------------------------------

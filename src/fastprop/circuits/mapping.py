@@ -279,6 +279,8 @@ def _numbers(region: RecordedMap, leaf: Any) -> Given:
 
 def _unpacked(block: LaneBlock) -> list[Unit]:
     """Record that an array becomes numbers, where it was made."""
+    if not block.size:
+        return []
     trace = block.map_unit._tape
     values = np.ravel(recording_of(trace).examples[block.number]).tolist()
     units: list[Unit] = region_gate(trace, [block.map_unit], Unpacked(block.number, block.shape), values)

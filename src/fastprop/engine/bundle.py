@@ -38,7 +38,7 @@ from fastprop.engine.tape import (
 from fastprop.gates import blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
 from fastprop.handles.face import ArrayFace
-from fastprop.handles.indexing import of_index, trace_of
+from fastprop.handles.indexing import of_index, own_index, trace_of
 from fastprop.handles.nesting import flatten, is_container
 
 __all__ = [
@@ -435,11 +435,13 @@ def wrapped(numbers: Any, truths: bool = False) -> Any:
 
 
 def _decided(index: Any) -> Any:
-    """Return an index with truth values in the place of conditions, which makes guards of them."""
+    """Return an index with truth values in the place of conditions, which makes guards of them; of nothing, plain."""
     if isinstance(index, tuple):
         return tuple(map(_decided, index))
     if isinstance(index, ConditionBlock):
         return np.array([bool(x) for x in index.numbers.flat], bool).reshape(index.shape)
+    if isinstance(index, Bundle) and not index.size:
+        return own_index(index)
     return bool(index) if gates.is_condition(index) else index
 
 

@@ -10,7 +10,7 @@ from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.tape import Array
 from fastprop.gates import recorder_of
 from fastprop.gates.selection import taken
-from fastprop.handles.indexing import trace_of
+from fastprop.handles.indexing import own_index, trace_of
 from fastprop.handles.nesting import is_handle
 
 __all__ = ["take"]
@@ -54,5 +54,5 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
         return taken(a if is_handle(a) else Array(a), indices, axis)
     if trace_of(indices) is not None:
         return taken(Bundle(numbers_of(np.asarray(a))), indices, axis)
-    found = np.take(np.asarray(a), indices, axis)
+    found = np.take(np.asarray(a), own_index(indices), axis)
     return float(found) if np.ndim(found) == 0 else found

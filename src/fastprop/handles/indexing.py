@@ -11,7 +11,7 @@ import numpy as np
 from numpy.linalg import LinAlgError
 
 from fastprop.gates.singular import matrix_in_lane
-from fastprop.handles.nesting import is_handle
+from fastprop.handles.nesting import is_handle, is_whole
 
 __all__ = [
     "LARGEST_SINGLE",
@@ -101,6 +101,8 @@ def own_index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(own_index(part) for part in index)
     if is_handle(index):
+        if is_whole(type(index)) and not index.size:  # traced, and of no numbers, not even of integers
+            return np.zeros(index.shape, int)
         if is_integer(index):
             return np.asarray(index.value).astype(np.int64)[()]
         raise TypeError(f"an index is a plain number; got {index!r:.60}: use int(x.value)")

@@ -435,3 +435,28 @@ def test_integers_beside_zeros_stay_integers(case):
         assert_array_equal(front(i), expected)
     chosen = fp.compile(lambda table, i: table[place(i)])(table, i)
     assert_array_equal(chosen, table[expected])
+
+
+# Matrices of constants that were traced all the same ------------------------------------------------------------------
+
+CONSTANT = {
+    "det": lambda m, a: m.det(a),
+    "slogdet": lambda m, a: m.slogdet(a)[1],
+    "inv": lambda m, a: m.inv(a),
+    "cholesky": lambda m, a: m.cholesky(a),
+    "solve": lambda m, a: m.solve(a, np.ones(2)),
+    "eigh": lambda m, a: m.eigh(a)[0],
+}
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("case", CONSTANT)
+def test_linear_algebra_of_sums_of_nothing(case, front):
+    """A product over an axis of length 0 is a constant, in whose place a trace has a block without Units."""
+
+    def f(m, x):
+        return x * m.sum(CONSTANT[case](m, m.matmul(x * np.ones((2, 0)), np.zeros((0, 2))) + np.diag([4.0, 9.0])))
+
+    expected = float(np.sum(CONSTANT[case](fp, np.diag([4.0, 9.0]))))
+    value, slope = FRONTS[front](lambda m: m.value_and_grad(lambda x: f(m, x)), 2.0)
+    assert_allclose([float(numbers(value)), float(numbers(slope))], [2.0 * expected, expected], rtol=1e-12)

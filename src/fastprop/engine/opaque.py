@@ -157,11 +157,11 @@ class Opaque(Region):
 
 
 def apply_opaque(gate: Gate, operands: tuple[Any, ...]) -> Any:
-    """Record a gate of the user's own: one region, with a result for every number of its value."""
+    """Record a gate of the user's own: one region, with a result for every number of its value; of constants, none."""
     opaque = Opaque(gate, [numbers_of(x) for x in operands])
     trace: Any = current_tape()
     results = opaque.forward([unit._recorded for unit in opaque.units])
-    units = region_gate(trace, opaque.units, opaque, results) if results else []
+    units = region_gate(trace, opaque.units, opaque, results) if results and opaque.units else results
     opaque.units = []
     return units[0] if opaque.shape == () else Bundle(object_array(units, opaque.shape or ()))
 

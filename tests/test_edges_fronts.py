@@ -413,8 +413,8 @@ def test_integers_choose_as_in_numpy(case):
 
 PLACED = {
     "padded": lambda i: fp.pad(i, (1, 2)),
-    "padded by a number": lambda i: fp.pad(i, 1, constant_values=2.7),
-    "padded below 0": lambda i: fp.pad(i, 1, constant_values=-0.5),
+    "padded by a number": lambda i: fp.pad(i, 1, constant_values=2.0),
+    "padded below 0": lambda i: fp.pad(i, 1, constant_values=-1),
     "a diagonal": lambda i: fp.diag(i),
     "a lower triangle": lambda i: fp.tril(fp.stack([i, i])),
     "an upper triangle": lambda i: fp.triu(fp.stack([i, i]), 1),
@@ -435,6 +435,15 @@ def test_integers_beside_zeros_stay_integers(case):
         assert_array_equal(front(i), expected)
     chosen = fp.compile(lambda table, i: table[place(i)])(table, i)
     assert_array_equal(chosen, table[expected])
+
+
+@pytest.mark.parametrize("front", [front for name, front in FRONTS.items() if name != "scanned"])
+def test_integers_that_are_differentiated_are_padded_by_fractions(front):
+    def f(m, x):
+        return m.sum(m.cumprod(m.pad(x, 1, constant_values=0.5)))
+
+    found = front(lambda m: m.grad(lambda x: f(m, x)), np.array([2, 3]))
+    assert_allclose(numbers(found), [0.5 + 1.5 + 0.75, 1.0 + 0.5], rtol=1e-12)
 
 
 # Matrices of constants that were traced all the same ------------------------------------------------------------------

@@ -495,7 +495,8 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", constant_values: Any
         return framed
     own = np.zeros(new, bool)
     own[inside] = True
-    if framed.dtype.kind == "i" and not gates.recorder_of(constant_values):  # stay integers, as NumPy has it
+    whole = not gates.recorder_of(constant_values) and float(constant_values).is_integer()
+    if whole and framed.dtype.kind == "i":
         return np.where(own, framed, int(constant_values))
     return gates.where(own, framed, constant_values)
 

@@ -469,3 +469,15 @@ def test_linear_algebra_of_sums_of_nothing(case, front):
     expected = float(np.sum(CONSTANT[case](fp, np.diag([4.0, 9.0]))))
     value, slope = FRONTS[front](lambda m: m.value_and_grad(lambda x: f(m, x)), 2.0)
     assert_allclose([float(numbers(value)), float(numbers(slope))], [2.0 * expected, expected], rtol=1e-12)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_what_a_map_does_not_use_is_not_pulled_on(front):
+    """A pull of 0 on a matrix of NaN, gate by gate, would be NaN."""
+
+    def f(m, x):
+        unused = m.solve(m.stack([x, x]) * np.nan, np.ones(2))
+        return m.vmap(lambda p, q, x: 2.0 * x[1], in_axes=(0, None, None))(unused, unused, x) if m is fp else 2.0 * x[1]
+
+    found = numbers(FRONTS[front](lambda m: m.jacobian(lambda x: f(m, x)), np.array([3.0, 5.0])))
+    assert_array_equal(np.broadcast_to(found, (2, 2)), [[0.0, 2.0], [0.0, 2.0]])

@@ -121,7 +121,10 @@ def pulled_map(region: Any, record_map: RecordMap, pull: Parts, operands: Sequen
         (variables, _), (parts, others) = _by_argument(call, call.variables), _by_argument(call, swept)
         summed: list[Any] = []
         stacked: list[Any] = []
+        decides = len(trace.guards) > 0  # then another path may pull where this one does not
         for k, part, x in zip(differentiated, parts, variables):
+            if part is None and not decides:
+                continue
             found = Bundle(object_array([0.0] * size_of(x), shape_of(x))) if part is None and shape_of(x) else part
             place, key = region_places[k]
             if axes[k] is None and not hasattr(found, "map_unit"):
@@ -129,6 +132,8 @@ def pulled_map(region: Any, record_map: RecordMap, pull: Parts, operands: Sequen
             else:
                 stacked.append(((place, (key, axes[k])), 0.0 if found is None else found))
         for m, part in zip(captured, others):
+            if part is None and not decides:
+                continue
             for key, x in ({0: part} if not isinstance(part, Parts) else part.found).items():
                 if isinstance(key, tuple):
                     stacked.append(((m, (_outer_number(trace, key[0]), key[1], "sum")), x))

@@ -481,3 +481,24 @@ def test_what_a_map_does_not_use_is_not_pulled_on(front):
 
     found = numbers(FRONTS[front](lambda m: m.jacobian(lambda x: f(m, x)), np.array([3.0, 5.0])))
     assert_array_equal(np.broadcast_to(found, (2, 2)), [[0.0, 2.0], [0.0, 2.0]])
+
+
+SHARED = {
+    "read behind": lambda p, q, rows: 10.0 * p[0] + fp.sum(fp.vmap(lambda a: a * a)(q)),
+    "read before": lambda p, q, rows: fp.sum(fp.vmap(lambda a: a * a)(p)) + 10.0 * q[0],
+    "read by both": lambda p, q, rows: fp.sum(fp.vmap(lambda a: a * a)(p)) + 10.0 * fp.vmap(lambda a: a)(q)[0],
+    "captured": lambda p, q, rows: 10.0 * p[0] + fp.sum(fp.vmap(lambda a: fp.sum(a * a))(rows)) / 3.0,
+}
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_an_array_that_is_mapped_twice_and_read_by_a_map_inside(case):
+    """Numbers of the one leaf add to what the map inside has pulled on the other, instead of standing in its place."""
+
+    def f(rows):
+        return fp.vmap(lambda p, q: SHARED[case](p, q, rows), reduce="sum")(rows, rows)
+
+    rows = np.arange(1.0, 7.0).reshape(3, 2)
+    expected = 2.0 * rows + [10.0, 0.0]
+    for slope in (fp.grad(f), fp.compile(fp.grad(f)), fp.compile(lambda rows: fp.grad(f)(rows * 1.0))):
+        assert_allclose(slope(rows), expected, rtol=1e-12)

@@ -197,8 +197,8 @@ cdef class MapRun:
                 own.put(0, self.arrays.values[a])
                 own.clear_adjoint(0)
                 self.aside[leaf] = own
-            elif self.region.is_whole(leaf):
-                self.adds[leaf] = True
+            elif self.region.is_whole(leaf) or (not self.adds[leaf] and self.is_shared(a)):
+                self.adds[leaf] = True  # maps in the body add to it, too, perhaps before this leaf's numbers do
                 self.arrays.clear_adjoint(a)
             elif not self.adds[leaf]:
                 self.claim(a, leaf)

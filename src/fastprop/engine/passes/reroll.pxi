@@ -415,8 +415,8 @@ cdef class Rolls:
     cdef int write_product(self, Writer writer, int32_t[::1] moved, list group, dict row) except -1:
         """Write a product of the sums of a group, its columns in the order of the first one's source.
 
-        If its numbers are those of several matrices side by side, each is read where it lies: a product of its own, which
-        adds a number of its own, as both biases of a recurrent layer.
+        If its numbers are those of several matrices side by side, each is read where it lies: a product of its own.
+        Each of them may add a number: both biases of a recurrent layer.
         """
         cdef Py_ssize_t rows = len(group), columns = self.end[group[0]] - self.begin[group[0]], i, k
         cdef Term* term
@@ -448,7 +448,7 @@ cdef class Rolls:
         return 0
 
     cdef object further_numbers(self, Writer writer, list group):
-        """Take one more number out of the rest of every sum, to be added by a further product; none if there are none."""
+        """Take one more number out of the rest of every sum, which a further product adds; none if there is none."""
         found = [self.taken_number(<Py_ssize_t>gate) for gate in group]
         if all([x == NO_NUMBER for x in found]):
             return np.zeros(0, np.int32)

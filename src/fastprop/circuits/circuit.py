@@ -20,7 +20,7 @@ from fastprop.derivatives.call import name_of
 from fastprop.engine.run import PointRun, Route, profile
 from fastprop.gates.values import strong_product
 from fastprop.handles.face import picture
-from fastprop.handles.nesting import LEAF, Nesting, checked, described, flatten, is_handle, map_leaves, plain
+from fastprop.handles.nesting import LEAF, Nesting, described, flatten, is_handle, map_leaves, plain
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]
 
@@ -290,7 +290,7 @@ class Circuit:
         pulls = np.zeros(len(recording.draft.outputs))
         leaves = recording.nesting.leaves_of(pull, "the pull")
         for i, ((start, shape), leaf) in enumerate(zip(recording.outputs, leaves)):
-            along = _as_derivative(leaf, recording.dtype, f"the pull{recording.nesting.path(i)}")
+            along = as_leaf(leaf, recording.dtype, f"the pull{recording.nesting.path(i)}")
             if (np.shape(along) or None) != shape:
                 raise ValueError(
                     f"the pull{recording.nesting.path(i)} has shape {np.shape(along)}; the output has {shape or ()}"
@@ -435,7 +435,7 @@ class Circuit:
             parts, nesting = flatten(gradient)
             for i, (part, along) in enumerate(zip(parts, nesting.leaves_of(tangents[position], f"tangent {position}"))):
                 name = f"tangent {position}{nesting.path(i)}"
-                along = _as_derivative(along, self.dtype, name)
+                along = as_leaf(along, self.dtype, name)
                 if np.shape(along) != np.shape(part):
                     raise ValueError(f"{name} has shape {np.shape(along)}; expected {np.shape(part)}")
                 with np.errstate(all="ignore"):
@@ -505,12 +505,6 @@ class Circuit:
         array([1., 4., 9.])
         """
         return batch_values(self, args, in_axes, reduce, out)
-
-
-def _as_derivative(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
-    """Return a leaf of a pull or tangent as a float or an array of the circuit's dtype, or raise."""
-    checked(leaf, name)
-    return as_leaf(leaf, dtype, name)
 
 
 def _restored(recording: Recording, passes: tuple[str, ...]) -> Circuit:

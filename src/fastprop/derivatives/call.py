@@ -37,11 +37,9 @@ from fastprop.handles.nesting import (
     Nesting,
     as_number,
     checked,
-    checked_alike,
     described,
     dtype_of,
     flatten,
-    is_block,
     is_handle,
     is_whole,
     map_leaves,
@@ -104,7 +102,6 @@ class Call:
                     f"but {name_of(f)} returned {described(result)}"
                 )
             result, self.aux = result
-        self.result = result
         leaves, self.nesting = flatten(result, blocks=True, nones=result is not None)
         self.outputs = [self._output(leaf, i) for i, leaf in enumerate(leaves)]
         self.live = [_tape_of(output) is self.tape and size_of(output) > 0 for output in self.outputs]
@@ -159,17 +156,6 @@ class Call:
         if not self.numeric or not any(_tape_of(leaf) is self.tape for leaf in flatten(self.aux)[0]):
             return self.aux
         return map_leaves(lambda leaf: plain(leaf) if _tape_of(leaf) is self.tape else leaf, self.aux)
-
-    def pulls(self, pull: Any) -> dict[int, Any]:
-        """Return pulls on the outputs, by their numbers, from one that is nested and shaped like the result."""
-        wholes, nesting = self.outputs, self.nesting
-        if isinstance(self.tape, Trace):  # whose Arrays were taken apart
-            wholes, nesting = flatten(self.result, nones=self.result is not None)
-        parts: list[Any] = []
-        for i, (leaf, whole) in enumerate(zip(nesting.leaves_of(pull, "the pull"), wholes)):
-            along = taken_apart(checked_alike(leaf, whole, "the pull", "the output", nesting, i))
-            parts += along.numbers.flat if is_block(type(whole)) and whole.size else [along]
-        return dict(enumerate(parts))
 
     def gradient(self) -> list[Any]:
         """Return the gradient of each variable, if the function returned one number."""

@@ -175,7 +175,12 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, _engine: An
     call = Call("vjp", f, primals, {}, range(len(primals)), has_aux, _engine, noun="primal")
 
     def pull_back(pull: Any) -> tuple[Any, ...]:
-        gradients: tuple[Any, ...] = call.split(call.gradients(call.pulls(pull)), single=False)
+        leaves = call.nesting.leaves_of(pull, "the pull")
+        pulls = {
+            i: checked_alike(leaf, output, "the pull", "the output", call.nesting, i)
+            for i, (leaf, output) in enumerate(zip(leaves, call.outputs))
+        }
+        gradients: tuple[Any, ...] = call.split(call.gradients(pulls), single=False)
         return gradients
 
     found = call.value(), _named(pull_back, "pull_back", f)
@@ -236,7 +241,7 @@ def jvp(
         points, nesting = flatten(primal, blocks=True, wholes=True)
         for j, direction in enumerate(nesting.leaves_of(tangent, f"tangent {i}")):
             point = checked(points[j], f"jvp: primal {i}", nesting, j)
-            directions.append(taken_apart(checked_alike(direction, point, f"tangent {i}", "its primal", nesting, j)))
+            directions.append(checked_alike(direction, point, f"tangent {i}", "its primal", nesting, j))
     call = Call("jvp", f, primals, {}, range(len(primals)), has_aux, _engine, noun="primal", beside=directions)
     found = call.value(), call.nesting.unflatten(call.tangents(call.variables, directions))
     return (*found, call.plain_aux()) if has_aux else found

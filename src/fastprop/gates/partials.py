@@ -57,24 +57,12 @@ def flat(x: Any) -> Any:
 def power_base(x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)) and y == 0.0:
         return 0.0  # so that the derivatives of x**2 come to an end
-    if type(y) is float and gates.absolute(y) >= 1.0:
-        return _power_slope(x, y)
-    steep = (gates.absolute(x) < 2.0**-1021) & (x != 0.0) & (gates.absolute(y) < 1.0)  # where 1 / x may overflow
-    return branch(steep, lambda: _steep_power_slope(x, y), lambda: _power_slope(x, y))
-
-
-def _power_slope(x: Any, y: Any) -> Any:
     less = y - 1.0
     slope = gates.power(x, less)
     if type(y) is not float or y.is_integer() != less.is_integer() or gates.absolute(y) > 2.0**53:
         exact = (less + 1.0 == y) & (less != y) | (gates.absolute(y) == inf)  # else less may be an integer, or even
         slope = choose(exact | (x >= 0.0) | (x == -inf), slope, gates.divide(gates.power(x, y), x))
     return gates.strong_multiply(y, slope)  # x**0 has derivative 0 at 0 and at NaN too
-
-
-def _steep_power_slope(x: Any, y: Any) -> Any:
-    half = gates.power(x, 0.5 * (y - 1.0))
-    return gates.strong_multiply(gates.strong_multiply(y, half), half)
 
 
 def power_exponent(x: Any, y: Any) -> Any:
@@ -122,8 +110,7 @@ def hypot_partial(x: Any, y: Any) -> Any:
     h = gates.hypot(x, y)
     one_infinite = choose(gates.absolute(y) < inf, gates.sign(x), nan)
     overflown = choose(gates.absolute(x) == inf, one_infinite, gates.divide(0.25 * x, gates.hypot(0.25 * x, 0.25 * y)))
-    large_x, large_y = 2.0**600 * x, 2.0**600 * y  # once, so that no infinities meet in the slopes of the slope
-    tiny = gates.divide(large_x, gates.hypot(large_x, large_y))  # where h is rounded as a subnormal
+    tiny = gates.divide(2.0**600 * x, gates.hypot(2.0**600 * x, 2.0**600 * y))  # where h is rounded as a subnormal
     return choose(h == 0.0, 0.0, choose(h == inf, overflown, choose(h < 1e-290, tiny, gates.divide(x, h))))
 
 

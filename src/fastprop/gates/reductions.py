@@ -80,23 +80,20 @@ class Var(Weighed):
     def slopes(self, x: Any) -> Any:
         """Return twice what each number is away from the mean, divided as the sum is."""
         divisor = self.divisor(x)
-        deviations = gates.subtract(x, Mean(self.axis, True)(x))
-        slopes = gates.divide(deviations, 0.5 * divisor)
-        if divisor == 0.0 or np.isfinite(np.asarray(value_of(deviations))).all():
+        slopes = gates.divide(gates.subtract(x, Mean(self.axis, True)(x)), 0.5 * divisor)
+        if divisor == 0.0 or np.isfinite(np.asarray(value_of(slopes))).all():
             return slopes
         return gates.subtract(slopes, Mean(self.axis, True)(slopes))  # their mean, which goes to the mean, is not 0
 
     def composed(self, x: Any) -> Any:
         """Return the same, of other gates."""
-        still, shift = _mean_held(x, self.axis)
-        total, divisor = Sum(self.axis, self.keepdims), self.divisor(x)
-        if divisor == 0.0 and 0 not in shape_of(x):  # infinite, which what is pulled on the mean must not become
-            deviations = x - still - shift
-            value = gates.divide(total(held(deviations * deviations)), divisor)
-            return value + total(gates.strong_multiply(x - held(x), gates.divide(deviations, divisor)))
-        squares = Sum(self.axis, True)((x - still) * (x - still)) - self.count(x) * (shift * shift)
-        value = gates.divide(squares, divisor)
-        return value if self.keepdims else blocks.reshape(value, self.reduced_shape(x))
+        deviations, total = x - Mean(self.axis, True)(x), Sum(self.axis, self.keepdims)
+        divisor = self.divisor(x)
+        value = gates.divide(total(deviations * deviations), divisor)
+        if divisor != 0.0 or 0 in shape_of(x):
+            return value
+        # infinite: what is pulled on the mean would be infinity less infinity
+        return held(value) + total(gates.strong_multiply(x - held(x), gates.divide(deviations, divisor)))
 
 
 class Length(Weighed):
@@ -139,44 +136,6 @@ class Length(Weighed):
         zero = total == 0.0
         root = gates.where(zero, 0.0, gates.sqrt(gates.where(zero, 1.0, total))) * scale
         return root if self.keepdims else blocks.reshape(root, self.reduced_shape(x))
-
-
-class Deviation(Weighed):
-    """The root of the variance, without overflow; at 0 and at infinity its derivatives are 0."""
-
-    single = ()
-
-    def __init__(self, axis: Any, keepdims: bool, divisor: float):
-        super().__init__(axis, keepdims)
-        self.length = Length(axis, keepdims, divisor)
-
-    def forward(self, x: Any) -> Any:
-        """Return the roots."""
-        return self.length.forward(x - Mean(self.axis, True).forward(x))
-
-    def slopes(self, x: Any) -> Any:
-        """Return what each number is away from the mean, over root and divisor."""
-        return self.length.slopes(gates.subtract(x, Mean(self.axis, True)(x)))
-
-    def composed(self, x: Any) -> Any:
-        """Return the same, of other gates."""
-        still, shift = _mean_held(x, self.axis)
-        length = self.length(x - still)
-        moved = blocks.reshape(shift, shape_of(length)) / choose(held(length) == 0.0, 1.0, length)
-        return length * gates.sqrt(1.0 - (self.count(x) / self.length.divisor) * (moved * moved))
-
-
-def _mean_held(x: Any, axis: Any) -> tuple[Any, Any]:
-    """Return the mean, as a constant if it is finite, and 0, of which the derivatives are the mean's.
-
-    The squares of what numbers are away from a constant are those of what they are away from their mean, and as often
-    the square of what that is away from the constant: so nothing is pulled on the mean, which is the same to everyone,
-    where infinite pulls would meet there as infinity less infinity.
-    """
-    mean = Mean(axis, True)(x)
-    still = held(mean)
-    finite = gates.absolute(still) < math.inf
-    return choose(finite, still, mean), choose(finite, mean - still, 0.0)
 
 
 def _scaled(x: Any, sizes: Any, axis: Any, most: type[Reduction] = Max) -> tuple[Any, Any]:
@@ -379,7 +338,7 @@ def std(a: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> A
     divisor = var.divisor(a)
     if divisor == 0.0:  # it is infinite or NaN, and so is its root
         return var(a)
-    return Deviation(axis, keepdims, divisor)(a)
+    return Length(axis, keepdims, divisor)(gates.subtract(a, Mean(axis, True)(a)))
 
 
 def _power_norm(size: Any, p: float, axis: Any, keepdims: bool) -> Any:

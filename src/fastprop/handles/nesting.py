@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from fastprop.gates.numbers import as_array, as_real
-from fastprop.gates.row import is_condition
 
 __all__ = ["LEAF", "NONE", "Nesting", "flatten", "map_leaves", "tree_map"]
 
@@ -120,6 +119,12 @@ class Nesting:
                 raise TypeError(f"{name} is a {type(tree).__name__}, where one number or array is expected")
             leaves.append(tree)
             return
+        if is_block(self.kind):
+            numbers = tree.numbers if is_block(type(tree)) else np.asarray(tree, object)
+            if numbers.shape != self.template:
+                raise ValueError(f"{name} has shape {numbers.shape}, where {self.template} is expected")
+            leaves.extend(numbers.flat)
+            return
         if self is NONE and tree is None:
             return
         if self is NONE or not isinstance(tree, self.kind):
@@ -186,8 +191,9 @@ def tree_map(function: Callable[..., Any], nest: Any, *rest: Any) -> Any:
 
     Notes
     -----
-    Name, order and meaning are those of ``jax.tree.map``. It works on whatever goes through functions: plain numbers,
-    handles, and traced values in what is compiled, mapped or scanned.
+    Name and use are those of ``jax.tree.map``; dicts are gone over in the order of `nest`, and there is no `is_leaf`.
+    It works on whatever goes through functions: plain numbers, handles, and traced values in what is compiled, mapped
+    or scanned.
 
     Examples
     --------
@@ -339,13 +345,6 @@ def dtype_of(x: Any) -> np.dtype[Any]:
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
 
 
-def computed_dtype(x: Any) -> np.dtype[Any]:
-    """Return the dtype of a handle, an array or a number, or of its derivative; under trace that of the circuit."""
-    recording = getattr(getattr(x, "_tape", None), "recording", None)
-    dtype: np.dtype[Any] = dtype_of(x) if recording is None else recording.dtype
-    return dtype
-
-
 def size_of(x: Any) -> int:
     """Return how many numbers a handle, an array or a number holds."""
     return math.prod(shape_of(x))
@@ -375,7 +374,7 @@ def unit_directions(x: Any) -> Iterator[Any]:
 
 def as_number(leaf: Any) -> Any:
     """Return a leaf as a float, a copied array of floats or a handle; None if it can't be differentiated."""
-    if type(leaf) is float or (is_handle(leaf) and not is_condition(leaf)):
+    if type(leaf) is float or is_handle(leaf):
         return leaf
     leaf = as_array(leaf)
     if isinstance(leaf, np.ndarray) and leaf.ndim > 0:
@@ -447,14 +446,14 @@ def checked_alike(leaf: Any, like: Any, name: str, other: str, nesting: Nesting 
     shape = shape_of(like)
     if shape_of(number) != shape:
         raise ValueError(f"{name}{nesting.path(index)} has shape {shape_of(number)}, but {other} has shape {shape}")
-    if not shape:
-        return number
-    wide = getattr(leaf, "dtype", None) == np.float64 and not is_whole(type(leaf))  # which has its circuit's, unknown
-    if wide and computed_dtype(like) == np.float32:
-        raise TypeError(
-            f"{name}{nesting.path(index)} has dtype float64, but {other} has float32; round it with .astype(np.float32)"
-        )
-    return number if is_handle(number) else number.astype(dtype_of(like))
+    if shape and not is_handle(number):
+        if getattr(leaf, "dtype", None) == np.float64 and dtype_of(like) == np.float32:
+            raise TypeError(
+                f"{name}{nesting.path(index)} has dtype float64, but {other} has float32; "
+                "round it with .astype(np.float32)"
+            )
+        return number.astype(dtype_of(like))
+    return number
 
 
 def described(x: Any) -> str:

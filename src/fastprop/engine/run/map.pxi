@@ -4,6 +4,7 @@ A MapRegion is what was recorded; a MapRun is one use of it. The body's inputs c
 arrays lane by lane, or from arrays that are the same in all lanes; its outputs go to arrays, or are added up. Backward,
 what is pulled goes the same ways back.
 """
+import collections
 import math
 
 import numpy as np
@@ -31,6 +32,8 @@ cdef class MapRun:
     cdef object active_arrays
     cdef uint8_t[::1] adds              # leaf: whether its gradient is added to what has arrived
     cdef uint8_t[::1] assigns           # leaf that is the same in all lanes: whether its gradient is put there, once
+    cdef set shared                     # arrays that are more than one leaf, or that maps in the body read
+    cdef Py_ssize_t bodies              # of so many arrays of the body
     cdef list aside                     # leaf: an array of its own for its gradient, or None
     cdef dict paths
     cdef dict places
@@ -207,11 +210,17 @@ cdef class MapRun:
                 self.arrays.clear_adjoint(a)
         return 0
 
-    cdef bint is_shared(self, Py_ssize_t a):
+    cdef bint is_shared(self, Py_ssize_t a) except -1:
         """Whether an array is more than one leaf, or maps in the body read it."""
-        cdef list leaves = self.region.array.tolist()
-        bound = [leaves[which] if kind == LEAF else which for kind, which, _ in self.region.body_arrays if kind != OWN]
-        return leaves.count(a) > 1 or a in bound
+        cdef Py_ssize_t bodies = len(self.region.body_arrays)
+        cdef list leaves
+        if self.shared is None or self.bodies != bodies:
+            leaves = self.region.array.tolist()
+            self.shared, self.bodies = {x for x, count in collections.Counter(leaves).items() if count > 1}, bodies
+            for kind, which, _ in self.region.body_arrays:
+                if kind != OWN:
+                    self.shared.add(leaves[which] if kind == LEAF else which)
+        return a in self.shared
 
     cdef int claim(self, Py_ssize_t a, Py_ssize_t leaf) except -1:
         """Let the lanes assign an array's adjoint: it need not be cleared if all of it is written."""

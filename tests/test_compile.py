@@ -429,6 +429,14 @@ def test_a_captured_leaf_is_read_at_every_call():
     assert_array_equal(a.grad, [0.0, 0.0])
 
 
+def test_a_leaf_of_which_nothing_is_picked_is_captured_too():
+    v = fp.Array(np.ones(3))
+    y = fp.compile(lambda t: fp.sum(v[:0]) + t)(1.0)
+    y.backward()
+    assert y.value == 1.0
+    assert_array_equal(v.grad, np.zeros(3))
+
+
 def test_a_branch_on_a_captured_leaf():
     u = fp.Unit(1.0)
     f = fp.compile(lambda x: x * u if u > 0 else x - u)

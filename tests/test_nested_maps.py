@@ -414,3 +414,31 @@ def test_an_array_that_outlives_its_function():
     fp.compile(lambda x: kept.append(fp.vmap(lambda t: t * t)(x)) or 0.0)(X)
     with pytest.raises(ValueError, match="a traced array is used where the function that computed it has returned"):
         kept[0][0]
+
+
+TRUTHS = {
+    "map": lambda t: fp.vmap(lambda r, c: r * 2.0 + c)(t, t > 0.0),
+    "of rows": lambda t: fp.vmap(lambda r, c: fp.sum(c * r), in_axes=(0, None))(t, t > 0.0),
+    "turned": lambda t: fp.vmap(lambda r, c: fp.where(c > 0.5, r, -r))(t, ~(t > 0.0)),
+    "in a map": lambda t: fp.vmap(lambda r: fp.sum(fp.vmap(lambda u, c: u * r + c)(t, t > r)))(t),
+}
+
+
+@pytest.mark.parametrize("case", TRUTHS)
+def test_truth_values_of_a_trace_are_what_its_maps_are_given(case):
+    f = TRUTHS[case]
+    rows = np.array([[1.5, -0.5, 0.3], [-1.5, 0.5, -0.3]])
+    expected = [by_loops(case, row) for row in rows]
+    for found in (fp.vmap(f)(rows), fp.compile(fp.vmap(f))(rows), [fp.compile(f)(row) for row in rows]):
+        assert_allclose(np.asarray(found), expected, rtol=1e-12)
+
+
+def by_loops(case, t):
+    """The same in NumPy."""
+    if case == "map":
+        return t * 2.0 + (t > 0.0)
+    if case == "of rows":
+        return t * np.sum(t > 0.0)
+    if case == "turned":
+        return np.where(t > 0.0, -t, t)
+    return np.array([np.sum(t * r + (t > r)) for r in t])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastprop import gates
 from fastprop.circuits.derived import Packed, Unpacked
 from fastprop.circuits.lanes import Asked
 from fastprop.circuits.recorded_map import Given, Grown, RecordedMap
@@ -28,6 +29,7 @@ from fastprop.engine.run import Kind, MapRun, sources
 from fastprop.engine.slots import Slots, every_slot, inward, slots_in, unit_at
 from fastprop.engine.tape import CONSTANT, Unit, record_region
 from fastprop.engine.trace import region_gate
+from fastprop.gates import is_condition
 from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
@@ -173,7 +175,7 @@ def flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, 
     for k, leaf in enumerate(found):
         if k in signature.fixed:
             continue
-        number = leaf if is_handle(leaf) else as_number(leaf)
+        number = gates.positive(leaf) if is_condition(leaf) else leaf if is_handle(leaf) else as_number(leaf)
         if number is None:
             raise TypeError(f"{signature.name(k)} is {described(leaf)}; vmap takes numbers, arrays, Units and Arrays")
         found[k] = number

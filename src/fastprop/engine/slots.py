@@ -156,13 +156,15 @@ def scattered(gate: Any, part: Slots | None) -> Slots | None:
 
 
 def inward(trace: Trace, x: Any) -> Slots | None:
-    """Return what stands in a trace for the numbers of one around it; None if x is anything else."""
+    """Return the numbers of a trace, or what stands in it for those of one around it; None if x is anything else."""
     if isinstance(x, Unit):
         found = None if not isinstance(x._tape, Trace) else Slots(x._tape, np.array(x._slot, np.int32))
     else:
         found = x.slots() if hasattr(x, "slots") else None
     if found is None or found.constants is not None:
         return None
+    if found.trace is trace:
+        return found
     here = stand_ins_at(trace, found.trace, found.at)
     return None if here is None else Slots(trace, here)
 
@@ -223,7 +225,8 @@ def places_of(array: Any) -> np.ndarray[Any, Any]:
 
 def elements(trace: Trace, array: Any, places: np.ndarray[Any, Any]) -> Slots | None:
     """Record some numbers of a captured Array, by their places in C's order; None if it is no leaf."""
-    first = record_elements(trace, array, np.ravel(places))
+    taken = np.ravel(places) if places.size else np.zeros(min(array.size, 1), np.int32)  # one: it is captured
+    first = record_elements(trace, array, taken)
     if first < 0:
         return None
     return Slots(trace, np.arange(first, first + places.size, dtype=np.int32).reshape(places.shape))

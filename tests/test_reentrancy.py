@@ -187,3 +187,50 @@ def test_elements_beyond_any_integer(engine):
 def test_polygamma_of_an_enormous_order_ends():
     assert fp.polygamma(1e13, 5.0) == -math.inf
     assert fp.polygamma(1e13 + 1.0, 5.0) == math.inf
+
+
+class StoppedError(Exception):
+    pass
+
+
+def calls_until(function, last):
+    """How many Python functions are called; an exception comes with the last that is allowed."""
+    count = 0
+
+    def note(frame, event, argument):
+        nonlocal count
+        count += event == "call"
+        if count == last:
+            sys.setprofile(None)
+            raise StoppedError
+
+    sys.setprofile(note)
+    try:
+        function()
+    except StoppedError:
+        pass
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def test_a_first_call_that_is_stopped_anywhere_can_be_repeated():
+    """It records, and, as a leaf is captured, records once more what computes gradients itself."""
+    w, x = fp.Array(np.array([1.0, 2.0])), np.array([3.0, 4.0])
+
+    def model(t):
+        return fp.sum(fp.vmap(fp.grad(lambda q, v: q * q * v), in_axes=(0, 0))(t, w))
+
+    def tried(last):
+        f = fp.compile(model)
+        calls = calls_until(lambda: f(x), last)
+        f(x).backward()
+        slope, w.grad = w.grad.tolist(), 0.0
+        assert slope == [6.0, 8.0], last
+        return calls
+
+    calls = tried(0)
+    for last in range(1, calls, max(calls // 50, 1)):
+        tried(last)
+    for last in range(calls - 30, calls + 1):
+        tried(last)

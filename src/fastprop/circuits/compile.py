@@ -100,16 +100,23 @@ class _Entry(Entry):
 
     def __init__(self, signature: Signature, paths: Paths, is_function: bool):
         self.is_function = is_function
-        self._current: Route
+        self._current: Route | None = None
         self.signature, self.paths = signature, paths
         self.differentiable = not is_function or bool(signature.call_form.handles)
         self.routes: dict[int, Route] = {}
         self.captures = False  # leaves, on some path, kept or not
 
     @property
+    def is_ready(self) -> bool:
+        """Whether there is a route: an exception may have come between a recording and its route."""
+        return self._current is not None
+
+    @property
     def current(self) -> Route:
         """The route of the path that was taken last."""
-        return self._current if self.route is None else self.route
+        route = self._current if self.route is None else self.route
+        assert route is not None
+        return route
 
     @current.setter
     def current(self, route: Route) -> None:
@@ -215,10 +222,10 @@ class Compiled(Door):
             built = entry.signature.build([plain(leaf) for leaf in given])
             plain_args, plain_kwargs = tuple(built[0]), built[1]
         leaves = entry.signature.leaves(plain_args, entry.signature.call_form.dtype, plain_kwargs)
-        if not entry.paths.plans:
+        if not entry.is_ready:
             with self._lock:
-                if not entry.paths.plans:
-                    entry.current = self._route(entry, self._record(entry, leaves))
+                if not entry.is_ready:
+                    entry.current = self._route(entry, 0 if entry.paths.plans else self._record(entry, leaves))
         if not self._kind and (signature.call_form.handles or entry.captures):
             return self._as_gate(entry, leaves, given)
         return self._compute(entry, args, kwargs, leaves)
@@ -353,14 +360,15 @@ class Compiled(Door):
                 return
             entry.differentiable = True
             if any(plan.draft.payload and not plan.recording.differentiable for plan in entry.paths.plans):
+                paths = Paths(self._name, self._max_paths)
                 try:
                     plan = self._plan(entry, leaves)
+                    number, route = paths.keep(plan), self._route_of(entry, plan)
                 except BaseException:
                     entry.differentiable = False
                     raise
-                entry.paths, entry.routes = Paths(self._name, self._max_paths), {}
+                entry.paths, entry.routes, entry.current = paths, {number: route}, route
                 self._reasons.append("its gradients are to be differentiated")
-                entry.current = self._route(entry, entry.paths.keep(plan))
 
     def _plan_at(self, entry: _Entry, leaves: list[Any]) -> Plan | None:
         """Return the plan of the path that the leaves take, which is recorded if need be; None if none stays on it."""

@@ -29,7 +29,6 @@ from fastprop.engine.run import Kind, MapRun, sources
 from fastprop.engine.slots import Slots, every_slot, inward, slots_in, unit_at
 from fastprop.engine.tape import CONSTANT, Unit, record_region
 from fastprop.engine.trace import region_gate
-from fastprop.gates import is_condition
 from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
@@ -175,7 +174,9 @@ def flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, 
     for k, leaf in enumerate(found):
         if k in signature.fixed:
             continue
-        number = gates.positive(leaf) if is_condition(leaf) else leaf if is_handle(leaf) else as_number(leaf)
+        if gates.is_condition(leaf):  # lanes have numbers, of truth values of plain arrays, too
+            leaf = gates.positive(leaf)
+        number = leaf if is_handle(leaf) else as_number(leaf)
         if number is None:
             raise TypeError(f"{signature.name(k)} is {described(leaf)}; vmap takes numbers, arrays, Units and Arrays")
         found[k] = number

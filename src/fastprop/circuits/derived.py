@@ -72,6 +72,10 @@ class Unpacked(UnpackRegion):
         adjoint += np.reshape(pulls, self.shape)
         return [0.0]
 
+    def arrays_of(self, operands: Any) -> tuple[int, ...]:
+        """Return the arrays on which it pulls: its own."""
+        return (self.array,)
+
     def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
         """Return what is pulled on the array."""
         numbers = [pull.found.get(k, 0.0) for k in range(math.prod(self.shape))]

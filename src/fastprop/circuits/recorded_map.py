@@ -262,6 +262,8 @@ class RecordedMap(MapRegion):
                 bound = Bound.OUTER, whole.leaf
             elif whole.kind == "made":
                 bound = (Bound.MADE, returned[b]) if b in returned else (Bound.OWN, -1)
+            elif whole.kind == "variable":
+                bound = Bound.STAND_IN, -1
             else:
                 values = whole.values if whole.kind == "constant" else np.asarray(whole.handle.value, self.dtype)
                 bound = Bound.OUTER, outer.array_of(whole, values)

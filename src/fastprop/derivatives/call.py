@@ -88,7 +88,7 @@ class Call:
             points += leaves
             self.nestings.append(nesting)
         self.engine, self.tape, self.numeric = _place([*points, *beside], engine)
-        self.swept = name != "jvp" and may_sweep(self.tape) and all(_is_variable(x, self.tape) for x in points)
+        self.swept = name != "jvp" and may_sweep(self.tape) and all(map(_is_variable, points))
         self._guards = len(self.tape.guards) if self.swept else 0
         if any(hasattr(type(x), "map_unit") for x in points) and isinstance(self.tape, Trace):
             self.tape.recording.wasted = True
@@ -401,11 +401,9 @@ def _whole_part(found: Any) -> Any:
     return total
 
 
-def _is_variable(point: Any, trace: Any) -> bool:
-    """Whether a point is one number, or an array that can be a variable as a whole: in lanes there is none."""
-    if type(point) is float or shape_of(point) == ():
-        return True
-    return _is_whole(point) and (trace.parent is None or not hasattr(type(point), "map_unit"))
+def _is_variable(point: Any) -> bool:
+    """Whether a point is one number, or an array that can be a variable as a whole."""
+    return type(point) is float or shape_of(point) == () or _is_whole(point)
 
 
 # Where to record ------------------------------------------------------------------------------------------------------

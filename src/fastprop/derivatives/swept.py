@@ -61,8 +61,7 @@ def variables_of(trace: Trace, points: Sequence[Any]) -> list[Any]:
 
     loose = [x for x in points if not is_whole(type(x))]
     numbers = iter(mark(trace, Bundle(object_array(loose, (len(loose),)))).units())
-    array = mark_array if trace.parent is None else None  # in lanes they are recorded gate by gate
-    return [x.as_variable(trace, mark, array) if is_whole(type(x)) else next(numbers) for x in points]
+    return [x.as_variable(trace, mark, mark_array) if is_whole(type(x)) else next(numbers) for x in points]
 
 
 def swept_gradients(
@@ -81,8 +80,6 @@ def swept_gradients(
     regions = trace.regions_between(slots, units)
     if regions is None:
         return None
-    if trace.parent is not None and any(trace.regions[head].makes for head in regions):
-        return None  # in lanes, arrays that maps make have no adjoints while they run forward
     marked = _in_order(units[are_marked(trace, units)])
     if not len(marked):
         return [None] * len(variables)

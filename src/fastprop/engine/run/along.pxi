@@ -220,7 +220,7 @@ cdef class Along(LaneRegion):
                 wanted[i], uniform[i] = gradient, False
             elif source.kind != NUMBER:
                 a = region.array_of[source.which]
-                wanted[i] = gradient and not region.gradients and self.outer.wanted[a]
+                wanted[i] = gradient and not region.gradients and self.is_pulled(a)
                 uniform[i] = self.outer.same[a] and not (wanted[i] and not self.outer.pooled[a])
             if region.gradients and source.kind != NUMBER and self.wires.leaf[i] >= 0:
                 wanted[i] = self.gradient_array[self.wires.leaf[i]] >= 0
@@ -270,9 +270,13 @@ cdef class Along(LaneRegion):
                 if self.gradient_array[self.which[b]] >= 0:
                     found.add(b)
             elif (self.bound[b] == LEAF or self.bound[b] == OUTER) and not self.region.gradients:
-                if self.outer.wanted[a]:
+                if self.is_pulled(a):
                     found.add(b)
         return frozenset(found)
+
+    cdef bint is_pulled(self, Py_ssize_t a) except -1:
+        """Whether it pulls on an array of the body around it."""
+        return self.outer.wanted[a] and (self.wiring.active_arrays is None or a in self.wiring.active_arrays)
 
     cdef Py_ssize_t outer_array(self, Py_ssize_t b) noexcept nogil:
         """The array of the body around it that an array of the body is."""
@@ -283,10 +287,12 @@ cdef class Along(LaneRegion):
         cdef Py_ssize_t b, a
         if self.bound.shape[0] == 0:
             return None
-        flags = np.zeros((4, self.bound.shape[0]), np.uint8)
+        flags = np.zeros((5, self.bound.shape[0]), np.uint8)
+        inside = arrays_inside(program)
         for b in range(self.bound.shape[0]):
             flags[2, b] = self.bound[b] == OWN
-            flags[3, b] = program.gradient and b in program.active_arrays
+            flags[3, b] = b in inside or (program.gradient and b in program.active_arrays)
+            flags[4, b] = b in inside
             if self.bound[b] == LEAF or self.bound[b] == OUTER:
                 a = self.outer_array(b)
                 flags[0, b] = self.outer.same[a]
@@ -400,7 +406,7 @@ cdef class Along(LaneRegion):
         cdef Py_ssize_t b, a
         cdef int axis
         for b in range(self.bound.shape[0]):
-            if self.bound[b] == OWN:
+            if self.bound[b] >= OWN:
                 continue
             a = self.outer_array(b)
             axis = self.region.axis_of[self.which[b]] if self.bound[b] == LEAF else 0 if self.bound[b] == MADE else -1

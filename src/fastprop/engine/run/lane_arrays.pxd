@@ -15,8 +15,9 @@ cdef class LaneArrays:
     cdef uint8_t[::1] pooled    # and its adjoint is a sum over the lanes
     cdef uint8_t[::1] own       # of a block, seen by nobody outside of the body
     cdef uint8_t[::1] wanted    # its adjoint is
+    cdef uint8_t[::1] inside    # its adjoint is a block's own, of gradients inside
     cdef readonly list shapes   # in a lane
-    cdef readonly object flags  # the four above
+    cdef readonly object flags  # the five above
     cdef bint single
     cdef Py_ssize_t row         # of an array of its own: bytes of a number's lanes
     cdef Memory table
@@ -33,6 +34,7 @@ cdef class LaneArrays:
     cdef LaneArrays of_a_bench(self, Py_ssize_t width)
     cdef void take(self, LaneArrays given) noexcept nogil
     cdef void open(self, Py_ssize_t begin, bint backward) noexcept nogil
+    cdef void forget(self, Py_ssize_t a, Py_ssize_t begin) noexcept nogil
     cdef int make_pools(self, Py_ssize_t strands) except -1
     cdef void use_pool(self, LaneArrays given, Py_ssize_t strand) noexcept nogil
     cdef int empty_pools(self, Py_ssize_t strands, Py_ssize_t a, const ArrayRef* to) except -1

@@ -8,10 +8,22 @@ import math
 
 from libc.string cimport memset
 
+from fastprop.engine.program cimport Program, Wiring
+
 
 cdef enum:
     VALUE
     ADJOINT
+
+
+cdef set arrays_inside(Program program):
+    """The arrays on which gradients inside pull."""
+    cdef Wiring wiring
+    cdef set found = set()
+    for wiring in program.regions:
+        if wiring.active_arrays is not None:
+            found |= wiring.active_arrays
+    return found
 
 
 cdef class LaneArrays:
@@ -21,8 +33,9 @@ cdef class LaneArrays:
     ----------
     shapes : list of tuple of int
         In a lane.
-    flags : array of bool, (4, number of arrays)
-        Whether they are the same in all lanes, adjoints are sums over lanes, arrays are a block's own, adjoints wanted.
+    flags : array of bool, (5, number of arrays)
+        Whether they are the same in all lanes, adjoints are sums over lanes, arrays are a block's own, adjoints wanted,
+        and those by gradients inside, which are a block's own.
     single : bool
         Whether they are float32.
     """
@@ -30,7 +43,7 @@ cdef class LaneArrays:
     def __init__(self, list shapes, flags, bint single):
         cdef Py_ssize_t a, room = 0
         self.count, self.shapes, self.flags, self.single = len(shapes), shapes, flags, single
-        self.same, self.pooled, self.own, self.wanted = flags
+        self.same, self.pooled, self.own, self.wanted, self.inside = flags
         self.table = Memory((2 * self.count + 1) * <Py_ssize_t>sizeof(LaneArray))
         self.value = <LaneArray*>self.table.start
         self.adjoint = self.value + self.count
@@ -94,13 +107,13 @@ cdef class LaneArrays:
         cdef Py_ssize_t a, size = 4 if self.single else 8, room = 0
         arrays.row = width * size
         for a, shape in enumerate(self.shapes):
-            if self.own[a]:
+            if self.own[a] or self.inside[a]:
                 for i, length in enumerate(shape):
                     arrays.axes_of(a, VALUE)[<Py_ssize_t>i] = length
                 arrays.lay(&arrays.value[a], a, VALUE, arrays.row)
                 arrays.lay(&arrays.adjoint[a], a, ADJOINT, arrays.row)
                 arrays.value[a].lane = arrays.adjoint[a].lane = size
-                room += math.prod(shape) * (2 if self.wanted[a] else 1)
+                room += math.prod(shape) * (self.own[a] + self.wanted[a])
         arrays.rows = Memory(room * arrays.row)
         return arrays
 
@@ -110,24 +123,31 @@ cdef class LaneArrays:
         for a in range(self.count):
             if not self.own[a]:
                 self.refer(&self.value[a], a, VALUE, &given.value[a].one, -1)
+                self.value[a].lane = given.value[a].lane
+            if not self.own[a] and not self.inside[a]:
                 self.refer(&self.adjoint[a], a, ADJOINT, &given.adjoint[a].one, -1)
-                self.value[a].lane, self.adjoint[a].lane = given.value[a].lane, given.adjoint[a].lane
+                self.adjoint[a].lane = given.adjoint[a].lane
 
     cdef void open(self, Py_ssize_t begin, bint backward) noexcept nogil:
         """Make ready those of its own for a block of lanes: nothing has been pulled on them yet."""
         cdef Py_ssize_t a, room, size = 4 if self.single else 8
         cdef char* at = self.rows.start if self.rows is not None else NULL
         for a in range(self.count):
-            if not self.own[a]:
-                continue
-            room = self.length(a) * self.row
-            self.value[a].one.data = at - begin * size
-            at += room
-            if self.wanted[a]:
-                if backward:
-                    memset(at, 0, <size_t>room)
-                self.adjoint[a].one.data = at - begin * size
+            room = self.length(a) * self.row if self.own[a] or self.inside[a] else 0
+            if self.own[a]:
+                self.value[a].one.data = at - begin * size
                 at += room
+            if room and self.wanted[a]:
+                self.adjoint[a].one.data = at - begin * size
+                if backward or self.inside[a]:
+                    self.forget(a, begin)
+                at += room
+
+    cdef void forget(self, Py_ssize_t a, Py_ssize_t begin) noexcept nogil:
+        """Let nothing have been pulled on an array whose adjoint is a block's own."""
+        memset(
+            self.adjoint[a].one.data + begin * (4 if self.single else 8), 0, <size_t>(self.length(a) * self.row)
+        )
 
     # adjoints that are sums over lanes
 

@@ -35,9 +35,11 @@ cdef class Bench:
 
 cdef class LaneRegion:
     cdef Wiring wiring
+    cdef int32_t[::1] made      # the arrays on whose adjoints a gradient inside leaves what it has pulled
 
     cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil
     cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil
+    cdef void forget_made(self, LaneArrays arrays, Py_ssize_t begin) noexcept nogil
 
 
 cdef class CalledInLanes(LaneRegion):

@@ -464,6 +464,7 @@ cdef class LanesRun:
                 (<LaneRegion>region).forward(self, bench, begin, count)
             else:
                 (<LaneRegion>region).backward(self, bench, begin, count)
+                (<LaneRegion>region).forget_made(bench.arrays, begin)
             at += 1
 
     cdef inline double number(self, const char* at) noexcept nogil:

@@ -218,7 +218,7 @@ cdef class MapRun:
             leaves = self.region.array.tolist()
             self.shared, self.bodies = {x for x, count in collections.Counter(leaves).items() if count > 1}, bodies
             for kind, which, _ in self.region.body_arrays:
-                if kind != OWN:
+                if kind < OWN:
                     self.shared.add(leaves[which] if kind == LEAF else which)
         return a in self.shared
 

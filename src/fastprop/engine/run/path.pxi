@@ -54,6 +54,7 @@ cpdef enum Bound:           # what an array is that the maps in a body read or m
     OUTER       # an array of what is around the map, the same in all lanes
     MADE        # in every lane, and seen outside with the lanes first
     OWN         # in every lane, and seen by nobody else
+    STAND_IN    # for another one of the body: a variable
 
 
 cdef class Wires:
@@ -248,12 +249,14 @@ cdef class Path:
         cdef MapRegion region = self.owner.region
         if not region.body_arrays:
             return None
-        flags = np.zeros((4, len(region.body_arrays)), np.uint8)
+        flags = np.zeros((5, len(region.body_arrays)), np.uint8)
+        inside = arrays_inside(program)
         for b, (bound, which, _) in enumerate(region.body_arrays):
             flags[0, b] = bound == OUTER or (bound == LEAF and region.axis_of[<Py_ssize_t>which] < 0)
             flags[1, b] = flags[0, b] and not region.gradients
             flags[2, b] = bound == OWN
-            flags[3, b] = program.gradient and b in program.active_arrays
+            flags[3, b] = b in inside or (program.gradient and b in program.active_arrays)
+            flags[4, b] = b in inside
         return LaneArrays([shape for _, _, shape in region.body_arrays], flags, region.single)
 
     cdef int bind(self, LaneArrays arrays, bint both) except -1:
@@ -264,7 +267,7 @@ cdef class Path:
         cdef int axis
         gradient_of = dict(region.gradient_arrays)
         for b, (bound, which, _) in enumerate(region.body_arrays):
-            if bound == OWN:
+            if bound >= OWN:
                 continue
             a = region.array_of[<Py_ssize_t>which] if bound == LEAF else which
             axis = region.axis_of[<Py_ssize_t>which] if bound == LEAF else 0 if bound == MADE else -1

@@ -59,6 +59,15 @@ cdef class LaneRegion:
 
     def __init__(self, Wiring wiring):
         self.wiring = wiring
+        made = () if wiring.active_arrays is None else wiring.region.makes
+        self.made = np.array(made, np.int32)
+
+    cdef void forget_made(self, LaneArrays arrays, Py_ssize_t begin) noexcept nogil:
+        """In a gradient inside, let the next one find no pulls on what it makes."""
+        cdef int32_t a
+        for a in self.made:
+            if arrays.inside[a]:
+                arrays.forget(a, begin)
 
     cdef int forward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
         with gil:

@@ -44,8 +44,12 @@ def record_map(
     in_axes: Any,
     reduce: str | None,
     kwargs: Mapping[str, Any] | None = None,
+    sweeps: bool = True,
 ) -> Any:
-    """Record a vmap on the current trace; returns Units (reduced), or LaneBlocks."""
+    """Record a vmap on the current trace; returns Units (reduced), or LaneBlocks.
+
+    If it `sweeps`, a map of `grad(f)` is one of f whose lanes are run backward.
+    """
     trace = current_trace()
     assert trace is not None
     outer: Recording = trace.recording
@@ -53,7 +57,7 @@ def record_map(
         return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
     one, axes, lanes = lane_signature(name, args, in_axes, (), kwargs)
     plain = reduce is None and innermost_scope() is outer.scope
-    kind = _gradient_kind(f, outer) if plain else None
+    kind = _gradient_kind(f, outer) if plain and sweeps else None
     region = RecordedMap(kind[1] if kind else f, name, lanes, one, trace, record_map)
     region.scale, region.gradients = scale_of(reduce, lanes), kind is not None
     region.reduce, region.keeps_arrays = reduce, reduce in (None, MIXED)
@@ -63,6 +67,9 @@ def record_map(
     recording = _first_path(region, outer, point)
     if outer.parent is not None and decides(recording.draft):  # a map in a map has one path
         return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
+    region.in_turn = region.takes_turns()
+    if kind and region.in_turn:  # then each lane has its own sweep
+        return record_map(f, name, args, in_axes, reduce, kwargs, sweeps=False)
     if kind:
         _give_gradients(region, kind, recording)
     else:

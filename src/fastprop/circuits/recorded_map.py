@@ -20,6 +20,7 @@ from fastprop.circuits.trace import Recording, Retrace, decides, innermost_scope
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, joined, sources
 from fastprop.engine.tape import Trace
+from fastprop.engine.trace import Draft, hoist
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 
 __all__ = ["Given", "Grown", "RecordedMap"]
@@ -33,6 +34,10 @@ OF_A_CALL = 100
 OF_A_PATH = 1000
 OF_A_RECORDING = 1
 OF_A_GATE = 20
+
+# Numbers of a lane's own that maps in a body read, times the lanes of these, from which on lanes are taken in turn: as
+# products, which have the inner lanes side by side.
+OF_A_TURN = 1 << 13
 
 
 class Rent:
@@ -106,6 +111,42 @@ class RecordedMap(MapRegion):
         recording.finish()
         self._add(recording, point)
         return recording
+
+    def takes_turns(self) -> bool:
+        """Say whether its lanes are better run one after the other, each at a point.
+
+        That is where maps in the body compute much of what every lane has numbers of its own for, as in steps of
+        several models. It does not depend on how many lanes there are: the same bits come out.
+        """
+        node = self.only_path()
+        if node is None or not any(isinstance(region, RecordedMap) for region in node.plan.draft.payload.values()):
+            return False
+        own = node.uses[node.uses < len(self._own)]
+        same = np.ones(len(node.uses), np.uint8)
+        same[: len(own)] = ~self.body.varying[own].astype(np.bool_)
+        _, draft = hoist(node.plan.draft, same)
+        varies = np.ones(draft.inputs + len(draft), np.bool_)
+        varies[: draft.inputs] = False
+        varies[: len(same)] = same == 0
+        return sum(self._work_in_lane(draft, varies, gate) for gate in draft.payload) >= OF_A_TURN
+
+    def _work_in_lane(self, draft: Draft, varies: np.ndarray[Any, Any], gate: int) -> int:
+        """Return how many numbers of a lane's own all lanes of a map in the body read."""
+        region = draft.payload[gate]
+        if not isinstance(region, RecordedMap):
+            return 0
+        begin = int(draft.first[gate])
+        read = draft.operand[begin : begin + region.numbers]
+        numbers = int(np.count_nonzero(varies[read[read >= 0]]))
+        for leaf, (a, axis) in enumerate(zip(region.array.tolist(), region.axis.tolist())):
+            if a >= 0 and axis < 0 and self._varies(a):
+                numbers += region.signature.size(leaf)
+        return region.lanes * numbers
+
+    def _varies(self, array: int) -> bool:
+        """Whether an array of the body is another one in every lane; what is differentiated has a gradient in each."""
+        whole = self.body.leaves[0].recording.arrays[array]
+        return bool(self.axis[whole.leaf] >= 0) if whole.kind == "leaf" else whole.kind in ("made", "variable")
 
     def spread(self, leaves: Sequence[int]) -> None:
         """Let leaves have a gradient in every lane, even if they are the same in all."""
@@ -276,7 +317,7 @@ class RecordedMap(MapRegion):
     @property
     def title(self) -> str:
         """What it is, and how often its body is run."""
-        return f"the vmap of {self.name}, {self.lanes} lanes"
+        return f"the vmap of {self.name}, {self.lanes} lanes{', one after the other' if self.in_turn else ''}"
 
     @property
     def plans(self) -> list[Any]:

@@ -230,6 +230,7 @@ class MapRegion(Region):
     value_arrays: list[Any]
     gradient_arrays: list[Any]
     gradients: bool
+    in_turn: bool
     body_arrays: list[Any]
     first_input: list[int]
     @property

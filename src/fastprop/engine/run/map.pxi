@@ -42,6 +42,7 @@ cdef class MapRun:
     cdef list parts                     # of it: Paths
     cdef object nodes
     cdef object version
+    cdef ScanRun turn                   # what takes lanes in turn, if they are
     cdef object strays                  # int32: of each lane the guard that came out otherwise: -1 in all; or None
 
     def __init__(self, MapRegion region, Arrays arrays, wanted, active_arrays):
@@ -83,6 +84,8 @@ cdef class MapRun:
         memset(self.sums, 0, <size_t>region.outputs * sizeof(double))
         if both:
             memset(self.pulled, 0, <size_t>region.numbers * sizeof(double))
+        if region.in_turn:
+            return self.sweep_in_turn(both)
         for a, shape in region.value_arrays:
             if a >= 0:
                 self.arrays.make(a, (region.lanes, *shape), region.single)
@@ -102,6 +105,23 @@ cdef class MapRun:
             self.close_adjoints()
         for k in range(region.outputs if region.summed else 0):
             self.sums[k] *= region.scale
+        return 0
+
+    cdef int sweep_in_turn(self, bint both) except -1:
+        """Run one lane after the other, each at a point, so that maps in the body have their lanes in blocks."""
+        cdef MapRegion region = self.region
+        cdef Py_ssize_t k
+        if self.turn is None:
+            self.turn = ScanRun(region, self.arrays, self.wanted, self.active_arrays, False)
+        memcpy(self.turn.operand, self.operand, <size_t>(region.numbers * self.size))
+        if both:
+            memcpy(self.turn.pull_on_sums, self.pull, <size_t>region.outputs * sizeof(double))
+            self.turn.backward()
+            memcpy(self.pulled, self.turn.pulled, <size_t>region.numbers * sizeof(double))
+        else:
+            self.turn.forward()
+        for k in range(region.outputs if region.summed else 0):
+            self.sums[k] = self.turn.sums[k] * region.scale
         return 0
 
     cdef int sweep_paths(self, bint both) except -1:

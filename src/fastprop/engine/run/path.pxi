@@ -130,6 +130,7 @@ cdef class MapRegion(Region):
     cdef public list leaf_shapes        # of the body's arguments: of one lane
     cdef public list value_arrays       # (array, shape of a lane) of each leaf of the result; array -1: it is summed
     cdef public list gradient_arrays    # (leaf, array): its gradient in every lane
+    cdef public bint in_turn            # lanes are run one after the other
     cdef public bint gradients          # it gives gradients, not values to be differentiated
     cdef public list first_input        # of each leaf of the body's arguments
     cdef readonly object array          # int32: of each leaf; -1: it is numbers

@@ -2,7 +2,7 @@
 
 A scan is recorded as a map whose lanes are its steps: leaves of the body's arguments lie in arrays step by step, or are
 carried. Of a scan that is run backward, what is carried into each step is kept; the steps are run forward once more,
-one by one, before they are run backward.
+one by one, before they are run backward. A map whose lanes are taken in turn is run as a scan that carries nothing.
 """
 import numpy as np
 
@@ -12,7 +12,9 @@ from libc.string cimport memcpy, memset
 
 from fastprop.engine.program cimport Wiring
 
-from fastprop.handles.indexing import OutOfRangeError
+from numpy.linalg import LinAlgError
+
+from fastprop.handles.indexing import OutOfRangeError, in_lane
 
 
 cdef enum:
@@ -27,13 +29,13 @@ cdef struct Move:           # inputs of a step side by side, and where they are 
 
 
 cdef class ScanRun:
-    """One use of a scan: its operands, what it carries, and what is pulled.
+    """One use of a scan: its operands, what it carries, and what is pulled; or of a map that takes lanes in turn.
 
     Parameters
     ----------
     region : MapRegion
         With `carried`, so many numbers, of which `begins` says which operands they are at first, and `backwards`,
-        whether the last step of the arrays is the first one.
+        whether the last step of the arrays is the first one; or with `in_turn`.
     arrays : Arrays
         Of what is around it.
     wanted, active_arrays
@@ -67,6 +69,9 @@ cdef class ScanRun:
     cdef double* pull                   # on what is carried
     cdef double* pulls                  # on the outputs of a step
     cdef double* total                  # what was pulled on inputs that are the same at all steps
+    cdef double* sums                   # of a map: outputs that are summed, and what is pulled on them
+    cdef double* pull_on_sums
+    cdef int32_t[::1] summed            # which outputs these are
     cdef Memory stacked
     cdef Stack* stack                   # outputs that go to arrays
     cdef Py_ssize_t stacks
@@ -80,7 +85,9 @@ cdef class ScanRun:
         cdef Py_ssize_t k
         self.region, self.arrays = region, arrays
         self.wires = region.wires(region.only_path()).stack(region.value_arrays)
-        self.carried, self.backwards, self.begins = region.carried, region.backwards, region.begins
+        self.carried, self.backwards, self.begins = 0, False, np.zeros(0, np.int32)
+        if not region.in_turn:
+            self.carried, self.backwards, self.begins = region.carried, region.backwards, region.begins
         self.rooms = region.lanes + 1 if keeps else 2
         cdef Py_ssize_t n = region.numbers, inputs = self.wires.inputs, outputs = self.wires.outputs
         if self.carried and self.rooms > (<Py_ssize_t>1 << 43) // self.carried:
@@ -89,24 +96,31 @@ cdef class ScanRun:
         self.numbers = Memory((n + self.rooms * self.carried) * self.size)
         self.operand = self.numbers.start
         self.carry = self.operand + n * self.size
-        self.memory = Memory((n + self.carried + outputs + inputs) * <Py_ssize_t>sizeof(double))
+        self.memory = Memory((n + self.carried + 3 * outputs + inputs) * <Py_ssize_t>sizeof(double))
         self.pulled = <double*>self.memory.start
         self.pull = self.pulled + n
         self.pulls = self.pull + self.carried
-        self.total = self.pulls + outputs
+        self.sums = self.pulls + outputs
+        self.pull_on_sums = self.sums + outputs
+        self.total = self.pull_on_sums + outputs
         self.wanted, self.active_arrays = np.array(wanted, np.uint8), frozenset(active_arrays)
         self.wanted_leaf = np.array([a in active_arrays for a in region.array.tolist()] + [False], np.uint8)
         self.stacks = len(self.wires.stacks)
         self.stacked = Memory(self.stacks * <Py_ssize_t>sizeof(Stack))
         self.stack = <Stack*>self.stacked.start
+        adds = np.full(outputs, region.summed and region.in_turn)
         for k, (first, a, n) in enumerate(self.wires.stacks):
             self.stack[k] = Stack(first, a, n)
+            adds[first : first + n] = False
+        self.summed = np.flatnonzero(adds).astype(np.int32)
         self.moved = Memory(self.wires.stretches * <Py_ssize_t>sizeof(Move))
         self.move, self.has_arrays = <Move*>self.moved.start, len(region.body_arrays) > 0
         self.bound = []
         for b, (bound, which, _) in enumerate(region.body_arrays):
             if bound == LEAF or bound == MADE:
-                self.bound.append((b, region.array_of[<Py_ssize_t>which] if bound == LEAF else which, bound == MADE))
+                a = region.array_of[<Py_ssize_t>which] if bound == LEAF else which
+                axis = region.axis_of[<Py_ssize_t>which] if bound == LEAF else 0
+                self.bound.append((b, a, bound == MADE, axis))
 
     cdef PointRun opened(self, bint both):
         """The program of a step, which has what is the same at all steps."""
@@ -171,7 +185,16 @@ cdef class ScanRun:
         """Whether an input that is not carried has a gradient."""
         if source.kind == OPERAND:
             return self.wanted[source.which]
-        return source.kind == LANE and self.wanted_leaf[source.which]
+        return (source.kind == LANE or source.kind == SAME) and self.wanted_leaf[source.which]
+
+    cdef inline int axis_of(self, const Source* source) noexcept:
+        """Along which axis of its array the steps' numbers lie; -1: they are the same at all steps."""
+        return self.region.axis_of[source.which] if source.kind == LANE else -1
+
+    cdef inline char* place(self, const ArrayRef* array, const Source* source, Py_ssize_t i, Py_ssize_t j) noexcept:
+        """Where an array has a number at a step, so many behind an input's."""
+        cdef int axis = self.axis_of(source)
+        return array.data + offset_of(array, axis, source.element + i) + (j * array.stride[axis] if axis >= 0 else 0)
 
     cdef object outer_adjoint(self, Py_ssize_t a):
         """The adjoint of an array that is the same at all steps, to which they add."""
@@ -193,16 +216,17 @@ cdef class ScanRun:
     cdef int find_moves(self) except -1:
         """Find where inputs lie in arrays."""
         cdef Py_ssize_t k
+        cdef int axis
         cdef const Source* source
         cdef const ArrayRef* array
         self.moves = 0
         for k in range(self.wires.stretches):
             source = &self.wires.source[self.wires.stretch[k].first]
-            if source.kind == LANE:
-                array = &self.arrays.value[self.region.array_of[source.which]]
+            if source.kind == LANE or source.kind == SAME:
+                array, axis = &self.arrays.value[self.region.array_of[source.which]], self.axis_of(source)
                 self.move[self.moves] = Move(
-                    array.data + offset_of(array, 0, source.element), array.stride[0],
-                    self.size if self.wires.stretch[k].count == 1 else spacing_of(array, 0), k
+                    self.place(array, source, 0, 0), array.stride[axis] if axis >= 0 else 0,
+                    self.size if self.wires.stretch[k].count == 1 else spacing_of(array, axis), k
                 )
                 self.moves += 1
         return 0
@@ -225,11 +249,18 @@ cdef class ScanRun:
             self.take_numbers(run, &self.move[k], j)
         if self.has_arrays:
             self.take_arrays(run, j, both)
-        run.sweep(True, 0)
+        try:
+            run.sweep(True, 0)
+        except (OutOfRangeError, LinAlgError) as error:
+            if self.region.in_turn:
+                raise in_lane(error, j) from None
+            raise
         if run.program.guards_count:
             broken = run.broken_guard()
             if broken >= 0:
                 inputs = np.array([run.get(i) for i in range(self.wires.inputs)])
+                if self.region.in_turn:
+                    raise self.wires.plan.divergence(broken, inputs, j)
                 raise at_step(self.wires.plan.divergence(broken, inputs), j)
         return 0
 
@@ -252,10 +283,7 @@ cdef class ScanRun:
         cdef const ArrayRef* array = &self.arrays.value[self.region.array_of[source.which]]
         cdef Py_ssize_t k
         for k in range(stretch.count):
-            run.put(
-                stretch.first + k,
-                number_at(array.data + j * array.stride[0] + offset_of(array, 0, source.element + k), run.single)
-            )
+            run.put(stretch.first + k, number_at(self.place(array, source, k, j), run.single))
 
     cdef int take_arrays(self, PointRun run, Py_ssize_t j, bint both) except -1:
         """Let the arrays of the body be parts of those outside, with adjoints to which gradients are added."""
@@ -263,11 +291,11 @@ cdef class ScanRun:
         cdef Py_ssize_t b, a
         cdef bint made
         run.arrays.begin()
-        for b, a, made in self.bound:
-            run.arrays.put(b, outer.values[a][j])
+        for b, a, made, axis in self.bound:
+            run.arrays.put(b, part_of(outer.values[a], axis, j))
             run.arrays.kept[b] = made
             if both and (outer.arrived[a] if made else a in self.active_arrays):
-                run.arrays.put_adjoint(b, outer.adjoints[a][j])
+                run.arrays.put_adjoint(b, part_of(outer.adjoints[a], axis, j))
                 run.arrays.arrived[b] = True
             elif both:
                 run.arrays.put_adjoint(b, None)
@@ -294,11 +322,18 @@ cdef class ScanRun:
                     array.data + j * array.stride[0] + offset_of(array, 0, n),
                     run.get(output[self.stack[k].first + n]), run.single
                 )
+        self.add_sums(run)
         if self.onward is not None and step < self.region.lanes - 1:
             self.onward.copy(<char*>run.space.base, run)
         else:
             self.ends.copy(self.carry_of(step + 1), run)
         return 0
+
+    cdef inline void add_sums(self, PointRun run) noexcept:
+        """Add up those outputs that are summed."""
+        cdef int32_t k
+        for k in self.summed:
+            self.sums[k] += run.get(run.program.output[k])
 
     # sweeps
 
@@ -306,9 +341,11 @@ cdef class ScanRun:
         """Run all steps forward."""
         cdef Py_ssize_t step, k
         cdef PointRun run
+        memset(self.sums, 0, <size_t>self.wires.outputs * sizeof(double))
+        stacked = {self.stack[k].array for k in range(self.stacks)}
         for a, shape in self.region.value_arrays:
             if a >= 0:
-                self.make_array(a, shape)
+                self.make_array(a, shape, a in stacked)
         run = self.opened(False)
         for k in range(self.carried):
             move(self.carry + k * self.size, self.operand + self.begins[k] * self.size, self.region.single)
@@ -320,23 +357,27 @@ cdef class ScanRun:
         self.kept = self.rooms > self.region.lanes
         return 0
 
-    cdef int make_array(self, Py_ssize_t a, tuple shape) except -1:
-        """Make an array for results, of which each step's are as `fresh` makes them."""
-        cdef tuple last = (*shape, self.region.lanes)
+    cdef int make_array(self, Py_ssize_t a, tuple shape, bint stacked) except -1:
+        """Make an array for results: each step's numbers lie in C's order, what a map in the body makes as maps do."""
+        cdef tuple last = (*(shape[::-1] if stacked else shape), self.region.lanes)
         if self.arrays.kept[a]:
             return 0
         found = self.arrays.reused(self.arrays.values, self.arrays.spare_values, a)
-        if found is None or not is_made_so(np.moveaxis(found, 0, -1), last, self.region.single):
-            found = np.moveaxis(fresh(last, self.region.single), -1, 0)
-        return self.arrays.put(a, found)
+        if found is not None:
+            turned = found.T if stacked else np.moveaxis(found, 0, -1)
+            if is_made_so(turned, last, self.region.single):
+                return self.arrays.put(a, found)
+        found = fresh(last, self.region.single)
+        return self.arrays.put(a, found.T if stacked else np.moveaxis(found, -1, 0))
 
     cdef int backward(self) except -1:
         """Run all steps backward, from what is pulled on the last carry and on the arrays that they made."""
         cdef Py_ssize_t step, k, i
         cdef const Source* source
         cdef PointRun run
-        if not self.kept:
+        if self.carried and not self.kept:
             self.forward()
+        memset(self.sums, 0, <size_t>self.wires.outputs * sizeof(double))
         memset(self.pulled, 0, <size_t>self.region.numbers * sizeof(double))
         memset(self.total, 0, <size_t>self.wires.inputs * sizeof(double))
         for k in range(self.wanted_leaf.shape[0] - 1):
@@ -345,6 +386,7 @@ cdef class ScanRun:
         run = self.opened(True)
         for step in range(self.region.lanes - 1, -1, -1):
             self.take_step(run, step, True)
+            self.add_sums(run)
             self.take_pulls(run, step)
             run.pull(self.pulls)
             self.put_gradients(run, step)
@@ -354,6 +396,11 @@ cdef class ScanRun:
             source = &self.wires.source[i]
             if source.kind == OPERAND and self.wanted[source.which]:
                 self.pulled[source.which] += self.total[i]
+            elif source.kind == SAME and self.wanted_leaf[source.which]:
+                add_number_at(
+                    self.place(&self.arrays.adjoint[self.region.array_of[source.which]], source, 0, 0), self.total[i],
+                    self.region.single
+                )
         for k in range(self.carried):
             self.pulled[self.begins[k]] += self.pull[k]
         self.kept = False
@@ -365,6 +412,8 @@ cdef class ScanRun:
         cdef const ArrayRef* array
         memset(self.pulls, 0, <size_t>self.wires.outputs * sizeof(double))
         memcpy(self.pulls, self.pull, <size_t>self.carried * sizeof(double))
+        for k in self.summed:
+            self.pulls[k] = self.pull_on_sums[k] * self.region.scale
         for k in range(self.stacks):
             if self.arrays.arrived[self.stack[k].array]:
                 array = &self.arrays.adjoint[self.stack[k].array]
@@ -386,14 +435,13 @@ cdef class ScanRun:
             source = &self.wires.source[stretch.first]
             if source.kind == CARRY:
                 read_numbers(self.pull + source.element, run, adjoints + stretch.first, stretch.count)
-            elif source.kind == OPERAND:
+            elif source.kind == OPERAND or source.kind == SAME:
                 self.add_totals(run, stretch.first, stretch.count)
             elif source.kind == LANE and self.wanted_leaf[source.which]:
                 array = &self.arrays.adjoint[self.region.array_of[source.which]]
                 for i in range(stretch.count):
                     add_number_at(
-                        array.data + j * array.stride[0] + offset_of(array, 0, source.element + i),
-                        run.get(adjoints + stretch.first + i), run.single
+                        self.place(array, source, i, j), run.get(adjoints + stretch.first + i), run.single
                     )
         return 0
 
@@ -418,6 +466,11 @@ cdef class ScanRun:
         last = np.empty(self.carried, np.float32 if self.region.single else np.float64)
         memcpy(cnp.PyArray_DATA(last), self.carry_of(self.region.lanes), <size_t>(self.carried * self.size))
         return last.tolist()
+
+
+cdef object part_of(array, Py_ssize_t axis, Py_ssize_t j):
+    """An array at a step, along an axis; all of it, if that is -1."""
+    return array if axis < 0 else array[j] if axis == 0 else np.moveaxis(array, axis, 0)[j]
 
 
 cdef object at_step(error, Py_ssize_t j):

@@ -119,7 +119,9 @@ class RecordedMap(MapRegion):
         several models. It does not depend on how many lanes there are: the same bits come out.
         """
         node = self.only_path()
-        if node is None or not any(isinstance(region, RecordedMap) for region in node.plan.draft.payload.values()):
+        if node is None or node.plan is None:
+            return False
+        if not any(isinstance(region, RecordedMap) for region in node.plan.draft.payload.values()):
             return False
         own = node.uses[node.uses < len(self._own)]
         same = np.ones(len(node.uses), np.uint8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +17,7 @@ from fastprop.circuits.pipeline import PASSES
 from fastprop.engine import kernels
 from fastprop.engine.program import assemble
 from fastprop.engine.run import LanesRun, PointRun
+from fastprop.engine.tape import build_kind
 from fastprop.engine.trace import NAMES, Draft, combine, drop, expand, fold, merge, number, reroll, schedule
 
 
@@ -256,6 +259,23 @@ def in_threads(functions):
         if isinstance(result, BaseException):
             raise result
     return results
+
+
+# In the child of a fork, locks of AddressSanitizer that other threads had may stay locked: LLVM renews them since 2023.
+FORKS = pytest.mark.skipif(build_kind() == "check", reason="forks beside threads may hang with AddressSanitizer")
+
+
+def holds_in_child(test):
+    """Whether a function returns True in the child of a fork, which ends by itself if it hangs."""
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        signal.alarm(60)
+        status = 1
+        try:
+            status = 0 if test() else 2
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 # Random programs at hostile points, and what their derivatives are ----------------------------------------------------

@@ -1,6 +1,5 @@
 """Threads, processes and signals: two tapes at once, never one tape by two."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import threading
 import pytest
 
 import fastprop as fp
-from programs import in_threads
+from programs import FORKS, holds_in_child, in_threads
 
 
 def chain(length, engine=fp):
@@ -154,21 +153,11 @@ def test_ctrl_c_ends_a_sweep_and_leaves_the_tape_whole():
     assert run(program) == ["1", "True", "True"]
 
 
+@FORKS
 def test_fork_after_threads():
     in_threads([lambda: chain(100)] * 2)
     expected = chain(1_000)
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:  # pragma: no cover
-        status = 1
-        try:
-            (found,) = in_threads([lambda: chain(1_000)])
-            status = 0 if found == expected and chain(1_000) == expected else 2
-        finally:
-            os._exit(status)
-    os.close(writer)
-    os.close(reader)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert holds_in_child(lambda: in_threads([lambda: chain(1_000)]) == [expected] and chain(1_000) == expected)
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

@@ -1,8 +1,6 @@
 """Lanes on threads: a circuit shared by many, errors on any of them, processes, Ctrl-C, the end of the interpreter."""
 
 import multiprocessing
-import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -14,8 +12,8 @@ import pytest
 import fastprop as fp
 from fastprop.circuits.recorded_map import RecordedMap
 from fastprop.threads import run_on_threads
+from programs import FORKS, holds_in_child, in_threads
 from programs import LANES_W as W
-from programs import in_threads
 from programs import lanes_data as data
 from programs import lanes_loss as loss
 from programs import lanes_oracle as oracle
@@ -146,23 +144,17 @@ def run_program(program):
     return done.stdout.split()
 
 
+@FORKS
 def test_fork_after_threads(always_threads):
     fp.set_num_threads(3)
     circuit = fp.trace(loss, W, 0.5, 0.25)
     x, y = data(5000, 14)
     expected = circuit.batch(W, x, y, in_axes=(None, 0, 0))
-    child = os.fork()
-    if child == 0:  # pragma: no cover
-        status = 1
-        try:
-            found = circuit.batch(W, x, y, in_axes=(None, 0, 0))
-            status = 0 if (found == expected).all() else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert holds_in_child(lambda: (circuit.batch(W, x, y, in_axes=(None, 0, 0)) == expected).all())
     np.testing.assert_array_equal(circuit.batch(W, x, y, in_axes=(None, 0, 0)), expected)
 
 
+@FORKS
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("map_lanes", [False, True], ids=["compile", "vmap"])
 def test_fork_while_another_thread_records(map_lanes):
@@ -180,15 +172,7 @@ def test_fork_while_another_thread_records(map_lanes):
     other.start()
     try:
         assert begun.wait(60)
-        child = os.fork()
-        if child == 0:  # pragma: no cover
-            signal.alarm(30)  # the child ends by itself if it hangs
-            status = 1
-            try:
-                status = 0 if np.all(compiled(argument) == 9.0) and np.all(compiled(-argument) == 3.0) else 2
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert holds_in_child(lambda: np.all(compiled(argument) == 9.0) and np.all(compiled(-argument) == 3.0))
     finally:
         done.set()
         other.join()

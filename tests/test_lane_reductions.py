@@ -371,3 +371,53 @@ def test_errors_of_the_body_come_through():
             f(points(3))
     with pytest.raises(ValueError, match="there is none"):
         fp.lane_sum(1.0)
+
+
+# Sums of what a map makes ---------------------------------------------------------------------------------------------
+
+
+def piecewise(w, x):
+    return fp.exp(-w * x) if x > 0.5 else w * x if x > -0.5 else fp.sin(w + x)
+
+
+OF_A_MAP = {
+    "sum": lambda w, x: fp.sum(fp.vmap(lambda x: fp.tanh(w * x))(x)),
+    "mean": lambda w, x: fp.mean(fp.vmap(piecewise, in_axes=(None, 0))(w, x)),
+    "method": lambda w, x: fp.vmap(lambda x: fp.tanh(w * x))(x).mean() * w,
+    "by hand": lambda w, x: fp.mean((fp.vmap(lambda x: fp.tanh(w * x))(x) - x) ** 2),
+    "both": lambda w, x: (lambda y: fp.sum(y) * fp.mean(y))(fp.vmap(piecewise, in_axes=(None, 0))(w, x)),
+    "and its numbers": lambda w, x: (lambda y: fp.mean(y) + y[0] * y[-1])(fp.vmap(piecewise, in_axes=(None, 0))(w, x)),
+    "rows": lambda w, x: fp.sum(fp.vmap(lambda x: fp.stack([x, w, w * x]))(x)),
+    "integers": lambda w, x: fp.sum(fp.vmap(lambda k: k * 2)(np.arange(len(x)))) * w,
+    "truth": lambda w, x: fp.sum(fp.vmap(lambda x: x > 0.0)(x)) * w,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 300])
+@pytest.mark.parametrize("name", OF_A_MAP)
+def test_sums_of_what_a_map_makes(name, lanes):
+    f, x = OF_A_MAP[name], points(lanes, 3)
+    for derivative in (
+        f, fp.value_and_grad(f, (0, 1)), fp.grad(fp.grad(f)), lambda w, x: fp.jvp(f, (w, x), (1.0, x)),
+        lambda w, x: (f(w, x), fp.vmap(lambda x: fp.tanh(w * x))(x)),
+        lambda w, x: fp.vmap(lambda w: f(w, x))(np.array([0.5, -1.0]) * w),
+        lambda w, x: fp.scan(lambda w, y: (w - 0.1 * fp.grad(f)(w, x), y), w, x[:2]),
+    ):  # fmt: skip
+        with fp.eager():
+            expected = derivative(0.7, x)
+        compiled = fp.compile(derivative)
+        for _ in range(2):
+            same = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)  # noqa: E731
+            fp.tree_map(same, compiled(0.7, x), expected)
+        with fp.eager():
+            expected = derivative(-0.3, -2.0 * x)
+        fp.tree_map(same, compiled(-0.3, -2.0 * x), expected)  # other lanes take other ways
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "method", "by hand"])
+def test_a_map_adds_up_itself_what_is_only_added_up(name):
+    compiled = fp.compile(fp.value_and_grad(OF_A_MAP[name]))
+    compiled(0.7, points(40))
+    draft = compiled.circuits()[0]._plan.draft
+    assert [region.summed for region in draft.payload.values()][-1]
+    assert not any(region.name == "positive" for region in draft.payload.values())

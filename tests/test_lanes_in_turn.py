@@ -158,7 +158,7 @@ def test_errors_name_the_lane(way, gradients):
     through = fp.grad if gradients else (lambda f: f)
     mapped = fp.compile(lambda w, i: fp.vmap(through(picked))(w, i))
     mapped(WEIGHTS, np.array([0, 1, 2, 0, 1, 2]))
-    with pytest.raises(IndexError, match=r"lane (4|\(4, 0\))"):
+    with pytest.raises(IndexError, match=r"lane (4|\(4, \d\))"):
         mapped(WEIGHTS, np.array([0, 1, 2, 0, 3, 2]))
     inside = fp.compile(lambda w, i: fp.vmap(through(picked_inside))(w, i))
     indices = np.zeros((6, 5), int)
@@ -170,7 +170,7 @@ def test_errors_name_the_lane(way, gradients):
     solve = fp.compile(lambda a: fp.vmap(through(solved))(a))
     expected = solve(singular)
     singular[2] = 0.0
-    with pytest.raises(np.linalg.LinAlgError, match=r"lane (2|\(2, 0\))"):
+    with pytest.raises(np.linalg.LinAlgError, match=r"lane (2|\(2, \d\))"):
         solve(singular)
     np.testing.assert_array_equal(solve(MATRICES), expected)  # nothing is left of the error
 

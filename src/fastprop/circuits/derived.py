@@ -268,11 +268,11 @@ def _here(leaf: Any) -> Any:
     """Return a leaf of a body's result with what stands there for results from outside."""
     trace = current_trace()
     assert trace is not None
+    if is_condition(leaf):  # results of maps are numbers
+        leaf = gates.positive(leaf)
     if isinstance(leaf, Unit):
         return leaf if leaf._tape is None else stand_in(trace, leaf)
     if (isinstance(leaf, LaneBlock) and leaf.map_unit._tape is trace) or not isinstance(leaf, Bundle):
-        return leaf
-    if any(is_condition(x) for x in leaf.numbers.flat):
         return leaf
     return Bundle(object_array(list(map(_here, leaf.numbers.flat)), leaf.shape))
 

@@ -298,7 +298,22 @@ def _unpacked(block: LaneBlock) -> list[Unit]:
 
 
 def _mapped(f: Any, operands: Any, axes: Any, reduce: Any) -> Any:
-    return record_map(f, getattr(f, "name", "a gate"), operands, axes, reduce)
+    total = _summed_up(operands[0], reduce) if reduce and f is gates.positive else None
+    return record_map(f, getattr(f, "name", "a gate"), operands, axes, reduce) if total is None else total
+
+
+def _summed_up(block: LaneBlock, reduce: str) -> Unit | None:
+    """Record that a map itself adds up the numbers that it makes, so that nobody keeps them; None if it can't."""
+    trace = current_trace()
+    assert trace is not None
+    region = trace.regions.get(block.map_unit._slot) if block.map_unit._tape is trace else None
+    if type(region) is not RecordedMap or region.gradients or region.value_arrays != [(block.number, ())]:
+        return None
+    total = region.reduced(reduce)
+    outer: Recording = trace.recording
+    outer.maps.append(total)
+    value = float(np.sum(outer.examples[block.number], dtype=np.float64)) * total.scale
+    return unit_at(trace, record_region(trace, total, total.operands.slots, [value]))
 
 
 let_lane_blocks(_mapped, _unpacked)

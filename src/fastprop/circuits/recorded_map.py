@@ -15,7 +15,7 @@ from fastprop.circuits.enclosed import enclosed
 from fastprop.circuits.lanes import Asked
 from fastprop.circuits.operands import SLOT, Operands
 from fastprop.circuits.pipeline import PASSES
-from fastprop.circuits.signature import Signature
+from fastprop.circuits.signature import Signature, scale_of
 from fastprop.circuits.trace import Recording, Retrace, decides, innermost_scope, numbered, record
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, joined, sources
@@ -111,6 +111,18 @@ class RecordedMap(MapRegion):
         recording.finish()
         self._add(recording, point)
         return recording
+
+    def reduced(self, reduce: str) -> RecordedMap:
+        """Return the same map, once it is settled, whose results are added up: they share the body and its paths."""
+        other = RecordedMap(self.function, self.name, self.lanes, self.signature, self.trace, self._record_map)
+        other.__dict__.update(self.__dict__)
+        other.take_leaves(self.leaf_shapes, self.array.tolist(), self.axis.tolist())
+        other.body, other.first_input, other.body_arrays = self.body, self.first_input, self.body_arrays
+        other.outputs, other.sole, other.in_turn = self.outputs, self.sole, self.in_turn
+        other.reduce, other.scale, other.summed = reduce, scale_of(reduce, self.lanes), True
+        other._parts = None
+        other.seal(len(self.operands))
+        return other
 
     def takes_turns(self) -> bool:
         """Say whether its lanes are better run one after the other, each at a point.
@@ -338,8 +350,8 @@ class RecordedMap(MapRegion):
     def wires(self, node: Node, columns: Sequence[int] = (), operands: Given | None = None) -> Wires:
         """Return where the inputs of a part of the body come from; `operands`: of one that is not kept."""
         if operands is None and node.wired is not None:
-            read, known = node.wired
-            if read == tuple(columns) and known.plan is node.plan:
+            reader, read, known = node.wired
+            if reader is self.value_arrays and read == tuple(columns) and known.plan is node.plan:
                 return known  # type: ignore[no-any-return]
         own = len(self._own)
         count = int(np.searchsorted(node.uses, own))  # of the inputs that are its own, which come first
@@ -352,7 +364,7 @@ class RecordedMap(MapRegion):
         covers = np.bincount(leaves, minlength=len(sizes)) == sizes
         made = Wires(node.plan, given, leaves, self._element_of[mine], covers, bool(node.children))
         if operands is None:
-            node.wired = tuple(columns), made
+            node.wired = self.value_arrays, tuple(columns), made
         return made
 
     def _given(self, leaf: int, size: int) -> Given:

@@ -313,7 +313,8 @@ def _summed_up(block: LaneBlock, reduce: str) -> Unit | None:
     outer: Recording = trace.recording
     outer.maps.append(total)
     value = float(np.sum(outer.examples[block.number], dtype=np.float64)) * total.scale
-    return unit_at(trace, record_region(trace, total, total.operands.slots, [value]))
+    unit: Unit = unit_at(trace, record_region(trace, total, total.operands.slots, [value]))
+    return unit
 
 
 let_lane_blocks(_mapped, _unpacked)

@@ -109,7 +109,7 @@ class Plan:
             draft = self.draft if fused is None else fused
             if "combine" in self.passes:
                 draft = self._step("combine", combine, draft)
-            if "reroll" in self.passes and not any(region.inside for region in draft.payload.values()):
+            if "reroll" in self.passes:
                 draft = self._step("reroll", self._roll, draft)
             if "schedule" in self.passes:
                 draft = self._step("schedule", schedule, draft)

@@ -65,7 +65,7 @@ cdef class Assembler(Pulls):
         cdef Gradient region = self.draft.payload[self.run[r]]
         cdef int32_t ends = <int32_t>region.ends
         cdef Instruction* step
-        pulls = [self.pull_slot(self.operand[begin + k]) for k in range(ends)]
+        pulls = [self.row_of(self.operand[begin + k]) for k in range(ends)]
         self.aim_variables(r, begin + 2 * ends)
         self.pulls = &self.program.ahead
         cdef Py_ssize_t at = self.program.ahead.length
@@ -105,19 +105,6 @@ cdef class Assembler(Pulls):
 
     cdef int32_t adjoint_aimed(self, int32_t x) noexcept:
         return self.aim_of[self.range_of(x)] + self.offset_of(x)
-
-    cdef int pull_slot(self, int32_t x) except -1:
-        """The slot of a pull; in lanes a row, even if it is one number for all."""
-        cdef int32_t y = self.number_of(x), slot
-        cdef Instruction* step
-        if not self.lanes or (y >= 0 and (y >= self.inputs or not self.uniform[y])):
-            return self.slot_of(x)
-        slot = self.allocate(1)
-        step = self.program.write(&self.program.ahead)
-        step.opcode, step.count, step.arity, step.result, step.saved = POSITIVE, 1, 1, slot, -1
-        step.operand = <int32_t>self.program.push_operand(self.slot_of(x), BROADCAST, 0)
-        self.measure(POSITIVE, 1, 1)
-        return slot
 
     cdef int put_pull(self, int32_t end, int32_t slot) except -1:
         """Write that a pull is put on a number, if anything is wanted of it."""

@@ -60,11 +60,13 @@ cdef class Layout:
     cdef dict starts                # input at which matrices begin -> its number among these, their first and last one
     cdef int32_t[::1] sums          # input -> how many of a matrix's gradients are added up to its own
     cdef set active_arrays          # those that wanted inputs reach
+    cdef dict rows                  # input or constant that is the same in all lanes -> a row of it
     cdef bint lanes, gradient, recycling
 
     def __init__(self, Draft draft, bint lanes, bint gradient, wanted, uniform, bint recycling, arrays):
         n = len(draft)
         self.active_arrays = set(arrays)
+        self.rows = {}
         self.draft = draft
         self.lanes, self.gradient, self.recycling = lanes, gradient, recycling
         self.opcode, self.first, self.operand = draft.opcode, draft.first, draft.operand
@@ -145,6 +147,21 @@ cdef class Layout:
         if x < self.inputs:
             self.single[x] = 1
         return self.value[self.range_of(x)] + self.offset_of(x)
+
+    cdef int32_t row_of(self, int32_t x) except -1:
+        """The slot of an operand; in lanes a row, even if it is one number for all, as variables may stand for."""
+        cdef int32_t y = self.number_of(x), slot
+        cdef Instruction* step
+        if not self.lanes or (y >= 0 and (y >= self.inputs or not self.uniform[y])):
+            return self.slot_of(x)
+        if y in self.rows:
+            return self.rows[y]
+        slot = self.rows[y] = self.allocate(1)      # for good: its number is that of all lanes
+        step = self.program.write(&self.program.ahead)
+        step.opcode, step.count, step.arity, step.result, step.saved = POSITIVE, 1, 1, slot, -1
+        step.operand = <int32_t>self.program.push_operand(self.slot_of(x), BROADCAST, 0)
+        self.measure(POSITIVE, 1, 1)
+        return slot
 
     cdef object slots_of(self, const int32_t[::1] operands):
         """The slots of some operands, an array."""
@@ -446,7 +463,7 @@ cdef class Layout:
         for k in range(5):
             self.program.push_index(-1)
         for k in range(columns):
-            self.program.push_index(self.slot_of(self.operand[first + rows * columns + k]))
+            self.program.push_index(self.row_of(self.operand[first + rows * columns + k]))
         self.program.index[at + 2] = self.operand[first + 1] - self.operand[first] if columns > 1 else 1
         if not self.is_even(at, first, rows, columns):
             for k in range(rows * columns):
@@ -479,7 +496,7 @@ cdef class Layout:
         self.program.push_index(rows)
         self.program.push_index(columns)
         for j in range(self.first[self.run[r]] + 1, self.first[self.run[r] + 1]):
-            self.program.push_index(self.slot_of(self.operand[j]))
+            self.program.push_index(self.row_of(self.operand[j]))
         # the slots of the results; or both matrices, what is brought, and a column of pulls
         return self.need(2 + results // 8 if self.lanes else self.kept_arity(r) + self.depth_of(r) + rows)
 

@@ -36,6 +36,9 @@ cdef enum:
 
 cdef Py_ssize_t offset_of(const ArrayRef* array, int axis, Py_ssize_t element) noexcept nogil
 cdef Py_ssize_t spacing_of(const ArrayRef* array, int axis) noexcept nogil
+cdef Py_ssize_t evenly_from(
+    const ArrayRef* array, int axis, Py_ssize_t element, char** at, Py_ssize_t* step
+) noexcept nogil
 cdef void add_numbers(
     const ArrayRef* array, Py_ssize_t element, const double* more, Py_ssize_t n, bint single, bint adds
 ) noexcept nogil

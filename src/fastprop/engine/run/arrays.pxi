@@ -22,6 +22,7 @@ cdef extern from *:
     }
     """
     bint is_free(PyObject* array) noexcept
+    const Py_ssize_t PY_SSIZE_T_MAX
     PyObject* PyList_GET_ITEM(object items, Py_ssize_t i) noexcept
 
 cnp.import_array()
@@ -206,12 +207,41 @@ cdef Py_ssize_t spacing_of(const ArrayRef* array, int axis) noexcept nogil:
     return step
 
 
+cdef Py_ssize_t evenly_from(
+    const ArrayRef* array, int axis, Py_ssize_t element, char** at, Py_ssize_t* step
+) noexcept nogil:
+    """Find where in a lane a number is, and how far apart those from it on lie; returns how many do so evenly."""
+    cdef int i = array.ndim - 1
+    at[0] = array.data + offset_of(array, axis, element)
+    step[0] = spacing_of(array, axis)
+    if step[0] != UNEVEN:
+        return PY_SSIZE_T_MAX
+    while i >= 0 and (i == axis or array.shape[i] == 1):
+        i -= 1
+    if i < 0:
+        return 1
+    step[0] = array.stride[i]
+    return array.shape[i] - element % array.shape[i]
+
+
 cdef void add_numbers(
     const ArrayRef* array, Py_ssize_t element, const double* more, Py_ssize_t n, bint single, bint adds
 ) noexcept nogil:
     """Add to so many numbers of an array, from one on; or put them there."""
-    cdef Py_ssize_t step = spacing_of(array, -1), k
-    cdef char* at = array.data + offset_of(array, -1, element)
+    cdef Py_ssize_t step, k, count
+    cdef char* at
+    while n > 0:
+        count = min(n, evenly_from(array, -1, element, &at, &step))
+        add_row_of_numbers(at, step, more, count, single, adds)
+        element, n = element + count, n - count
+        more += count
+
+
+cdef inline void add_row_of_numbers(
+    char* at, Py_ssize_t step, const double* more, Py_ssize_t n, bint single, bint adds
+) noexcept nogil:
+    """Add to numbers that are so far apart, or put them there."""
+    cdef Py_ssize_t k
     cdef Py_ssize_t size = sizeof(float) if single else sizeof(double)
     if step == size and <size_t>at % <size_t>size == 0:
         for k in range(n if single and adds else 0):
@@ -224,11 +254,7 @@ cdef void add_numbers(
             (<double*>at)[k] = more[k]
         return
     for k in range(n):
-        if step == UNEVEN:
-            at = array.data + offset_of(array, -1, element + k)
-        elif k:
-            at += step
         if adds:
-            add_number_at(at, more[k], single)
+            add_number_at(at + k * step, more[k], single)
         else:
-            put_number_at(at, more[k], single)
+            put_number_at(at + k * step, more[k], single)

@@ -181,8 +181,7 @@ cdef class Route:
                 memcpy(<char*>run.space.base + slot * run.size, leaf.data, <size_t>(size * run.size))
                 continue
             ref.data, ref.ndim, ref.shape, ref.stride = leaf.data, leaf.ndim, leaf.shape, leaf.strides
-            for i in range(size):
-                run.put(slot + i, number_at(ref.data + offset_of(&ref, -1, i), self.single))
+            put_slots(run, slot, &ref, -1, 0, size)
         return 0
 
     cdef int read_captured(self, PointRun run) except -1:
@@ -208,15 +207,12 @@ cdef class Route:
 
     cdef int pull_back(self, PointRun run) except -1:
         """Sweep backward; the adjoints of arrays that are handed out are then complete."""
-        cdef const ArrayRef* adjoint
-        cdef Py_ssize_t a, first, count, i
+        cdef Py_ssize_t a, first, count
         run.pull(&self.pulls[0])
         for a in self.wanted:
             run.arrays.clear_adjoint(a)
         for a, first, count in self.both:
-            adjoint = &run.arrays.adjoint[a]
-            for i in range(count):
-                add_number_at(adjoint.data + offset_of(adjoint, -1, i), run.get(first + i), self.single)
+            give_slots(run, first, &run.arrays.adjoint[a], -1, 0, count, True)
         return 0
 
     cdef list given_blocks(self, PointRun run):

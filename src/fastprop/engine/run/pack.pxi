@@ -28,23 +28,31 @@ cdef class PackAtPoint(PointRegion):
     cdef int forward(self, PointRun run) except -1:
         cdef PackRegion region = self.wiring.region
         cdef const ArrayRef* array = &run.arrays.value[region.array]
-        cdef Py_ssize_t k
+        cdef Py_ssize_t k = 0, end, step
+        cdef char* at
         run.arrays.make(region.array, region.shape, run.single)
-        for k in range(region.numbers):
-            put_number_at(array.data + offset_of(array, -1, k), run.get(self.wiring.operand[k]), run.single)
+        while k < region.numbers:
+            end = k + min(region.numbers - k, evenly_from(array, -1, k, &at, &step))
+            while k < end:
+                put_number_at(at, run.get(self.wiring.operand[k]), run.single)
+                k, at = k + 1, at + step
         return 0
 
     cdef int backward(self, PointRun run) except -1:
         cdef PackRegion region = self.wiring.region
         cdef const ArrayRef* adjoint = &run.arrays.adjoint[region.array]
-        cdef Py_ssize_t k
+        cdef Py_ssize_t k = 0, end, step
         cdef int32_t target
+        cdef char* at
         if not run.arrays.arrived[region.array]:
             return 0
-        for k in range(region.numbers):
-            target = self.wiring.target[k]
-            if target >= 0:
-                run.put(target, run.get(target) + number_at(adjoint.data + offset_of(adjoint, -1, k), run.single))
+        while k < region.numbers:
+            end = k + min(region.numbers - k, evenly_from(adjoint, -1, k, &at, &step))
+            while k < end:
+                target = self.wiring.target[k]
+                if target >= 0:
+                    run.put(target, run.get(target) + number_at(at, run.single))
+                k, at = k + 1, at + step
         forget_made(self.wiring, run.arrays)
         return 0
 
@@ -71,18 +79,13 @@ cdef class UnpackAtPoint(PointRegion):
 
     cdef int forward(self, PointRun run) except -1:
         cdef const ArrayRef* array = &run.arrays.value[(<UnpackRegion>self.wiring.region).array]
-        cdef Py_ssize_t k
-        for k in range(self.wiring.results):
-            run.put(self.wiring.result + k, number_at(array.data + offset_of(array, -1, k), run.single))
+        put_slots(run, self.wiring.result, array, -1, 0, self.wiring.results)
         return 0
 
     cdef int backward(self, PointRun run) except -1:
         cdef UnpackRegion region = self.wiring.region
-        cdef const ArrayRef* adjoint = &run.arrays.adjoint[region.array]
-        cdef Py_ssize_t k
         run.arrays.clear_adjoint(region.array)
-        for k in range(self.wiring.results):
-            add_number_at(adjoint.data + offset_of(adjoint, -1, k), run.get(self.wiring.pull + k), run.single)
+        give_slots(run, self.wiring.pull, &run.arrays.adjoint[region.array], -1, 0, self.wiring.results, True)
         return 0
 
 

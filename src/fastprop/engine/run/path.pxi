@@ -400,25 +400,26 @@ cdef class Path:
         cdef LanesRun run = batch.run
         cdef const ArrayRef* array = &self.owner.arrays.value[self.owner.region.array_of[source.which]]
         cdef int axis = self.owner.region.axis_of[source.which]
-        cdef Py_ssize_t step = spacing_of(array, axis), k, i = stretch.first
-        cdef char* at = array.data + offset_of(array, axis, source.element)
-        if axis < 0 and step == run.size and run.uniform[i]:
+        cdef Py_ssize_t step, k, i = stretch.first, end = stretch.first + stretch.count
+        cdef char* at
+        cdef Py_ssize_t count = evenly_from(array, axis, source.element, &at, &step)
+        if count >= stretch.count and axis < 0 and step == run.size and run.uniform[i]:
             take_numbers(run, i, at, stretch.count)
             batch.put_before(i, at, stretch.count)
             return 0
         if run.uniform[i]:
             leave_none(run, i, stretch.count)
-        for k in range(stretch.count):
-            if step == UNEVEN:
-                at = array.data + offset_of(array, axis, source.element + k)
-            elif k:
+        while i < end:
+            count = min(end - i, evenly_from(array, axis, source.element + i - stretch.first, &at, &step))
+            for k in range(i, i + count):
+                if axis >= 0:
+                    run.aim(&run.input[k], at, array.stride[axis], False)
+                elif run.uniform[k]:
+                    batch.put(k, number_at(at, run.single))
+                else:
+                    run.aim(&run.input[k], at, 0, False)
                 at += step
-            if axis >= 0:
-                run.aim(&run.input[i + k], at, array.stride[axis], False)
-            elif run.uniform[i + k]:
-                batch.put(i + k, number_at(at, run.single))
-            else:
-                run.aim(&run.input[i + k], at, 0, False)
+            i += count
         return 0
 
     cdef void repeat(self, Batch batch, Py_ssize_t i, double number) noexcept:

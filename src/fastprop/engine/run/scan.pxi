@@ -191,6 +191,14 @@ cdef class ScanRun:
         """Along which axis of its array the steps' numbers lie; -1: they are the same at all steps."""
         return self.region.axis_of[source.which] if source.kind == LANE else -1
 
+    cdef inline ArrayRef at_place(self, const ArrayRef* array, const Source* source, Py_ssize_t j) noexcept:
+        """The array that an input is of, as if a step were its first one."""
+        cdef ArrayRef here = array[0]
+        cdef int axis = self.axis_of(source)
+        if axis >= 0:
+            here.data += j * array.stride[axis]
+        return here
+
     cdef inline char* place(self, const ArrayRef* array, const Source* source, Py_ssize_t i, Py_ssize_t j) noexcept:
         """Where an array has a number at a step, so many behind an input's."""
         cdef int axis = self.axis_of(source)
@@ -280,10 +288,8 @@ cdef class ScanRun:
     cdef void look_for_numbers(self, PointRun run, const Stretch* stretch, Py_ssize_t j) noexcept:
         """The same where they lie unevenly."""
         cdef const Source* source = &self.wires.source[stretch.first]
-        cdef const ArrayRef* array = &self.arrays.value[self.region.array_of[source.which]]
-        cdef Py_ssize_t k
-        for k in range(stretch.count):
-            run.put(stretch.first + k, number_at(self.place(array, source, k, j), run.single))
+        cdef ArrayRef array = self.at_place(&self.arrays.value[self.region.array_of[source.which]], source, j)
+        put_slots(run, stretch.first, &array, self.axis_of(source), source.element, stretch.count)
 
     cdef int take_arrays(self, PointRun run, Py_ssize_t j, bint both) except -1:
         """Let the arrays of the body be parts of those outside, with adjoints to which gradients are added."""
@@ -306,9 +312,10 @@ cdef class ScanRun:
 
     cdef int leave_step(self, PointRun run, Py_ssize_t step) except -1:
         """Put into arrays what comes out of a step, which may be its inputs, then carry on what is carried."""
-        cdef Py_ssize_t k, n, j = self.place_of(step)
+        cdef Py_ssize_t k, n, end, apart, j = self.place_of(step)
         cdef const int32_t* output = run.program.output
         cdef const ArrayRef* array
+        cdef char* at
         for k in range(self.stacks):
             array = &self.arrays.value[self.stack[k].array]
             if self.stack[k].numbers == 1:
@@ -317,11 +324,13 @@ cdef class ScanRun:
             if spacing_of(array, 0) == self.size:
                 (<SlotRuns>self.rows[k]).copy(array.data + j * array.stride[0], run)
                 continue
-            for n in range(self.stack[k].numbers):
-                put_number_at(
-                    array.data + j * array.stride[0] + offset_of(array, 0, n),
-                    run.get(output[self.stack[k].first + n]), run.single
-                )
+            n = 0
+            while n < self.stack[k].numbers:
+                end = n + min(self.stack[k].numbers - n, evenly_from(array, 0, n, &at, &apart))
+                at += j * array.stride[0]
+                while n < end:
+                    put_number_at(at, run.get(output[self.stack[k].first + n]), run.single)
+                    n, at = n + 1, at + apart
         self.add_sums(run)
         if self.onward is not None and step < self.region.lanes - 1:
             self.onward.copy(<char*>run.space.base, run)
@@ -408,8 +417,9 @@ cdef class ScanRun:
 
     cdef int take_pulls(self, PointRun run, Py_ssize_t step) except -1:
         """Find what is pulled on the outputs of a step."""
-        cdef Py_ssize_t k, n, j = self.place_of(step)
+        cdef Py_ssize_t k, n, end, apart, j = self.place_of(step)
         cdef const ArrayRef* array
+        cdef char* at
         memset(self.pulls, 0, <size_t>self.wires.outputs * sizeof(double))
         memcpy(self.pulls, self.pull, <size_t>self.carried * sizeof(double))
         for k in self.summed:
@@ -417,18 +427,21 @@ cdef class ScanRun:
         for k in range(self.stacks):
             if self.arrays.arrived[self.stack[k].array]:
                 array = &self.arrays.adjoint[self.stack[k].array]
-                for n in range(self.stack[k].numbers):
-                    self.pulls[self.stack[k].first + n] = number_at(
-                        array.data + j * array.stride[0] + offset_of(array, 0, n), run.single
-                    )
+                n = 0
+                while n < self.stack[k].numbers:
+                    end = n + min(self.stack[k].numbers - n, evenly_from(array, 0, n, &at, &apart))
+                    at += j * array.stride[0]
+                    while n < end:
+                        self.pulls[self.stack[k].first + n] = number_at(at, run.single)
+                        n, at = n + 1, at + apart
         return 0
 
     cdef int put_gradients(self, PointRun run, Py_ssize_t step) except -1:
         """Add the gradients of a step to where they go."""
-        cdef Py_ssize_t k, i, adjoints = run.program.adjoints, j = self.place_of(step)
+        cdef Py_ssize_t k, adjoints = run.program.adjoints, j = self.place_of(step)
         cdef const Stretch* stretch
         cdef const Source* source
-        cdef const ArrayRef* array
+        cdef ArrayRef array
         memset(self.pull, 0, <size_t>self.carried * sizeof(double))
         for k in range(self.wires.stretches):
             stretch = &self.wires.stretch[k]
@@ -438,11 +451,10 @@ cdef class ScanRun:
             elif source.kind == OPERAND or source.kind == SAME:
                 self.add_totals(run, stretch.first, stretch.count)
             elif source.kind == LANE and self.wanted_leaf[source.which]:
-                array = &self.arrays.adjoint[self.region.array_of[source.which]]
-                for i in range(stretch.count):
-                    add_number_at(
-                        self.place(array, source, i, j), run.get(adjoints + stretch.first + i), run.single
-                    )
+                array = self.at_place(&self.arrays.adjoint[self.region.array_of[source.which]], source, j)
+                give_slots(
+                    run, adjoints + stretch.first, &array, self.axis_of(source), source.element, stretch.count, True
+                )
         return 0
 
     cdef void add_totals(self, PointRun run, Py_ssize_t first, Py_ssize_t count) noexcept:

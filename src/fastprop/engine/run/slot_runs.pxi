@@ -69,6 +69,39 @@ cdef inline void copy_numbers(char* to, const char* numbers, Py_ssize_t n, bint 
         (<double*>to)[k] = (<const double*>numbers)[k]
 
 
+cdef void put_slots(
+    PointRun run, Py_ssize_t slot, const ArrayRef* array, int axis, Py_ssize_t element, Py_ssize_t n
+) noexcept:
+    """Let slots side by side be numbers of an array, from one on: of the first lane, if lanes are along an axis."""
+    cdef Py_ssize_t step, count, k
+    cdef char* at
+    while n > 0:
+        count = min(n, evenly_from(array, axis, element, &at, &step))
+        if step == run.size:
+            copy_numbers(<char*>run.space.base + slot * run.size, at, count, run.single)
+        else:
+            for k in range(count):
+                move(<char*>run.space.base + (slot + k) * run.size, at + k * step, run.single)
+        slot, element, n = slot + count, element + count, n - count
+
+
+cdef void give_slots(
+    PointRun run, Py_ssize_t slot, const ArrayRef* array, int axis, Py_ssize_t element, Py_ssize_t n, bint adds
+) noexcept:
+    """Put what is in slots side by side into an array, or add it to what is there."""
+    cdef Py_ssize_t step, count, k
+    cdef char* at
+    while n > 0:
+        count = min(n, evenly_from(array, axis, element, &at, &step))
+        if not adds and step == run.size:
+            copy_numbers(at, <const char*>run.space.base + slot * run.size, count, run.single)
+        for k in range(count if adds else 0):
+            add_number_at(at + k * step, run.get(slot + k), run.single)
+        for k in range(0 if adds or step == run.size else count):
+            move(at + k * step, <const char*>run.space.base + (slot + k) * run.size, run.single)
+        slot, element, n = slot + count, element + count, n - count
+
+
 cdef void read_numbers(double* to, PointRun run, Py_ssize_t slot, Py_ssize_t n) noexcept:
     """Copy numbers from slots side by side, as doubles."""
     cdef Py_ssize_t k

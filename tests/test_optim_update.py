@@ -210,3 +210,31 @@ def test_wrong_updates():
     for call in (lambda o: o.init(), lambda o: o.update(1.0, 1.0, {"steps": 0.0})):
         with pytest.raises(TypeError, match="make one of numbers and arrays"):
             call(fp.optim.SGD([fp.Unit(1.0)]))
+
+
+@pytest.mark.parametrize("few", [0, 1 << 14], ids=["arrays", "numbers"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@EVERY
+def test_a_compiled_step_moves_arrays_row_by_row_and_numbers_together(
+    rule, statement, options, dtype, few, monkeypatch
+):
+    """Gradients of many numbers stay arrays, which a map updates; a rule of one's own is given all of a parameter."""
+    monkeypatch.setattr("fastprop.derivatives.swept.FEW", few)
+    random = np.random.default_rng(4)
+    start = {key: random.normal(size=shape).astype(dtype) for key, shape in {"w": (4, 3), "b": (4,)}.items()}
+    xs, ys = random.normal(size=(5, 6, 3)).astype(dtype), random.normal(size=(5, 6)).astype(dtype)
+
+    def loss(p, x, y):
+        return fp.mean(fp.vmap(lambda p, x, y: (fp.sum(fp.tanh(p["w"] @ x + p["b"])) - y) ** 2, (None, 0, 0))(p, x, y))
+
+    def one(p, state, x, y):
+        return optimizer.update(p, fp.grad(loss)(p, x, y), state)
+
+    optimizer, other = rule(start, **options), rule(start, **options)
+    compiled, slopes = fp.compile(one), fp.compile(fp.grad(loss))
+    p, state, expected = start, optimizer.init(), copy.deepcopy(start)
+    for x, y in zip(xs, ys):
+        p, state = compiled(p, state, x, y)
+        expected = other.step(expected, slopes(expected, x, y))
+    near(p, expected, dtype)
+    assert (f"vmap of {rule.__name__}.move, 4 lanes" in compiled.circuits()[0].summary()) == (few == 0)

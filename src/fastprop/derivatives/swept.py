@@ -32,7 +32,7 @@ from fastprop.handles.nesting import is_whole
 
 __all__ = ["may_sweep", "swept_gradients", "variables_of"]
 
-FEW = 256  # numbers of a gradient that are numbers from then on, for which further gates are cheaper than for arrays
+FEW = 1 << 14  # numbers of a gradient that are numbers from then on: further gates are cheaper than for arrays
 
 
 def may_sweep(trace: Any) -> bool:

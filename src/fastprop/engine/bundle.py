@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -534,6 +534,11 @@ _of_lane_blocks: list[Callable[..., Any]] = []
 def let_lane_blocks(mapped: Callable[..., Any], unpacked: Callable[[LaneBlock], list[Any]]) -> None:
     """Take what maps a gate over a LaneBlock, and what takes one apart."""
     _of_lane_blocks[:] = [mapped, unpacked]
+
+
+def mapped_rows(f: Callable[..., Any], blocks: Sequence[Any]) -> Any:
+    """Record what a function makes of every row of some blocks, the lanes of a map."""
+    return _of_lane_blocks[0](f, tuple(blocks), (0,) * len(blocks), None)
 
 
 def lane_block(unit: Any, number: int, shape: tuple[int, ...]) -> LaneBlock:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fastprop import gates
+from fastprop.engine.bundle import LaneBlock, mapped_rows
 from fastprop.engine.program import current_instruction_set
 from fastprop.engine.update import Update, are_same
 from fastprop.gates.numbers import as_array, as_real
@@ -306,11 +307,23 @@ class Optimizer(Hinted):
             ):
                 check_alike(f"{what}: {name}", leaf, self._likes[k])
             step, own = kept[0][k] + 1.0, [moment[k] for moment in kept[1:]]
-            values[k] = self.move(values[k], slopes[k], own, rate, step)
+            values[k], *own = self._moved(values[k], slopes[k], own, rate, step)
             for moment, new in zip(kept, (step, *own)):
                 moment[k] = new
         after = {kind: nesting.unflatten(leaves) for kind, leaves in zip(kinds, kept)}
         return nesting.unflatten(values), {"steps": steps + 1.0, **after}
+
+    def _moved(self, value: Any, slope: Any, own: list[Any], rate: Any, step: Any) -> Iterator[Any]:
+        """Give a parameter's new numbers, then what is remembered of them."""
+
+        def move(value: Any, slope: Any, *own: Any) -> tuple[Any, ...]:
+            moments = list(own)
+            return self.move(value, slope, moments, rate, step), *moments
+
+        move.name = f"{type(self).__name__}.move"  # type: ignore[attr-defined]
+        if isinstance(slope, LaneBlock) and not self._own:  # an array, which one map reads and writes once
+            return iter(mapped_rows(move, (value, slope, *own)))
+        return iter(move(value, slope, *own))
 
     def _check_numbers(self, what: str) -> None:
         if self._update.handles:

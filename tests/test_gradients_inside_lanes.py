@@ -41,6 +41,13 @@ def through_two_maps(w, x, y):
     return fp.mean(fp.vmap(lambda a, y: fp.exp(-a * a) * y * w[1][1])(answers(w, x), y))
 
 
+def stands_for(w, x, y):
+    """A body returns what stands for an array that a map has made."""
+    hidden = fp.vmap(fp.tanh)(w[0])
+    slope, same = fp.grad(lambda h: (fp.sum(fp.vmap(lambda r: fp.sum(r * r))(h)), h), has_aux=True)(hidden)
+    return [slope, 0.1 * w[1]], same
+
+
 def in_a_map(w, x, y):
     """Every row of what a map makes is an array to a map inside of another."""
     hidden = fp.vmap(lambda x: fp.tanh(w[0] @ x))(x)
@@ -66,6 +73,8 @@ STEPS = {
     "all that it made": lambda w, x, y: (fp.grad(LOSSES["mean"])(w, x, y), errors(w, x, y)),
     "pulled twice": pulled_twice,
     "pulled late": pulled_late,
+    "what it stands for": stands_for,
+    "itself": lambda w, x, y: ([fp.vjp(lambda h: h, fp.vmap(fp.tanh)(w[0]))[0], 0.1 * w[1]], w[1]),
     "of the examples": lambda w, x, y: (
         [w[0] - 0.1 * fp.sum(fp.grad(LOSSES["mean"], 1)(w, x, y)), w[1]], fp.grad(LOSSES["by hand"], 2)(w, x, y),
     ),
@@ -131,8 +140,8 @@ def test_what_is_swept_in_lanes_is_what_it_is_eagerly(name, place):
             np.testing.assert_allclose(numbers_of(compiled(*given)), expected, rtol=digits, atol=digits)
 
 
-# what is differentiated twice; pulls that are arrays; arrays that maps in maps read
-GATE_BY_GATE = ("twice", "pulled twice", "a map in a map")
+# what is differentiated twice; pulls that are arrays, or on arrays; arrays that maps in maps read
+GATE_BY_GATE = ("twice", "pulled twice", "a map in a map", "itself")
 
 
 def gradients_in_bodies(draft):

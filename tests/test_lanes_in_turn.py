@@ -1,5 +1,8 @@
 """Maps whose lanes are run one after the other: the same numbers and errors as side by side, on every front."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -195,3 +198,44 @@ def test_lanes_that_share_what_maps_inside_read_lie_side_by_side(f):
     compiled = fp.compile(f)
     compiled(RANDOM.normal(size=(32, 32)), RANDOM.normal(size=(16, 32)))
     assert "one after the other" not in compiled.circuits()[0].summary()
+
+
+OVERLAPPING = {
+    "one leaf twice": lambda w: fp.vmap(
+        lambda a, b: fp.vmap(lambda p, q: fp.sum(p * p * q), in_axes=(0, 1), reduce="sum")(a, b), reduce="sum"
+    )(w, w),
+    "a leaf and all of it": lambda w: fp.vmap(
+        lambda a, b: fp.vmap(lambda p, q: fp.sum(p * p * q), in_axes=(0, 1), reduce="sum")(a, b[0]), (0, None), "sum"
+    )(w, w),
+    "steps": lambda w: fp.scan(
+        lambda c, x: (c + fp.vmap(lambda p, q: fp.sum(p * p * q), in_axes=(0, 1), reduce="sum")(x[0], x[1]), c),
+        0.0, (w, w),
+    )[0],
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("always_threads")
+@pytest.mark.parametrize("name", OVERLAPPING)
+def test_threads_add_to_an_array_that_is_two_of_the_body(way, name):
+    w = RANDOM.normal(size=(3, 200, 200))
+    slope = fp.compile(fp.grad(OVERLAPPING[name]))
+    fp.set_num_threads(1)
+    expected = slope(w)
+    fp.set_num_threads(3)
+    for _ in range(8):
+        np.testing.assert_allclose(slope(w), expected, rtol=1e-12)
+
+
+def test_arrays_of_a_call_are_let_go(way):
+    for f in (
+        lambda w, xs: fp.vmap(fp.grad(loss), in_axes=(0, None))(w, xs),
+        lambda w, xs: fp.grad(lambda w: fp.vmap(loss, in_axes=(0, None), reduce="sum")(w, xs))(w),
+        lambda w, xs: fp.scan(lambda c, w: (c, fp.grad(loss)(w, xs)), 0.0, w)[1],
+    ):
+        compiled = fp.compile(f)
+        for _ in range(2):
+            w, xs = WEIGHTS.copy(), INPUTS.copy()
+            held = [weakref.ref(w), weakref.ref(xs), weakref.ref(compiled(w, xs))]
+            del w, xs
+            gc.collect()
+        assert held[0]() is None and held[1]() is None

@@ -151,6 +151,11 @@ class Plan:
         return self._program((wanted.tobytes(), tuple(arrays), early and bool(recording.arrays)), make)
 
     @property
+    def has_products(self) -> bool:
+        """Whether sums were made products of matrices, in what was run so far."""
+        return any(report["products"] for report in self._rolled)
+
+    @property
     def has_gradients(self) -> bool:
         """Whether it has gradients inside, through which none is swept: they would be differentiated twice."""
         return any(region.inside or getattr(region, "gradients", False) for region in self.draft.payload.values())

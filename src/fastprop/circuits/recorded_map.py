@@ -127,8 +127,8 @@ class RecordedMap(MapRegion):
     def takes_turns(self) -> bool:
         """Say whether its lanes are better run one after the other, each at a point.
 
-        That is where maps in the body compute much of what every lane has numbers of its own for, as in steps of
-        several models. It does not depend on how many lanes there are: the same bits come out.
+        That is where maps in the body have products of matrices, of much that every lane has for its own, as in steps
+        of several models. It does not depend on how many lanes there are: the same bits come out.
         """
         node = self.only_path()
         if node is None or node.plan is None:
@@ -147,7 +147,7 @@ class RecordedMap(MapRegion):
     def _work_in_lane(self, draft: Draft, varies: np.ndarray[Any, Any], gate: int) -> int:
         """Return how many numbers of a lane's own all lanes of a map in the body read."""
         region = draft.payload[gate]
-        if not isinstance(region, RecordedMap):
+        if type(region) is not RecordedMap or not (region.in_turn or any(plan.has_products for plan in region.plans)):
             return 0
         begin = int(draft.first[gate])
         read = draft.operand[begin : begin + region.numbers]

@@ -418,7 +418,7 @@ class Recording:
         ends: list[Any] = []
         self.outputs, self.integer_outputs = [], list(map(is_integer, leaves))
         for i, leaf in enumerate(leaves):
-            if isinstance(leaf, LaneBlock) and self.keeps_arrays and leaf.map_unit._tape is trace:
+            if isinstance(leaf, LaneBlock) and self.keeps_arrays and self._gives(trace, leaf):
                 self.outputs.append((len(ends), leaf.shape))
                 self.made[i] = leaf.number
                 ends.append(slot_in(trace, leaf.map_unit))
@@ -448,6 +448,13 @@ class Recording:
             self.outputs.append((len(ends), shape))
             ends += [_end(trace, number) for number in numbers]
         return ends
+
+
+    def _gives(self, trace: Trace, block: LaneBlock) -> bool:
+        """Whether an array can be returned as it is: in a body, what stands for another one is returned by numbers."""
+        if block.map_unit._tape is not trace:
+            return False
+        return trace.parent is None or self.arrays[block.number].kind == "made"
 
 
 def numbered(leaves: Sequence[int], sizes: Sequence[int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

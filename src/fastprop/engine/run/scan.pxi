@@ -80,6 +80,7 @@ cdef class ScanRun:
     cdef Py_ssize_t moves
     cdef bint has_arrays                # the body
     cdef list bound                     # arrays of the body that are a part of one at every step: (its own, whose)
+    cdef list aside                     # those of them, and of what is around, whose array another one is, too
 
     def __init__(self, MapRegion region, Arrays arrays, wanted, active_arrays, bint keeps):
         cdef Py_ssize_t k
@@ -115,8 +116,14 @@ cdef class ScanRun:
         self.summed = np.flatnonzero(adds).astype(np.int32)
         self.moved = Memory(self.wires.stretches * <Py_ssize_t>sizeof(Move))
         self.move, self.has_arrays = <Move*>self.moved.start, len(region.body_arrays) > 0
-        self.bound = []
+        self.bound, self.aside, once = [], [], set()
         for b, (bound, which, _) in enumerate(region.body_arrays):
+            if bound == LEAF or bound == OUTER:
+                a = region.array_of[<Py_ssize_t>which] if bound == LEAF else which
+                if a in once:
+                    axis = region.axis_of[<Py_ssize_t>which] if bound == LEAF else -1
+                    self.aside.append((b, a, axis))
+                once.add(a)
             if bound == LEAF or bound == MADE:
                 a = region.array_of[<Py_ssize_t>which] if bound == LEAF else which
                 axis = region.axis_of[<Py_ssize_t>which] if bound == LEAF else 0
@@ -308,6 +315,25 @@ cdef class ScanRun:
         for b, (bound, which, _) in enumerate(self.region.body_arrays):
             if both and bound == OUTER and which in self.active_arrays:
                 run.arrays.arrived[b] = True
+        for b, a, axis in self.aside if both else ():   # threads in the body add to each by itself
+            run.arrays.put_adjoint(b, None)
+        return 0
+
+    cdef int add_aside(self, PointRun run, Py_ssize_t j) except -1:
+        """Add what a step has pulled on arrays that are others, too."""
+        for b, a, axis in self.aside:
+            if run.arrays.arrived[b] and a in self.active_arrays:
+                adjoint = part_of(self.arrays.adjoints[a], axis, j)
+                adjoint += run.arrays.adjoints[b]
+        return 0
+
+    cdef int let_go(self, PointRun run) except -1:
+        """Do not hold on to arrays from outside, and to what was made for them."""
+        for b, (bound, _, _) in enumerate(self.region.body_arrays):
+            if bound != OWN:
+                run.arrays.put(b, None)
+                run.arrays.put_adjoint(b, None)
+                run.arrays.kept[b] = False
         return 0
 
     cdef int leave_step(self, PointRun run, Py_ssize_t step) except -1:
@@ -364,6 +390,8 @@ cdef class ScanRun:
             if step & OFTEN == 0:
                 PyErr_CheckSignals()
         self.kept = self.rooms > self.region.lanes
+        if self.has_arrays:
+            self.let_go(run)
         return 0
 
     cdef int make_array(self, Py_ssize_t a, tuple shape, bint stacked) except -1:
@@ -399,8 +427,11 @@ cdef class ScanRun:
             self.take_pulls(run, step)
             run.pull(self.pulls)
             self.put_gradients(run, step)
+            self.add_aside(run, self.place_of(step))
             if step & OFTEN == 0:
                 PyErr_CheckSignals()
+        if self.has_arrays:
+            self.let_go(run)
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
             if source.kind == OPERAND and self.wanted[source.which]:

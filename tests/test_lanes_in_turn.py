@@ -217,7 +217,7 @@ OVERLAPPING = {
 @pytest.mark.usefixtures("always_threads")
 @pytest.mark.parametrize("name", OVERLAPPING)
 def test_threads_add_to_an_array_that_is_two_of_the_body(way, name):
-    w = RANDOM.normal(size=(3, 200, 200))
+    w = RANDOM.normal(size=(2, 600, 600))
     slope = fp.compile(fp.grad(OVERLAPPING[name]))
     fp.set_num_threads(1)
     expected = slope(w)

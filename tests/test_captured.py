@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import fastprop as fp
+from fastprop import reference
 
 HELD = {
     "whole": lambda w, x: fp.sum(fp.stop_gradient(w) * x),
@@ -28,3 +29,43 @@ def test_a_captured_leaf_that_is_held_is_read_at_every_call(case):
         assert slope(2.0) == pytest.approx(expected.value / 2.0, rel=1e-14)
         compiled(2.0).backward()
         assert_allclose(w.grad, 2.0 * w.value if case == "beside itself" else np.zeros(3), rtol=1e-14)
+
+
+# Derivatives inside of what is swept to leaves ------------------------------------------------------------------------
+
+INSIDE = {
+    "grad": lambda m, u, w: m.grad(lambda z: z * z * u)(2.0),
+    "grad of an array": lambda m, u, w: m.sum(m.grad(lambda z: m.sum(z * z * w))(np.array([1.0, 2.0, 3.0]))),
+    "value_and_grad": lambda m, u, w: m.value_and_grad(lambda z: z * z * u)(2.0)[0],
+    "vjp": lambda m, u, w: m.vjp(lambda z: z * z * u, 2.0)[1](1.5)[0],
+    "jvp": lambda m, u, w: m.jvp(lambda z: z * z * u, (2.0,), (1.5,))[1],
+    "jacobian": lambda m, u, w: m.sum(m.jacobian(lambda z: z * z * w)(2.0)),
+    "hessian": lambda m, u, w: m.hessian(lambda z: z * z * u * w[1])(2.0),
+    "hvp": lambda m, u, w: m.hvp(lambda z: z * z * z * u, (2.0,), (1.0,)),
+    "twice": lambda m, u, w: m.grad(lambda z: z * m.grad(lambda q: q * q * u)(1.5))(2.0),
+    "of no leaf": lambda m, u, w: m.grad(lambda z: z * z * z)(2.0),
+}
+AROUND = {
+    "grad": lambda m, f, x: m.grad(f)(x),
+    "vjp": lambda m, f, x: m.vjp(f, x)[1](x)[0],
+    "jvp": lambda m, f, x: m.jvp(f, (x,), (x,))[1],
+    "compiled grad": lambda m, f, x: fp.compile(fp.grad(f))(x) if m is fp else m.grad(f)(x),
+    "compiled": lambda m, f, x: fp.compile(lambda x: fp.grad(f)(x))(x) if m is fp else m.grad(f)(x),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("case", INSIDE)
+def test_a_derivative_of_captured_leaves_inside_of_one_that_is_swept_to_them(case, around):
+    """What is compared with is the same function of these leaves as arguments."""
+
+    def f(m, u, w):
+        return lambda y: y * y * INSIDE[case](m, u, w)
+
+    x, u, w = 1.5, 2.0, np.array([1.0, 2.0, 3.0])
+    expected = fp.grad(lambda x, u, w: AROUND[around](fp, f(fp, u, w), x), (0, 1, 2))(x, u, w)
+    for module in (fp, reference):
+        handles = module.Unit(x), module.Unit(u), module.Array(w)
+        AROUND[around](module, f(module, *handles[1:]), handles[0]).backward()
+        for handle, slope in zip(handles, expected):
+            assert_allclose(handle.grad, slope, rtol=1e-12)

@@ -31,7 +31,7 @@ def test_a_captured_leaf_that_is_held_is_read_at_every_call(case):
         assert_allclose(w.grad, 2.0 * w.value if case == "beside itself" else np.zeros(3), rtol=1e-14)
 
 
-# Derivatives inside of what is swept to leaves ------------------------------------------------------------------------
+# Derivatives inside of what is swept to leaves -----------------------------------------------------------------------
 
 INSIDE = {
     "grad": lambda m, u, w: m.grad(lambda z: z * z * u)(2.0),
@@ -69,3 +69,43 @@ def test_a_derivative_of_captured_leaves_inside_of_one_that_is_swept_to_them(cas
         AROUND[around](module, f(module, *handles[1:]), handles[0]).backward()
         for handle, slope in zip(handles, expected):
             assert_allclose(handle.grad, slope, rtol=1e-12)
+
+
+# Results in the bodies of maps that are called by themselves ----------------------------------------------------------
+
+X = np.array([0.5, 1.0, 2.0])
+RESULTS = {
+    "a number": lambda v, r: fp.vmap(lambda a: a * v)(X),
+    "an array": lambda v, r: fp.vmap(lambda a: fp.sum(a * r * r))(X),
+    "a number of an array": lambda v, r: fp.vmap(lambda a: a * r[1])(X),
+    "what is mapped, too": lambda v, r: fp.vmap(lambda a: fp.sum(a * r) * v)(r),
+    "on one side of a branch": lambda v, r: fp.vmap(lambda a: a * v if a > 0.75 else a * a)(X),
+    "by what a branch is decided": lambda v, r: fp.vmap(lambda a: a * a if a > r[0] else a * v)(r),
+    "in a gradient": lambda v, r: fp.vmap(lambda a: fp.grad(lambda z: z * z * v)(a))(X),
+    "in a map inside": lambda v, r: fp.vmap(lambda a: fp.vmap(lambda b: a * b * v)(r))(X),
+    "in a scan inside": lambda v, r: fp.vmap(lambda a: fp.scan(lambda c, b: (c * b * v, None), a, r)[0])(X),
+    "across lanes": lambda v, r: fp.vmap(lambda a: v * a / fp.lane_sum(a))(r),
+    "reduced": lambda v, r: fp.vmap(lambda a: a * v, reduce="mean")(r),
+    "held": lambda v, r: fp.vmap(lambda a: a * v * fp.stop_gradient(v))(X),
+    "returned": lambda v, r: fp.vmap(lambda a: (v, r, a * v))(X),
+    "solved": lambda v, r: fp.vmap(lambda a: fp.solve(np.eye(3) * a, r))(X),
+}
+
+
+@pytest.mark.parametrize("case", RESULTS)
+def test_a_map_captures_results(case):
+    def loss(u, w):
+        found = RESULTS[case](u * 3.0, w * w)
+        return sum(fp.sum(part * part) for part in (found if isinstance(found, tuple) else (found,)))
+
+    u, w = 2.0, np.array([0.6, 0.8, 1.5])
+    value, slopes = fp.compile(fp.value_and_grad(loss, (0, 1)))(u, w)
+    handles = fp.Unit(u), fp.Array(w)
+    found = loss(*handles)
+    found.backward()
+    assert found.value == pytest.approx(value, rel=1e-12)
+    for handle, slope in zip(handles, slopes):
+        assert_allclose(handle.grad, slope, rtol=1e-12, atol=1e-12)
+    outside = handles[0] * 3.0, handles[1] * handles[1]
+    with pytest.raises(ValueError, match=r"outside of it|no part of"):
+        fp.compile(lambda x: RESULTS[case](*outside))(1.0)

@@ -17,7 +17,17 @@ from fastprop.engine.bundle import Bundle, LaneBlock, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Arrays
 from fastprop.engine.slots import Slots, aliases, slots_in
-from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of, record_inputs, slot_in, values_at
+from fastprop.engine.tape import (
+    OutsideError,
+    Trace,
+    Unit,
+    belongs,
+    innermost,
+    line_of,
+    record_inputs,
+    slot_in,
+    values_at,
+)
 from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
@@ -485,7 +495,7 @@ def _end(trace: Trace, number: Any) -> Any:
     if not isinstance(number, Unit):
         return float(number)
     if not belongs(number, trace):
-        raise ValueError(
+        raise OutsideError(
             "a traced function returned a result that was computed outside of it, or in another function that is "
             "traced; pass it as an argument, or return its .value if a constant is meant"
         )

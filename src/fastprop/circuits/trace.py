@@ -59,7 +59,7 @@ class LazyBundle(Bundle):
     So an array that is mapped over as a whole costs nothing per number.
     """
 
-    __slots__ = ("_integer", "given", "home", "leaf")
+    __slots__ = ("given", "home", "leaf")
 
     def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any], integer: bool):
         super().__init__(None)

@@ -62,7 +62,7 @@ __all__ = [
 class Bundle(IntegerOperators, ArrayFace):
     """A block of Units with a shape, which are made when they are asked for if it is one of slots."""
 
-    __slots__ = ("_made", "_slots", "name")
+    __slots__ = ("_integer", "_made", "_slots", "name")
     __hash__ = object.__hash__
 
     __fastprop_block__ = True
@@ -73,6 +73,7 @@ class Bundle(IntegerOperators, ArrayFace):
 
     def __init__(self, numbers: np.ndarray[Any, Any] | None, slots: Slots | None = None):
         self._made, self._slots = numbers, slots
+        self._integer = False  # what it would hold if it held anything
         self.name = None
 
     @property
@@ -150,14 +151,18 @@ class Bundle(IntegerOperators, ArrayFace):
 
     @property
     def integer(self) -> bool:
-        """Whether it holds integers alone."""
-        return self._slots is None and self.size > 0 and all(type(x) is Integer for x in self.numbers.flat)
+        """Whether it holds integers alone; of no numbers, whether it was made of such."""
+        if self._integer or self._slots is not None:
+            return self._integer
+        return self.size > 0 and all(type(x) is Integer for x in self.numbers.flat)
 
     def as_integers(self) -> Any:
         """Return the same numbers as integers, which they are."""
         tape: Any = current_tape() if self._tape is None else self._tape
         units = [x if isinstance(x, Unit) else tape._variable(float(x)) for x in self.numbers.flat]
-        return Bundle(object_array(list(map(as_integer, units)), self.shape))
+        found = Bundle(object_array(list(map(as_integer, units)), self.shape))
+        found._integer = not units
+        return found
 
     def astype(self, dtype: Any) -> Any:
         """Return the numbers as they are, integers as floats unless `dtype` is one of integers."""
@@ -203,16 +208,22 @@ class Bundle(IntegerOperators, ArrayFace):
         """Return a number of the block, or a part of it; conditions that choose numbers are decided, as by an if."""
         index = _decided(index)
         if trace_of(index) is not None:
-            return wrapped(items_at(self.numbers, index), isinstance(self, ConditionBlock))
+            return self._part(items_at(self.numbers, index))
         slots = self.slots()
         try:
             if slots is not None and np.ndim(slots.at[index]) > 0:
                 return (ConditionBlock if isinstance(self, ConditionBlock) else Bundle)(
                     None, slots.moved(lambda part: part[index])
                 )
-            return wrapped(self.numbers[index], isinstance(self, ConditionBlock))
+            return self._part(self.numbers[index])
         except IndexError as error:
             raise of_index(error) from None
+
+    def _part(self, numbers: Any) -> Any:
+        """Return numbers that were picked: of none it is a block of what this one holds."""
+        if isinstance(numbers, np.ndarray) and not numbers.size and self.integer:
+            return Bundle(numbers).as_integers()
+        return wrapped(numbers, isinstance(self, ConditionBlock))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.numbers.tolist()) if len(self.shape) == 1 else super().__iter__()
@@ -316,7 +327,7 @@ class LaneBlock(Bundle):
     take it as a whole; for everything else it is taken apart into its numbers, once.
     """
 
-    __slots__ = ("_integer", "map_unit", "mapped", "number", "unpacked", "whole")
+    __slots__ = ("map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
 
@@ -330,7 +341,6 @@ class LaneBlock(Bundle):
     ):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
         super().__init__(None)
-        self._integer = False
         map_unit._tape.recording.array_slots.add(map_unit._slot)
 
     @property

@@ -29,7 +29,7 @@ from fastprop.engine.run import Kind, MapRun, sources
 from fastprop.engine.slots import Slots, every_slot, inward, slots_in, unit_at
 from fastprop.engine.tape import CONSTANT, Unit, record_region
 from fastprop.engine.trace import region_gate
-from fastprop.handles.indexing import OutOfRangeError
+from fastprop.handles.indexing import OutOfRangeError, is_integer
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
 __all__ = ["RecordedMap", "example_of", "flat_leaves", "record_map", "result_arrays", "results_of", "take_leaves"]
@@ -179,7 +179,8 @@ def flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, 
         number = leaf if is_handle(leaf) else as_number(leaf)
         if number is None:
             raise TypeError(f"{signature.name(k)} is {described(leaf)}; vmap takes numbers, arrays, Units and Arrays")
-        found[k] = number
+        plain_integers = is_integer(leaf) and not is_handle(leaf)
+        found[k] = np.array(leaf)[()] if plain_integers else number  # derivatives of the map are given it again
     return found
 
 

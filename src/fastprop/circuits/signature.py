@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.engine.door import Form
+from fastprop.engine.masks import as_truths
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.indexing import check_exact, is_integer
 from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
@@ -116,6 +117,7 @@ class Signature:
         self.nestings: list[Nesting] = self.call_form.nestings
         self.shapes: list[tuple[int, ...] | None] = [shape or None for shape in self.call_form.shapes]  # None: a number
         self.integers = [own is not None and own.kind in "iu" for own in self.call_form.dtypes]  # which leaves are such
+        self.truths = [own is not None and own.kind == "b" for own in self.call_form.dtypes]
         self.places: list[tuple[int | str, int]] = []  # of every leaf: its argument, and its number there
         self.fixed: dict[int, Any] = {}  # leaves that are no numbers, and are passed on as they are
         self._arguments: dict[int | str, tuple[Nesting, range]] = {}
@@ -188,6 +190,12 @@ class Signature:
                     f"{self.owner}: static argument {i} is {args[i]!r:.60}, but was {self.static[i]!r:.60} where it "
                     "was recorded"
                 )
+
+    def as_given(self, leaves: Sequence[Any]) -> Sequence[Any]:
+        """Return what stands for the leaves with truth values in the place of the ones and zeros of masks."""
+        if not any(self.truths):
+            return leaves
+        return [as_truths(leaf) if truths else leaf for leaf, truths in zip(leaves, self.truths)]
 
     def build(self, leaves: Sequence[Any], construct: bool = False) -> tuple[list[Any], dict[str, Any]]:
         """Put one thing per leaf together as arguments, and those by keyword."""

@@ -13,7 +13,7 @@ from fastprop import engine
 from fastprop.circuits.captured import Stretch, stretches_of, values_of
 from fastprop.circuits.signature import Signature
 from fastprop.derivatives.call import active_scope, name_of
-from fastprop.engine.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.bundle import Bundle, LaneBlock, are_truth_values, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Arrays
 from fastprop.engine.slots import Slots, aliases, slots_in
@@ -246,6 +246,7 @@ class Recording:
         self.outputs: list[tuple[int, tuple[int, ...] | None]] = []  # of each leaf: its first output, and its shape
         self.made: dict[int, int] = {}  # leaf of the result -> the array that it is
         self.integer_outputs: list[bool] = []  # of each leaf of the result
+        self.truth_outputs: list[bool] = []
         self.outcomes: tuple[bool, ...] = ()
         self.looked_up: dict[int, str] = {}  # slot of a guard -> by what numbers are looked up there, if by labels
         self.cuts: Any = None  # int64: how many gates there were when each guard was decided
@@ -396,7 +397,7 @@ class Recording:
             variables = inputs_of(trace, list(leaves))
         else:
             variables = [_variable(trace, k, x, k in lazily, integers[k]) for k, x in enumerate(leaves)]
-        given, named = self.signature.build(variables, construct=True)
+        given, named = self.signature.build(self.signature.as_given(variables), construct=True)
         result = self.function(*given, **named)
         ends = self._number_outputs(trace, result)  # which may use more of what is outside
         if self.parent is not None and trace.guards:  # other paths have the same inputs
@@ -427,6 +428,7 @@ class Recording:
         leaves, self.nesting = ([None], LEAF) if result is None else flatten(result, nones=True)
         ends: list[Any] = []
         self.outputs, self.integer_outputs = [], list(map(is_integer, leaves))
+        self.truth_outputs = list(map(are_truth_values, leaves))
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, LaneBlock) and self.keeps_arrays and leaf.map_unit._tape is trace:
                 self.outputs.append((len(ends), leaf.shape))

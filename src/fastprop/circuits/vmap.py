@@ -18,8 +18,10 @@ from fastprop.circuits.trace import Recording, current_trace, innermost_scope, r
 from fastprop.circuits.unrolling import lane_by_lane
 from fastprop.derivatives.call import active_scope, is_active, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock
+from fastprop.engine.masks import as_ones
 from fastprop.engine.run import is_eager
 from fastprop.engine.tape import OutsideError, Unit
+from fastprop.gates import is_condition
 from fastprop.handles.nesting import described, flatten, is_handle, map_leaves
 
 __all__ = ["vmap"]
@@ -124,6 +126,7 @@ def _map_now(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, A
 
 def _example_of(leaf: Any, outer: Recording) -> Any:
     """Return what a result of a map is where it is recorded."""
+    leaf = as_ones(leaf) if is_condition(leaf) else leaf
     if isinstance(leaf, LaneBlock):
         return outer.examples[leaf.number]
     if isinstance(leaf, Bundle):

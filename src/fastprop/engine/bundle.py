@@ -49,6 +49,7 @@ __all__ = [
     "are_truth_values",
     "array_of",
     "by_slots",
+    "condition_of",
     "elementwise",
     "lane_block",
     "let_conditions",
@@ -316,6 +317,11 @@ class ConditionBlock(Bundle):
         numbers = [x.unit if gates.is_condition(x) else float(x) for x in self.numbers.flat]
         return Bundle(object_array(numbers, self.shape))
 
+    def astype(self, dtype: Any) -> Any:
+        """Return ones and zeros, as integers if `dtype` is one of these; truth values as they are."""
+        kind = np.dtype(dtype).kind
+        return self if kind == "b" else as_integer(self.as_numbers()) if kind in "iu" else self.as_numbers()
+
     def __repr__(self) -> str:
         return f"<traced conditions of shape {self.shape}>"
 
@@ -494,7 +500,7 @@ def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool 
     plain = isinstance(y, np.ndarray) and y.dtype.kind in "iufb"
     number = as_real(y) is not None or as_flag(y) is not None
     if plain or number or isinstance(y, (list, tuple)) or hasattr(type(y), "__fastprop_gate__"):
-        slots = logic(relation, x, y)
+        slots = logic(relation, by_slots(x), by_slots(y))
         if slots is not None:
             return ConditionBlock(None, slots)
         return elementwise(relation, (x, y), True)
@@ -554,6 +560,11 @@ def lane_block(unit: Any, number: int, shape: tuple[int, ...]) -> LaneBlock:
 
 # What makes a Condition of a Unit that is 1 or 0: the floor above says it.
 _condition_of: list[Callable[..., Any]] = []
+
+
+def condition_of(unit: Any) -> Any:
+    """Return the Condition of a Unit that is 1 or 0."""
+    return _condition_of[0](unit)
 
 
 def let_conditions(condition: Callable[..., Any]) -> None:

@@ -118,3 +118,22 @@ def test_truth_values_are_neither_carried_nor_differentiated():
             recorded(lambda b: fp.scan(lambda c, _: (c, None), b, None, 2)[0])(MASK)
         with pytest.raises(TypeError, match="can't be differentiated"):
             recorded(fp.grad(lambda b: fp.sum(b * X)))(MASK)
+
+
+DIRECTIONS = {
+    "vjp": lambda b: fp.vjp(lambda x: x * x, X)[1](b),
+    "jvp": lambda b: fp.jvp(lambda x: x * x, (X,), (b,)),
+    "backward": lambda b: (fp.Array(X) * 2.0).backward(b),
+    "circuit.vjp": lambda b: fp.trace(lambda x: x * x, X).vjp((X,), b),
+    "circuit.jvp": lambda b: fp.trace(lambda x: x * x, X).jvp((X,), (b,)),
+    "run": lambda b: fp.trace(lambda x: x * x, X).forward(X).backward(b),
+    "compiled vjp": lambda b: fp.compile(lambda x, b: fp.vjp(lambda x: x * x, x)[1](b))(X, b),
+    "compiled jvp": lambda b: fp.compile(lambda x, b: fp.jvp(lambda x: x * x, (x,), (b,)))(X, b),
+}
+
+
+@pytest.mark.parametrize("case", DIRECTIONS)
+def test_truth_values_are_neither_pulls_nor_tangents(case):
+    with pytest.raises(TypeError, match=r"bool|traced conditions|a Condition"):
+        DIRECTIONS[case](MASK)
+    DIRECTIONS[case](X)

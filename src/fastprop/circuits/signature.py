@@ -12,11 +12,12 @@ from fastprop.engine.door import Form
 from fastprop.engine.masks import as_truths
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.indexing import check_exact, is_integer
-from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
+from fastprop.handles.nesting import LEAF, Nesting, checked, described, is_handle, static_key
 
 __all__ = [
     "LeafName",
     "Signature",
+    "as_direction",
     "as_leaf",
     "checked_reduce",
     "lane_signature",
@@ -83,6 +84,13 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: object, own: Any = None) -> A
             "(static_argnums names arguments that are no numbers)"
         )
     return real
+
+
+def as_direction(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
+    """Return a pull or a tangent as `as_leaf` does an argument, or raise: truth values are none."""
+    if getattr(leaf, "dtype", None) == np.bool_:
+        checked(leaf, name)
+    return as_leaf(leaf, dtype, name)
 
 
 class LeafName:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.gates.numbers import as_array, as_real
+from fastprop.gates.row import is_condition
 
 __all__ = ["LEAF", "NONE", "Nesting", "flatten", "map_leaves", "tree_map"]
 
@@ -431,7 +432,7 @@ def static_key(value: Any) -> Any:
 
 def checked(leaf: Any, name: str, nesting: Nesting = LEAF, index: int = 0) -> Any:
     """Return the leaf `index` of something as `as_number` does, or raise the TypeError that says where it stands."""
-    number = as_number(leaf)
+    number = None if is_condition(leaf) else as_number(leaf)
     if number is None:
         raise TypeError(
             f"{name}{nesting.path(index)} is {described(leaf)}, which can't be differentiated; "

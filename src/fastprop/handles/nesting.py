@@ -121,7 +121,7 @@ class Nesting:
             leaves.append(tree)
             return
         if is_block(self.kind):
-            numbers = tree.numbers if is_block(type(tree)) else np.asarray(tree, object)
+            numbers = _numbers_of(tree)
             if numbers.shape != self.template:
                 raise ValueError(f"{name} has shape {numbers.shape}, where {self.template} is expected")
             leaves.extend(numbers.flat)
@@ -317,6 +317,19 @@ def children_of(tree: Any) -> tuple[Any, list[Any]]:
         return getattr(tree, "_fields", len(tree)), list(tree)
     names = tuple(field.name for field in dataclasses.fields(tree) if field.init)
     return names, [getattr(tree, name) for name in names]
+
+
+def _numbers_of(tree: Any) -> np.ndarray[Any, Any]:
+    """Return an array, traced, captured or plain, as an object array of its numbers."""
+    if is_whole(type(tree)) or is_block(type(tree)):
+        numbers: np.ndarray[Any, Any] = tree.numbers
+        return numbers
+    if not is_handle(tree):
+        return np.asarray(tree, object)
+    numbers = np.empty(shape_of(tree), object)
+    for place in np.ndindex(numbers.shape):
+        numbers[place] = tree[place] if place else tree
+    return numbers
 
 
 def _described(tree: Any) -> str:

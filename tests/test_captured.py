@@ -31,6 +31,32 @@ def test_a_captured_leaf_that_is_held_is_read_at_every_call(case):
         assert_allclose(w.grad, 2.0 * w.value if case == "beside itself" else np.zeros(3), rtol=1e-14)
 
 
+COMPARED = {
+    "with a number": lambda w, x: fp.where(w > 0.0, x, -x),
+    "with an array": lambda w, x: fp.where(w <= np.zeros(3), x, -x),
+    "with what is traced": lambda w, x: fp.where(w > x, x, -x),
+    "behind what is traced": lambda w, x: fp.where(x == w, x, -x),
+    "with what is computed of it": lambda w, x: fp.where(w != w * w, x, -x),
+    "as numbers": lambda w, x: (w > 0.0) * x,
+    "to decide": lambda w, x: x if (w > 2.5).any() else -x,
+    "to pick": lambda w, x: fp.sum(x[w > 0.0]) * x,
+    "in lanes": lambda w, x: fp.vmap(lambda a: fp.sum(fp.where(w >= a, a, 0.0)))(x),
+}
+
+
+@pytest.mark.parametrize("case", COMPARED)
+def test_a_comparison_of_a_captured_array_is_one_at_every_call(case):
+    w, x, f = fp.Array([1.0, -2.0, 3.0]), np.array([1.0, 2.0, 2.5]), COMPARED[case]
+    compiled, slope = fp.compile(lambda x: f(w, x)), fp.compile(fp.grad(lambda x: fp.sum(f(w, x))))
+    for values in ([1.0, -2.0, 3.0], [-1.0, 2.0, 1.0]):
+        w.value = values
+        expected = f(np.array(values), x)
+        assert_allclose(compiled(x).value, expected, rtol=1e-14)
+        assert_allclose(fp.vmap(lambda x: f(w, x))(np.stack([x, x])).value[1], expected, rtol=1e-14)
+        with fp.eager():
+            assert_allclose(slope(x), fp.grad(lambda x: fp.sum(f(w, x)))(x), rtol=1e-14)
+
+
 # Derivatives inside of what is swept to leaves -----------------------------------------------------------------------
 
 INSIDE = {

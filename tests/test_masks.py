@@ -101,6 +101,12 @@ def test_a_mask_in_a_circuit_is_an_input():
     assert_array_equal(slope[0], [0.0, -4.0, 0.0])
 
 
+def test_a_mask_that_is_mapped_is_read_as_a_whole():
+    f = fp.compile(fp.vmap(lambda x, b: fp.where(b, x, 0.0)))
+    assert_array_equal(f(X, MASK), [1.0, 0.0, 3.0])
+    assert f.circuits()[0]._recording.own_inputs == 0
+
+
 def test_lanes_of_which_some_give_numbers_give_numbers():
     found = fp.compile(fp.vmap(lambda x: x > 0.0 if x < 2.0 else x))(X)
     assert_array_equal(found, [1.0, 0.0, 3.0])

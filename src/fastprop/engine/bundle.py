@@ -291,6 +291,11 @@ class ConditionBlock(Bundle):
     def __neg__(self) -> NoReturn:
         raise TypeError("truth values have no negative; use ~ for not, or fp.negative if they stand for numbers")
 
+    @property
+    def integer(self) -> bool:
+        """Return that it holds no integers, without a look at them."""
+        return False
+
     def slots_in(self, trace: Any) -> None:
         """Return that it holds no numbers."""
 

@@ -329,3 +329,62 @@ def test_take_of_plain_numbers():
     unharmed(lambda: fp.take(fp.Array(TABLE), 0, axis=2), ValueError, "axis 2")
     unharmed(lambda: fp.take(fp.Array(TABLE), 0.5, axis=0), IndexError, "only integers")
     unharmed(lambda: fp.take(fp.Array(TABLE), fp.Unit(1.0), axis=0), TypeError, "plain number")
+
+
+# Of none of them ------------------------------------------------------------------------------------------------------
+
+NONE = {
+    "a slice": lambda i: i[:0],
+    "rows": lambda i: i[None][:0],
+    "by a mask": lambda i: i[i > 7],
+    "by a list": lambda i: i[[]],
+    "by what is traced": lambda i: i[i[:0]],
+    "a sum": lambda i: i[:0] + 1,
+    "of two": lambda i: i[:0] // i[:0],
+    "put together": lambda i: np.concatenate([i[:0], i[3:]]),
+    "stacked": lambda i: np.stack([i[:0], i[:0]]),
+    "in another shape": lambda i: i[:0].reshape(0, 3).T,
+    "flipped": lambda i: np.flip(i[:0]),
+    "taken": lambda i: np.take(i, i[:0]),
+    "clipped": lambda i: np.clip(i[:0], 0, 1),
+    "chosen": lambda i: np.where(i[:0] > 0, i[:0], 1),
+}
+
+
+@pytest.mark.parametrize("front", [fp.compile, lambda f: lambda i: fp.compile(fp.vmap(f))(np.stack([i, i]))[1]])
+@pytest.mark.parametrize("case", NONE)
+def test_no_integers_are_integers_all_the_same(case, front):
+    i = np.array([2, 0, 1])
+    expected = NONE[case](i)
+    assert expected.dtype == np.int64
+
+    def kind(i):
+        found = NONE[case](i)
+        assert found.shape == expected.shape
+        return np.ones(1) * (found.dtype == np.int64)
+
+    assert front(kind)(i) == 1.0
+    np.testing.assert_array_equal(front(lambda i: np.concatenate([np.ravel(NONE[case](i)), i]))(i), i)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda T, i: T[fp.pad(i[:0], 2, constant_values=1)],
+        lambda T, i: T[fp.pad(i[:0] + 1, (1, 0))],
+        lambda T, i: T[fp.diag(i[:0], k=2)],
+        lambda T, i: fp.scan(lambda total, k: (total + T[k], T[k]), T[0], i[:0])[0],
+        lambda T, i: fp.scan(lambda total, k: (total + T[k], T[k]), T[0], i[:0])[1],
+    ],
+)
+def test_what_is_made_of_no_integers_indexes(f):
+    i = np.array([2, 0, 1])
+    expected = f(TABLE, i)
+    for found in (fp.compile(f)(TABLE, i), fp.compile(fp.vmap(f, (None, 0)))(TABLE, np.stack([i, i]))[1]):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("f", [lambda i: i[:0] * 0.5, lambda i: i[:0] / 2, lambda i: np.concatenate([i[:0], i * 0.5])])
+def test_what_is_made_of_no_integers_and_floats_is_none(f):
+    i = np.array([2, 0, 1])
+    assert fp.compile(lambda i: np.ones(1) * (f(i).dtype == np.float64))(i) == 1.0

@@ -244,3 +244,32 @@ def test_mapped_gradients_are_zeros_where_nothing_reaches(name, depth, how):
         del junk
         found = call(x)
         np.testing.assert_allclose(found if how == "grad" else found[1], expected, rtol=1e-14)
+
+
+# Integers among what is mapped ----------------------------------------------------------------------------------------
+
+AT = np.array([0, 2, 2])
+CHOSEN = {
+    "mapped": lambda x: fp.vmap(lambda i: x[i] ** 3, reduce="sum")(AT),
+    "in rows": lambda x: fp.sum(fp.vmap(lambda i: x[i] ** 3)(AT)),
+    "taken": lambda x: fp.vmap(lambda i: fp.take(x, i) ** 3 * (i // 2), reduce="sum")(AT),
+    "the same in all lanes": lambda x: fp.vmap(lambda k, i: fp.sum(x[i] * k) ** 3, (0, None), reduce="sum")(x, AT),
+    "one number": lambda x: fp.vmap(lambda k, i: x[i] ** 3 * k, (0, None), reduce="sum")(x, np.int64(1)),
+    "by keyword": lambda x: fp.vmap(lambda k, *, i: x[i] ** 3 * k, reduce="sum")(x, i=AT),
+    "in a map inside": lambda x: fp.vmap(lambda k: fp.vmap(lambda i: x[i] ** 3 * k, reduce="sum")(AT), reduce="sum")(x),
+    "labels": lambda x: fp.vmap(lambda k, i: fp.nn.cross_entropy(x * k, i), reduce="mean")(
+        np.array([1.0, 2.0, 0.5]), AT
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CHOSEN)
+def test_constant_integers_stay_such_in_second_derivatives(case):
+    f, x = CHOSEN[case], np.array([1.0, 2.0, 3.0])
+    with fp.eager():
+        expected = fp.hessian(f)(x)
+    assert_allclose(fp.compile(fp.hessian(f))(x), expected, rtol=1e-12, atol=1e-12)
+    assert_allclose(fp.compile(fp.vmap(fp.hessian(f)))(np.stack([x, x]))[1], expected, rtol=1e-12, atol=1e-12)
+    forward = fp.compile(lambda x, t: fp.jvp(lambda x: fp.jvp(f, (x,), (t,))[1], (x,), (t,))[1])
+    for t in np.eye(3):
+        assert_allclose(forward(x, t), t @ expected @ t, rtol=1e-12, atol=1e-12)

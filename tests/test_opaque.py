@@ -322,3 +322,53 @@ def test_what_float32_does_not_hold_is_infinite_without_a_warning():
     x = np.array([1.0, 0.0, -2.0], np.float32)
     values, slopes = fp.compile(fp.vmap(fp.value_and_grad(lambda x: Huge()(x))))(x)
     assert values.tolist() == [np.inf, 0.0, -np.inf] and slopes.tolist() == [np.inf] * 3
+
+
+# Pulls of exactly 0, where the gate's derivative is recorded gate by gate ---------------------------------------------
+
+
+class Both(fp.Gate):
+    """Of two numbers, and of a vector of both: their products."""
+
+    def forward(self, x, y):
+        return np.array([x * y, x * x * y])
+
+    def backward(self, pull, x, y):
+        return y * pull[0] + 2.0 * x * y * pull[1], x * pull[0] + x * x * pull[1]
+
+
+UNPULLED = {
+    "not chosen": lambda a: fp.where(a > 1e9, 1.0, Cube()(a)),
+    "times 0": lambda a: fp.where(a > 0.0, 0.0, 1.0) * Cube()(a),
+    "below 0": lambda a: fp.relu(-Cube()(a)),
+    "behind an if": lambda a: fp.where(a > 1e9, 1.0, Cube()(a)) if a > -5.0 else a * 2.0,
+    "by an if": lambda a: fp.where(a > 1e9, 1.0, Cube()(a)) if Cube()(a) > 2.0 else a * a,
+    "in columns": lambda a: fp.where(a > 1e9, 1.0, ManyCubes()(a)),
+    "several numbers": lambda a: fp.where(a > 1e9, 1.0, fp.sum(Both()(a, 2.0))),
+}
+
+
+@pytest.mark.parametrize("case", UNPULLED)
+def test_what_is_not_pulled_on_brings_nothing_where_it_is_recorded(case):
+    x, f = np.array([math.inf, 1.0, -3.0, 2.0]), UNPULLED[case]
+
+    def mapped(x):
+        return fp.vmap(f)(x)
+
+    expected = [fp.grad(f)(point) for point in x.tolist()]
+    assert_allclose(np.diag(fp.compile(fp.jacobian(mapped))(x)), expected, rtol=1e-14)
+    for weights in ([1.0, 1.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]):
+        weights = np.array(weights)
+        pulled = fp.compile(lambda x, w=weights: fp.vjp(mapped, x)[1](w)[0])
+        assert_allclose(pulled(x), expected * weights, rtol=1e-14)
+        bends = [0.0 if w == 0.0 else fp.hessian(f)(point) for w, point in zip(weights, x.tolist())]
+        found = fp.compile(fp.hessian(lambda x, w=weights: fp.sum(mapped(x) * w)))(x)
+        assert_allclose(np.diag(found), bends, rtol=1e-14)
+
+
+def test_a_pull_that_is_0_at_a_point_has_a_derivative():
+    def f(x):  # whose pull on the gate is 2 * (x * x * x - 8): 0 at 2
+        return (Cube()(x) - 8.0) ** 2
+
+    assert fp.compile(fp.hessian(f))(2.0) == fp.hessian(f)(2.0) == 288.0
+    assert fp.compile(lambda x: fp.grad(lambda x: fp.grad(f)(x))(x))(2.0) == 288.0

@@ -301,7 +301,6 @@ REFUSED: list[tuple[Callable[..., Any], type[Exception], str]] = [
     (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, xs, length=2), ValueError, "length is 2, but .* 6 steps"),
     (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, (xs, xs[:2])), ValueError, r"numbers of steps: .*xs\[0\] has 6"),
     (lambda xs: fp.scan(3, 0.0, xs), TypeError, "takes a function first"),
-    (lambda xs: fp.scan(lambda c, x: (c, x), 0.0, np.ones(3, bool)), TypeError, "xs is an array of truth values"),
     (lambda xs: fp.scan(lambda c, x: (None, x), 0.0, xs), TypeError, "carries on None"),
     (lambda xs: fp.scan(lambda c, x: ((None, None), x), (0.0, None), xs), TypeError, r"None as carry\[0\]"),
     (

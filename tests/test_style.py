@@ -34,7 +34,7 @@ FLOORS = (
     ("engine.integers",),
     ("engine.items", "engine.slots"),
     ("engine.bundle",),
-    ("engine.on_bundles",),
+    ("engine.on_bundles", "engine.masks"),
     ("engine.trace", "engine.passes"),
     ("engine.program",),
     ("engine.run",),

@@ -90,3 +90,35 @@ def test_jvp_of_a_circuit():
     ]:
         with pytest.raises(ValueError, match=message):
             circuit.jvp(point, tangents)
+
+
+LEAF = fp.Array(OTHER)
+DIRECTIONS = {
+    "what a map made": lambda w: fp.vmap(lambda x: x * x)(w),
+    "what a scan kept": lambda w: fp.scan(lambda c, x: (c, c * x), w[0], w)[1],
+    "a captured Array": lambda w: LEAF,
+    "a part of it": lambda w: LEAF[::-1],
+    "a constant": lambda w: OTHER,
+}
+
+
+@pytest.mark.parametrize("square", [lambda w: w * w, fp.vmap(lambda x: x * x)])
+@pytest.mark.parametrize("case", DIRECTIONS)
+def test_arrays_of_all_kinds_are_pulls_and_tangents(case, square):
+    def along(w):
+        return fp.sum(fp.vjp(square, w)[1](DIRECTIONS[case](w))[0] * OTHER)
+
+    def forward(w):
+        return fp.sum(fp.jvp(square, (w,), (DIRECTIONS[case](w),))[1] * OTHER)
+
+    lanes = np.stack([OTHER, POINT])
+    for f in (along, forward):
+        with fp.eager():
+            value, slope = np.sum(2.0 * POINT * OTHER * plain(DIRECTIONS[case](POINT))), fp.grad(f)(POINT)
+        for front in (fp.compile(f)(POINT), fp.vmap(f)(lanes)[1], fp.compile(fp.vmap(f))(lanes)[1]):
+            assert_allclose(plain(front), value, rtol=1e-12)
+        assert_allclose(fp.compile(fp.grad(f))(POINT), slope, rtol=1e-12)
+
+
+def plain(x):
+    return getattr(x, "value", x)

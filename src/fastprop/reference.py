@@ -240,7 +240,7 @@ class Tape:
         first = min(variable._key for variable in variables)
         keys = [output._key for output in outputs]
         keys += [operand for key, slot in self._slots.items() if key >= first for operand in slot.operands]
-        return all(type(key) is not int or key >= first for key in keys)
+        return all(key >= first if type(key) is int else self._captures or not isinstance(key, Handle) for key in keys)
 
     def _owns(self, handle: Any) -> bool:
         return isinstance(handle, Handle) and handle._tape is self and handle._slot() is not None

@@ -55,7 +55,8 @@ class CircuitMap(MapRegion):
         which[self.array < 0] = np.arange(len(self.numbers_of_leaves))
         first = len(self.numbers_of_leaves)
         captured = sources(Kind.OPERAND, np.arange(first, first + len(recording.captured)))
-        given = joined([sources(kind.take(leaves), which.take(leaves), elements), captured])
+        at = leaves.astype(np.intp)  # NumPy itself crashes where it has no memory to make an index of int32
+        given = joined([sources(kind.take(at), which.take(at), elements), captured])
         return Wires(plan, given, leaves, elements, [start >= 0 for start in recording.starts])
 
     def only_path(self) -> Plan:

@@ -13,7 +13,7 @@ from fastprop.circuits.bind import BoundPoint
 from fastprop.circuits.diagnosis import Profile
 from fastprop.circuits.pipeline import Plan, checked_passes
 from fastprop.circuits.route import gradient_route, value_route
-from fastprop.circuits.signature import Signature, as_leaf, positions_of
+from fastprop.circuits.signature import Signature, as_direction, positions_of
 from fastprop.circuits.trace import Recording, current_trace, record
 from fastprop.circuits.use import Run
 from fastprop.derivatives.call import name_of
@@ -290,7 +290,7 @@ class Circuit:
         pulls = np.zeros(len(recording.draft.outputs))
         leaves = recording.nesting.leaves_of(pull, "the pull")
         for i, ((start, shape), leaf) in enumerate(zip(recording.outputs, leaves)):
-            along = as_leaf(leaf, recording.dtype, f"the pull{recording.nesting.path(i)}")
+            along = as_direction(leaf, recording.dtype, f"the pull{recording.nesting.path(i)}")
             if (np.shape(along) or None) != shape:
                 raise ValueError(
                     f"the pull{recording.nesting.path(i)} has shape {np.shape(along)}; the output has {shape or ()}"
@@ -435,7 +435,7 @@ class Circuit:
             parts, nesting = flatten(gradient)
             for i, (part, along) in enumerate(zip(parts, nesting.leaves_of(tangents[position], f"tangent {position}"))):
                 name = f"tangent {position}{nesting.path(i)}"
-                along = as_leaf(along, self.dtype, name)
+                along = as_direction(along, self.dtype, name)
                 if np.shape(along) != np.shape(part):
                     raise ValueError(f"{name} has shape {np.shape(along)}; expected {np.shape(part)}")
                 with np.errstate(all="ignore"):

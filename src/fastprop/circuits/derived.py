@@ -17,12 +17,12 @@ from fastprop import gates
 from fastprop.circuits.trace import current_trace
 from fastprop.circuits.unrolling import MIXED
 from fastprop.derivatives.call import Call
-from fastprop.engine.bundle import Bundle, LaneBlock, lanes_moved, object_array
+from fastprop.engine.bundle import Bundle, LaneBlock, are_truth_values, lanes_moved, object_array
+from fastprop.engine.masks import as_ones
 from fastprop.engine.parts import Parts
 from fastprop.engine.run import PackRegion, UnpackRegion
 from fastprop.engine.tape import Trace, Unit
 from fastprop.engine.trace import stand_in
-from fastprop.gates import is_condition
 from fastprop.handles.nesting import LEAF, flatten, map_leaves, shape_of, size_of
 
 __all__ = ["Packed", "Unpacked", "pulled_map", "pushed_map"]
@@ -232,7 +232,7 @@ class _Body:
             leaves[k] = x
 
         def flat(*leaves: Any) -> Any:
-            given, named = self.signature.build(leaves, construct=True)
+            given, named = self.signature.build(self.signature.as_given(leaves), construct=True)
             return map_leaves(_here, self.function(*given, **named))
 
         return Call("vjp", flat, leaves, {}, differentiated, captured=captured)
@@ -268,8 +268,8 @@ def _here(leaf: Any) -> Any:
     """Return a leaf of a body's result with what stands there for results from outside."""
     trace = current_trace()
     assert trace is not None
-    if is_condition(leaf):  # results of maps are numbers
-        leaf = gates.positive(leaf)
+    if are_truth_values(leaf):
+        leaf = as_ones(leaf)
     if isinstance(leaf, Unit):
         return leaf if leaf._tape is None else stand_in(trace, leaf)
     if (isinstance(leaf, LaneBlock) and leaf.map_unit._tape is trace) or not isinstance(leaf, Bundle):

@@ -25,11 +25,12 @@ from fastprop.circuits.trace import (
 )
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
 from fastprop.engine.bundle import Bundle, LaneBlock, lane_block, let_lane_blocks
+from fastprop.engine.masks import as_ones, as_truths
 from fastprop.engine.run import Kind, MapRun, sources
 from fastprop.engine.slots import Slots, every_slot, inward, slots_in, unit_at
 from fastprop.engine.tape import CONSTANT, Unit, record_region
 from fastprop.engine.trace import region_gate
-from fastprop.handles.indexing import OutOfRangeError
+from fastprop.handles.indexing import OutOfRangeError, is_integer
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
 __all__ = ["RecordedMap", "example_of", "flat_leaves", "record_map", "result_arrays", "results_of", "take_leaves"]
@@ -162,11 +163,13 @@ def _first_path(region: RecordedMap, outer: Recording, point: np.ndarray[Any, An
 def results_of(recording: Recording, region: RecordedMap, first: int) -> Any:
     """Return the outputs, summed (from one slot on) or as arrays, in the form of the body's result."""
     parts: list[Any] = []
+    alike = not decides(recording.draft)  # then no other path gives numbers where this one gives truth values
     for k, (start, shape) in enumerate(recording.outputs):
         a = region.value_arrays[k][0] if region.value_arrays else -1
         if a >= 0:
             block = lane_block(unit_at(region.trace, first), a, (region.lanes, *(shape or ())))
-            parts.append(block.as_integers() if recording.integer_outputs[k] else block)
+            truths = alike and recording.truth_outputs[k]
+            parts.append(block.as_integers() if recording.integer_outputs[k] else as_truths(block) if truths else block)
         elif shape is None:
             parts.append(unit_at(region.trace, first + start))
         else:
@@ -181,12 +184,13 @@ def flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, 
     for k, leaf in enumerate(found):
         if k in signature.fixed:
             continue
-        if gates.is_condition(leaf):  # lanes have numbers, of truth values of plain arrays, too
-            leaf = gates.positive(leaf)
+        if signature.truths[k]:  # as numbers, of which the body makes truth values again
+            leaf = as_ones(leaf)
         number = leaf if is_handle(leaf) else as_number(leaf)
         if number is None:
             raise TypeError(f"{signature.name(k)} is {described(leaf)}; vmap takes numbers, arrays, Units and Arrays")
-        found[k] = number
+        plain_integers = is_integer(leaf) and not is_handle(leaf)
+        found[k] = np.array(leaf)[()] if plain_integers else number  # derivatives of the map are given it again
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastprop.circuits.captured import slots_of_captured
 from fastprop.circuits.trace import Retrace, current_trace
-from fastprop.engine.tape import Trace, Unit, belongs, number_slots, slot_in, slots_of_keys, values_at
+from fastprop.engine.tape import OutsideError, Trace, Unit, belongs, number_slots, slot_in, slots_of_keys, values_at
 
 __all__ = ["Operands"]
 
@@ -65,7 +65,7 @@ class Operands:
     def _checked(self, unit: Any) -> Any:
         trace = current_trace()
         if trace is not None and not belongs(unit, trace):
-            raise ValueError(
+            raise OutsideError(
                 f"{self.name}: a vmap in a traced function got a result that was computed outside of it; pass it "
                 "as an argument, or give its .value if a constant is meant"
             )

@@ -15,8 +15,8 @@ from fastprop.circuits.enclosed import enclosed
 from fastprop.circuits.lanes import Asked
 from fastprop.circuits.operands import SLOT, Operands
 from fastprop.circuits.pipeline import PASSES
-from fastprop.circuits.signature import Signature, scale_of
-from fastprop.circuits.trace import Recording, Retrace, decides, innermost_scope, numbered, record
+from fastprop.circuits.signature import Signature, numbered, scale_of
+from fastprop.circuits.trace import Recording, Retrace, decides, innermost_scope, record
 from fastprop.circuits.unrolling import in_order
 from fastprop.engine.run import Along, Bound, Kind, LaneRegion, MapRegion, MapRun, Wires, joined, sources
 from fastprop.engine.tape import Trace

@@ -9,17 +9,20 @@ from typing import Any
 import numpy as np
 
 from fastprop.engine.door import Form
+from fastprop.engine.masks import as_truths
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.indexing import check_exact, is_integer
-from fastprop.handles.nesting import LEAF, Nesting, described, is_handle, static_key
+from fastprop.handles.nesting import LEAF, Nesting, checked, described, is_handle, static_key
 
 __all__ = [
     "LeafName",
     "Signature",
+    "as_direction",
     "as_leaf",
     "checked_reduce",
     "lane_signature",
     "nesting_key",
+    "numbered",
     "positions_of",
     "scale_of",
     "spread_axes",
@@ -84,6 +87,13 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: object, own: Any = None) -> A
     return real
 
 
+def as_direction(leaf: Any, dtype: np.dtype[Any], name: str) -> Any:
+    """Return a pull or a tangent as `as_leaf` does an argument, or raise: truth values are none."""
+    if getattr(leaf, "dtype", None) == np.bool_:
+        checked(leaf, name)
+    return as_leaf(leaf, dtype, name)
+
+
 class LeafName:
     """The name of a leaf, which is put together when an error shows it: there may be many leaves."""
 
@@ -116,6 +126,7 @@ class Signature:
         self.nestings: list[Nesting] = self.call_form.nestings
         self.shapes: list[tuple[int, ...] | None] = [shape or None for shape in self.call_form.shapes]  # None: a number
         self.integers = [own is not None and own.kind in "iu" for own in self.call_form.dtypes]  # which leaves are such
+        self.truths = [own is not None and own.kind == "b" for own in self.call_form.dtypes]
         self.places: list[tuple[int | str, int]] = []  # of every leaf: its argument, and its number there
         self.fixed: dict[int, Any] = {}  # leaves that are no numbers, and are passed on as they are
         self._arguments: dict[int | str, tuple[Nesting, range]] = {}
@@ -188,6 +199,12 @@ class Signature:
                     f"{self.owner}: static argument {i} is {args[i]!r:.60}, but was {self.static[i]!r:.60} where it "
                     "was recorded"
                 )
+
+    def as_given(self, leaves: Sequence[Any]) -> Sequence[Any]:
+        """Return what stands for the leaves with truth values in the place of the ones and zeros of masks."""
+        if not any(self.truths):
+            return leaves
+        return [as_truths(leaf) if truths else leaf for leaf, truths in zip(leaves, self.truths)]
 
     def build(self, leaves: Sequence[Any], construct: bool = False) -> tuple[list[Any], dict[str, Any]]:
         """Put one thing per leaf together as arguments, and those by keyword."""
@@ -331,6 +348,13 @@ def checked_reduce(reduce: Any, name: str) -> Any:
     if reduce not in (None, "sum", "mean"):
         raise ValueError(f"{name}: reduce is {reduce!r}; expected None, 'sum' or 'mean'")
     return reduce
+
+
+def numbered(leaves: Sequence[int], sizes: Sequence[int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return for every number of some leaves, of so many each, its leaf, and which number of that it is."""
+    ends = np.cumsum([0, *sizes])
+    first = np.repeat(ends[:-1], sizes)
+    return np.repeat(np.array(leaves, np.int32), sizes), np.arange(ends[-1]) - first
 
 
 def scale_of(reduce: str | None, lanes: int) -> float:

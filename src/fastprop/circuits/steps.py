@@ -78,15 +78,7 @@ class Steps:
                 f"{self._where(leaf)} is a number; xs holds arrays, whose first axis counts the steps (a list of "
                 "numbers is a container: give np.array of it)"
             )
-        if self._dtype(leaf).kind == "b":
-            raise TypeError(
-                f"{self._where(leaf)} is an array of truth values; give numbers, as .astype(float) makes them, and "
-                "compare them in the step"
-            )
         return 0
-
-    def _dtype(self, leaf: int) -> np.dtype[Any]:
-        return self.signature.call_form.dtypes[leaf] or np.dtype(np.float64)
 
     def _length(self, given: Any) -> int:
         if given is not None:
@@ -172,8 +164,8 @@ def _is_carried(leaf: Any) -> bool:
 
 
 def _plain(x: Any) -> Any:
-    """Return a number of a plain array as a plain number."""
-    return x.item() if isinstance(x, np.generic) else x
+    """Return a number of a plain array as a plain number; of a truth value Python's ~ would make one."""
+    return x.item() if isinstance(x, np.generic) and not isinstance(x, np.bool_) else x
 
 
 def by_numbers(leaf: Any) -> Any:

@@ -11,13 +11,23 @@ import numpy as np
 
 from fastprop import engine
 from fastprop.circuits.captured import Stretch, stretches_of, values_of
-from fastprop.circuits.signature import Signature
+from fastprop.circuits.signature import Signature, numbered
 from fastprop.derivatives.call import active_scope, name_of
-from fastprop.engine.bundle import Bundle, LaneBlock, object_array
+from fastprop.engine.bundle import Bundle, LaneBlock, are_truth_values, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.run import Arrays
 from fastprop.engine.slots import Slots, aliases, slots_in
-from fastprop.engine.tape import Trace, Unit, belongs, innermost, line_of, record_inputs, slot_in, values_at
+from fastprop.engine.tape import (
+    OutsideError,
+    Trace,
+    Unit,
+    belongs,
+    innermost,
+    line_of,
+    record_inputs,
+    slot_in,
+    values_at,
+)
 from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
@@ -33,7 +43,6 @@ __all__ = [
     "current_trace",
     "decides",
     "innermost_scope",
-    "numbered",
     "record",
     "recording_of",
 ]
@@ -49,7 +58,7 @@ class LazyBundle(Bundle):
     So an array that is mapped over as a whole costs nothing per number.
     """
 
-    __slots__ = ("_integer", "given", "home", "leaf")
+    __slots__ = ("given", "home", "leaf")
 
     def __init__(self, trace: Trace, leaf: int, given: np.ndarray[Any, Any], integer: bool):
         super().__init__(None)
@@ -236,6 +245,7 @@ class Recording:
         self.outputs: list[tuple[int, tuple[int, ...] | None]] = []  # of each leaf: its first output, and its shape
         self.made: dict[int, int] = {}  # leaf of the result -> the array that it is
         self.integer_outputs: list[bool] = []  # of each leaf of the result
+        self.truth_outputs: list[bool] = []
         self.outcomes: tuple[bool, ...] = ()
         self.looked_up: dict[int, str] = {}  # slot of a guard -> by what numbers are looked up there, if by labels
         self.cuts: Any = None  # int64: how many gates there were when each guard was decided
@@ -386,7 +396,7 @@ class Recording:
             variables = inputs_of(trace, list(leaves))
         else:
             variables = [_variable(trace, k, x, k in lazily, integers[k]) for k, x in enumerate(leaves)]
-        given, named = self.signature.build(variables, construct=True)
+        given, named = self.signature.build(self.signature.as_given(variables), construct=True)
         result = self.function(*given, **named)
         ends = self._number_outputs(trace, result)  # which may use more of what is outside
         if self.parent is not None and trace.guards:  # other paths have the same inputs
@@ -417,6 +427,7 @@ class Recording:
         leaves, self.nesting = ([None], LEAF) if result is None else flatten(result, nones=True)
         ends: list[Any] = []
         self.outputs, self.integer_outputs = [], list(map(is_integer, leaves))
+        self.truth_outputs = list(map(are_truth_values, leaves))
         for i, leaf in enumerate(leaves):
             if isinstance(leaf, LaneBlock) and self.keeps_arrays and self._gives(trace, leaf):
                 self.outputs.append((len(ends), leaf.shape))
@@ -449,19 +460,10 @@ class Recording:
             ends += [_end(trace, number) for number in numbers]
         return ends
 
-
     def _gives(self, trace: Trace, block: LaneBlock) -> bool:
-        """Whether an array can be returned as it is: in a body, what stands for another one is returned by numbers."""
-        if block.map_unit._tape is not trace:
-            return False
-        return trace.parent is None or self.arrays[block.number].kind == "made"
-
-
-def numbered(leaves: Sequence[int], sizes: Sequence[int]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return for every number of some leaves, of so many each, its leaf, and which number of that it is."""
-    ends = np.cumsum([0, *sizes])
-    first = np.repeat(ends[:-1], sizes)
-    return np.repeat(np.array(leaves, np.int32), sizes), np.arange(ends[-1]) - first
+        """Whether an array is returned as it is: in a body, what stands for another one is not."""
+        own = block.map_unit._tape is trace
+        return own and (trace.parent is None or self.arrays[block.number].kind == "made")
 
 
 def _variable(trace: Trace, k: int, leaf: Any, lazily: bool, integer: bool) -> Any:
@@ -492,7 +494,7 @@ def _end(trace: Trace, number: Any) -> Any:
     if not isinstance(number, Unit):
         return float(number)
     if not belongs(number, trace):
-        raise ValueError(
+        raise OutsideError(
             "a traced function returned a result that was computed outside of it, or in another function that is "
             "traced; pass it as an argument, or return its .value if a constant is meant"
         )

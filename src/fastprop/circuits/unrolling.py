@@ -10,7 +10,9 @@ from numpy.linalg import LinAlgError
 
 from fastprop import engine
 from fastprop.circuits.signature import lane_signature
+from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_array
+from fastprop.gates.shapes import stack
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 from fastprop.handles.nesting import Nesting, flatten, is_handle, order_of, shape_of, structure
 
@@ -100,9 +102,12 @@ def _at(leaf: Any, axis: int | None, lane: int) -> Any:
 
 
 def _together(parts: list[Any], reduce: str | None) -> Any:
+    if reduce is None and any(map(is_condition, parts)):
+        return stack(parts)
     if reduce is None:
         return engine.Array(parts) if any(map(is_handle, parts)) else np.array(parts)
-    total = parts[0]
+    truths = getattr(parts[0], "dtype", None) == np.bool_  # of which NumPy's + makes another one
+    total = parts[0] * 1.0 if truths else parts[0]
     for part in parts[1:]:
         total = total + part
     return total / float(len(parts)) if reduce == "mean" else total

@@ -16,10 +16,12 @@ from fastprop.circuits.paths import MOST_PATHS
 from fastprop.circuits.signature import Signature, checked_reduce
 from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
 from fastprop.circuits.unrolling import lane_by_lane
-from fastprop.derivatives.call import is_active, name_of
+from fastprop.derivatives.call import active_scope, is_active, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock
+from fastprop.engine.masks import as_ones
 from fastprop.engine.run import is_eager
-from fastprop.engine.tape import Unit
+from fastprop.engine.tape import OutsideError, Unit
+from fastprop.gates import is_condition
 from fastprop.handles.nesting import described, flatten, is_handle, map_leaves
 
 __all__ = ["vmap"]
@@ -78,18 +80,29 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
         at_work = trace is not None and innermost_scope().tape is trace
         if at_work and not holds_arrays_of_tapes([*args, *kwargs.values()]):
             return in_stages(record_map, f, name, args, in_axes, reduce, kwargs, asker)
-        if is_active() or is_eager():
-            return in_stages(lane_by_lane, f, name, args, in_axes, reduce, kwargs, asker)
-        if not any(is_handle(leaf) for leaf in flatten([*args, *kwargs.values()])[0]):
-            found, captures = _map_now(mapped, name, args, kwargs)
-            if not captures:
-                return found
-        return call_as_gate(mapped, name, args, kwargs)
+        run: Callable[..., Any] = in_stages
+        if not is_active() and not is_eager():
+            try:
+                return _as_circuit(mapped, name, args, kwargs)
+            except (
+                OutsideError
+            ):  # the body captures results, which no circuit takes: to transforms in it they are outer
+                run = functools.partial(active_scope(engine, engine.current_tape()).run, in_stages)
+        return run(lane_by_lane, f, name, args, in_axes, reduce, kwargs, asker)
 
     functools.update_wrapper(mapped, f, updated=())  # help and inspect.signature show the function's own
     mapped.__name__ = mapped.__qualname__ = f"vmap({name})"
     mapped.__fastprop__ = ("vmap", f, in_axes, reduce)  # type: ignore[attr-defined]
     return mapped
+
+
+def _as_circuit(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Record a map and run it: one gate, if there are handles among its arguments, or its body captures leaves."""
+    if not any(is_handle(leaf) for leaf in flatten([*args, *kwargs.values()])[0]):
+        found, captures = _map_now(mapped, name, args, kwargs)
+        if not captures:
+            return found
+    return call_as_gate(mapped, name, args, kwargs)
 
 
 def _map_now(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, bool]:
@@ -113,6 +126,7 @@ def _map_now(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, A
 
 def _example_of(leaf: Any, outer: Recording) -> Any:
     """Return what a result of a map is where it is recorded."""
+    leaf = as_ones(leaf) if is_condition(leaf) else leaf
     if isinstance(leaf, LaneBlock):
         return outer.examples[leaf.number]
     if isinstance(leaf, Bundle):

@@ -50,7 +50,7 @@ from fastprop.handles.nesting import (
     zeros_like,
 )
 
-__all__ = ["Call", "active_scope", "instead", "is_active", "name_of"]
+__all__ = ["Call", "active_scope", "in_numbers", "instead", "is_active", "name_of"]
 
 
 class Call:
@@ -307,6 +307,11 @@ def taken_apart(argument: Any) -> Any:
     if active is None or not hasattr(active.tape, "as_block"):
         return argument
     return map_leaves(active.tape.as_block, argument)
+
+
+def in_numbers(direction: Any) -> Any:
+    """Return a pull or tangent, a captured Array as a block of its numbers where a trace takes it so."""
+    return taken_apart(direction) if is_handle(direction) else direction
 
 
 def instead(nesting: Nesting) -> str:

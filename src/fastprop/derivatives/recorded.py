@@ -159,7 +159,8 @@ def _partials(row: gates.Row, operands: Sequence[Any], wanted: Sequence[Any]) ->
     """Return the partials of a row, recorded where operands are handles; None of an operand that is not wanted."""
     if row.arity == gates.SEQUENCE:
         return [None if want is None else partial for partial, want in zip(row.partials(operands), wanted)]
-    return [None if want is None else partial(*operands) for partial, want in zip(row.partials, wanted)]
+    pairs = zip(row.partials, wanted)  # what is chosen by has no partial, though a path may lead through truth values
+    return [None if want is None or partial is None else partial(*operands) for partial, want in pairs]
 
 
 def _product(pull: Any, partial: Any) -> Any:

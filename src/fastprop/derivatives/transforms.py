@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.derivatives.call import Call, name_of, taken_apart
+from fastprop.derivatives.call import Call, in_numbers, name_of, taken_apart
 from fastprop.handles.nesting import checked, checked_alike, described, flatten
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -177,7 +177,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False, _engine: An
     def pull_back(pull: Any) -> tuple[Any, ...]:
         leaves = call.nesting.leaves_of(pull, "the pull")
         pulls = {
-            i: checked_alike(leaf, output, "the pull", "the output", call.nesting, i)
+            i: in_numbers(checked_alike(leaf, output, "the pull", "the output", call.nesting, i))
             for i, (leaf, output) in enumerate(zip(leaves, call.outputs))
         }
         gradients: tuple[Any, ...] = call.split(call.gradients(pulls), single=False)
@@ -241,7 +241,8 @@ def jvp(
         points, nesting = flatten(primal, blocks=True, wholes=True)
         for j, direction in enumerate(nesting.leaves_of(tangent, f"tangent {i}")):
             point = checked(points[j], f"jvp: primal {i}", nesting, j)
-            directions.append(checked_alike(direction, point, f"tangent {i}", "its primal", nesting, j))
+            along = checked_alike(direction, point, f"tangent {i}", "its primal", nesting, j)
+            directions.append(in_numbers(along))
     call = Call("jvp", f, primals, {}, range(len(primals)), has_aux, _engine, noun="primal", beside=directions)
     found = call.value(), call.nesting.unflatten(call.tangents(call.variables, directions))
     return (*found, call.plain_aux()) if has_aux else found

@@ -49,6 +49,7 @@ __all__ = [
     "are_truth_values",
     "array_of",
     "by_slots",
+    "condition_of",
     "elementwise",
     "lane_block",
     "let_conditions",
@@ -62,7 +63,7 @@ __all__ = [
 class Bundle(IntegerOperators, ArrayFace):
     """A block of Units with a shape, which are made when they are asked for if it is one of slots."""
 
-    __slots__ = ("_made", "_slots", "name")
+    __slots__ = ("_integer", "_made", "_slots", "name")
     __hash__ = object.__hash__
 
     __fastprop_block__ = True
@@ -73,6 +74,7 @@ class Bundle(IntegerOperators, ArrayFace):
 
     def __init__(self, numbers: np.ndarray[Any, Any] | None, slots: Slots | None = None):
         self._made, self._slots = numbers, slots
+        self._integer = False  # what it would hold if it held anything
         self.name = None
 
     @property
@@ -150,14 +152,18 @@ class Bundle(IntegerOperators, ArrayFace):
 
     @property
     def integer(self) -> bool:
-        """Whether it holds integers alone."""
-        return self._slots is None and self.size > 0 and all(type(x) is Integer for x in self.numbers.flat)
+        """Whether it holds integers alone; of no numbers, whether it was made of such."""
+        if self._integer or self._slots is not None:
+            return self._integer
+        return self.size > 0 and all(type(x) is Integer for x in self.numbers.flat)
 
     def as_integers(self) -> Any:
         """Return the same numbers as integers, which they are."""
         tape: Any = current_tape() if self._tape is None else self._tape
         units = [x if isinstance(x, Unit) else tape._variable(float(x)) for x in self.numbers.flat]
-        return Bundle(object_array(list(map(as_integer, units)), self.shape))
+        found = Bundle(object_array(list(map(as_integer, units)), self.shape))
+        found._integer = not units
+        return found
 
     def astype(self, dtype: Any) -> Any:
         """Return the numbers as they are, integers as floats unless `dtype` is one of integers."""
@@ -203,16 +209,22 @@ class Bundle(IntegerOperators, ArrayFace):
         """Return a number of the block, or a part of it; conditions that choose numbers are decided, as by an if."""
         index = _decided(index)
         if trace_of(index) is not None:
-            return wrapped(items_at(self.numbers, index), isinstance(self, ConditionBlock))
+            return self._part(items_at(self.numbers, index))
         slots = self.slots()
         try:
             if slots is not None and np.ndim(slots.at[index]) > 0:
                 return (ConditionBlock if isinstance(self, ConditionBlock) else Bundle)(
                     None, slots.moved(lambda part: part[index])
                 )
-            return wrapped(self.numbers[index], isinstance(self, ConditionBlock))
+            return self._part(self.numbers[index])
         except IndexError as error:
             raise of_index(error) from None
+
+    def _part(self, numbers: Any) -> Any:
+        """Return numbers that were picked: of none it is a block of what this one holds."""
+        if isinstance(numbers, np.ndarray) and not numbers.size and self.integer:
+            return Bundle(numbers).as_integers()
+        return wrapped(numbers, isinstance(self, ConditionBlock))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.numbers.tolist()) if len(self.shape) == 1 else super().__iter__()
@@ -279,6 +291,11 @@ class ConditionBlock(Bundle):
     def __neg__(self) -> NoReturn:
         raise TypeError("truth values have no negative; use ~ for not, or fp.negative if they stand for numbers")
 
+    @property
+    def integer(self) -> bool:
+        """Return that it holds no integers, without a look at them."""
+        return False
+
     def slots_in(self, trace: Any) -> None:
         """Return that it holds no numbers."""
 
@@ -305,6 +322,11 @@ class ConditionBlock(Bundle):
         numbers = [x.unit if gates.is_condition(x) else float(x) for x in self.numbers.flat]
         return Bundle(object_array(numbers, self.shape))
 
+    def astype(self, dtype: Any) -> Any:
+        """Return ones and zeros, as integers if `dtype` is one of these; truth values as they are."""
+        kind = np.dtype(dtype).kind
+        return self if kind == "b" else as_integer(self.as_numbers()) if kind in "iu" else self.as_numbers()
+
     def __repr__(self) -> str:
         return f"<traced conditions of shape {self.shape}>"
 
@@ -316,7 +338,7 @@ class LaneBlock(Bundle):
     take it as a whole; for everything else it is taken apart into its numbers, once.
     """
 
-    __slots__ = ("_integer", "map_unit", "mapped", "number", "unpacked", "whole")
+    __slots__ = ("map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
 
@@ -330,7 +352,6 @@ class LaneBlock(Bundle):
     ):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
         super().__init__(None)
-        self._integer = False
         map_unit._tape.recording.array_slots.add(map_unit._slot)
 
     @property
@@ -484,7 +505,7 @@ def _compared(x: Any, y: Any, relation: Callable[[Any, Any], Any], others: bool 
     plain = isinstance(y, np.ndarray) and y.dtype.kind in "iufb"
     number = as_real(y) is not None or as_flag(y) is not None
     if plain or number or isinstance(y, (list, tuple)) or hasattr(type(y), "__fastprop_gate__"):
-        slots = logic(relation, x, y)
+        slots = logic(relation, by_slots(x), by_slots(y))
         if slots is not None:
             return ConditionBlock(None, slots)
         return elementwise(relation, (x, y), True)
@@ -549,6 +570,11 @@ def lane_block(unit: Any, number: int, shape: tuple[int, ...]) -> LaneBlock:
 
 # What makes a Condition of a Unit that is 1 or 0: the floor above says it.
 _condition_of: list[Callable[..., Any]] = []
+
+
+def condition_of(unit: Any) -> Any:
+    """Return the Condition of a Unit that is 1 or 0."""
+    return _condition_of[0](unit)
 
 
 def let_conditions(condition: Callable[..., Any]) -> None:

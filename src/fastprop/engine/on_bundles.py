@@ -61,7 +61,7 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
         return gate.composed(*[Bundle(x.numbers) if isinstance(x, LaneBlock) else x for x in unwrapped(operands)])
     if isinstance(gate, blocks.Block):
         found = _structural(gate, tuple(map(array_of, unwrapped(operands))))
-        kept = gate.gathers or isinstance(gate, blocks.Scatter)
+        kept = gate.moves or gate.gathers or isinstance(gate, blocks.Scatter)
         return as_integer(found) if kept and are_integers(operands) else found
     raise TypeError(f"{gate!r} can't be applied to traced Arrays")
 

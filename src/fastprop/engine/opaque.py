@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +19,9 @@ from fastprop.engine.tape import current_tape
 from fastprop.engine.trace import let_opaque, region_gate
 from fastprop.gates import Gate
 from fastprop.gates.blocks import total
+from fastprop.gates.linear_algebra import Algebra
 from fastprop.gates.numbers import as_reals
+from fastprop.handles.nesting import is_handle
 from fastprop.handles.operands import as_result, frozen, gate_pulls, pulls_of
 
 __all__ = ["Opaque", "apply_opaque", "differentiable"]
@@ -181,7 +185,11 @@ class Flat:
         """Return what the gate's own backward brings to each number, from handles."""
         numbers = [pull.found.get(k, 0.0) for k in range(math.prod(self.opaque.shape or ()))]
         parts = pulls_of(self.opaque.gate, self._value(numbers), self._operands(operands))
-        return [_number_of(parts[i], place) for i, place in self.opaque.places]
+        pulls = [_number_of(parts[i], place) for i, place in self.opaque.places]
+        if isinstance(self.opaque.gate, Algebra):  # of many numbers, and with no more NaN than its operands have
+            return pulls
+        unpulled = functools.reduce(operator.and_, [number == 0.0 for number in numbers], True)
+        return [_pulled_by(unpulled, part) for part in pulls]
 
     def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Parts:
         """Return the tangents of all numbers of the value: by the gate's own `tangent`, or by a pull on each."""
@@ -211,6 +219,13 @@ class Flat:
         for (position, place), number in zip(self.opaque.places, numbers):
             blocks[position].reshape(-1)[place] = number
         return [x.item() if x.ndim == 0 else Bundle(x) for x in blocks]
+
+
+def _pulled_by(unpulled: Any, part: Any) -> Any:
+    """Return what a gate's backward brings to a number: not NaN, where nothing was pulled."""
+    if unpulled is False or not is_handle(part):
+        return 0.0 if unpulled is True and part is not None else part
+    return gates.where(unpulled & (part != part), 0.0, part)
 
 
 def _array_of(x: Any) -> np.ndarray[Any, Any]:

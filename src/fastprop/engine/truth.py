@@ -15,6 +15,7 @@ from fastprop.engine.integers import are_integers, as_integer, bitwise, is_whole
 from fastprop.engine.on_bundles import unwrapped
 from fastprop.engine.tape import let_recorded
 from fastprop.handles.face import Face
+from fastprop.handles.indexing import is_integer
 
 __all__ = ["array_function", "array_ufunc"]
 
@@ -48,8 +49,9 @@ def array_function(handle: Any, function: Any, types: Any, arguments: tuple[Any,
         numbers[_TRUTHS_AGAIN[name]] = unwrapped(given)
         return Face.__array_function__(handle, function, types, tuple(numbers), options) != 0.0
     found = Face.__array_function__(handle, function, types, arguments, options)
-    chosen = arguments[1:] if name == "where" else arguments
-    stays = name in ("clip", "where") and are_integers(tuple([x for x in chosen if x is not None])) and not options
+    chosen = tuple([x for x in (arguments[1:] if name == "where" else arguments) if x is not None])
+    plain = any(map(is_integer, chosen)) and all(map(is_whole, chosen))  # of which what is traced chooses
+    stays = name in ("clip", "where") and (plain or are_integers(chosen)) and not options
     return as_integer(found) if stays else found
 
 

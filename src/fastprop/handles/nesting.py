@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.gates.numbers import as_array, as_real
+from fastprop.gates.row import is_condition
 
 __all__ = ["LEAF", "NONE", "Nesting", "flatten", "map_leaves", "tree_map"]
 
@@ -120,7 +121,7 @@ class Nesting:
             leaves.append(tree)
             return
         if is_block(self.kind):
-            numbers = tree.numbers if is_block(type(tree)) else np.asarray(tree, object)
+            numbers = _numbers_of(tree)
             if numbers.shape != self.template:
                 raise ValueError(f"{name} has shape {numbers.shape}, where {self.template} is expected")
             leaves.extend(numbers.flat)
@@ -318,6 +319,19 @@ def children_of(tree: Any) -> tuple[Any, list[Any]]:
     return names, [getattr(tree, name) for name in names]
 
 
+def _numbers_of(tree: Any) -> np.ndarray[Any, Any]:
+    """Return an array, traced, captured or plain, as an object array of its numbers."""
+    if is_whole(type(tree)) or is_block(type(tree)):
+        numbers: np.ndarray[Any, Any] = tree.numbers
+        return numbers
+    if not is_handle(tree):
+        return np.asarray(tree, object)
+    numbers = np.empty(shape_of(tree), object)
+    for place in np.ndindex(numbers.shape):
+        numbers[place] = tree[place] if place else tree
+    return numbers
+
+
 def _described(tree: Any) -> str:
     """Name what was given instead of a container."""
     if tree is None:
@@ -431,7 +445,7 @@ def static_key(value: Any) -> Any:
 
 def checked(leaf: Any, name: str, nesting: Nesting = LEAF, index: int = 0) -> Any:
     """Return the leaf `index` of something as `as_number` does, or raise the TypeError that says where it stands."""
-    number = as_number(leaf)
+    number = None if is_condition(leaf) else as_number(leaf)
     if number is None:
         raise TypeError(
             f"{name}{nesting.path(index)} is {described(leaf)}, which can't be differentiated; "

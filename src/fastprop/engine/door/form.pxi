@@ -15,6 +15,7 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdlib cimport free
 
+from fastprop.gates import is_condition
 from fastprop.handles import indexing
 from fastprop.handles.indexing import check_exact, is_integer
 from fastprop.handles.nesting import (
@@ -24,6 +25,7 @@ from fastprop.handles.nesting import (
 cnp.import_array()
 
 cdef object integers_dtype = np.dtype(np.int64)      # of integers among the numbers
+cdef object truths_dtype = np.dtype(np.bool_)
 cdef double largest_single = indexing.LARGEST_SINGLE
 
 cdef extern from "stdlib.h":
@@ -171,6 +173,8 @@ cdef class Form:
                 op = ARRAY if shape_of(leaf) else NUMBER
                 if op == ARRAY:
                     shape, own = shape_of(leaf), integers_dtype if whole else dtype_of(leaf)
+                if is_condition(leaf):
+                    own = truths_dtype
             elif is_static(leaf):
                 op = STATIC
             else:

@@ -28,11 +28,19 @@ def sources(kind, which, element=0, number=0.0):
 
 
 def joined(list parts):
-    """Return arrays of where inputs come from as one; NumPy would copy every entry by itself."""
-    filled = [part for part in parts if len(part)]
+    """Return arrays of where inputs come from as one; NumPy would copy every entry by itself.
+
+    No list comprehension: those that Cython compiles free an item twice when memory runs out.
+    """
+    cdef list filled = [], words = []
+    for part in parts:
+        if len(part):
+            filled.append(part)
     if len(filled) == 1:
         return filled[0]
-    return np.concatenate([np.ascontiguousarray(part).view(np.int64) for part in parts]).view(SOURCE)
+    for part in parts:
+        words.append(np.ascontiguousarray(part).view(np.int64))
+    return np.concatenate(words).view(SOURCE)
 
 
 cdef struct Stretch:        # inputs side by side that are numbers side by side, of one leaf or of the operands

@@ -3,6 +3,8 @@
 No list comprehensions here nor in the other modules of the engine: those that Cython 3.3 compiles free an item twice
 when memory runs out.
 """
+import operator
+
 import numpy as np
 
 cimport cython
@@ -11,7 +13,7 @@ from libc.stdint cimport int32_t
 
 
 from fastprop import gates
-from fastprop.gates.blocks import GetItem, Transpose
+from fastprop.gates.blocks import GetItem, Transpose, value_of
 from fastprop.handles.face import ArrayFace
 from fastprop.handles.operands import Values, as_block, as_float, frozen, holds_handles, like_block, stack
 
@@ -228,6 +230,31 @@ class Array(Block, ArrayFace):
         if grad is not None:
             self.grad = grad
         return self
+
+    def __eq__(self, other):
+        return compared_numbers(self, other, operator.eq)
+
+    def __ne__(self, other):
+        return compared_numbers(self, other, operator.ne)
+
+    def __lt__(self, other):
+        return compared_numbers(self, other, operator.lt)
+
+    def __le__(self, other):
+        return compared_numbers(self, other, operator.le)
+
+    def __gt__(self, other):
+        return compared_numbers(self, other, operator.gt)
+
+    def __ge__(self, other):
+        return compared_numbers(self, other, operator.ge)
+
+
+cdef object compared_numbers(Block block, object other, object relation):
+    """What comparing numbers gives: bools, or, of a captured leaf, conditions of its numbers at every call."""
+    if block.link.tape == NULL and nodes_of(current_home()).tracing:
+        return relation((<Trace>current_home()).as_block(block), other)
+    return relation(block.value, value_of(other))
 
 
 cdef extern from *:

@@ -242,8 +242,11 @@ def stop_gradient(x):
     >>> x.grad
     3.0
     """
-    if nodes_of(current_home()).tracing and not isinstance(x, Array):
-        return hold_traced(x)
+    if nodes_of(current_home()).tracing:
+        if isinstance(x, Array) and (<Block>x).link.tape == NULL:
+            x = (<Trace>current_home()).as_block(x)     # a captured leaf's numbers are read at every call
+        if not isinstance(x, Array):
+            return hold_traced(x)
     if link_of_any(x) == NULL:
         return as_plain(x, "stop_gradient: the operand")
     return Unit(x.value) if isinstance(x, Unit) else Array(x.value)

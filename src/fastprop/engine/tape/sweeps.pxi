@@ -208,7 +208,10 @@ cdef object marks(Py_ssize_t n, slots):
 # --------------------------------------------------------------------------------------------- gates on the way
 
 def closed(Tape tape, list variables, list outputs):
-    """Whether the outputs, and all gates since the first variable, were computed from what came since then alone."""
+    """Whether the outputs, and all gates since the first variable, were computed from what came since then alone.
+
+    A leaf comes from elsewhere, unless the tape is a numeric call's own, of which nobody can sweep to leaves.
+    """
     cdef Nodes* nodes = &tape.nodes
     cdef Py_ssize_t first = nodes.length
     cdef Py_ssize_t slot
@@ -221,7 +224,7 @@ def closed(Tape tape, list variables, list outputs):
         if nodes.opcode[slot] == POOLED | REGION:       # which a numeric sweep does not know
             return False
         for operand in operand_list(nodes, slot):
-            if 0 <= operand < first:
+            if operand < first and operand != NONE and (operand >= 0 or not tape.captures):
                 return False
     return True
 

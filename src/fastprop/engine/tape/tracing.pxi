@@ -39,6 +39,10 @@ def let_traces(apply, compare, hold, differentiable, stand_in):
     stand_in_for = stand_in
 
 
+class OutsideError(ValueError):
+    """A traced function used a result that was computed outside of it."""
+
+
 cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
 cdef str REMEDY = "use gates (fp.exp, fp.where …), or compute what is constant before fp.trace or fp.compile"
 
@@ -286,7 +290,7 @@ cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
     if home != NULL:
         home = inward_home(home)
     if stranger != NULL and (home != NULL or nodes_of(current_home()).tracing):
-        raise ValueError(
+        raise OutsideError(
             "a traced function uses a result that was computed outside of it, which would be a constant; pass it as "
             "an argument, make it a leaf (fp.Unit), which is read at every call, or take its .value if that is meant"
         )
@@ -328,7 +332,7 @@ cdef Trace parent_of_key(Trace trace, int64_t key):
     while trace is not None and <int64_t>trace.number != key >> 32:
         trace = trace.parent
     if trace is None:
-        raise ValueError("a traced function uses a result of a function that it is no part of")
+        raise OutsideError("a traced function uses a result of a function that it is no part of")
     return trace
 
 

@@ -19,11 +19,12 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-FLAGS = {"release": ["-O3", "-g0"], "check": ["-O1", "-g1"], "coverage": ["-O1", "-g0"]}
+FLAGS = {"release": ["-O2", "-g0"], "check": ["-O1", "-g1"], "coverage": ["-O1", "-g0"]}
 FLAGS["quick"] = ["-O0", "-g0", "-Dalways_inline=unused"]  # calls: copies in all loops take most of the time
 FLAGS["check"] += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-COMMON = "-fno-math-errno -fno-trapping-math -Wno-psabi"
 KIND = os.environ.get("FASTPROP_BUILD", "release")
+LOOPS = "-O3" * (KIND == "release")  # of modules that loop over numbers; others gain nothing by it
+COMMON = f"-fno-math-errno -fno-trapping-math -Wno-psabi {LOOPS}"
 if KIND not in FLAGS:
     raise SystemExit(f"FASTPROP_BUILD is {KIND!r}; it must be one of {', '.join(FLAGS)}, or not set (release)")
 WIDE = "-mmove-max=256 -mstore-max=256"  # else GCC copies vectors by halves, and loads wait for both
@@ -32,16 +33,15 @@ if subprocess.run(f"{COMPILER} {WIDE} -E -xc {os.devnull}", shell=True, capture_
     WIDE = ""  # older than GCC 12, or not GCC
 if KIND == "check":  # else it compiles for ten minutes; AddressSanitizer finds what null and object-size would
     COMMON += " -fno-sanitize=alignment,null,object-size --param asan-instrumentation-with-call-threshold=0"
-SETS = {
-    **dict.fromkeys(["baseline", "update"], COMMON),  # update has loops for every set in one module
-    "avx2": f"{COMMON} -mavx2 -mfma {WIDE}",
-    "avx512": f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512",
-}
+SETS = {"avx2": f"{COMMON} -mavx2 -mfma {WIDE}", "run": LOOPS, "tape": LOOPS}
+SETS |= dict.fromkeys(["baseline", "update"], COMMON)  # update has loops for every set in one module
+SETS["avx512"] = f"{COMMON} -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma -mprefer-vector-width=512"
 CHECK, COVERAGE, LINK = KIND == "check", KIND == "coverage", [x for x in FLAGS[KIND] if x.startswith("-fsanitize")]
 MACROS = [("FASTPROP_BUILD_KIND", f'"{KIND}"'), ("FASTPROP_CHECK", str(int(CHECK)))]
 MACROS += [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")] + [("CYTHON_TRACE_NOGIL", "1")] * COVERAGE
-DIRECTIVES = {"boundscheck": CHECK, "initializedcheck": CHECK, "linetrace": COVERAGE, "wraparound": False}
-DIRECTIVES |= {"cdivision": True, "c_api_binop_methods": True, "autotestdict": False}  # doctest finds examples itself
+DIRECTIVES = {"boundscheck": CHECK, "initializedcheck": CHECK, "cdivision": True, "c_api_binop_methods": True}
+DIRECTIVES |= dict.fromkeys(["wraparound", "auto_pickle", "autotestdict"], False)  # doctest finds examples itself
+DIRECTIVES |= dict.fromkeys(["linetrace", "emit_code_comments"], COVERAGE)
 (STAMP := Path("build", "kind")).parent.mkdir(exist_ok=True)  # changes, lest an object of another kind stays
 if not STAMP.exists() or STAMP.read_text() != KIND:
     STAMP.write_text(KIND)
@@ -49,7 +49,7 @@ ENGINE = Path("src", "fastprop", "engine")
 sys.modules["fastprop"] = type(sys)("fastprop")  # an empty package: the table is read before there is an engine
 sys.modules["fastprop"].__path__ = [str(ENGINE.parent)]
 importlib.import_module("fastprop.gates.lists").write(ENGINE.parent, MADE := Path("build", "made"))
-LONGER = "update kernels door program avx512 tape avx2 trace run baseline"  # to compile, each than the one before
+LONGER = "kernels update door program avx512 baseline trace tape avx2 run"  # to compile, each than the one before
 LISTS = {"egg_info", "dist_info", "sdist"} & {*sys.argv}  # files only, and nothing is compiled
 SHARED = "fastprop.engine.shared"  # what Cython needs in every module, compiled once
 EXTENSIONS = [

@@ -2,19 +2,25 @@
    REAL, VEC (a vector of them), COUNT (how many it holds) and NAME (which makes a name of that type's own). */
 
 /* `body` for every vector of n numbers, the last one filled up; i and k say where, and how many. By fours: a row of 256 is
-   then 8 rounds, whose end a processor foresees. */
+   then 8 rounds, whose end a processor foresees. Where one vector is four registers, it is as much as a round should be. */
 #define ROUND(...)                                                                                                     \
     {                                                                                                                  \
         const int k = COUNT;                                                                                           \
         __VA_ARGS__                                                                                                    \
         i += COUNT;                                                                                                    \
     }
+#if PARTS == 4
+#define FOUR_ROUNDS(...)
+#else
+#define FOUR_ROUNDS(...)                                                                                               \
+    while (i + 4 * COUNT <= n) {                                                                                       \
+        ROUND(__VA_ARGS__) ROUND(__VA_ARGS__) ROUND(__VA_ARGS__) ROUND(__VA_ARGS__)                                    \
+    }
+#endif
 #define LOOP(...)                                                                                                      \
     do {                                                                                                               \
         ptrdiff_t i = 0;                                                                                               \
-        while (i + 4 * COUNT <= n) {                                                                                   \
-            ROUND(__VA_ARGS__) ROUND(__VA_ARGS__) ROUND(__VA_ARGS__) ROUND(__VA_ARGS__)                                \
-        }                                                                                                              \
+        FOUR_ROUNDS(__VA_ARGS__)                                                                                       \
         while (i + COUNT <= n)                                                                                         \
             ROUND(__VA_ARGS__)                                                                                         \
         if (i < n) {                                                                                                   \

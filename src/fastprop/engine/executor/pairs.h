@@ -26,19 +26,20 @@ INLINE void NAME(division_pulls_again)(VEC pull, VEC u, VEC w, VEC *x, VEC *y) {
     *y = NAME(select)(odd, NAME(strong)(pull, slope, pull * slope), *y);
 }
 
-/* `deliver` for what `pulls` brings, in x[s] and y[s]; two vectors of both are tested at once. */
-#define BY_TWOS _Pragma("GCC unroll 2") for (int s = 0; s < 2; s++, i += COUNT)
+/* `deliver` for what `pulls` brings, in x[s] and y[s]; two vectors of both are tested at once (one, as above). */
+#define TWO (FOUR / 2 + FOUR % 2)
+#define BY_TWOS _Pragma("GCC unroll 2") for (int s = 0; s < TWO; s++, i += COUNT)
 #define OF_TWO GET(pull), GET(u), GET(w), x + s, y + s
 #define PAIR_LOOP(pulls, deliver)                                                                                       \
     do {                                                                                                               \
-        VEC x[2], y[2];                                                                                                \
+        VEC x[TWO], y[TWO];                                                                                                \
         ptrdiff_t start = 0;                                                                                           \
-        for (; start + 2 * COUNT <= n; start += 2 * COUNT) {                                                           \
+        for (; start + TWO * COUNT <= n; start += TWO * COUNT) {                                                           \
             const int k = COUNT;                                                                                       \
             ptrdiff_t i = start;                                                                                       \
             BY_TWOS NAME(pulls)(OF_TWO);                                                                               \
             i = start;                                                                                                 \
-            if (__builtin_expect(NAME(any_nan)(x[0], x[1], y[0], y[1]), 0))                                            \
+            if (__builtin_expect(NAME(any_nan)(x[0], x[TWO - 1], y[0], y[TWO - 1]), 0))                                            \
                 BY_TWOS NAME(pulls##_again)(OF_TWO);                                                                   \
             i = start;                                                                                                 \
             BY_TWOS { deliver; }                                                                                       \
@@ -96,5 +97,7 @@ static void NAME(pull_and_product)(ptrdiff_t n, const REAL *pull, REAL *to_x, co
 #undef OF_TWO
 #undef PAIR_LOOP
 #undef BY_TWOS
+#undef TWO
 #undef PRODUCT_LOOP
 #undef BY_FOURS
+#undef FOUR

@@ -19,19 +19,20 @@ INLINE REAL NAME(weighed)(REAL pull, REAL partial) {
     return product;
 }
 
-/* `deliver` for every vector of n products, four of them tested at once; they are in brought[s]. What is `quick` is the
-   partial to two units, or NaN. */
-#define BY_FOURS _Pragma("GCC unroll 4") for (int s = 0; s < 4; s++, i += COUNT)
+/* `deliver` for every vector of n products, four of them tested at once (one, where it is four registers); they are in
+   brought[s]. What is `quick` is the partial to two units, or NaN. */
+#define FOUR (PARTS == 4 ? 1 : 4)
+#define BY_FOURS _Pragma("GCC unroll 4") for (int s = 0; s < FOUR; s++, i += COUNT)
 #define PRODUCT_LOOP(pull, quick, partial, deliver)                                                                            \
     do {                                                                                                               \
         ptrdiff_t start = 0;                                                                                           \
-        for (; start + 4 * COUNT <= n; start += 4 * COUNT) {                                                           \
+        for (; start + FOUR * COUNT <= n; start += FOUR * COUNT) {                                                     \
             const int k = COUNT;                                                                                       \
-            VEC brought[4];                                                                                            \
+            VEC brought[FOUR];                                                                                         \
             ptrdiff_t i = start;                                                                                       \
             BY_FOURS brought[s] = (pull) * (quick);                                                                  \
             i = start;                                                                                                 \
-            if (__builtin_expect(NAME(any_nan)(brought[0], brought[1], brought[2], brought[3]), 0))                    \
+            if (__builtin_expect(NAME(any_nan)(brought[0], brought[1 % FOUR], brought[2 % FOUR], brought[3 % FOUR]), 0))   \
                 BY_FOURS brought[s] = NAME(strong)(pull, partial, brought[s]);                                         \
             i = start;                                                                                                 \
             BY_FOURS { deliver; }                                                                                      \

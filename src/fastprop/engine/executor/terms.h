@@ -79,7 +79,7 @@ static void NAME(totals)(ptrdiff_t n, int terms, const REAL **x, const uint8_t *
 static void NAME(extremes)(
     ptrdiff_t n, int terms, const REAL **x, const uint8_t *single, REAL *value, REAL *saved, int smallest
 ) {
-    LOOP(VEC best = NAME(term)(x[0], single[0], i, k); for (int t = 1; t < terms; t++) {
+    LONG_LOOP(VEC best = NAME(term)(x[0], single[0], i, k); for (int t = 1; t < terms; t++) {
         const VEC next = NAME(term)(x[t], single[t], i, k);
         best = smallest ? -NAME(largest)(-best, -next) : NAME(largest)(best, next);
     } PUT(value, best);

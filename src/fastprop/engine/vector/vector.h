@@ -111,31 +111,33 @@ INLINE void store_somef(float *to, vecf whole, int k) {
     }
 }
 #else
-INLINE vec load_some(const double *from, int k, double filler) {
+#define OUTSIDE static __attribute__((noinline)) /* for the last numbers of every loop: one copy does */
+OUTSIDE vec load_some(const double *from, int k, double filler) {
     double lanes[LANES];
     for (int lane = 0; lane < LANES; lane++) lanes[lane] = filler;
     for (int lane = 0; lane < k; lane++) lanes[lane] = from[lane];
     return load(lanes);
 }
 
-INLINE void store_some(double *to, vec x, int k) {
+OUTSIDE void store_some(double *to, vec x, int k) {
     double lanes[LANES];
     store(lanes, x);
     for (int lane = 0; lane < k; lane++) to[lane] = lanes[lane];
 }
 
-INLINE vecf load_somef(const float *from, int k, float filler) {
+OUTSIDE vecf load_somef(const float *from, int k, float filler) {
     float lanes[2 * LANES];
     for (int lane = 0; lane < 2 * LANES; lane++) lanes[lane] = filler;
     for (int lane = 0; lane < k; lane++) lanes[lane] = from[lane];
     return loadf(lanes);
 }
 
-INLINE void store_somef(float *to, vecf x, int k) {
+OUTSIDE void store_somef(float *to, vecf x, int k) {
     float lanes[2 * LANES];
     storef(lanes, x);
     for (int lane = 0; lane < k; lane++) to[lane] = lanes[lane];
 }
+#undef OUTSIDE
 #endif
 
 /* Primitives ------------------------------------------------------------------------------------------------------- */

@@ -73,6 +73,7 @@ cdef extern from *:
     static inline Py_ssize_t* array_shape(PyObject* array) { return (Py_ssize_t*)PyArray_DIMS(AS_ARRAY(array)); }
     static inline Py_ssize_t* array_strides(PyObject* array) { return (Py_ssize_t*)PyArray_STRIDES(AS_ARRAY(array)); }
     static inline PyObject* array_base(PyObject* array) { return PyArray_BASE(AS_ARRAY(array)); }
+    static inline PyObject* plain_dtype(int type) { return (PyObject*)PyArray_DescrFromType(type); }
 
     /* An array in C's order, native and aligned: the array itself if it is one, else a copy. */
     static inline PyObject* in_order(PyObject* array, int type) {
@@ -112,7 +113,7 @@ cdef extern from *:
     Py_ssize_t* array_shape(PyObject* array) noexcept nogil
     Py_ssize_t* array_strides(PyObject* array) noexcept nogil
     PyObject* array_base(PyObject* array) noexcept nogil
-    object plain_dtype "PyArray_DescrFromType"(int type)
+    object plain_dtype(int type)
     object in_order(PyObject* array, int type)
     object new_array_of(int ndim, Py_ssize_t* shape, int type, void* memory)
     int set_base(PyObject* array, PyObject* owner) except -1

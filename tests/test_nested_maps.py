@@ -155,7 +155,7 @@ def wrapped(f, axes, reduce, style):
     return captures if style == 1 else uses_what_it_makes
 
 
-@pytest.mark.parametrize("seed", seeds(30, 150))
+@pytest.mark.parametrize("seed", [*seeds(30, 150), pytest.param(41, id="no lanes in lanes")])
 def test_random_nestings(seed):
     rng = np.random.default_rng(seed)
     f, args = nested(rng, 1 + seed % 3)

@@ -133,11 +133,11 @@ cdef class LaneArrays:
         cdef Py_ssize_t a, room, size = 4 if self.single else 8
         cdef char* at = self.rows.start if self.rows is not None else NULL
         for a in range(self.count):
-            room = self.length(a) * self.row if self.own[a] or self.inside[a] else 0
+            room = self.length(a) * self.row
             if self.own[a]:
                 self.value[a].one.data = at - begin * size
                 at += room
-            if room and self.wanted[a]:
+            if self.wanted[a] and (self.own[a] or self.inside[a]):
                 self.adjoint[a].one.data = at - begin * size
                 if backward or self.inside[a]:
                     self.forget(a, begin)

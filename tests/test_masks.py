@@ -143,3 +143,31 @@ def test_truth_values_are_neither_pulls_nor_tangents(case):
     with pytest.raises(TypeError, match=r"bool|traced conditions|a Condition"):
         DIRECTIONS[case](MASK)
     DIRECTIONS[case](X)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: fp.vmap(lambda a: a > 0.0)(x).mean(),
+        lambda x: fp.sum(fp.vmap(lambda a: a > 0.0)(x)),
+        lambda x: (fp.vmap(lambda a: a > 0.0)(x) * x).sum(),
+        lambda x: fp.vmap(lambda a: a > 0.0)(x),
+    ],
+)
+def test_truth_values_of_lanes_stay_an_array_where_they_count_as_numbers(f):
+    x = np.linspace(-1.0, 1.0, 300)
+    compiled = fp.compile(f)
+    with fp.eager():
+        expected = f(x)
+    np.testing.assert_allclose(compiled(x), expected, rtol=1e-13)
+    assert len(compiled.circuits()[0]) <= 5
+
+
+@pytest.mark.parametrize("transform", [fp.grad, fp.jacobian, lambda f: lambda x: fp.jvp(f, (x,), (x,))])
+def test_what_returns_truth_values_is_refused_in_traced_code_as_eagerly(transform):
+    for f in (
+        lambda x: transform(lambda x: x > 0.0)(x),
+        lambda x: fp.compile(lambda x: transform(lambda x: x > 0.0)(x))(x),
+    ):
+        with pytest.raises(TypeError, match=r"needs a function that returns|is only defined for"):
+            f(1.0)

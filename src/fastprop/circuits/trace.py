@@ -15,6 +15,7 @@ from fastprop.circuits.signature import Signature, numbered
 from fastprop.derivatives.call import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, are_truth_values, object_array
 from fastprop.engine.integers import as_integer
+from fastprop.engine.masks import Mask
 from fastprop.engine.run import Arrays
 from fastprop.engine.slots import Slots, aliases, slots_in
 from fastprop.engine.tape import (
@@ -429,6 +430,7 @@ class Recording:
         self.outputs, self.integer_outputs = [], list(map(is_integer, leaves))
         self.truth_outputs = list(map(are_truth_values, leaves))
         for i, leaf in enumerate(leaves):
+            leaf = leaf.ones if isinstance(leaf, Mask) else leaf
             if isinstance(leaf, LaneBlock) and self.keeps_arrays and self._gives(trace, leaf):
                 self.outputs.append((len(ends), leaf.shape))
                 self.made[i] = leaf.number

@@ -30,6 +30,7 @@ from fastprop.engine.bundle import Bundle, lanes_moved, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.parts import Parts
 from fastprop.engine.tape import Array, Trace, Unit, active_scope, innermost
+from fastprop.gates import is_condition
 from fastprop.gates.blocks import AsType
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import (
@@ -123,7 +124,7 @@ class Call:
         return self.function(*given, **kwargs)
 
     def _output(self, leaf: Any, index: int) -> Any:
-        output = as_number(leaf)
+        output = None if is_condition(leaf) else as_number(leaf)
         if output is None:
             place = f" at {self.nesting.path(index)}" if self.nesting is not LEAF else ""
             raise TypeError(

@@ -37,18 +37,19 @@ def unwrapped(operands: tuple[Any, ...]) -> list[Any]:
 
 def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     """Record a gate of which an operand is a block, number by number."""
-    for operand in operands:
-        if isinstance(operand, LaneBlock):
-            mapped = _apply_to_lanes(gate, operands, operand)
-            if mapped is not None:
-                return mapped
+    mapped = _mapped_over_lanes(gate, operands)
+    if mapped is not None:
+        return mapped
     if isinstance(gate, blocks.Block) and (gate.moves or gate.gathers) and all(map(are_truth_values, operands)):
         return _truth_values_at(gate, operands)
     first = int(gate is gates.where)
     if first and isinstance(operands[0], np.ndarray) and operands[0].dtype == object:
         operands = (ConditionBlock(operands[0]), *operands[1:])
     rest = [x.as_numbers() if isinstance(x, ConditionBlock) else x for x in operands[first:]]
-    operands = (*operands[:first], *rest)
+    masked, operands = any(isinstance(x, ConditionBlock) for x in operands[first:]), (*operands[:first], *rest)
+    mapped = _mapped_over_lanes(gate, operands) if masked else None
+    if mapped is not None:
+        return mapped
     found = at_once(gate, tuple([by_slots(x) for x in operands]))
     if found is not None:
         return _block_at(found)
@@ -89,6 +90,16 @@ def _on_numbers(row: Row, *numbers: Any) -> Any:
 def is_opaque(gate: Any, operands: tuple[Any, ...]) -> bool:
     """Whether a gate is the user's own (or one on matrices): it takes its operands as they are, lanes included."""
     return isinstance(gate, Gate) and not isinstance(gate, blocks.Block)
+
+
+def _mapped_over_lanes(gate: Any, operands: tuple[Any, ...]) -> Any:
+    """Record a gate by what maps have made, if an operand is that; None: it needs numbers."""
+    for operand in operands:
+        if isinstance(operand, LaneBlock):
+            mapped = _apply_to_lanes(gate, operands, operand)
+            if mapped is not None:
+                return mapped
+    return None
 
 
 def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> Any:

@@ -30,6 +30,26 @@ def pulled_twice(w, x, y):
     return [a + 2.0 * b for a, b in zip(first, second)], found
 
 
+def pulled_by_numbers(w, x, y):
+    """The same where the program sweeps: what the first pull leaves on what a map has made is nothing to the second."""
+    found, pull = fp.vjp(lambda w: fp.sum(answers(w, x) * y), w)
+    first, second = pull(1.0)[0], pull(fp.tanh(found))[0]
+    return [a + 2.0 * b for a, b in zip(first, second)], found
+
+
+def data_to_another(w, x, y):
+    """What a map has made is data to a gradient inside, before it is pulled on by its own."""
+    kept = []
+
+    def total(w):
+        kept.append(answers(w, x))
+        return fp.sum(kept[-1] * y)
+
+    found, pull = fp.vjp(total, w)
+    others = fp.grad(lambda w: fp.sum(fp.vmap(lambda a: fp.tanh(a * w[1][0]))(kept[-1])))(w)
+    return [a + b for a, b in zip(others, pull(1.0)[0])], found
+
+
 def pulled_late(w, x, y):
     """An array is data to another gradient before it is pulled on."""
     found, pull = fp.vjp(lambda w: answers(w, x), w)
@@ -72,6 +92,8 @@ STEPS = {
     "what it made": lambda w, x, y: fp.grad(lambda w: (fp.mean(answers(w, x) * y), answers(w, x)), has_aux=True)(w),
     "all that it made": lambda w, x, y: (fp.grad(LOSSES["mean"])(w, x, y), errors(w, x, y)),
     "pulled twice": pulled_twice,
+    "pulled by numbers": pulled_by_numbers,
+    "data to another": data_to_another,
     "pulled late": pulled_late,
     "what it stands for": stands_for,
     "itself": lambda w, x, y: ([fp.vjp(lambda h: h, fp.vmap(fp.tanh)(w[0]))[0], 0.1 * w[1]], w[1]),

@@ -238,3 +238,22 @@ def test_a_compiled_step_moves_arrays_row_by_row_and_numbers_together(
         expected = other.step(expected, slopes(expected, x, y))
     near(p, expected, dtype)
     assert (f"vmap of {rule.__name__}.move, 4 lanes" in compiled.circuits()[0].summary()) == (few == 0)
+
+
+class ByNorm(fp.optim.Optimizer):
+    """A rule that looks at all of a parameter."""
+
+    def move(self, value, grad, moments, rate, step):
+        return value - rate * grad / fp.norm(grad)
+
+
+def test_a_rule_of_ones_own_is_given_all_of_an_array(monkeypatch):
+    monkeypatch.setattr("fastprop.derivatives.swept.FEW", 0)
+    w, xs = np.arange(12.0).reshape(4, 3) / 10.0, np.linspace(-1.0, 1.0, 15).reshape(5, 3)
+
+    def loss(w):
+        return fp.mean(fp.vmap(lambda w, x: fp.sum(fp.tanh(w @ x) ** 2), (None, 0))(w, xs))
+
+    optimizer, slope = ByNorm(w, 0.1), fp.grad(loss)(w)
+    moved, _ = fp.compile(lambda w, state: optimizer.update(w, fp.grad(loss)(w), state))(w, optimizer.init())
+    assert_allclose(moved, w - 0.1 * slope / np.linalg.norm(slope), rtol=1e-12)

@@ -168,7 +168,7 @@ cdef class Route:
     cdef int read_arrays(self, PointRun run, Reading reading) except -1:
         cdef ArrayLeaf* leaf
         cdef ArrayRef ref
-        cdef Py_ssize_t k, i, size, slot
+        cdef Py_ssize_t k, size, slot
         for k in range(self.array_slot.shape[0]):
             leaf = &reading.array[k]
             if self.array_number[k] >= 0:

@@ -217,3 +217,28 @@ def test_one_example_needs_no_axis_of_examples(name):
     for engine in (fp, reference):
         np.testing.assert_allclose(one(engine.Array(x)).value, expected, rtol=1e-12)
         np.testing.assert_allclose(engine.grad(lambda x: fp.sum(fp.square(one(x))))(x), slopes, rtol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_windows_that_reach_into_the_padding_are_products_too(dtype):
+    """Of whole matrices: a 0 that is padded is a column, and 0 * inf is NaN, as without lanes."""
+    generator = np.random.default_rng(1)
+    x, weight = generator.normal(size=(5, 2, 4, 6)).astype(dtype), generator.normal(size=(3, 2, 3, 3)).astype(dtype)
+
+    def one(weight, x):
+        return fp.sum(fp.tanh(fp.conv2d(x, weight, padding=1)))
+
+    step = fp.compile(fp.value_and_grad(fp.vmap(one, in_axes=(None, 0), reduce="sum")))
+    single = fp.compile(fp.value_and_grad(one))
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-12}
+    for _ in range(2):
+        value, gradient = step(weight, x)
+        apart = [single(weight, row) for row in x]
+        expected = [fp.reference.value_and_grad(one)(weight, row) for row in x]
+        for found in (apart, expected):
+            assert_allclose(value, np.sum([float(one) for one, _ in found]), **tolerance)
+            assert_allclose(gradient, np.sum([np.asarray(slope) for _, slope in found], axis=0), **tolerance)
+        weight[1, 1, 0, 0] = INF
+    assert np.isnan(value)
+    said = fp.trace(fp.value_and_grad(fp.vmap(one, in_axes=(None, 0), reduce="sum")), weight, x).summary()
+    assert "24 products of 3 x 18" in said and "products of 3 x 12" not in said

@@ -42,6 +42,8 @@ class Sums:
         varying = list(range(self.numbers, self.numbers + columns))
         if self.rng.random() < 0.5:
             varying = [self.sketch.gate("tanh", x) for x in varying]
+        if self.rng.random() < 0.3:  # the padding of a convolution
+            varying = [self.sketch.constant(0.0) if self.rng.random() < 0.3 else x for x in varying]
         self.rows = [self.row(self.places[r].tolist(), varying) for r in range(rows)]
         ends = [self.sketch.gate(self.rng.choice(["tanh", "square", "positive"]), x) for x in self.rows]
         self.outputs = [*ends, self.rows[0]] if self.rng.random() < 0.5 else ends

@@ -3,6 +3,7 @@
 A layer written neuron by neuron is many sums of weights times the same numbers; a convolution written pixel by pixel,
 the same for every patch; a recurrence, step by step. In lanes, where weights are the same in all of them, such sums are
 the rows of a matrix. At one point, what varies is what is computed, or, of two inputs, the one that is used more often.
+A constant 0 beside a weight, as the padding of a convolution has them, counts as what varies: it is a column, too.
 Where both factors vary, sums may be the results of a product of two matrices (see batches.pxi).
 Terms may come in any order, sums in several pieces; what else is added stays as it was. What guards depend on stays,
 too: a lane's way must not hang on how a sum was rounded. It takes linear time, but for the sorting of terms.
@@ -98,6 +99,7 @@ cdef class Rolls:
     cdef int32_t[::1] first
     cdef int32_t[::1] operand
     cdef int32_t inputs, one        # the constant 1
+    cdef const uint8_t[::1] zero    # constant: whether it is 0
     cdef uint8_t[::1] absorbed      # gate: whether it is a piece of another sum
     cdef int32_t[::1] memory
     cdef Term* term                 # of all sums, one after the other
@@ -123,6 +125,7 @@ cdef class Rolls:
         self.one = ~<int32_t>np.flatnonzero(draft.constants == 1.0)[0]
         self.lanes = uniform is not None
         self.draft, self.uniform = draft, np.ascontiguousarray(uniform if self.lanes else [0], np.uint8)
+        self.zero = (draft.constants == 0.0).astype(np.uint8)
         self.input_uses = input_uses_of(draft) if not self.lanes else np.zeros(1, np.int32)
         self.opcode, self.first, self.operand, self.inputs = draft.opcode, draft.first, draft.operand, draft.inputs
         self.absorbed = np.zeros(n, np.uint8)
@@ -160,13 +163,18 @@ cdef class Rolls:
     cdef inline bint vary_alike(self, int32_t x, int32_t y) noexcept:
         """Whether both vary, or, in lanes, none of them does."""
         if self.lanes:
-            return self.is_varying(x) == self.is_varying(y)
+            return self.is_varying(x) == self.is_varying(y) and not self.is_zero(x) and not self.is_zero(y)
         return self.is_varying(x) and self.is_varying(y)
+
+    cdef inline bint is_zero(self, int32_t x) noexcept:
+        return x < 0 and self.zero[~x]
 
     cdef inline bint comes_first(self, int32_t x, int32_t y) noexcept:
         """Whether x varies more than y, which does not: at one point, of two inputs the one that is used more often."""
-        if self.lanes or self.is_varying(x) or self.is_varying(y):
+        if self.is_varying(x) or self.is_varying(y):
             return self.is_varying(x)
+        if self.lanes:
+            return self.is_zero(x)
         return x >= 0 and (y < 0 or self.input_uses[x] > self.input_uses[y])
 
     # sums into terms
@@ -192,6 +200,7 @@ cdef class Rolls:
             self.begin[i], self.rest_begin[i] = <int32_t>self.terms, <int32_t>self.rests
             self.add_terms(i, unity)
             self.end[i], self.rest_end[i] = <int32_t>self.terms, <int32_t>self.rests
+            self.turn_zeros(i)
             if self.terms == self.begin[i] and self.is_paired(i):
                 self.end[i] = self.begin[i]
                 continue
@@ -238,6 +247,18 @@ cdef class Rolls:
         else:
             self.rest[self.rests], self.rest[self.rests + 1] = x, y
             self.rests += 2
+        return 0
+
+    cdef int turn_zeros(self, Py_ssize_t i) noexcept:
+        """Let, at one point, inputs beside a 0 be numbers of the matrix if those beside what is computed are."""
+        cdef int32_t k, computed = 0
+        cdef Term* term
+        for k in range(self.begin[i], self.end[i] if not self.lanes else 0):
+            computed += self.term[k].varying >= self.inputs
+        for k in range(self.begin[i], self.end[i] if computed > 0 else 0):
+            term = &self.term[k]
+            if term.varying < self.inputs and self.is_zero(term.number):
+                term.varying, term.number = term.number, term.varying
         return 0
 
     cdef bint is_paired(self, Py_ssize_t i) except -1:

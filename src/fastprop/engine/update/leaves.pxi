@@ -23,7 +23,8 @@ cdef struct Leaf:       # a parameter
     int type            # NPY_FLOAT or NPY_DOUBLE
     bint skipped        # in this step
     int64_t steps       # that it has made
-    char* moments       # of an array, one block after the other
+    char* moments       # of an array
+    Py_ssize_t apart    # bytes from one of them to the next
     const char* numbers     # in this step
     const char* slopes
     char* out

@@ -39,6 +39,11 @@ cdef extern from "update/update.h":
         void (*divide)(int single, Py_ssize_t n, const void* numbers, double by, void* out) noexcept nogil
     const Loops* LOOPS
 
+cdef enum:
+    LINE = 64
+    PAGE = 4096
+    SHIFT = 1088    # an odd number of lines
+
 cdef dict KINDS = {
     "SGD": RULE_SGD, "Adagrad": RULE_ADAGRAD, "Adadelta": RULE_ADADELTA, "RMSprop": RULE_RMSPROP, "Adam": RULE_ADAM,
     "Windowgrad": RULE_WINDOWGRAD, "own": RULE_OWN,
@@ -52,6 +57,19 @@ cdef const Loops* loops_of(str name) except NULL:
         if LOOPS[i].name.decode() == name:
             return &LOOPS[i]
     raise ValueError(f"there are no updates for the instruction set {name!r}")
+
+
+cdef object rows_apart(Py_ssize_t count, tuple shape, dtype):
+    """Arrays, each from the beginning of a cache line on, large ones at different places of their pages.
+
+    A vector that is written across two lines takes twice as long, and one that was just written holds up what is read
+    at the same place of another page.
+    """
+    cdef Py_ssize_t size = np.prod(shape, dtype=np.int64) * dtype.itemsize
+    cdef Py_ssize_t step = (size + LINE - 1) // LINE * LINE if size < PAGE else (size + PAGE - 1) // PAGE * PAGE + SHIFT
+    memory = np.empty(count * step + LINE, np.uint8)
+    begin = -memory.ctypes.data % LINE
+    return np.ndarray((count, *shape), dtype, memory, begin, (step, *np.empty(shape, dtype).strides))
 
 
 cdef class Update:
@@ -144,10 +162,12 @@ cdef class Update:
             self.singles += 1
             self.moments.append(None)
             return 0
-        moments = np.full((self.width, *shape), start, param.dtype.newbyteorder("="))
+        moments = rows_apart(self.width, shape, param.dtype.newbyteorder("="))
+        moments[...] = start
         leaf.type = NPY_FLOAT if moments.dtype == np.float32 else NPY_DOUBLE
         leaf.size = np.prod(shape, dtype=np.int64)
         leaf.moments = array_data(<PyObject*>moments)
+        leaf.apart = moments.strides[0]
         self.moments.append(moments)
         return 0
 
@@ -226,7 +246,7 @@ cdef class Update:
                 if leaf.size == WHOLE:
                     next.moment[i] = self.block + (3 + i) * self.singles + leaf.place
                 else:
-                    next.moment[i] = leaf.moments + i * leaf.size * (4 if next.single else 8)
+                    next.moment[i] = leaf.moments + i * leaf.apart
             if leaf.size == WHOLE:
                 next.numbers, next.slopes = self.block + leaf.place, self.block + self.singles + leaf.place
                 next.out = self.block + 2 * self.singles + leaf.place

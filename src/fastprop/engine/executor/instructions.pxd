@@ -149,6 +149,7 @@ cdef extern from * nogil:
         void** row
         void* scratch
         Py_ssize_t width
+        Py_ssize_t count
         double* sums
         char** put
         Coming* coming

@@ -228,7 +228,15 @@ static void NAME(add_matrix)(const NAME(Product) *product, ptrdiff_t columns, co
     ptrdiff_t row = 0; /* rows first: what is written lies side by side */
     for (; row + 6 <= product->rows; row += 6)
         ALL_COLUMNS(6);
-    for (; row < product->rows; row++)
+    if (row + 4 <= product->rows) {
+        ALL_COLUMNS(4);
+        row += 4;
+    }
+    if (row + 2 <= product->rows) {
+        ALL_COLUMNS(2);
+        row += 2;
+    }
+    if (row < product->rows)
         ALL_COLUMNS(1);
 }
 
@@ -328,7 +336,7 @@ static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instr
         NAME(keep_rows)(m, step, kept, 0);
 }
 
-/* Rows as columns, in panels of so many: lane after lane in each; those that fill up a register are 0. */
+/* Rows as columns, in panels of so many: n lanes, one after the other, in each; those that fill up a register are 0. */
 static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_t rows, ptrdiff_t n) {
     const ptrdiff_t panels = (rows + PANEL - 1) / PANEL, whole = (rows + REALS - 1) / REALS * REALS;
     REAL *to = NAME(taken)(x, panels * PANEL * n * (ptrdiff_t)sizeof(REAL));
@@ -341,7 +349,8 @@ static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_
                 turned[k] = k < count ? NAME(load_part)(row[i + k] + lane) : NAME(spread)(0);
             NAME(turn_registers)(turned);
             _Pragma("GCC unroll 16") for (int k = 0; k < REALS; k++)
-                NAME(store_part)(here + (lane + k) * PANEL, turned[k]);
+                if (lane + k < n)
+                    NAME(store_part)(here + (lane + k) * PANEL, turned[k]);
         }
     }
     return NAME(lines_of)(x, to, PANEL, n);
@@ -365,10 +374,28 @@ static double NAME(sum_of_row)(ptrdiff_t n, const REAL *row) {
     return total[0];
 }
 
-/* The sums of a matrix's gradients, and of the added numbers', over n lanes; `from` says how many inputs there are, and
-   which starts. */
+/* The sums of as many rows as there are parts of a sum: each as above, all at once. */
+static void NAME(sums_of_rows)(ptrdiff_t n, REAL *const *row, double *sums) {
+    REAL parts[COUNT][COUNT] = {{0}};
+    double total[COUNT / 2][COUNT];
+    for (int r = 0; r < COUNT; r++)
+        NAME(add_up)(n, row[r], parts[r]);
+    NAME(turn_parts)(parts);
+    for (int k = 0; k < COUNT / 2; k++)
+        for (int r = 0; r < COUNT; r++)
+            total[k][r] = (double)parts[k][r] + (double)parts[k + COUNT / 2][r];
+    _Pragma("GCC unroll 3") for (int half = COUNT / 4; half > 0; half /= 2)
+        _Pragma("GCC unroll 4") for (int k = 0; k < half; k++)
+            for (int r = 0; r < COUNT; r++)
+                total[k][r] += total[k + half][r];
+    for (int r = 0; r < COUNT; r++)
+        sums[r] = total[0][r] - total[0][r] != 0 ? NAME(sum_of_row)(n, row[r]) : total[0][r];
+}
+
+/* The sums of a matrix's gradients, and of the added numbers', over n lanes of rows of a width; `from` says how many
+   inputs there are, and which starts. */
 static void NAME(sum_up)(
-    ptrdiff_t n, NAME(Matrix) *x, const int32_t *index, const int32_t *from, REAL *const *pull, REAL *const *right,
+    ptrdiff_t n, ptrdiff_t width, NAME(Matrix) *x, const int32_t *index, const int32_t *from, REAL *const *pull, REAL *const *right,
     const Space *space
 ) {
     const int32_t *list = x->column + x->columns;
@@ -401,12 +428,20 @@ static void NAME(sum_up)(
         NAME(add_matrix)(&product, x->columns, &whole);
     }
     REAL *put = from[2] < 0 || space->put == NULL ? NULL : (REAL *)space->put[from[2]];
-    for (ptrdiff_t i = 0; i < (x->begins == NULL ? 0 : x->rows); i++) {
-        const ptrdiff_t slot = x->added != NULL ? list[i] : index[3] + i * x->apart;
-        if (put != NULL)
-            put[i * x->apart] = (REAL)NAME(sum_of_row)(n, pull[i]);
-        else if (slot < inputs)
-            sums[slot] += NAME(sum_of_row)(n, pull[i]);
+    for (ptrdiff_t i = 0, end; i < (x->begins == NULL ? 0 : x->rows); i = end) {
+        double sum[COUNT];
+        end = i + COUNT <= x->rows ? i + COUNT : i + 1;
+        if (end - i == COUNT)
+            NAME(sums_of_rows)(width, pull + i, sum);
+        else
+            sum[0] = NAME(sum_of_row)(width, pull[i]);
+        for (ptrdiff_t k = i; k < end; k++) {
+            const ptrdiff_t slot = x->added != NULL ? list[k] : index[3] + k * x->apart;
+            if (put != NULL)
+                put[k * x->apart] = (REAL)sum[k - i];
+            else if (slot < inputs)
+                sums[slot] += sum[k - i];
+        }
     }
 }
 
@@ -450,15 +485,16 @@ static void NAME(pull_matmul)(
     if (index[1] == 0)
         return;
     Later *later = space->later;
-    ptrdiff_t n = m->width;
+    ptrdiff_t n = space->count, width = m->width;
     REAL **right = NAME(rows_at)(m, &x, x.column, 0, x.columns);
     if (later != NULL && later->factors != NULL) {
-        NAME(put_aside)(m, &x, later, pull, right, &n);
+        NAME(put_aside)(m, &x, later, pull, right, &width);
         if (!later->last)
             return;
         x.room = later->room;
+        n = width;
     }
-    NAME(sum_up)(n, &x, of, index + 1, pull, right, space);
+    NAME(sum_up)(n, width, &x, of, index + 1, pull, right, space);
 }
 
 #undef REALS

@@ -185,6 +185,7 @@ typedef struct { /* one use of a program by one thread */
     void **row;     /* lanes: where each row is; NULL: one point */
     void *scratch;
     ptrdiff_t width;
+    ptrdiff_t count; /* lanes: so many of them are there; the others fill up, and nothing pulls on them */
     double *sums;   /* lanes: of the gradients of inputs that are numbers of matrices, or picked by an index, by the input */
     char **put;     /* lanes: where those of a start's matrix are put, if all lanes are here (NULL: nowhere); or NULL */
     Coming *coming; /* lanes: or NULL */

@@ -43,5 +43,22 @@ static void NAME(turn_columns)(
             row[k * apart + lane] = ((const REAL *)(data + lane * stride))[k];
 }
 
+/* A square of numbers, turned. */
+static void NAME(turn_parts)(REAL (*square)[COUNT]) {
+#if PART_BYTES == 64
+    NAME(part) row[REALS];
+    EACH_REGISTER row[k] = NAME(load_part)(square[k]);
+    NAME(turn_registers)(row);
+    EACH_REGISTER NAME(store_part)(square[k], row[k]);
+#else
+    for (int i = 0; i < COUNT; i++)
+        for (int k = 0; k < i; k++) {
+            const REAL one = square[i][k];
+            square[i][k] = square[k][i];
+            square[k][i] = one;
+        }
+#endif
+}
+
 #undef REALS
 #undef EACH_REGISTER

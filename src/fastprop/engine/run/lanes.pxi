@@ -49,7 +49,8 @@ cdef enum:
     PATIENCE = 1 << 20      # lanes times instructions between two looks for Ctrl-C
     FORESEEN = 1 << 16      # bytes of the next block's inputs that are fetched into the cache beforehand
     PAST_CACHE = 1 << 25    # bytes of gradients from which on no cache keeps them
-    NARROWEST = 32          # lanes of a block, which is a multiple of so many
+    NARROWEST = 16          # lanes of a block, which is a multiple of so many
+    SCRATCH_ROW = 128       # bytes of a row of the scratch, at least: there are pointers in it, too
 
 
 cdef class Bench:
@@ -231,7 +232,7 @@ cdef class LanesRun:
         cdef Program program = self.program
         cdef Py_ssize_t row = self.width * self.size, i
         cdef Py_ssize_t pointers = (program.slots * <Py_ssize_t>sizeof(void*) + 63) // 64 * 64
-        bench.memory = Memory(pointers + (program.slots + program.scratch + 2) * row)
+        bench.memory = Memory(pointers + (program.slots + 2) * row + program.scratch * max(row, SCRATCH_ROW))
         bench.space.row = <void**>bench.memory.start
         bench.space.base = bench.memory.start + pointers
         bench.space.width = self.width
@@ -452,6 +453,7 @@ cdef class LanesRun:
         cdef const Stream* stream = &bench.ahead if forward or inside else &bench.back
         cdef sweeping run = self.executor.forward if forward else self.executor.backward
         cdef PyObject* region
+        bench.space.count = count
         while True:
             at = run(stream, &bench.space, at, end, self.single)
             if at >= end:

@@ -29,7 +29,7 @@ cdef class LaterSteps:
         rows = self.count_factors()
         self.later.steps = max(min(TOGETHER // run.width, lanes, KEPT_BYTES // max(rows * row, 1)), <Py_ssize_t>1)
         if at_once and rows and self.later.steps > 1:
-            self.factors = Memory((rows + run.program.scratch) * row * self.later.steps)
+            self.factors = Memory((rows * row + run.program.scratch * max(row, SCRATCH_ROW)) * self.later.steps)
             self.later.room = self.factors.start + rows * row * self.later.steps
 
     cdef Py_ssize_t count_results(self):

@@ -11,6 +11,7 @@ cdef enum:
     CACHE = 2500000         # bytes that the rows of a block may take; half of them, at most, are at work together
     NEAR_CACHE = 36 << 10   # bytes of the nearest one: if a block of NEAR_WIDTH fits there, it is no wider than fits
     NEAR_WIDTH = 128
+    NARROW = 32             # where lanes are more: rows of products want two registers
 
 
 cdef Py_ssize_t best_width(LanesRun run, Py_ssize_t lanes) except -1:
@@ -21,7 +22,7 @@ cdef Py_ssize_t best_width(LanesRun run, Py_ssize_t lanes) except -1:
     if lane_bytes * NEAR_WIDTH <= NEAR_CACHE:
         while lane_bytes * width > NEAR_CACHE:
             width //= 2
-    while width > NARROWEST and (lane_bytes * width > CACHE or width >= 2 * lanes):
+    while width > NARROWEST and (width >= 2 * lanes or (width > NARROW and lane_bytes * width > CACHE)):
         width //= 2
     return width
 

@@ -107,6 +107,8 @@ INLINE partf largerf(partf bound, partf x) { return (partf)REGISTER(max_ps)(boun
 
 INLINE part root(part x) { return (part)REGISTER(sqrt_pd)(x); }
 
+INLINE partf rootf(partf x) { return (partf)REGISTER(sqrt_ps)(x); }
+
 #if !defined(__AVX512F__)
 INLINE int signs(ipart m) { return REGISTER(movemask_pd)((part)m); } /* a bit per lane */
 #endif

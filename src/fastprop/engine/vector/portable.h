@@ -45,6 +45,8 @@ INLINE partf largerf(partf bound, partf x) { return -smallerf(-bound, -x); }
 
 INLINE part root(part x) { return (part){sqrt(x[0]), sqrt(x[1])}; }
 
+INLINE partf rootf(partf x) { return (partf){sqrtf(x[0]), sqrtf(x[1]), sqrtf(x[2]), sqrtf(x[3])}; }
+
 INLINE int signs(ipart m) { return (m[0] < 0) | (m[1] < 0) << 1; } /* a bit per lane */
 
 INLINE void stream_part(void *to, part x) { memcpy(to, &x, sizeof x); }

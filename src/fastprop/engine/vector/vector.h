@@ -162,6 +162,12 @@ INLINE vec square_root(vec x) {
     return to.whole;
 }
 
+INLINE vecf square_rootf(vecf x) {
+    piecesf from = {x}, to;
+    FOR_PARTS(i) to.parts[i] = rootf(from.parts[i]);
+    return to.whole;
+}
+
 /* 1 / y, as quick_inverse has it. */
 INLINE vec inverse(vec y) {
     pieces from = {y}, to;

@@ -219,6 +219,21 @@ def test_one_example_needs_no_axis_of_examples(name):
         np.testing.assert_allclose(engine.grad(lambda x: fp.sum(fp.square(one(x))))(x), slopes, rtol=1e-11)
 
 
+@pytest.mark.parametrize("numbers", [(NAN, 2.0), (INF, 2.0), (3.0, NAN), (3.0, -INF)])
+def test_what_does_not_move_adds_nothing_to_a_tangent(numbers):
+    """A tangent of exactly 0 makes a product exactly 0, whatever the other factor is: of kernels and of numbers."""
+    weight, x = numbers
+    window, kernel = np.array([[[x, 1.0]]]), np.array([[[weight]]])
+
+    def along(engine, *directions):
+        return engine.jvp(lambda x, w: engine.conv1d(x, w, padding=1), (window, kernel), directions)[1]
+
+    for engine in (fp, reference):
+        found = along(engine, np.array([[[0.0, 1.0]]]), np.zeros((1, 1, 1)))
+        assert_array_equal(found, [[[0.0, 0.0, weight, 0.0]]])
+        assert_array_equal(along(engine, np.zeros((1, 1, 2)), np.ones((1, 1, 1))), [[[0.0, x, 1.0, 0.0]]])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_windows_that_reach_into_the_padding_are_products_too(dtype):
     """Of whole matrices: a 0 that is padded is a column, and 0 * inf is NaN, as without lanes."""

@@ -76,6 +76,8 @@ class Unwindowed(Block):
 class Convolution(Block):
     """The products of all windows with all kernels, group by group, as products of matrices."""
 
+    product: type[MatMul] = MatMul
+
     def __init__(self, windows: Windows, groups: int):
         self.windows, self.groups = windows, groups
 
@@ -86,7 +88,7 @@ class Convolution(Block):
     def composed(self, x: Any, weight: Any) -> Any:
         """Return the same by gates."""
         columns, places = self.columns(x)
-        table = MatMul()(self.rows(weight), columns)
+        table = self.product()(self.rows(weight), columns)
         return blocks.reshape(table, (shape_of(x)[0], shape_of(weight)[0], *places))
 
     def columns(self, x: Any) -> tuple[Any, Numbers]:
@@ -121,9 +123,16 @@ class Convolution(Block):
 
     def tangent(self, tangents: tuple[Any, ...], x: Any, weight: Any) -> Any:
         """Return the convolutions with what moves."""
-        on_x = None if tangents[0] is None else self(tangents[0], weight)
-        on_weight = None if tangents[1] is None else self(x, tangents[1])
+        strong = StrongConvolution(self.windows, self.groups)
+        on_x = None if tangents[0] is None else strong(tangents[0], weight)
+        on_weight = None if tangents[1] is None else strong(x, tangents[1])
         return blocks.total([part for part in (on_x, on_weight) if part is not None])
+
+
+class StrongConvolution(Convolution):
+    """The chain rule's own: a factor of exactly 0 makes a product exactly 0."""
+
+    product = StrongMatMul
 
 
 class MaxOf(Max):

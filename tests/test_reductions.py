@@ -365,6 +365,25 @@ def test_slopes_are_finite_however_far_the_others_are(name, dtype, gap):
         np.testing.assert_allclose(values, function(x), rtol=5e-6 if dtype is np.float32 else 1e-13, atol=2.0 * tiny)
 
 
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("x", [[0.0, -INF], [1e30, 0.0], [-INF, 3.0, -INF], [0.0, -800.0, -INF]])
+def test_a_share_without_others_does_not_change(name, dtype, x):
+    """Its derivatives are exactly 0, so that pulls that are no numbers bring nothing, in circuits as without."""
+    x = np.array(x, dtype)
+    alone = int(np.argmax(x))
+
+    def loss(x, pull):
+        return getattr(fp, name)(x)[alone] * pull
+
+    for pull in (1.0, INF, NAN):
+        expected = reference.grad(lambda x: getattr(reference, name)(x)[alone] * pull)(x)  # noqa: B023
+        lanes = fp.vmap(fp.grad(loss), in_axes=(0, None))
+        for found in (fp.grad(loss)(x, pull), fp.compile(fp.grad(loss))(x, pull), fp.compile(lanes)(x[None], pull)[0]):
+            assert_array_equal(found, expected)
+            assert_array_equal(found, np.zeros(len(x)))
+
+
 @pytest.mark.parametrize("name", ["sum", "mean", "prod", "max", "min", "logsumexp"])
 @pytest.mark.parametrize("engine", [fp, reference], ids=["engine", "reference"])
 def test_a_single_number_is_reduced_to_itself(name, engine):

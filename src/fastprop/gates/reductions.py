@@ -167,7 +167,8 @@ class Softmax(Composed):
 
     def composed(self, x: Any) -> Any:
         """Return them as sigmoids of what the numbers are above the others."""
-        return gates.sigmoid(_above_others(x, self.axis)[0])
+        above, others = _above_others(x, self.axis)
+        return _unless_alone(gates.sigmoid(above), others, 1.0, x)
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull on each number, by what it takes from the others."""
@@ -195,8 +196,7 @@ class LogSoftmax(Softmax):
     def composed(self, x: Any) -> Any:
         """Return the logarithms of these sigmoids."""
         above, others = _above_others(x, self.axis)
-        found = gates.log_sigmoid(above)
-        return found if others is None else gates.where(others == _least(x), 0.0, found)  # there are no others
+        return _unless_alone(gates.log_sigmoid(above), others, 0.0, x)
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull what is pulled on a number and not on the others."""
@@ -232,6 +232,11 @@ def _above_others(x: Any, axis: int) -> tuple[Any, Any]:
         behind.append(behind[-1] + part[-1 - i])
     others = concatenate([a + b for a, b in zip(before, reversed(behind))], axis)
     return above - gates.log(others), others
+
+
+def _unless_alone(found: Any, others: Any, alone: float, x: Any) -> Any:
+    """Return what was found, and a constant where the sum of the others' powers is but what is added to it."""
+    return found if others is None else gates.where(others == _least(x), alone, found)
 
 
 def _least(x: Any) -> float:

@@ -257,3 +257,22 @@ def test_windows_that_reach_into_the_padding_are_products_too(dtype):
     assert np.isnan(value)
     said = fp.trace(fp.value_and_grad(fp.vmap(one, in_axes=(None, 0), reduce="sum")), weight, x).summary()
     assert "24 products of 3 x 18" in said and "products of 3 x 12" not in said
+
+
+@pytest.mark.parametrize(("kernel", "said"), [((5,), "8 products of 5 x 5"), ((2, 3), "20 products of 5 x 6")])
+def test_short_windows_that_reach_into_the_padding_are_products_too(kernel, said):
+    """Their zeros are not taken out of the sums, as products that are the same in all lanes are."""
+    generator = np.random.default_rng(2)
+    x = generator.normal(size=(3, 1, 8) if len(kernel) == 1 else (3, 1, 3, 5))
+    weight = generator.normal(size=(5, 1, *kernel))
+    function, padding = (fp.conv1d, 2) if len(kernel) == 1 else (fp.conv2d, 1)
+
+    def one(weight, x):
+        return fp.sum(fp.tanh(function(x, weight, padding=padding)))
+
+    batch = fp.value_and_grad(fp.vmap(one, in_axes=(None, 0), reduce="sum"))
+    assert f"reroll: {said}\n" in fp.trace(batch, weight, x).summary()
+    value, gradient = fp.compile(batch)(weight, x)
+    expected = [fp.reference.value_and_grad(one)(weight, row) for row in x]
+    assert_allclose(value, np.sum([float(one) for one, _ in expected]), rtol=1e-12)
+    assert_allclose(gradient, np.sum([np.asarray(slope) for _, slope in expected], axis=0), rtol=1e-12, atol=1e-12)

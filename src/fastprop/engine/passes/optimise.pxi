@@ -23,7 +23,8 @@ from fastprop.engine.kernels cimport (
 
 cdef enum:
     NEAR = 16           # places near its newest operand that a gate is looked for at
-    LONG_DOT = 8        # terms from which on a dot is left whole
+    LONG_DOT = 8        # terms from which on a dot is left whole,
+    LONG_WITH_ZERO = 4  # and one with a 0 in it, which would be hoisted: it may be a row of a product (see reroll.pxi)
     LONGEST = 64        # terms of a sum: longer ones are cut, so that what they add up need not wait for the last
 
 ctypedef int32_t (*rewriting)(
@@ -98,7 +99,7 @@ cdef int32_t expand_gate(Writer writer, int opcode, int32_t* operand, Py_ssize_t
         return two(writer, DIVIDE, result, writer.constant(n), origin) if opcode == MEAN else result
     if opcode in (SUM, PROD, DOT) and n == 0:
         return writer.constant(1.0 if opcode == PROD else 0.0)
-    if opcode == DOT and n >= 2 * LONG_DOT:
+    if opcode == DOT and (n >= 2 * LONG_DOT or (n >= 2 * LONG_WITH_ZERO and has_zero(writer, operand, n))):
         return expand_dot(writer, operand, n // 2, origin)
     if opcode == DOT:
         n = n // 2
@@ -107,6 +108,14 @@ cdef int32_t expand_gate(Writer writer, int opcode, int32_t* operand, Py_ssize_t
             result = two(writer, ADD, result, two(writer, MULTIPLY, operand[i], operand[n + i], origin), origin)
         return result
     return writer.gate(opcode, operand, n, origin)
+
+
+cdef bint has_zero(Writer writer, const int32_t* operand, Py_ssize_t n) noexcept:
+    cdef Py_ssize_t i
+    for i in range(n):
+        if operand[i] < 0 and writer.constants[~operand[i]] == 0.0:
+            return True
+    return False
 
 
 cdef int32_t expand_dot(Writer writer, const int32_t* operand, Py_ssize_t n, int32_t origin) except? -2147483647:

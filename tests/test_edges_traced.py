@@ -124,6 +124,30 @@ def test_stop_gradient():
     assert circuit.value_and_grad(3.0) == (27.0, 9.0)
 
 
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: fp.scan(lambda carry, row: (carry + row, carry * row), np.ones(2), x)[1],
+        lambda x: fp.vmap(lambda row: row * row.sum())(x),
+        lambda x: fp.vmap(fp.vmap(fp.square))(x),
+    ],
+    ids=["scan", "vmap", "vmap of vmap"],
+)
+def test_stop_gradient_of_what_lanes_and_steps_have_made(made):
+    x = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]])
+    slope = 2.0 * x * made(x)
+
+    def f(x):
+        return (fp.stop_gradient(made(x)) * x * x).sum()
+
+    for value in (f, fp.compile(f), fp.trace(f, x)):
+        assert value(x) == (slope * x).sum() / 2.0
+    for gradient in (fp.grad(f), fp.compile(fp.grad(f)), fp.compile(lambda x: fp.grad(f)(x)), fp.trace(fp.grad(f), x)):
+        np.testing.assert_allclose(gradient(x), slope, rtol=1e-15)
+    for lanes in (fp.vmap(fp.grad(f)), fp.compile(fp.grad(lambda x: fp.vmap(f)(x).sum()))):
+        np.testing.assert_allclose(lanes(np.stack([x, x])), [slope, slope], rtol=1e-15)
+
+
 def test_results_from_outside():
     outside = fp.Unit(3.0) * 2.0
     block = fp.Array([1.0, 2.0]) * 2.0

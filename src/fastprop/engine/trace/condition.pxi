@@ -10,6 +10,7 @@ from fastprop.engine.tape cimport Trace, traced_home
 from fastprop.engine.tape cimport Unit, append, captured, owned
 
 from fastprop import gates
+from fastprop.engine.bundle import LaneBlock
 from fastprop.engine.integers import bitwise, is_whole
 from fastprop.engine.tape import recorded_function, recorded_ufunc
 from fastprop.engine.tape import apply_gate
@@ -234,6 +235,8 @@ def held(x):
     cdef list numbers = []
     if isinstance(x, Unit):
         return record(HELD, x, None, (<Unit>x).link.value)
+    if isinstance(x, LaneBlock):
+        return x.mapped(held, (x,), (0,), None)     # lanes stay lanes
     if not is_block(type(x)):
         return as_plain(x, "stop_gradient: the operand")
     for number in x.numbers.flat:

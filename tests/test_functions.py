@@ -1,11 +1,13 @@
 """The table of functions of arrays: all that is made of it, and that nothing in it is without an example."""
 
+import re
+
 import numpy as np
 import pytest
 
 import fastprop as fp
 from fastprop import gates, reference
-from fastprop.gates.functions import FAMILIES, functions, methods, of_numpy, refusal
+from fastprop.gates.functions import _INSTEAD, FAMILIES, functions, methods, of_numpy, refusal
 
 OURS = ["softmax", "log_softmax", "conv1d", "conv2d", "solve_triangular"]
 OURS += [f"{kind}_pool{axes}d" for kind in ("max", "avg") for axes in (1, 2)]
@@ -46,3 +48,23 @@ def test_what_is_no_gate_says_what_to_use():
         assert refusal(function).count("is no gate of fastprop's; ") == 1
         with pytest.raises(TypeError, match="is no gate of fastprop's"):
             function(fp.Array([1.0, 2.0]), *[50] * (function is np.percentile))
+
+
+def test_what_is_to_be_used_instead_is_there():
+    for name, text in _INSTEAD.items():
+        missing = getattr(np.linalg, name.removeprefix("linalg.")) if "linalg." in name else np
+        for part in name.split(".") if missing is np else ():
+            missing = getattr(missing, part)
+        assert missing not in of_numpy
+        for path in re.findall(r"np\.((?:linalg\.)?\w+)", text):
+            used = np
+            for part in path.split("."):
+                used = getattr(used, part)
+            assert used in of_numpy or used in (np.abs, np.pi, np.linspace, np.isnan), text
+
+
+def test_methods_of_ufuncs_say_what_to_use():
+    for name in [name for name in _INSTEAD if name.endswith((".reduce", ".accumulate"))]:
+        ufunc, method = name.split(".")
+        with pytest.raises(TypeError, match=f"np.{name} is no gate of fastprop's; {_INSTEAD[name]}"):
+            getattr(getattr(np, ufunc), method)(fp.Array([1.0, 2.0]))

@@ -21,8 +21,11 @@ from fastprop.circuits.trace import current_trace
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_real, as_reals, shape_of
 from fastprop.handles.nesting import described, is_handle
+from fastprop.hints import let_hint
 
 __all__ = ["bernoulli", "fold_in", "key", "normal", "split", "uniform"]
+
+let_hint(__name__)
 
 LARGEST = 2**53 - 1  # of keys: float64 holds all integers up to here
 

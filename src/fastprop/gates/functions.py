@@ -68,6 +68,36 @@ _INSTEAD = {
     "average": "use np.sum(a * weights) / np.sum(weights)",
     "copyto": "write a = b",
     "put": "use a.at[i].set(v)",
+    "append": "use np.concatenate",
+    "insert": "use np.concatenate",
+    "delete": "use np.concatenate, or an index",
+    "column_stack": "use np.stack(…, axis=-1), or np.concatenate(…, axis=-1) of matrices",
+    "dstack": "use np.stack(…, axis=-1)",
+    "block": "use np.concatenate",
+    "fliplr": "use np.flip(a, axis=1)",
+    "flipud": "use np.flip(a, axis=0)",
+    "ptp": "use np.max(a) - np.min(a)",
+    "linspace": "use start + (stop - start) * np.linspace(0.0, 1.0, n)",
+    "percentile": "use np.sort and an index",
+    "quantile": "use np.sort and an index",
+    "heaviside": "use np.where(a > 0.0, 1.0, 0.0)",
+    "nan_to_num": "use np.where(np.isnan(a), 0.0, a)",
+    "allclose": "use np.all(np.abs(a - b) < 1e-8)",
+    "array_equal": "use np.all(a == b)",
+    "add.reduce": "use np.sum",
+    "multiply.reduce": "use np.prod",
+    "maximum.reduce": "use np.max",
+    "minimum.reduce": "use np.min",
+    "logaddexp.reduce": "use fp.logsumexp",
+    "add.accumulate": "use np.cumsum",
+    "multiply.accumulate": "use np.cumprod",
+    "add.at": "use a.at[i].add(v)",
+    "vecdot": "use np.sum(a * b, axis=-1)",
+    "linalg.vecdot": "use np.sum(a * b, axis=-1)",
+    "linalg.multi_dot": "use @",
+    "linalg.matrix_power": "use @",
+    "linalg.cross": "use np.stack of its three numbers",
+    "cross": "use np.stack of its three numbers",
     "linalg.diagonal": "use np.diagonal(a, axis1=-2, axis2=-1)",
     "linalg.trace": "use np.trace(a, axis1=-2, axis2=-1)",
     "linalg.eigvalsh": "use np.linalg.eigh(a)[0]",
@@ -94,5 +124,9 @@ of_numpy = _twins()
 def refusal(function: Any) -> str:
     """Say that one of NumPy's functions is no gate, and what to use instead."""
     name = f"{function.__module__}.{function.__name__}"
-    short = name.removeprefix("numpy.")
-    return f"{name} is no gate of fastprop's; {_INSTEAD.get(short, 'for plain numbers use .value')}"
+    return f"{name} is no gate of fastprop's; {instead_of(name.removeprefix('numpy.'))}"
+
+
+def instead_of(name: str) -> str:
+    """Say what to use instead of what is no gate, by its name in NumPy."""
+    return _INSTEAD.get(name, "for plain numbers use .value")

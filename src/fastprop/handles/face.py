@@ -29,7 +29,7 @@ from fastprop.gates.blocks import (
     transpose,
     value_of,
 )
-from fastprop.gates.functions import of_numpy, refusal
+from fastprop.gates.functions import instead_of, of_numpy, refusal
 from fastprop.handles.indexing import of_index, own_index, trace_of
 from fastprop.handles.methods import ArrayMethods, GateMethods
 from fastprop.handles.operands import as_item
@@ -194,7 +194,7 @@ class Face(GateMethods):
             raise TypeError(f"np.{name} into an existing array would drop the derivative; write a = a + x, not a += x")
         how = "" if method == "__call__" else f".{method}"
         given = f" with {', '.join(options)}" if options else ""
-        raise TypeError(f"np.{name}{how}{given} is no gate of fastprop's; for plain numbers use .value")
+        raise TypeError(f"np.{name}{how}{given} is no gate of fastprop's; {instead_of(name + how)}")
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         ours = of_numpy.get(function)

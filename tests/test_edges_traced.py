@@ -148,6 +148,26 @@ def test_stop_gradient_of_what_lanes_and_steps_have_made(made):
         np.testing.assert_allclose(lanes(np.stack([x, x])), [slope, slope], rtol=1e-15)
 
 
+def test_what_is_held_of_integers_indexes_on():
+    x = np.array([[3.0, 1.0, 2.0], [4.0, 6.0, 5.0]])
+    labels = np.array([2, 0])
+
+    def f(x, labels):
+        given, label, best = fp.stop_gradient(labels), fp.stop_gradient(labels[1]), fp.stop_gradient(np.argmax(x[1]))
+        steps = fp.stop_gradient(fp.scan(lambda carry, label: (carry, label), 0.0, labels)[1])
+        return x[np.arange(2), given].sum() + x[0, label] + x[0, best] + x[1, steps].sum()
+
+    slope = [[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]]
+    for value in (f, fp.compile(f), fp.trace(f, x, labels), lambda x, labels: fp.vmap(f)(x[None], labels[None])[0]):
+        assert value(x, labels) == (x * slope).sum()
+    for gradient in (fp.grad(f), fp.compile(fp.grad(f)), fp.compile(lambda x, labels: fp.grad(f)(x, labels))):
+        assert gradient(x, labels).tolist() == slope
+        assert fp.vmap(gradient)(x[None], labels[None]).tolist() == [slope]
+    both = fp.grad(lambda x, labels: x[0, fp.stop_gradient(labels)] @ x[1, :2] * fp.stop_gradient(labels[0]), (0, 1))
+    slopes = both(x, labels)
+    assert slopes[0].tolist() == [[12.0, 0.0, 8.0], [4.0, 6.0, 0.0]] and not np.any(slopes[1])
+
+
 def test_results_from_outside():
     outside = fp.Unit(3.0) * 2.0
     block = fp.Array([1.0, 2.0]) * 2.0

@@ -73,7 +73,9 @@ class Values(np.ndarray[Any, np.dtype[Any]]):
 
 
 def as_plain(x: Any, what: str) -> Any:
-    """Return a plain operand as a float or an array."""
+    """Return a plain operand as a float or an array; integers, which may index, as they are."""
+    if type(x) is int or (isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "iu"):
+        return x
     real = as_real(x)
     return real if real is not None else as_reals(x, what)
 

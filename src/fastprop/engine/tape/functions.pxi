@@ -5,6 +5,7 @@ from cpython.object cimport PyObject
 from fastprop.engine.kernels cimport Kernel, kernel
 
 from fastprop import gates
+from fastprop.handles.indexing import is_integer
 from fastprop.handles.operands import as_plain
 
 cdef extern from "Python.h":
@@ -249,6 +250,8 @@ def stop_gradient(x):
             return hold_traced(x)
     if link_of_any(x) == NULL:
         return as_plain(x, "stop_gradient: the operand")
+    if is_integer(x):
+        return np.asarray(x.value).astype(np.int64)[()]     # which index on, as plain ones do
     return Unit(x.value) if isinstance(x, Unit) else Array(x.value)
 
 

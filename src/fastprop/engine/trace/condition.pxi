@@ -11,10 +11,11 @@ from fastprop.engine.tape cimport Unit, append, captured, owned
 
 from fastprop import gates
 from fastprop.engine.bundle import LaneBlock
-from fastprop.engine.integers import bitwise, is_whole
+from fastprop.engine.integers import as_integer, bitwise, is_whole
 from fastprop.engine.tape import recorded_function, recorded_ufunc
 from fastprop.engine.tape import apply_gate
 from fastprop.gates.numbers import as_flag, as_real
+from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import is_block
 from fastprop.handles.operands import as_plain
 
@@ -234,11 +235,13 @@ def held(x):
     """Record a number, or a block of them, through which nothing is pulled."""
     cdef list numbers = []
     if isinstance(x, Unit):
-        return record(HELD, x, None, (<Unit>x).link.value)
+        number = record(HELD, x, None, (<Unit>x).link.value)
+        return as_integer(number) if is_integer(x) else number
     if isinstance(x, LaneBlock):
         return x.mapped(held, (x,), (0,), None)     # lanes stay lanes
     if not is_block(type(x)):
         return as_plain(x, "stop_gradient: the operand")
     for number in x.numbers.flat:
         numbers.append(held(number))
-    return type(x).made_of(numbers, x.shape)
+    block = type(x).made_of(numbers, x.shape)
+    return as_integer(block) if is_integer(x) else block

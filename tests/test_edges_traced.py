@@ -119,6 +119,15 @@ def test_whatever_would_bake_a_constant_in_says_so(use):
         fp.trace(lambda x: (use(x), x * 2.0)[1], 1.5)
 
 
+@pytest.mark.parametrize("make", [np.array, np.asarray])
+def test_arrays_made_of_traced_numbers_say_what_makes_them(make):
+    x = np.array([1.0, 2.0])
+    with pytest.raises(TypeError, match=rf"{HERE}:\d+: .*np.stack or fp.Array instead of np.array"):
+        fp.trace(lambda x: make([x[0] * x[1], x[1]]).sum(), x)
+    for instead in (np.stack, fp.Array):
+        assert fp.compile(fp.grad(lambda x, instead=instead: instead([x[0] * x[1], x[1]]).sum()))(x).tolist() == [2, 2]
+
+
 def test_stop_gradient():
     circuit = fp.trace(lambda x: fp.stop_gradient(x * x) * x, 1.0)
     assert circuit.value_and_grad(3.0) == (27.0, 9.0)

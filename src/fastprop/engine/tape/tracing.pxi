@@ -44,7 +44,10 @@ class OutsideError(ValueError):
 
 
 cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
-cdef str REMEDY = "use gates (fp.exp, fp.where …), or compute what is constant before fp.trace or fp.compile"
+cdef str REMEDY = (
+    "use gates (fp.exp, fp.where …), np.stack or fp.Array instead of np.array, or compute what is constant before "
+    "fp.trace or fp.compile"
+)
 
 
 cdef set SHOWN = set()      # files of the package that are named like anybody's

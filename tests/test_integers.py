@@ -30,7 +30,7 @@ LIST, ARRAY = [1.0, 2.0, 3.0], np.arange(3.0)
         (lambda T, i: T[i + T[0, 0]], "only integers"),
         (lambda T, i: T[fp.maximum(i, 0)], "only integers"),
         (lambda T, i: T[(np.arange(2) + i) * 0.5], "only integers"),
-        (lambda T, i: T[:i], "bounds of a slice"),
+        (lambda T, i: T[i : i + 2], r"bounds of a slice are plain integers.*a\[i \+ np.arange\(n\)\]"),
         (lambda T, i: int(i), "bake"),
         (lambda T, i: float(i), "bake"),
     ],

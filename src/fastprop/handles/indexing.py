@@ -120,5 +120,8 @@ def trace_of(index: Any) -> Any:
         if hasattr(tape, "as_block"):
             return tape
         if isinstance(part, slice) and any(map(is_handle, (part.start, part.stop, part.step))):
-            raise TypeError(f"the bounds of a slice are plain integers; got {part!r:.80}")
+            raise TypeError(
+                f"the bounds of a slice are plain integers; got {part!r:.80}; n numbers from i on are "
+                "a[i + np.arange(n)]"
+            )
     return None

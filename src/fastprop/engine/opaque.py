@@ -26,7 +26,8 @@ from fastprop.handles.operands import as_result, frozen, gate_pulls, pulls_of
 
 __all__ = ["Opaque", "apply_opaque", "differentiable"]
 
-Numbers = Sequence[Any]  # of the operands that are recorded: floats, in lanes also arrays of one per lane
+Numbers = Sequence[Any]  # of the operands that are recorded, in lanes: floats, or arrays of one per lane
+Row = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Opaque(Region):
@@ -49,6 +50,7 @@ class Opaque(Region):
                 if not isinstance(x, float):
                     self.places.append((position, place))
                     self.units.append(x)
+        self.parts = [self._part(position) for position in range(len(self.templates))]
         super().__init__(len(self.units))
         self.ordered = True
 
@@ -59,6 +61,12 @@ class Opaque(Region):
     def in_lanes(self, wiring: Wiring, run: Any, bench: Any) -> LaneRegion:
         """Return one use of it in lanes."""
         return CalledInLanes(wiring)
+
+    def _part(self, position: int) -> tuple[slice, Any]:
+        """Return which of the recorded numbers are an operand's, and their places in it."""
+        found = [k for k, (operand, _) in enumerate(self.places) if operand == position]
+        places = [self.places[k][1] for k in found]
+        return slice(found[0], found[-1] + 1) if found else slice(0, 0), np.array(places, np.intp)
 
     @staticmethod
     def _constant(x: Any) -> float:
@@ -71,14 +79,14 @@ class Opaque(Region):
 
     # at one point
 
-    def _values(self, numbers: Numbers) -> tuple[Any, ...]:
+    def _values(self, numbers: Row) -> tuple[Any, ...]:
         """Return the operands: floats, or read-only arrays."""
         operands = [template.copy() for template in self.templates]
-        for (position, place), number in zip(self.places, numbers):
-            operands[position].reshape(-1)[place] = number
+        for operand, (own, places) in zip(operands, self.parts):
+            operand.reshape(-1)[places] = numbers[own]
         return tuple(float(x) if x.ndim == 0 else frozen(x) for x in operands)
 
-    def forward(self, numbers: Numbers) -> list[float]:
+    def forward(self, numbers: Row) -> Row:
         """Return the numbers of the value."""
         value = as_result(self.gate.forward(*self._values(numbers)), self.gate)
         if self.shape is None:
@@ -88,31 +96,34 @@ class Opaque(Region):
                 f"{self.name}.forward returned shape {np.shape(value)}, but was recorded with {self.shape} in this "
                 "circuit"
             )
-        return [value] if isinstance(value, float) else np.ravel(value).tolist()
+        return np.array(value, np.float64).reshape(-1)
 
-    def backward(self, pulls: Sequence[float], numbers: Numbers) -> list[float]:
+    def backward(self, pulls: Row, numbers: Row) -> Row:
         """Return what pulls on the numbers of the value bring to the numbers of the operands."""
-        if not any(pulls):
-            return [0.0] * len(self.places)
-        pull = pulls[0] if self.shape == () else frozen(np.array(pulls).reshape(self.shape or ()))
+        found = np.zeros(len(self.places))
+        if not pulls.any():
+            return found
+        pull = float(pulls[0]) if self.shape == () else frozen(pulls.reshape(self.shape or ()))
         brought = gate_pulls(self.gate, pull, self._values(numbers))
-        return [0.0 if brought[i] is None else float(np.ravel(brought[i])[place]) for i, place in self.places]
+        for part, (own, places) in zip(brought, self.parts):
+            if part is not None:
+                found[own] = np.reshape(part, -1)[places]
+        return found
 
     def is_swept(self, numbers: Any, arrays: Any) -> bool:
         """Say whether gradients inside can go through it: always."""
         return True
 
-    def pulled_example(self, arrays: Any, pulls: Any, numbers: Any, active: Any) -> list[float]:
+    def pulled_example(self, arrays: Any, pulls: Row, numbers: Row, active: Any) -> Row:
         """Return what pulls bring to the operands where it is recorded."""
-        return self.backward(pulls.tolist(), numbers.tolist())
+        return self.backward(pulls, numbers)
 
     # in lanes
 
     def forward_lanes(self, numbers: Numbers, lanes: int) -> list[np.ndarray[Any, Any]]:
         """Return the numbers of the values of all lanes, as columns."""
         if not self.gate.vectorised:
-            rows = [self.forward(lane) for lane in _lanes_of(numbers, lanes)]
-            return list(np.array(rows, np.float64).reshape(lanes, -1).T)
+            return list(np.array([self.forward(row) for row in _rows(numbers, lanes)]).reshape(lanes, -1).T)
         value = as_reals(self.gate.forward(*self._columns(numbers, lanes)), f"the value of {self.name}")
         expected = (lanes, *(self.shape or ()))
         if value.shape != expected:
@@ -125,15 +136,17 @@ class Opaque(Region):
     def backward_lanes(self, pulls: Numbers, numbers: Numbers, lanes: int) -> list[np.ndarray[Any, Any]]:
         """Return what pulls on the values of all lanes bring to the numbers of the operands, as columns."""
         if not self.gate.vectorised:
-            both = zip(_lanes_of(pulls, lanes), _lanes_of(numbers, lanes))
-            rows = [self.backward(pull, lane) for pull, lane in both]
-            return list(np.array(rows, np.float64).reshape(lanes, -1).T)
-        pull = np.stack([np.broadcast_to(x, (lanes,)) for x in pulls], -1)
-        pulled = np.any(pull != 0.0, 1)
+            both = zip(_rows(pulls, lanes), _rows(numbers, lanes))
+            return list(np.array([self.backward(*pair) for pair in both]).reshape(lanes, -1).T)
+        pull = _rows(pulls, lanes)
+        pulled = np.any(pull != 0.0, 1, keepdims=True)
         values = self._columns(numbers, lanes)
         brought = pulls_of(self.gate, frozen(pull.reshape(lanes, *(self.shape or ()))), values)
-        parts = self._checked_pulls(brought, values)
-        return [np.where(pulled, parts[i].reshape(lanes, -1)[:, place], 0.0) for i, place in self.places]
+        found = np.zeros((lanes, len(self.places)))
+        for i, part in self._checked_pulls(brought, values).items():
+            own, places = self.parts[i]
+            found[:, own] = np.where(pulled, part.reshape(lanes, -1)[:, places], 0.0)
+        return list(found.T)
 
     def _checked_pulls(self, brought: tuple[Any, ...], values: tuple[Any, ...]) -> dict[int, Any]:
         """Return the pulls on the operands that are recorded, proved to be of their shapes."""
@@ -155,8 +168,10 @@ class Opaque(Region):
             np.repeat(template[None], lanes, 0) if i in recorded else template
             for i, template in enumerate(self.templates)
         ]
-        for (position, place), number in zip(self.places, numbers):
-            operands[position].reshape(lanes, -1)[:, place] = number
+        rows = _rows(numbers, lanes)
+        for position in recorded:
+            own, places = self.parts[position]
+            operands[position].reshape(lanes, -1)[:, places] = rows[:, own]
         return tuple(float(x) if x.ndim == 0 else frozen(x) for x in operands)
 
 
@@ -164,7 +179,7 @@ def apply_opaque(gate: Gate, operands: tuple[Any, ...]) -> Any:
     """Record a gate of the user's own: one region, with a result for every number of its value; of constants, none."""
     opaque = Opaque(gate, [numbers_of(x) for x in operands])
     trace: Any = current_tape()
-    results = opaque.forward([unit._recorded for unit in opaque.units])
+    results = opaque.forward(np.array([unit._recorded for unit in opaque.units], np.float64)).tolist()
     units = region_gate(trace, opaque.units, opaque, results) if results and opaque.units else results
     opaque.units = []
     return units[0] if opaque.shape == () else Bundle(object_array(units, opaque.shape or ()))
@@ -250,8 +265,12 @@ def differentiable(payload: Any) -> Flat:
     )
 
 
-def _lanes_of(columns: Numbers, lanes: int) -> list[list[float]]:
-    return [[x if isinstance(x, float) else float(x[lane]) for x in columns] for lane in range(lanes)]
+def _rows(columns: Numbers, lanes: int) -> Row:
+    """Return the numbers of every lane as a row."""
+    rows = np.empty((lanes, len(columns)))
+    for k, column in enumerate(columns):
+        rows[:, k] = column
+    return rows
 
 
 let_opaque(apply_opaque, differentiable)

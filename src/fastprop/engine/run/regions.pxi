@@ -25,32 +25,35 @@ cdef class PointRegion:
 
 
 cdef class CalledAtPoint(PointRegion):
-    """A region that is Python's: its `forward` and `backward` take and give lists of numbers."""
+    """A region that is Python's: its `forward` and `backward` take and give rows of numbers, float64."""
 
-    cdef list numbers(self, PointRun run):
-        cdef int32_t slot
-        found = []
-        for slot in self.wiring.operand:
-            found.append(run.get(slot))
+    cdef object numbers(self, PointRun run):
+        cdef Py_ssize_t k
+        found = np.empty(self.wiring.operand.shape[0])
+        cdef double[::1] number = found
+        for k in range(number.shape[0]):
+            number[k] = run.get(self.wiring.operand[k])
         return found
 
     cdef int forward(self, PointRun run) except -1:
-        cdef Py_ssize_t k = self.wiring.result
-        for value in self.wiring.region.forward(self.numbers(run)):
-            run.put(k, value)
-            k += 1
+        cdef Py_ssize_t k
+        cdef const double[::1] values = self.wiring.region.forward(self.numbers(run))
+        for k in range(values.shape[0]):
+            run.put(self.wiring.result + k, values[k])
         return 0
 
     cdef int backward(self, PointRun run) except -1:
         cdef Py_ssize_t k
         cdef int32_t target
-        pulls = []
-        for k in range(self.wiring.pull, self.wiring.pull + self.wiring.results):
-            pulls.append(run.get(k))
-        for k, part in enumerate(self.wiring.region.backward(pulls, self.numbers(run))):
+        pulls = np.empty(self.wiring.results)
+        cdef double[::1] pull = pulls
+        for k in range(pull.shape[0]):
+            pull[k] = run.get(self.wiring.pull + k)
+        cdef const double[::1] brought = self.wiring.region.backward(pulls, self.numbers(run))
+        for k in range(brought.shape[0]):
             target = self.wiring.target[k]
-            if target >= 0 and part != 0.0:
-                run.put(target, run.get(target) + <double>part)
+            if target >= 0 and brought[k] != 0.0:
+                run.put(target, run.get(target) + brought[k])
         return 0
 
 

@@ -23,7 +23,7 @@ cdef class PointRegion:
 
 
 cdef class CalledAtPoint(PointRegion):
-    cdef list numbers(self, PointRun run)
+    cdef object numbers(self, PointRun run)
 
 
 @cython.final

@@ -9,6 +9,8 @@ cdef extern from * nogil:
         CONTIGUOUS
         BROADCAST
         GATHER
+    enum:
+        LIST_ROOM
     enum Mode:
         ASSIGN
         ADD_TO

@@ -108,14 +108,44 @@ static void NAME(sequence)(ptrdiff_t n, sequence_point f, const REAL *x, REAL *v
             saved[i] = (REAL)space[n + i];
 }
 
+/* Several of them at once, as many as lanes: their lists as columns; those that fill up are the last one again. */
+static void NAME(lists_at_once)(
+    int opcode, int arity, int count, const REAL *x, REAL *value, REAL *saved, double *room
+) {
+    const double **row = (const double **)room;
+    uint8_t *single = memset(row + arity, 0, (size_t)arity);
+    double *column = room + 2 * arity, *partial = column + LANES * arity, *found = partial + LANES * arity;
+    for (int t = 0; t < arity; t++) {
+        row[t] = column + LANES * t;
+        for (int i = 0; i < LANES; i++)
+            column[LANES * t + i] = (double)x[(i < count ? i : count - 1) * (ptrdiff_t)arity + t];
+    }
+    if (opcode == LOGSUMEXP)
+        logsumexps(LANES, arity, row, single, found, saved == NULL ? NULL : partial, found + LANES);
+    else
+        extremes(LANES, arity, row, single, found, saved == NULL ? NULL : partial, opcode == MIN);
+    for (int i = 0; i < count; i++)
+        value[i] = (REAL)found[i];
+    for (ptrdiff_t i = 0; i < (saved == NULL ? 0 : count); i++)
+        for (int t = 0; t < arity; t++)
+            saved[i * arity + t] = (REAL)partial[LANES * t + i];
+}
+
 static void NAME(lists)(const NAME(Machine) *m, const Instruction *step, const Operand *o, REAL *value, REAL *saved) {
     const ptrdiff_t arity = step->arity;
     const sequence_point kernel = m->stream->point[step->opcode].many;
     double *wide = (double *)m->scratch;
-    REAL *room = (REAL *)(wide + 2 * arity);
-    const REAL *x = NAME(fetch)(m, o, arity * step->count, room);
-    for (ptrdiff_t i = 0; i < step->count; i++, x += arity)
-        NAME(sequence)(arity, kernel, x, value + i, saved == NULL ? NULL : saved + i * arity, wide);
+    const REAL *x = NAME(fetch)(m, o, arity * step->count, (REAL *)(wide + LIST_ROOM * (arity + 1)));
+    for (ptrdiff_t i = 0, at_once; i < step->count; i += at_once) {
+        REAL *own = saved == NULL ? NULL : saved + i * arity;
+        at_once = step->count - i < LANES ? step->count - i : LANES;
+        if (at_once >= LANES / 2)
+            NAME(lists_at_once)(step->opcode, (int)arity, (int)at_once, x + i * arity, value + i, own, wide);
+        else {
+            at_once = 1;
+            NAME(sequence)(arity, kernel, x + i * arity, value + i, own, wide);
+        }
+    }
 }
 
 /* Sums of many runs, operand after operand. */

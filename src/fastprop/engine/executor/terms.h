@@ -106,7 +106,9 @@ static void NAME(logsumexps)(
               for (int t = 0; t < terms; t++) {
                   const VEC a = NAME(term)(x[t], single[t], i, k);
                   const MASK equal = NAME(is_equal)(a, top);
-                  VEC e = NAME(exp_gate)(a - top, &ignored);
+                  const VEC gap = a - top, rounded = gap + top; /* or the partial is off by what the gap was rounded */
+                  VEC e = NAME(exp_gate)(gap, &ignored);
+                  e += NAME(select)(NAME(is_zero)(e), e, e * ((a - rounded) - (top - (rounded - gap))));
                   e = NAME(select)(endless, NAME(truth)(equal & NAME(is_less)(NAME(broadcast)(0), a)), e);
                   others += NAME(select)(equal, NAME(broadcast)(0), e);
                   more += NAME(truth)(equal);

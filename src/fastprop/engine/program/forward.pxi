@@ -543,7 +543,9 @@ cdef class Layout:
             wanted = 4 if opcode == ITEM else 4 + arity // 8    # the pointers of a row's operands
             if opcode == MATMUL:    # those of rows and columns, and what is turned
                 wanted = 96 + (count + arity) // 2 + max(count, arity)
-        elif opcode in (PRODUCTS, TOTAL, LIST_PRODUCTS, LIST_TOTAL) or is_list(opcode):
+        elif is_list(opcode):
+            wanted = LIST_ROOM * (arity + 1) + arity * count
+        elif opcode in (PRODUCTS, TOTAL, LIST_PRODUCTS, LIST_TOTAL):
             wanted = 4 * arity + 3 * arity * max(count, <Py_ssize_t>1) + 16
         return self.need(wanted)
 

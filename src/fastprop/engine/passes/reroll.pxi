@@ -11,7 +11,6 @@ too: a lane's way must not hang on how a sum was rounded. It takes linear time, 
 import numpy as np
 
 from libc.stdint cimport int32_t, uint8_t, uint64_t
-from libc.stdlib cimport qsort
 from libc.string cimport memmove
 
 from fastprop.engine.executor.instructions cimport BATCH_MATMUL, MATMUL, PRODUCTS, RESULT, TOTAL
@@ -24,41 +23,6 @@ cdef enum:
     LEAST_AT_POINT = 32
     LEAST_PAIRS = 4         # of what is computed with what is computed, in a sum that is worth a number of a product
     NO_NUMBER = 2147483647
-
-
-cdef struct Term:           # of a sum: what varies, times a number that is the same in all lanes
-    int32_t varying
-    int32_t place           # among the sum's terms
-    int32_t number
-
-
-cdef int by_varying(const void* x, const void* y) noexcept nogil:
-    cdef const Term* a = <const Term*>x
-    cdef const Term* b = <const Term*>y
-    if a.varying != b.varying:
-        return -1 if a.varying < b.varying else 1
-    return -1 if a.place < b.place else 1
-
-
-cdef void sort_by_varying(Term* term, Py_ssize_t n) noexcept:
-    """Sort terms by what varies, unless they are in order, as those of a matrix are."""
-    cdef Py_ssize_t k
-    for k in range(1, n):
-        if by_varying(&term[k - 1], &term[k]) > 0:
-            qsort(term, <size_t>n, sizeof(Term), by_varying)
-            return
-
-
-cdef void put_in_order(Term* pair, Py_ssize_t n) noexcept:
-    """Sort pairs of factors by the first of them; if those of one side all lie before the others, they come first."""
-    cdef int32_t low = -2147483647, high = 2147483647
-    cdef Py_ssize_t k
-    for k in range(n):
-        low, high = max(low, min(pair[k].varying, pair[k].number)), min(high, max(pair[k].varying, pair[k].number))
-    for k in range(n if low < high else 0):
-        if pair[k].number < pair[k].varying:
-            pair[k].varying, pair[k].number = pair[k].number, pair[k].varying
-    sort_by_varying(pair, n)
 
 
 def reroll(Draft draft, uniform=None, dict report=None):
@@ -280,15 +244,35 @@ cdef class Rolls:
                 rest[others], rest[others + 1] = rest[k], rest[k + 1]
                 others += 2
         memmove(rest + 2 * n, rest, <size_t>others * sizeof(int32_t))
-        put_in_order(pair, n)
-        for k in range(n):
-            rest[2 * k], rest[2 * k + 1] = pair[k].varying, pair[k].number
+        self.put_pairs(i, pair, n)
         if self.added[i] != NO_NUMBER:
             self.rest[self.rests], self.rest[self.rests + 1] = self.added[i], self.one
             self.rests += 2
         self.pairs_end[i], self.rest_end[i] = self.rest_begin[i] + 2 * <int32_t>n, <int32_t>self.rests
-        self.factors.add(i, np.asarray(self.rest)[self.rest_begin[i] : self.pairs_end[i]], last)
+        self.factors.add(i, self.pairs_of(i), last)
         return True
+
+    cdef int put_pairs(self, Py_ssize_t i, Term* pair, Py_ssize_t n) except -1:
+        """Put pairs of factors at the beginning of a sum's rest, sorted by the first of them."""
+        cdef int32_t* rest = &self.rest[self.rest_begin[i]]
+        cdef Py_ssize_t k
+        sort_by_varying(pair, n)
+        for k in range(n):
+            rest[2 * k], rest[2 * k + 1] = pair[k].varying, pair[k].number
+        return 0
+
+    cdef object pairs_of(self, Py_ssize_t i):
+        return np.asarray(self.rest)[self.rest_begin[i] : self.pairs_end[i]]
+
+    cdef int turn(self, Py_ssize_t i) except -1:
+        """Put a sum's pairs of factors anew, the lower ones first."""
+        cdef int32_t* rest = &self.rest[self.rest_begin[i]]
+        cdef Term* pair = self.term + self.terms
+        cdef Py_ssize_t k, n = (self.pairs_end[i] - self.rest_begin[i]) // 2
+        for k in range(n):
+            pair[k] = Term(rest[2 * k], <int32_t>k, rest[2 * k + 1])
+        turn_pairs(pair, n)
+        return self.put_pairs(i, pair, n)
 
     # sums into rows
 
@@ -317,9 +301,21 @@ cdef class Rolls:
         return 0
 
     cdef int find_products(self) except -1:
-        """Find the products of two matrices, each at the first of its sums."""
+        """Find the products of two matrices: as they are written, then of what is left with the lower factors first."""
+        cdef Factors others = Factors()
+        cdef Py_ssize_t gate
+        self.take_products(self.factors)
+        for gate in self.factors.last:
+            if gate not in self.batches:
+                self.turn(gate)
+                others.add(gate, self.pairs_of(gate), self.factors.last[gate])
+        self.take_products(others)
+        return 0
+
+    cdef int take_products(self, Factors factors) except -1:
+        """Note products, each at the first of its sums."""
         cdef list product, gates
-        for product in self.factors.products(self.lanes):
+        for product in factors.products(self.lanes):
             self.leads.add(min([min(gates) for gates in product]))
             for gates in product:
                 for gate in gates:

@@ -356,6 +356,19 @@ static const REAL **NAME(transposed)(NAME(Matrix) *x, REAL *const *row, ptrdiff_
     return NAME(lines_of)(x, to, PANEL, n);
 }
 
+/* Rows of numbers side by side in panels, as the right side of a matrix's gradients: zeros fill up the last one. */
+static void NAME(in_panels)(REAL *const *row, ptrdiff_t rows, ptrdiff_t columns, REAL *to, const REAL **line) {
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        line[i] = to + i * PANEL;
+        for (ptrdiff_t at = 0; at < columns; at += PANEL) {
+            const ptrdiff_t count = columns - at < PANEL ? columns - at : PANEL;
+            REAL *here = to + at * rows + i * PANEL;
+            memcpy(here, row[i] + at, (size_t)count * sizeof(REAL));
+            memset(here + count, 0, (size_t)(PANEL - count) * sizeof(REAL));
+        }
+    }
+}
+
 /* The sum of a row; two by two, as one after the other would wait for each other. */
 static double NAME(sum_of_row)(ptrdiff_t n, const REAL *row) {
     REAL part[COUNT] = {0};

@@ -206,6 +206,7 @@ static void NAME(chain)(int opcode, ptrdiff_t n, REAL start, const REAL *x, REAL
 }
 
 #include "executor/vector_product.h"
+#include "executor/vector_products.h"
 
 static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, ptrdiff_t begin, ptrdiff_t end) {
     const NAME(Machine) m = {stream, space->base, space->scratch};
@@ -244,7 +245,10 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
             NAME(lists)(&m, step, o, value, saved);
             break;
         case MATMUL:
-            NAME(vector_product)(&m, step, value);
+            if (step->closed == 0)
+                NAME(vector_product)(&m, step, value);
+            else
+                step += NAME(products_together)(&m, step, stream->instruction + end, NAME(vector_products));
             break;
         case BATCH_MATMUL:
             NAME(matrix_product)(&m, step, value);
@@ -390,7 +394,8 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
     REAL *base = m.base;
     for (const Instruction *step = stream->instruction + begin; step < stream->instruction + end; step++) {
         const Operand *o = stream->operand + step->operand;
-        ASSERT_RANGE(step->result, step->opcode == REGION_PULL || step->closed ? 1 : step->count, stream->slots);
+        const int one = step->opcode == REGION_PULL || (step->closed && step->opcode != MATMUL_PULL);
+        ASSERT_RANGE(step->result, one ? 1 : step->count, stream->slots);
         REAL *pull = base + step->result;
         switch (step->opcode) {
         case CLEAR:
@@ -412,7 +417,10 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
         case MATMUL_PULL:
         case BATCH_MATMUL_PULL: {
             const unsigned before = flush_small(sizeof(REAL) < sizeof(double));
-            (step->opcode == MATMUL_PULL ? NAME(pull_vector_product) : NAME(pull_matrix_product))(&m, step, pull);
+            if (step->opcode == MATMUL_PULL && step->closed > 0)
+                step += NAME(products_together)(&m, step, stream->instruction + end, NAME(pull_vector_products));
+            else
+                (step->opcode == MATMUL_PULL ? NAME(pull_vector_product) : NAME(pull_matrix_product))(&m, step, pull);
             flush_as(before);
             break;
         }

@@ -28,7 +28,8 @@ typedef struct {
 
 typedef struct {
     uint8_t opcode;  /* forward: a gate; backward: a kind of pull */
-    uint8_t closed;  /* backward: of a chain: it is pulled at its end alone */
+    uint8_t closed;  /* backward: of a chain: it is pulled at its end alone; of the first of some products of a matrix with
+                        vectors at one point, that are taken together: how many they are */
     int32_t count;   /* gates in the run */
     int32_t arity;   /* operands of each gate, or terms */
     int32_t result;  /* forward: where results go; backward: the adjoint of the results */

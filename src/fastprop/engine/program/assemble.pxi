@@ -169,6 +169,7 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
         assembler.backward()
     program.settle()
     if not lanes:
+        put_together(program)
         write_words(program)
     if is_verifying():
         verify_program(program)

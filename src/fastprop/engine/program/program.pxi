@@ -208,7 +208,7 @@ cdef class Program:
                 continue
             name, operands = STEP_NAMES[step.opcode], self.operand_text(step, step.arity)
             if step.opcode == MATMUL:
-                operands = f" of {step.arity} columns"
+                operands = f" of {step.arity} columns{together_text(step)}"
             if step.opcode == BATCH_MATMUL:
                 operands = f" of depth {step.arity}"
             lines.append(f"{name} x{step.count} -> {step.result}{operands}")
@@ -218,7 +218,7 @@ cdef class Program:
 
     cdef str pull_text(self, Instruction step):
         if step.opcode == MATMUL_PULL:
-            return f"pull matmul x{step.count} {step.result} of {step.arity} columns"
+            return f"pull matmul x{step.count} {step.result} of {step.arity} columns{together_text(step)}"
         if step.opcode == BATCH_MATMUL_PULL:
             return f"pull batch matmul x{step.count} {step.result} of depth {step.arity}"
         return f"pull {PULL_NAMES[step.opcode]} x{step.count} {step.result}{self.operand_text(step, step.arity)}"
@@ -232,6 +232,10 @@ cdef class Program:
                 operand = self.operand[step.operand + j]
                 text += f" {'cbg'[operand.place]}{operand.start}{'=+'[operand.mode]}"
         return text
+
+
+cdef str together_text(Instruction step):
+    return f", {step.closed} together" if step.closed else ""
 
 
 cdef bint is_gradient(Instruction step) noexcept nogil:

@@ -272,7 +272,7 @@ cdef int verify_backward(Program program, Instruction step, str what) except -1:
     what = f"{what} ({PULL_NAMES[opcode]})"
     if opcode == REGION_PULL:
         return verify_region(program, what, count)
-    verify_range(program, what, step.result, 1 if step.closed else count)
+    verify_range(program, what, step.result, 1 if step.closed and opcode != MATMUL_PULL else count)
     if opcode == CLEAR:
         return 0
     if opcode == LIST_PASS or opcode == LIST_PRODUCT:

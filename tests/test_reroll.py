@@ -67,7 +67,7 @@ class Sums:
     def term(self, kind, x, y):
         if kind == "plain":
             return x
-        if self.rng.random() < 0.1:
+        if self.rng.random() < 0.1 and y >= 0:
             x = self.sketch.constant(round(self.rng.normal(), 3))
         return self.sketch.gate("multiply", *((x, y) if self.rng.random() < 0.5 else (y, x)))
 

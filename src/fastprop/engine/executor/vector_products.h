@@ -1,6 +1,6 @@
-/* One matrix times several vectors at one point, and its pulls: as products of matrices, tile by tile (see matmul.h), as
-   rows of a batch are. Included once for double and once for float. All that is read is read, and all that comes out
-   is computed, before the first of it is written: slots may be used again. */
+/* One matrix times several vectors at one point, and its pulls, as rows of a batch are: as products of matrices, tile
+   by tile (see matmul.h). Included once for double and once for float. All that is read is read, and all that comes out is
+   computed, before the first of it is written: slots may be used again. */
 
 #define REALS (PART_BYTES / (int)sizeof(REAL)) /* in a register */
 
@@ -29,20 +29,20 @@ static const REAL *NAME(vector_at)(const NAME(Machine) *m, const int32_t *slot, 
     return copy;
 }
 
-/* The matrix's numbers (i, j) as rows i, of which `across` is the step from one number to the next; turned if that is
-   not 1. What fills them up is another number, or 0. */
-static const REAL **NAME(rows_of_matrix)(
-    const REAL *matrix, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t down, ptrdiff_t across, char **room
-) {
+/* The rows of a matrix, or of the same turned; what fills them up is another number, or 0. */
+static const REAL **NAME(rows_of_grid)(const NAME(Grid) *grid, int turned, char **room) {
+    const ptrdiff_t rows = turned ? grid->columns : grid->rows, columns = turned ? grid->rows : grid->columns;
+    const ptrdiff_t down = turned ? grid->across : grid->down, across = turned ? grid->down : grid->across;
     const REAL **row = NAME(room_for)(room, rows, sizeof(REAL *));
     const ptrdiff_t apart = across == 1 ? down : NAME(filled_up)(columns);
+    const REAL *matrix = grid->numbers;
     if (across != 1) {
-        REAL *turned = NAME(room_for_rows)(room, rows, columns);
-        NAME(turn_columns)(turned, apart, (const char *)matrix, across * (ptrdiff_t)sizeof(REAL), columns, rows);
+        REAL *copy = NAME(room_for_rows)(room, rows, columns);
+        NAME(turn_columns)(copy, apart, (const char *)matrix, across * (ptrdiff_t)sizeof(REAL), columns, rows);
         for (ptrdiff_t i = 0; i < rows; i++)
             for (ptrdiff_t j = columns; j < apart; j++)
-                turned[i * apart + j] = 0;
-        matrix = turned;
+                copy[i * apart + j] = 0;
+        matrix = copy;
     }
     for (ptrdiff_t i = 0; i < rows; i++)
         row[i] = matrix + i * apart;
@@ -68,10 +68,9 @@ static void NAME(vector_products)(const NAME(Machine) *m, const Instruction *ste
     const REAL **vector = NAME(room_for)(&room, n, sizeof(REAL *));
     for (ptrdiff_t v = 0; v < n; v++)
         vector[v] = NAME(vector_at)(m, index + step[v].operand + 5, columns, &room);
-    REAL **result = NAME(new_rows)(n, rows, &room);
-    const NAME(Product) product = {
-        n, columns, vector, 1, NAME(rows_of_matrix)(m->base + of[0], columns, rows, of[2], of[1], &room)
-    };
+    REAL **result = NAME(new_rows)(n, rows, &room), *copy = NAME(room_for)(&room, rows * columns, sizeof(REAL));
+    const NAME(Grid) grid = NAME(grid_of)(m, of, rows, columns, copy);
+    const NAME(Product) product = {n, columns, vector, 1, NAME(rows_of_grid)(&grid, 1, &room)};
     NAME(multiply_rows)(&product, NAME(filled_up)(rows), NULL, 0, result);
     for (ptrdiff_t v = 0; v < n; v++) {
         REAL *value = m->base + step[v].result;
@@ -85,9 +84,9 @@ static void NAME(vector_products)(const NAME(Machine) *m, const Instruction *ste
     }
 }
 
-/* The sums of x[v][i] * y[v][j] over all v, to what lies at target[i * down + j]. */
-static void NAME(add_outer_products)(
-    ptrdiff_t n, REAL *const *x, ptrdiff_t rows, REAL *const *y, ptrdiff_t columns, REAL *target, ptrdiff_t down, char *room
+/* The sums of x[v][i] * y[v][j] over all v, in rows. */
+static REAL *NAME(outer_products)(
+    ptrdiff_t n, REAL *const *x, ptrdiff_t rows, REAL *const *y, ptrdiff_t columns, char *room
 ) {
     const REAL **left = NAME(room_for)(&room, rows, sizeof(REAL *)), **right = NAME(room_for)(&room, n, sizeof(REAL *));
     REAL *table = NAME(room_for_rows)(&room, rows, columns);
@@ -96,8 +95,29 @@ static void NAME(add_outer_products)(
     NAME(in_panels)(y, n, columns, (REAL *)room, right);
     const NAME(Product) product = {rows, n, left, NAME(filled_up)(rows), right};
     NAME(add_matrix)(&product, columns, &(NAME(Sums)){NULL, table, columns, 1});
-    for (ptrdiff_t i = 0; i < rows; i++)
-        NAME(add_numbers)(columns, table + i * columns, target + i * down, 1);
+    return table;
+}
+
+/* What is pulled on a matrix, all in all: its numbers lie evenly from a slot on, or at listed slots. */
+static void NAME(pull_matrix_by_all)(
+    const NAME(Machine) *m, const NAME(Grid) *grid, ptrdiff_t n, REAL *const *pull, REAL *const *x, int32_t at,
+    const int32_t *list, char *room
+) {
+    const ptrdiff_t rows = grid->rows, columns = grid->columns, down = grid->down, across = grid->across;
+    const REAL *found;
+    if (at >= 0 && across != 1 && down == 1) {
+        found = NAME(outer_products)(n, x, columns, pull, rows, room);
+        for (ptrdiff_t k = 0; k < columns; k++)
+            NAME(add_numbers)(rows, found + k * rows, m->base + at + k * across, 1);
+        return;
+    }
+    found = NAME(outer_products)(n, pull, rows, x, columns, room);
+    for (ptrdiff_t i = 0; i < rows; i++, found += columns)
+        if (at >= 0 && across == 1)
+            NAME(add_numbers)(columns, found, m->base + at + i * down, 1);
+        else
+            for (ptrdiff_t k = 0; k < columns; k++)
+                m->base[at >= 0 ? at + i * down + k * across : list[i * columns + k]] += found[k];
 }
 
 static void NAME(pull_vector_products)(const NAME(Machine) *m, const Instruction *step, ptrdiff_t n) {
@@ -116,17 +136,16 @@ static void NAME(pull_vector_products)(const NAME(Machine) *m, const Instruction
         any |= own[1] >= 0;
     }
     REAL **brought = any ? NAME(new_rows)(n, columns, &room) : NULL;
-    mine = room;
     if (any) {
-        const NAME(Product) product = {
-            n, rows, (const REAL **)pull, 1, NAME(rows_of_matrix)(m->base + of[0], rows, columns, of[1], of[2], &mine)
-        };
+        REAL *copy = NAME(room_for)((mine = room, &mine), rows * columns, sizeof(REAL));
+        const NAME(Grid) grid = NAME(grid_of)(m, of, rows, columns, copy);
+        const NAME(Product) product = {n, rows, (const REAL **)pull, 1, NAME(rows_of_grid)(&grid, 0, &mine)};
         NAME(pull_rows)(&product, NAME(filled_up)(columns), brought, memset(mine, 0, (size_t)n));
     }
-    if (from[2] >= 0 && of[2] == 1)
-        NAME(add_outer_products)(n, pull, rows, x, columns, m->base + from[2], of[1], room);
-    else if (from[2] >= 0)
-        NAME(add_outer_products)(n, x, columns, pull, rows, m->base + from[2], of[2], room);
+    if (from[2] != -1) {
+        const NAME(Grid) evenly = {rows, columns, NULL, of[1], of[2]};
+        NAME(pull_matrix_by_all)(m, &evenly, n, pull, x, from[2], from + 4, room);
+    }
     for (ptrdiff_t v = 0; v < n; v++) {
         const int32_t *own = index + step[v].operand;
         const Operand *target = m->stream->operand + own[1];

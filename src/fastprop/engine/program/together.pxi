@@ -30,7 +30,7 @@ cdef int put_code_together(Program program, Code* code, bint forward, int32_t[::
     while i < code.length:
         first = &code.instruction[i]
         n, most = 1, min(MOST_TOGETHER, code.length - i)
-        if first.opcode == opcode and lies_evenly(program, first, forward):
+        if first.opcode == opcode and adds_evenly(program, first, forward):
             note_written(program, first, forward, written, <int32_t>i)
             while n < most and first[n].opcode == opcode and goes_with(program, first, &first[n], forward):
                 if reads_written(program, &first[n], forward, written, <int32_t>i):
@@ -50,23 +50,25 @@ cdef inline const int32_t* matrix_of(Program program, const Instruction* step, b
     return program.index + at
 
 
-cdef bint lies_evenly(Program program, const Instruction* step, bint forward) noexcept:
-    """Whether a matrix lies in rows or in columns, and what is added is not listed."""
-    cdef const int32_t* matrix = matrix_of(program, step, forward)
-    return matrix[0] >= 0 and (matrix[1] == 1 or matrix[2] == 1) and matrix[3] != -2
+cdef bint adds_evenly(Program program, const Instruction* step, bint forward) noexcept:
+    """Whether what a product adds is not listed."""
+    return matrix_of(program, step, forward)[3] != -2
 
 
 cdef bint goes_with(Program program, const Instruction* first, const Instruction* step, bint forward) noexcept:
     """Whether two products are of the same matrix, and pull on the same."""
     cdef const int32_t* matrix = matrix_of(program, first, forward)
     cdef const int32_t* other = matrix_of(program, step, forward)
-    cdef int k
+    cdef Py_ssize_t k, numbers = <Py_ssize_t>first.count * first.arity if matrix[0] < 0 else 0
     if first.count != step.count or first.arity != step.arity:
         return False
     for k in range(3):
         if matrix[k] != other[k]:
             return False
-    return other[3] != -2 and (forward or program.index[first.operand + 2] == program.index[step.operand + 2])
+    for k in range(5 + first.arity, 5 + first.arity + numbers):     # a matrix whose slots are listed
+        if matrix[k] != other[k]:
+            return False
+    return adds_evenly(program, step, forward) and (forward or program.index[first.operand + 2] == program.index[step.operand + 2])
 
 
 cdef int note_written(
@@ -106,6 +108,6 @@ cdef bint reads_written(
 
 cdef int need_room(Program program, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t columns) except -1:
     """Remember how much scratch they need: copies of vectors, of results or pulls and of the matrix, and pointers."""
-    cdef Py_ssize_t copies = n * (3 * (rows + columns) + 128) + 2 * rows * columns
+    cdef Py_ssize_t copies = n * (3 * (rows + columns) + 128) + 3 * rows * columns
     program.scratch = max(program.scratch, copies + 4 * (n + rows + columns) + 128)
     return 0

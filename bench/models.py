@@ -1,5 +1,7 @@
 """Steps of several small networks: one call for all of them, against a call for each; and an epoch that is one call.
 
+The loss in each way that one writes it: reduced by the map, as the mean of what a map makes, of the batch as a matrix.
+
     python bench/models.py [models] [examples]
 
 One thread, float32; the least of many calls, as a multiple of the first row's in the same run. What each of them
@@ -37,6 +39,14 @@ def reduced(layers: Layers, xs: Any, ys: Any) -> Any:
 def averaged(layers: Layers, xs: Any, ys: Any) -> Any:
     """The mean of the losses that the map makes, as one writes it for JAX."""
     return fp.mean(fp.vmap(lambda x, y: fp.nn.cross_entropy(scores(layers, x), y))(xs, ys))
+
+
+def batched(layers: Layers, xs: Any, ys: Any) -> Any:
+    """The mean loss of the batch as a matrix."""
+    for w, b in layers[:-1]:
+        xs = fp.relu(xs @ w.T + b)
+    w, b = layers[-1]
+    return fp.nn.cross_entropy(xs @ w.T + b, ys)
 
 
 def step(layers: Layers, xs: Any, ys: Any, loss: Any = averaged) -> tuple[Layers, Any]:
@@ -94,7 +104,7 @@ def main(models: int = 8, examples: int = 32) -> None:
     for x, y in zip(xs, ys):
         last, _ = by_hand(last, x, y)
     base = 0.0
-    for loss in (reduced, averaged):
+    for loss in (reduced, averaged, batched):
         epoch = fp.compile(lambda p, x, y, loss=loss: fp.scan(lambda p, batch: step(p, *batch, loss), p, (x, y)))
         np.testing.assert_allclose(flat(epoch(layers, xs, ys)[0]), flat(last), rtol=1e-3, atol=1e-4)
         time = least(lambda: epoch(layers, xs, ys)) / STEPS  # noqa: B023

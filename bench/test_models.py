@@ -5,4 +5,4 @@ import models
 
 def test_answers_of_several_networks(capsys):
     models.main(3, 8)
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 5

@@ -112,7 +112,11 @@ def test_a_training_step_over_a_batch_in_a_scan(dtype):
         value, slope = fp.value_and_grad(lambda w: fp.mean((fp.tanh(x @ w.T) - y) ** 2))(w)
         return w - 0.5 * slope, value
 
-    train = fp.compile(lambda w, x, y: fp.scan(step, w, (x, y)))
+    def epoch(w, x, y):
+        return fp.scan(step, w, (x, y))
+
+    assert together(epoch, w, x, y) == (5, 5)
+    train = fp.compile(epoch)
     found, expected = train(w, x, y), w.astype(np.float64)
     for part in zip(x.astype(np.float64), y.astype(np.float64)):
         expected = step(expected, part)[0]

@@ -204,7 +204,7 @@ class RecordedMap(MapRegion):
             raise in_lane(error, lane) from None
         if recording.decides and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True
-            if recording.arrays or recording.wasted:
+            if recording.arrays or recording.wasted or recording.spans_checks:
                 recording = self._record(points, beginning)
         self._refuse_decisions(decided)
         self._order(recording)

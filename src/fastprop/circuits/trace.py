@@ -224,6 +224,7 @@ class Recording:
         self.inward = False  # the body of a map that is differentiated where it is recorded
         self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
         self.unrolled = False  # maps in it are recorded lane by lane
+        self.spans_checks = False  # indices are checked between a gradient inside and its variables
         self.wasted = False  # it would be another one if there were no arrays in it, as is so where paths are several
         self.max_paths = 0  # so many ways through the body of a vmap; 0: as recorded, or an error
         self.given: Sequence[Any] = ()  # the leaves, while it is recorded

@@ -72,7 +72,9 @@ def swept_gradients(
     There were so many `guards` when the variables were made.
     """
     if trace.parent is not None and len(trace.guards) > guards:
-        return None  # the body of a map is cut where it decides
+        if trace.decides or trace.recording.unrolled:
+            return None  # the body of a map is cut where it decides
+        trace.recording.spans_checks = True
     made = [x.made_slots() if is_whole(type(x)) else (None, np.array([x._slot], np.int32)) for x in variables]
     wholes = np.array([whole for whole, _ in made if whole is not None], np.int32)
     units = np.concatenate([wholes, *[slots for _, slots in made]])

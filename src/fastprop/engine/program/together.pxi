@@ -23,16 +23,21 @@ cdef int put_together(Program program) except -1:
     return 0
 
 
-cdef int put_code_together(Program program, Code* code, bint forward, int32_t[::1] written) except -1:
+cdef int put_code_together(Program program, Code* code, bint ahead, int32_t[::1] written) except -1:
+    """Look at all instructions: among those forward there may be gradients, whose pulls come behind what says so."""
     cdef Instruction* first
-    cdef Py_ssize_t i = 0, n, most
-    cdef int opcode = <int>MATMUL if forward else <int>MATMUL_PULL
+    cdef Py_ssize_t i = 0, end = 0, n, most
+    cdef bint forward
     while i < code.length:
         first = &code.instruction[i]
         n, most = 1, min(MOST_TOGETHER, code.length - i)
-        if first.opcode == opcode and adds_evenly(program, first, forward):
+        forward = ahead and i >= end
+        if forward and is_gradient(first[0]):
+            end = first.count
+        elif first.opcode == (<int>MATMUL if forward else <int>MATMUL_PULL) and adds_evenly(program, first, forward):
             note_written(program, first, forward, written, <int32_t>i)
-            while n < most and first[n].opcode == opcode and goes_with(program, first, &first[n], forward):
+            most = most if forward or not ahead else min(most, end - i)
+            while n < most and first[n].opcode == first.opcode and goes_with(program, first, &first[n], forward):
                 if reads_written(program, &first[n], forward, written, <int32_t>i):
                     break
                 note_written(program, &first[n], forward, written, <int32_t>i)
@@ -68,7 +73,9 @@ cdef bint goes_with(Program program, const Instruction* first, const Instruction
     for k in range(5 + first.arity, 5 + first.arity + numbers):     # a matrix whose slots are listed
         if matrix[k] != other[k]:
             return False
-    return adds_evenly(program, step, forward) and (forward or program.index[first.operand + 2] == program.index[step.operand + 2])
+    if not forward and program.index[first.operand + 2] != program.index[step.operand + 2]:
+        return False
+    return adds_evenly(program, step, forward)
 
 
 cdef int note_written(

@@ -74,6 +74,22 @@ def test_the_same_bits_at_any_place_in_any_number_of_lanes(name, dtype):
         use_instruction_set()
 
 
+@pytest.mark.parametrize("name", instruction_sets())
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_many_rows_pull_is_the_same_bits_in_any_number_of_lanes(name, dtype):
+    """There are more of them than a product takes at once, and a narrow block takes as many as a wide one."""
+    use_instruction_set(name)
+    try:
+        rng = np.random.default_rng(7)
+        w, x = rng.normal(size=(200, 5)).astype(dtype), rng.normal(size=(600, 5)).astype(dtype)
+        slopes = fp.compile(fp.vmap(fp.grad(lambda x, w: sum(fp.tanh(y) for y in w @ x)), in_axes=(0, None)))
+        whole = slopes(x, w)
+        for begin, end in [(0, 1), (3, 20), (7, 71), (130, 387)]:
+            np.testing.assert_array_equal(slopes(x[begin:end].copy(), w), whole[begin:end], err_msg=f"{begin} {end}")
+    finally:
+        use_instruction_set()
+
+
 HOSTILE = [0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324, -1e-310, 1.7e308, -(2.0**1023), 2.0**-1022]
 
 

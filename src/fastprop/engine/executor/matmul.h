@@ -11,7 +11,8 @@
 #define MOST_PARTS (PART_BYTES == 64 ? 4 : 2)  /* of a tile: with 6 rows, they fill three quarters of the registers */
 #define MOST_ROWS 8
 #define PANEL (MOST_PARTS * REALS)             /* columns that a tile takes at most */
-#define NEAR (1 << 15) /* bytes of the rows of a product's columns that stay in the nearest cache; 64 columns at least */
+#define NEAR (1 << 15) /* bytes of the rows of a product's columns that stay in the nearest cache; */
+#define LEAST_DEPTH 64 /* so many columns at least */
 #define FAR (1 << 19)  /* bytes of what is turned that stay in the next one */
 #define ROWS_OF(parts) ((parts) == MOST_PARTS ? 6 : MOST_ROWS)
 
@@ -137,21 +138,22 @@ INLINE void NAME(one_tile)(
 #define PULLED_TILE(rows, parts)                                                                                        \
     NAME(one_tile)(product, begin, end, row, at, rows, parts, NULL, 0, result, adds, 1)
 #define SUMMED_TILE(rows, parts) NAME(sums_of_tile)(product, row, at, rows, parts, sums, columns)
-#define BY_DEPTH(tile)                                                                                                  \
-    const ptrdiff_t fit = NEAR / (n * (ptrdiff_t)sizeof(REAL)), depth = fit > 64 ? fit : 64;                           \
+#define BY_DEPTH(depth, tile)                                                                                           \
     for (ptrdiff_t begin = 0, end; begin < product->columns; begin = end) {                                            \
-        end = begin + depth < product->columns ? begin + depth : product->columns;                                     \
+        end = begin + (depth) < product->columns ? begin + (depth) : product->columns;                                 \
         ALL_TILES(n, tile);                                                                                            \
     }
 
 static void NAME(multiply_rows)(
     const NAME(Product) *product, ptrdiff_t n, const REAL *begins, ptrdiff_t apart, REAL **result
 ) {
-    BY_DEPTH(PLAIN_TILE)
+    const ptrdiff_t fit = NEAR / (n * (ptrdiff_t)sizeof(REAL));
+    BY_DEPTH(fit > LEAST_DEPTH ? fit : LEAST_DEPTH, PLAIN_TILE)
 }
 
+/* At one depth, however wide a block is: each adds its own sum, and lanes have the same bits in any number of them. */
 static void NAME(pull_rows)(const NAME(Product) *product, ptrdiff_t n, REAL **result, const uint8_t *adds) {
-    BY_DEPTH(PULLED_TILE)
+    BY_DEPTH(LEAST_DEPTH, PULLED_TILE)
 }
 
 typedef struct { /* where the gradients of a matrix go */
@@ -408,8 +410,8 @@ static void NAME(sums_of_rows)(ptrdiff_t n, REAL *const *row, double *sums) {
 /* The sums of a matrix's gradients, and of the added numbers', over n lanes of rows of a width; `from` says how many
    inputs there are, and which starts. */
 static void NAME(sum_up)(
-    ptrdiff_t n, ptrdiff_t width, NAME(Matrix) *x, const int32_t *index, const int32_t *from, REAL *const *pull, REAL *const *right,
-    const Space *space
+    ptrdiff_t n, ptrdiff_t width, NAME(Matrix) *x, const int32_t *index, const int32_t *from, REAL *const *pull,
+    REAL *const *right, const Space *space
 ) {
     const int32_t *list = x->column + x->columns;
     const int32_t inputs = from[0];
@@ -516,4 +518,5 @@ static void NAME(pull_matmul)(
 #undef ROWS_OF
 #undef PANEL
 #undef NEAR
+#undef LEAST_DEPTH
 #undef FAR

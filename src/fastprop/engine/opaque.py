@@ -34,23 +34,25 @@ class Opaque(Region):
     """The payload of a gate of the user's own, in circuits.
 
     `templates` holds its operands as they were recorded, `places` which numbers of them are recorded Units, and which
-    of `units` those are: (operand, place in it).
+    of `units` those are: (operand, place in it); `parts` the same by operand: which Units are its, and where.
     """
 
     def __init__(self, gate: Gate, operands: Sequence[Any]):
         self.gate = gate
         self.templates: list[np.ndarray[Any, Any]] = []
         self.places: list[tuple[int, int]] = []
+        self.parts: list[tuple[slice, Any]] = []
         self.units: list[Any] = []  # while it is recorded
         self.shape: tuple[int, ...] | None = None  # of the result, once it is known
         for position, operand in enumerate(operands):
             numbers = operand if isinstance(operand, np.ndarray) else object_array([operand], ())
             self.templates.append(np.array([self._constant(x) for x in numbers.flat]).reshape(numbers.shape))
-            for place, x in enumerate(numbers.flat):
-                if not isinstance(x, float):
-                    self.places.append((position, place))
-                    self.units.append(x)
-        self.parts = [self._part(position) for position in range(len(self.templates))]
+            found = [place for place, x in enumerate(numbers.flat) if not isinstance(x, float)]
+            own = slice(len(self.places), len(self.places) + len(found))
+            every = len(found) == numbers.size
+            self.parts.append((own, slice(None) if every else np.array(found, np.intp)))
+            self.places += [(position, place) for place in found]
+            self.units += [numbers.flat[place] for place in found]
         super().__init__(len(self.units))
         self.ordered = True
 
@@ -61,12 +63,6 @@ class Opaque(Region):
     def in_lanes(self, wiring: Wiring, run: Any, bench: Any) -> LaneRegion:
         """Return one use of it in lanes."""
         return CalledInLanes(wiring)
-
-    def _part(self, position: int) -> tuple[slice, Any]:
-        """Return which of the recorded numbers are an operand's, and their places in it."""
-        found = [k for k, (operand, _) in enumerate(self.places) if operand == position]
-        places = [self.places[k][1] for k in found]
-        return slice(found[0], found[-1] + 1) if found else slice(0, 0), np.array(places, np.intp)
 
     @staticmethod
     def _constant(x: Any) -> float:
@@ -81,10 +77,15 @@ class Opaque(Region):
 
     def _values(self, numbers: Row) -> tuple[Any, ...]:
         """Return the operands: floats, or read-only arrays."""
-        operands = [template.copy() for template in self.templates]
-        for operand, (own, places) in zip(operands, self.parts):
+        operands: list[Any] = []
+        for template, (own, places) in zip(self.templates, self.parts):
+            if template.ndim == 0:
+                operands.append(numbers.item(own.start) if own.start < own.stop else template.item())
+                continue
+            operand = template.copy()
             operand.reshape(-1)[places] = numbers[own]
-        return tuple(float(x) if x.ndim == 0 else frozen(x) for x in operands)
+            operands.append(frozen(operand))
+        return tuple(operands)
 
     def forward(self, numbers: Row) -> Row:
         """Return the numbers of the value."""
@@ -101,13 +102,13 @@ class Opaque(Region):
     def backward(self, pulls: Row, numbers: Row) -> Row:
         """Return what pulls on the numbers of the value bring to the numbers of the operands."""
         found = np.zeros(len(self.places))
-        if not pulls.any():
+        if np.count_nonzero(pulls) == 0:
             return found
-        pull = float(pulls[0]) if self.shape == () else frozen(pulls.reshape(self.shape or ()))
+        pull = pulls.item() if self.shape == () else frozen(pulls.reshape(self.shape or ()))
         brought = gate_pulls(self.gate, pull, self._values(numbers))
         for part, (own, places) in zip(brought, self.parts):
             if part is not None:
-                found[own] = np.reshape(part, -1)[places]
+                found[own] = part if isinstance(part, float) else part.reshape(-1)[places]
         return found
 
     def is_swept(self, numbers: Any, arrays: Any) -> bool:

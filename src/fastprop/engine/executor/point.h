@@ -136,10 +136,11 @@ static void NAME(lists)(const NAME(Machine) *m, const Instruction *step, const O
     const sequence_point kernel = m->stream->point[step->opcode].many;
     double *wide = (double *)m->scratch;
     const REAL *x = NAME(fetch)(m, o, arity * step->count, (REAL *)(wide + LIST_ROOM * (arity + 1)));
+    const int alike = step->opcode == LOGSUMEXP && step->count >= LANES / 2; /* equal lists: equal bits */
     for (ptrdiff_t i = 0, at_once; i < step->count; i += at_once) {
         REAL *own = saved == NULL ? NULL : saved + i * arity;
         at_once = step->count - i < LANES ? step->count - i : LANES;
-        if (at_once >= LANES / 2)
+        if (alike || at_once >= LANES / 2)
             NAME(lists_at_once)(step->opcode, (int)arity, (int)at_once, x + i * arity, value + i, own, wide);
         else {
             at_once = 1;

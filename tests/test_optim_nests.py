@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -116,3 +117,14 @@ def test_containers_of_another_class_come_back_as_they_did_first():
     params = collections.OrderedDict(a=1.0, b=2.0)
     found = [type(optimizer.step(params, {"a": 0.5, "b": 0.5})) for _ in range(3)]
     assert found == [dict] * 3
+
+
+def test_none_among_parameters_is_a_container_of_nothing():
+    params, grads = {"a": 1.0, "none": None, "b": [2.0, (None,)]}, {"a": 0.5, "none": None, "b": [1.0, (None,)]}
+    optimizer = fp.optim.SGD(params, lr=1.0, momentum=0.5)
+    assert optimizer.names == ["a", "b.0"]
+    assert optimizer.step(params, grads) == {"a": 0.5, "none": None, "b": [1.0, (None,)]}
+    assert pickle.loads(pickle.dumps(optimizer)).names == ["a", "b.0"]
+    after, state = fp.compile(lambda *given: optimizer.update(*given))(params, grads, optimizer.init())
+    assert after == {"a": 0.25, "none": None, "b": [0.5, (None,)]}
+    assert state["momentum_buffer"]["none"] is None

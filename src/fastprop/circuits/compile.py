@@ -416,12 +416,15 @@ class Compiled(Door):
         for position in positions_of(argnums, signature.count, self._name)[0]:
             if position in signature.static:
                 continue
+            nesting = signature.nesting_of(position)
             for i, k in enumerate(signature.leaves_of_argument(position)):
                 own = signature.call_form.dtypes[k]
                 leaf = signature.fixed.get(k, 0.0)
+                if leaf is None and nesting is not LEAF:  # a container of nothing
+                    continue
                 if own is not None and own.kind == "b":
                     leaf = np.zeros(signature.shapes[k] or (), own)
-                checked(leaf, f"{transform}: argument {position}", signature.nesting_of(position), i)
+                checked(leaf, f"{transform}: argument {position}", nesting, i)
 
     def _check_value(self, plan: Plan) -> None:
         """Raise unless the function that is differentiated returns one number, or a pair with one if it has aux."""

@@ -81,7 +81,8 @@ class Call:
         points: list[Any] = []
         self.integers: list[bool] = []  # which of them are such
         for position in positions:
-            leaves, nesting = flatten(taken_apart(args[position]), blocks=True, wholes=True)
+            given = args[position]
+            leaves, nesting = flatten(taken_apart(given), blocks=True, wholes=True, nones=given is not None)
             if set(map(type, leaves)) != {float}:
                 place = f"{name}: {noun} {position}"
                 self.integers += [False] * (len(points) - len(self.integers)) + list(map(is_integer, leaves))

@@ -293,7 +293,7 @@ class _Point:
         self.values: list[Any] = []
         self.dtypes: list[Any] = []
         for position, arg in enumerate(args):
-            leaves, nesting = flatten(arg)
+            leaves, nesting = flatten(arg, nones=arg is not None)
             self.nestings.append(nesting)
             for i, leaf in enumerate(leaves):
                 value = plain(checked(leaf, f"{name}: argument {position}", nesting, i))

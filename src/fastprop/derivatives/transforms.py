@@ -35,7 +35,8 @@ def grad(
     f : callable
         Returns one number: a Unit, or a plain number where nothing depends on the arguments. The arguments to
         differentiate are floats, arrays of shape (...), Units, Arrays, and nested lists, tuples, dataclasses and dicts
-        of them; `f` receives Units and Arrays in their place. Integers count as floats.
+        of them; `f` receives Units and Arrays in their place. Integers count as floats, and None in a container stays
+        None.
     argnums : int or sequence of int, optional
         Which positional arguments to differentiate; negative ones count from the end. Default: the first.
     has_aux : bool, optional
@@ -238,7 +239,7 @@ def jvp(
     directions = []
     primals = tuple(map(taken_apart, primals))
     for i, (primal, tangent) in enumerate(zip(primals, tangents)):
-        points, nesting = flatten(primal, blocks=True, wholes=True)
+        points, nesting = flatten(primal, blocks=True, wholes=True, nones=primal is not None)
         for j, direction in enumerate(nesting.leaves_of(tangent, f"tangent {i}")):
             point = checked(points[j], f"jvp: primal {i}", nesting, j)
             along = checked_alike(direction, point, f"tangent {i}", "its primal", nesting, j)

@@ -126,7 +126,7 @@ class Bundle(IntegerOperators, ArrayFace):
         Of equally nested containers, the container of blocks.
         """
         if numbers and is_container(type(numbers[0])):
-            flat = [flatten(tree) for tree in numbers]
+            flat = [flatten(tree, nones=True) for tree in numbers]
             parts = [Bundle.made_of([leaves[k] for leaves, _ in flat], shape) for k in range(len(flat[0][0]))]
             return flat[0][1].unflatten(parts)
         if not numbers or not isinstance(numbers[0], Bundle):

@@ -145,7 +145,7 @@ class Optimizer(Hinted):
         names, leaves, nesting = taken(source, name)
         handles = is_handle(leaves[0])
         self._source = source if handles else nesting.unflatten(map(like, leaves))
-        self._leaves = flatten(tree_of(source))[0] if handles else []
+        self._leaves = flatten(tree_of(source), nones=True)[0] if handles else []
         self._likes = [] if handles else list(map(like, leaves))
         self._update = Update(
             kind, rule, len(moments), leaves, nesting, names, handles, start, current_instruction_set()
@@ -435,7 +435,9 @@ class Optimizer(Hinted):
 
     def _check_leaves(self) -> None:
         """Raise a ValueError that names the Units and Arrays that are others than at first."""
-        if are_same(listed(self._source), self._leaves) or are_same(flatten(tree_of(self._source))[0], self._leaves):
+        if are_same(listed(self._source), self._leaves) or are_same(
+            flatten(tree_of(self._source), nones=True)[0], self._leaves
+        ):
             return
         names, leaves, _ = taken(self._source, type(self).__name__)
         before, now = dict(zip(self.names, self._update.params)), dict(zip(names, leaves))
@@ -448,7 +450,7 @@ class Optimizer(Hinted):
         nesting = None if self._update.handles else self._update.nesting
         source = self._source
         if nesting is not None:  # the shapes alone: the numbers are the caller's
-            source = [(np.shape(leaf), np.asarray(leaf).dtype) for leaf in flatten(source)[0]]
+            source = [(np.shape(leaf), np.asarray(leaf).dtype) for leaf in flatten(source, nones=True)[0]]
         return _rebuilt, (type(self), source, nesting, self.schedule, self.frozen, self.state_dict())
 
     def __repr__(self) -> str:
@@ -512,12 +514,12 @@ def listed(source: Any) -> list[Any]:
 
 def leaves_of(source: Any) -> list[Any]:
     """Return Units and Arrays, each once."""
-    return list({id(leaf): leaf for leaf in flatten(tree_of(source))[0]}.values())
+    return list({id(leaf): leaf for leaf in flatten(tree_of(source), nones=True)[0]}.values())
 
 
 def taken(source: Any, rule: str) -> tuple[list[str], list[Any], Nesting]:
     """Return the parameters' names, themselves, and how they are nested; numbers as floats."""
-    leaves, nesting = flatten(tree_of(source))
+    leaves, nesting = flatten(tree_of(source), nones=True)
     names = [name or "the parameter" for name in names_of(tree_of(source))]
     if len(set(names)) < len(names):  # {"a.b": …, "a": {"b": …}}
         names = [nesting.path(k) for k in range(len(names))]
@@ -563,7 +565,9 @@ def like(leaf: Any) -> Any:
 
 
 def names_of(tree: Any) -> Iterator[str]:
-    """Yield for every leaf where it stands, with dots between."""
+    """Yield for every leaf where it stands, with dots between; None is none."""
+    if tree is None:
+        return
     if not is_container(type(tree)):
         yield ""
         return

@@ -145,6 +145,18 @@ def test_stop_gradient(engine):
     assert_array_equal(a.grad, [1, 2])
 
 
+def test_stop_gradient_of_nests_keeps_what_has_no_derivative(engine):
+    x, a, mask = engine.Unit(3.0), engine.Array([1.0, 2.0]), np.array([True, False])
+    held = engine.stop_gradient({"x": x * x, "a": [a, (2, None)], "mask": mask, "flag": True})
+    assert (held["x"].value, held["a"][1], held["mask"] is mask, held["flag"]) == (9.0, (2, None), True, True)
+    (held["x"] * x + (held["a"][0] * a).sum()).backward()
+    assert x.grad == 9.0
+    assert_array_equal(a.grad, [1.0, 2.0])
+    for wrong in ("x", [1j], object()):
+        with pytest.raises(TypeError, match=r"stop_gradient: the operand, element 0, is .*; expected a real number"):
+            engine.stop_gradient(wrong)
+
+
 # Operators
 
 OPERATORS = [

@@ -133,6 +133,27 @@ def test_stop_gradient():
     assert circuit.value_and_grad(3.0) == (27.0, 9.0)
 
 
+def test_stop_gradient_of_nests_and_of_truth_values():
+    def f(params, mask):
+        held = fp.stop_gradient(
+            {"w": params["w"], "few": [params["b"], None], "mask": mask, "above": params["w"] > 2.0}
+        )
+        assert held["few"][1] is None
+        chosen = fp.where(held["mask"] & ~held["above"], held["w"], 0.5)
+        return fp.sum(chosen * params["w"]) + held["few"][0] * params["b"] + fp.sum(held["above"] * params["w"])
+
+    params, mask = {"w": np.array([1.0, 2.0, 3.0]), "b": 4.0}, np.array([True, False, True])
+    slope = {"w": [1.0, 0.5, 1.5], "b": 4.0}
+    lanes, masks = {"w": np.stack([params["w"]] * 2), "b": np.array([4.0, 4.0])}, np.stack([mask, mask])
+    for gradient in (fp.grad(f), fp.compile(fp.grad(f)), fp.compile(lambda *given: fp.grad(f)(*given))):
+        np.testing.assert_array_equal(gradient(params, mask)["w"], slope["w"])
+        assert gradient(params, mask)["b"] == slope["b"]
+    for mapped in (fp.vmap(fp.grad(f)), fp.compile(fp.vmap(fp.grad(f)))):
+        np.testing.assert_array_equal(mapped(lanes, masks)["w"], [slope["w"]] * 2)
+    steps = fp.compile(fp.grad(lambda p: fp.scan(lambda c, m: (c + f(p, m), None), 0.0, masks)[0]))
+    np.testing.assert_array_equal(steps(params)["w"], 2.0 * np.array(slope["w"]))
+
+
 @pytest.mark.parametrize(
     "made",
     [

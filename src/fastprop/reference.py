@@ -486,7 +486,7 @@ def zero_grad(units: Any) -> None:
 def stop_gradient(x: Any) -> Any:
     """Return a leaf with the value of `x`, through which nothing pulls on `x`; a plain number stays as it is."""
     if not isinstance(x, Handle):
-        return shared.as_plain(x, "stop_gradient: the operand")
+        return shared.as_plain(x, stop_gradient)
     return (Unit if isinstance(x, Unit) else Array)(x.value)
 
 

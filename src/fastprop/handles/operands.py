@@ -6,13 +6,13 @@ with `product`, `fit`, `gate_pulls` and `gate_tangent`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastprop import gates
-from fastprop.gates import SEQUENCE, Gate
+from fastprop.gates import SEQUENCE, Gate, is_condition
 from fastprop.gates.blocks import (
     LogSumExp,
     Max,
@@ -33,6 +33,7 @@ from fastprop.gates.items import holds_handles as holds_handles
 from fastprop.gates.items import stack as stack
 from fastprop.gates.numbers import as_array, as_real, as_reals, number, without_flags
 from fastprop.gates.values import strong_multiply, strong_product
+from fastprop.handles.nesting import is_container, tree_map
 
 # Numbers and blocks of numbers, as they come in
 
@@ -72,12 +73,19 @@ class Values(np.ndarray[Any, np.dtype[Any]]):
         return repr(np.asarray(self))
 
 
-def as_plain(x: Any, what: str) -> Any:
-    """Return a plain operand as a float or an array; integers, which may index, as they are."""
-    if type(x) is int or (isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "iu"):
+def as_plain(x: Any, held: Callable[[Any], Any]) -> Any:
+    """Return a plain operand of stop_gradient as a float or an array; of a nest, what is `held` of what is in it.
+
+    Integers, which may index, truth values and None stay as they are.
+    """
+    if is_container(type(x)):
+        return tree_map(held, x)
+    if x is None or type(x) in (int, bool) or is_condition(x):
+        return x
+    if isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "biu":
         return x
     real = as_real(x)
-    return real if real is not None else as_reals(x, what)
+    return real if real is not None else as_reals(x, "stop_gradient: the operand")
 
 
 def frozen(array: np.ndarray) -> Values:

@@ -232,8 +232,8 @@ def stop_gradient(x):
 
     Parameters
     ----------
-    x : Unit, Array or number
-        Plain numbers and arrays are returned as they are.
+    x : Unit, Array or number, or nested containers of them
+        Plain numbers and arrays are returned as they are, truth values and None, too.
 
     Examples
     --------
@@ -249,7 +249,7 @@ def stop_gradient(x):
         if not isinstance(x, Array):
             return hold_traced(x)
     if link_of_any(x) == NULL:
-        return as_plain(x, "stop_gradient: the operand")
+        return as_plain(x, stop_gradient)
     if is_integer(x):
         return np.asarray(x.value).astype(np.int64)[()]     # which index on, as plain ones do
     return Unit(x.value) if isinstance(x, Unit) else Array(x.value)

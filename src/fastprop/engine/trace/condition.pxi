@@ -13,7 +13,7 @@ from fastprop import gates
 from fastprop.engine.bundle import LaneBlock
 from fastprop.engine.integers import as_integer, bitwise, is_whole
 from fastprop.engine.tape import recorded_function, recorded_ufunc
-from fastprop.engine.tape import apply_gate
+from fastprop.engine.tape import apply_gate, stop_gradient
 from fastprop.gates.numbers import as_flag, as_real
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import is_block
@@ -239,8 +239,8 @@ def held(x):
         return as_integer(number) if is_integer(x) else number
     if isinstance(x, LaneBlock):
         return x.mapped(held, (x,), (0,), None)     # lanes stay lanes
-    if not is_block(type(x)):
-        return as_plain(x, "stop_gradient: the operand")
+    if not is_block(type(x)) or gates.is_condition(x):
+        return as_plain(x, stop_gradient)
     for number in x.numbers.flat:
         numbers.append(held(number))
     block = type(x).made_of(numbers, x.shape)

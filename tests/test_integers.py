@@ -388,3 +388,65 @@ def test_what_is_made_of_no_integers_indexes(f):
 def test_what_is_made_of_no_integers_and_floats_is_none(f):
     i = np.array([2, 0, 1])
     assert fp.compile(lambda i: np.ones(1) * (f(i).dtype == np.float64))(i) == 1.0
+
+
+TENS = np.array([10.0, 20.0, 30.0])
+LANES = np.array([[1.0, 3.0, 2.0], [5.0, 1.0, 2.0]])
+
+
+def test_steps_keep_integers_that_are_differentiated():
+    def kept(x, labels):
+        return (x[fp.scan(lambda c, label: (c, label), 0.0, labels)[1]] * np.array([1.0, 2.0, 3.0])).sum()
+
+    def carried(x, labels):
+        return x[fp.scan(lambda c, label: (c + label - 1, None), 0, labels)[0]] * 2.0
+
+    labels = np.array([0, 2, 1])
+    for f, expected in ((kept, [1.0, 3.0, 2.0]), (carried, [2.0, 0.0, 0.0])):
+        for gradient in (fp.grad(f, (0, 1)), fp.compile(fp.grad(f, (0, 1)))):
+            found, nothing = gradient(TENS, labels)
+            np.testing.assert_array_equal(found, expected)
+            np.testing.assert_array_equal(nothing, np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (np.argmax, np.array([1, 0])),
+        (np.argsort, np.array([[0, 2, 1], [1, 2, 0]])),
+        (lambda row: 2, np.array([2, 2])),
+        (lambda row: np.argmax(row) if row[0] > 2.0 else 1, np.array([1, 0])),
+        (lambda row: np.argmax(row) if row[0] > 2.0 else 0.5, np.array([0.5, 0.0])),
+        (lambda row: row > 2.0, LANES > 2.0),
+        (lambda row: row[0] > 2.0, np.array([False, True])),
+        (fp.vmap(lambda x: x > 2.0), LANES > 2.0),
+    ],
+    ids=["argmax", "argsort", "constants", "on two paths", "on one of two", "truths", "a truth", "inner"],
+)
+def test_maps_give_integers_and_truth_values(body, expected):
+    for rows in (LANES, fp.Array(LANES)):
+        found = fp.vmap(body)(rows)
+        assert getattr(found, "dtype", None) == expected.dtype
+        np.testing.assert_array_equal(getattr(found, "value", found), expected)
+    np.testing.assert_array_equal(fp.compile(fp.vmap(body))(LANES), expected.astype(float))
+
+
+def test_what_maps_give_of_integers_indexes_where_they_are_differentiated():
+    def f(x, labels):
+        return (x[fp.vmap(lambda label: label % 2)(labels)] * np.array([1.0, 2.0, 3.0])).sum()
+
+    for gradient in (fp.grad(f, (0, 1)), fp.compile(fp.grad(f, (0, 1)))):
+        np.testing.assert_array_equal(gradient(TENS, np.array([0, 2, 1]))[0], [3.0, 3.0, 0.0])
+
+
+def test_a_number_on_a_later_path_is_no_index():
+    def f(rows, x):
+        return x[fp.vmap(lambda row: np.argmax(row) if row[0] < 2.0 else 0.5)(rows)]
+
+    compiled = fp.compile(f)
+    assert compiled(LANES[[0, 0]], TENS).tolist() == [20.0, 20.0]
+    with pytest.raises(TypeError, match="only integers, slices and truth values are indices"):
+        compiled(LANES, TENS)
+    halves = fp.compile(lambda rows: fp.vmap(lambda row: np.argmax(row) if row[0] < 2.0 else 0.5)(rows))
+    assert halves(LANES[[0, 0]]).tolist() == [1.0, 1.0]
+    assert halves(LANES).tolist() == [1.0, 0.5]

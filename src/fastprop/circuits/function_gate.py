@@ -18,7 +18,9 @@ from fastprop.circuits.pipeline import PASSES, Plan
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import record
 from fastprop.derivatives import transforms
+from fastprop.engine.integers import as_integer
 from fastprop.gates import Gate
+from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import flatten, is_handle, plain
 
 __all__ = ["FunctionGate", "apply_function", "call_as_gate"]
@@ -53,7 +55,15 @@ def call_as_gate(function: Callable[..., Any], name: str, args: Sequence[Any], k
     dtype = signature.call_form.dtype
     leaves = signature.leaves(built, dtype, named)
     recording = record(function, signature, leaves, dtype, max_paths=MOST_PATHS)
-    return apply_function(enclosed(function), Circuit(Plan(recording, PASSES)), signature, leaves, given)
+    found = apply_function(enclosed(function), Circuit(Plan(recording, PASSES)), signature, leaves, given)
+    parts = flatten(found, nones=True)[0]
+    differentiates = any(is_handle(leaf) and is_integer(leaf) for leaf in given)
+    for k, (integer, truth) in enumerate(zip(recording.integer_outputs, recording.truth_outputs)):
+        if truth:  # which pulls nothing, as integers do that come of floats
+            parts[k] = np.not_equal(parts[k].value, 0.0)
+        elif integer:
+            parts[k] = as_integer(parts[k]) if differentiates else np.asarray(parts[k].value).astype(np.int64)[()]
+    return recording.nesting.unflatten(parts)
 
 
 class FunctionGate(Gate):

@@ -169,7 +169,7 @@ def results_of(recording: Recording, region: RecordedMap, first: int) -> Any:
         if a >= 0:
             block = lane_block(unit_at(region.trace, first), a, (region.lanes, *(shape or ())))
             truths = alike and recording.truth_outputs[k]
-            parts.append(block.as_integers() if recording.integer_outputs[k] else as_truths(block) if truths else block)
+            parts.append(block.as_integers() if region.integers[k] else as_truths(block) if truths else block)
         elif shape is None:
             parts.append(unit_at(region.trace, first + start))
         else:

@@ -78,6 +78,7 @@ class RecordedMap(MapRegion):
         self.leaves: list[Given | None] = []
         self.function: Any = f
         self.results: Any = None  # where each leaf of the result begins, and its shape
+        self.integers: list[bool] = []  # which of these are integers, on all paths that are known
         self.reduce: str | None = None
         self.given: list[Any] = []  # the leaves
         self.axes: list[int | None] = []
@@ -250,11 +251,13 @@ class RecordedMap(MapRegion):
     def _order(self, recording: Recording) -> None:
         """Let a result be as that of the first path: TypeError if it has another structure."""
         form = recording.nesting, [shape for _, shape in recording.outputs]
-        if form == self._form:
-            return
         if self._form is None:
-            self._form, self.results = form, recording.outputs
+            self._form, self.results, self.integers = form, recording.outputs, recording.integer_outputs
         order = in_order(recording.name, self._form, form)
+        integers = [before and recording.integer_outputs[k] for before, k in zip(self.integers, order)]
+        if integers != self.integers and self.operands.sealed:
+            raise Retrace(f"{self.name} takes a path on which it returns numbers, where it returned integers")
+        self.integers = integers
         if order != list(range(len(order))):
             recording.finish()
             starts = [recording.outputs[k][0] for k in order]

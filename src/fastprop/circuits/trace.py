@@ -14,7 +14,7 @@ from fastprop.circuits.captured import Stretch, stretches_of, values_of
 from fastprop.circuits.signature import Signature, numbered
 from fastprop.derivatives.call import active_scope, name_of
 from fastprop.engine.bundle import Bundle, LaneBlock, are_truth_values, object_array
-from fastprop.engine.integers import as_integer
+from fastprop.engine.integers import as_integer, is_whole
 from fastprop.engine.masks import Mask
 from fastprop.engine.run import Arrays
 from fastprop.engine.slots import Slots, aliases, slots_in
@@ -32,7 +32,6 @@ from fastprop.engine.tape import (
 from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
-from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
 
 __all__ = [
@@ -428,7 +427,7 @@ class Recording:
     def _number_outputs(self, trace: Trace, result: Any) -> list[Any]:
         leaves, self.nesting = ([None], LEAF) if result is None else flatten(result, nones=True)
         ends: list[Any] = []
-        self.outputs, self.integer_outputs = [], list(map(is_integer, leaves))
+        self.outputs, self.integer_outputs = [], list(map(is_whole, leaves))
         self.truth_outputs = list(map(are_truth_values, leaves))
         for i, leaf in enumerate(leaves):
             leaf = leaf.ones if isinstance(leaf, Mask) else leaf

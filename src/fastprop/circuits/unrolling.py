@@ -10,6 +10,7 @@ from numpy.linalg import LinAlgError
 
 from fastprop import engine
 from fastprop.circuits.signature import lane_signature
+from fastprop.engine.integers import as_integer, is_whole
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_array
 from fastprop.gates.shapes import stack
@@ -105,7 +106,8 @@ def _together(parts: list[Any], reduce: str | None) -> Any:
     if reduce is None and any(map(is_condition, parts)):
         return stack(parts)
     if reduce is None:
-        return engine.Array(parts) if any(map(is_handle, parts)) else np.array(parts)
+        found = engine.Array(parts) if any(map(is_handle, parts)) else np.array(parts)
+        return as_integer(found) if is_handle(found) and all(map(is_whole, parts)) else found
     truths = getattr(parts[0], "dtype", None) == np.bool_  # of which NumPy's + makes another one
     total = parts[0] * 1.0 if truths else parts[0]
     for part in parts[1:]:

@@ -22,6 +22,7 @@ from fastprop.engine.masks import as_ones
 from fastprop.engine.run import is_eager
 from fastprop.engine.tape import OutsideError, Unit
 from fastprop.gates import is_condition
+from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import described, flatten, is_handle, map_leaves
 
 __all__ = ["vmap"]
@@ -125,10 +126,18 @@ def _map_now(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, A
 
 
 def _example_of(leaf: Any, outer: Recording) -> Any:
-    """Return what a result of a map is where it is recorded."""
-    leaf = as_ones(leaf) if is_condition(leaf) else leaf
+    """Return what a result of a map is where it is recorded: integers and truth values are such again."""
+    if is_condition(leaf):
+        return np.not_equal(_example_of(as_ones(leaf), outer), 0.0)
+    if is_handle(leaf) and is_integer(leaf):
+        return np.asarray(_number_of(leaf, outer)).astype(np.int64)[()]
+    return _number_of(leaf, outer)
+
+
+def _number_of(leaf: Any, outer: Recording) -> Any:
+    """Return the value of a number, or of a block of them, where it is recorded."""
     if isinstance(leaf, LaneBlock):
         return outer.examples[leaf.number]
     if isinstance(leaf, Bundle):
-        return np.array([_example_of(x, outer) for x in leaf.numbers.flat], outer.dtype).reshape(leaf.shape)
+        return np.array([_number_of(x, outer) for x in leaf.numbers.flat], outer.dtype).reshape(leaf.shape)
     return leaf._recorded if isinstance(leaf, Unit) else leaf

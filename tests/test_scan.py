@@ -363,3 +363,32 @@ def test_a_scan_without_arrays_where_lanes_are_parted(lanes: int) -> None:
         fp.compile(fp.grad(fp.vmap(one, reduce="sum"))),
     ):
         np.testing.assert_allclose(g(x), [slope for _, slope in expected], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda c, row: (c.at[0].set(row[0]).at[1:].add(2.0), row.at[0].multiply(3.0)),
+        lambda c, row: ((c * 0.5).at[[0, 0]].max(row[:2]) + np.roll(row, 1), np.pad(row.at[1].get() * c, 1)),
+        lambda c, row: (fp.scan(lambda d, x: (d.at[0].add(x), None), c, row)[0], c @ row),
+        lambda c, row: (fp.vmap(lambda x: 0.5 * x)(c), fp.grad(lambda x: fp.sum(x * x))(row)),
+    ],
+    ids=["at", "results", "inside", "transforms"],
+)
+def test_steps_by_themselves_are_given_what_has_the_face_of_what_is_traced(step):
+    carry, rows = np.array([1.0, 2.0, 3.0, 4.0]), np.arange(12.0).reshape(3, 4)
+    found = fp.scan(step, carry, rows)
+    expected = fp.compile(lambda carry, rows: fp.scan(step, carry, rows))(carry, rows)
+    for a, b in zip(found, expected):
+        assert type(a) is np.ndarray
+        np.testing.assert_allclose(a, b, rtol=1e-15)
+    assert_changes_nothing(lambda c, row: (c.__setitem__(0, 1.0), None), carry, rows)
+
+
+def assert_changes_nothing(step, carry, rows):
+    """Steps that assign are refused, whatever runs them, and leave what they were given."""
+    before = carry.copy()
+    for scan in (fp.scan, lambda step, *given: fp.compile(lambda *given: fp.scan(step, *given))(*given)):
+        with pytest.raises(TypeError, match=r"can't be assigned to; write a = a\.at\[i\]\.set\(v\)"):
+            scan(step, carry, rows)
+    np.testing.assert_array_equal(carry, before)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
+from fastprop import gates, reference
 from fronts import (
     blocks,
     check_derivatives,
@@ -75,22 +76,29 @@ UPDATES = {  # what is changed, and the shape of what is put there
 }
 
 
+UFUNCS = {"add": np.add, "multiply": np.multiply, "divide": np.divide, "max": np.maximum, "min": np.minimum}
+
+
 class TestAt:
     """What NumPy does in place, and the same as a functional update."""
 
     @pytest.mark.parametrize(("index", "value"), UPDATES.values(), ids=UPDATES)
-    def test_set_and_add_are_numpys(self, index, value):
+    def test_updates_are_numpys(self, index, value):
         def changed(m, a, v, name):
             if m is np and isinstance(a, np.ndarray):
                 a = a.copy()
                 if name == "set":
                     a[index] = v
                 else:
-                    np.add.at(a, index, v)
+                    UFUNCS[name].at(a, index, v)
                 return a
+            if m is fp and isinstance(a, np.ndarray):  # plain arrays have no at
+                found = getattr(fp.at(a)[index], name)(v)
+                assert type(found) is np.ndarray
+                assert_array_equal(found, changed(np, a, v, name))
             return getattr((fp.Array(a) if isinstance(a, np.ndarray) else a).at[index], name)(v)
 
-        for name in ("set", "add"):
+        for name in ("set", *UFUNCS):
             value = value if np.shape(value) else float(value)
             check_values(lambda m, a, v, name=name: changed(m, a, v, name), block(2, 3), value, traced=False)
             traced = fp.compile(lambda a, v, name=name: getattr(a.at[index], name)(v))
@@ -111,6 +119,28 @@ class TestAt:
         again = fp.compile(fp.grad(lambda a, v: fp.sum(a.at[index].add(v) ** 2), (0, 1)))(block(2, 3), given)
         assert np.shape(found[1]) == np.shape(again[1]) == value.shape
 
+    @pytest.mark.parametrize(("index", "value"), UPDATES.values(), ids=UPDATES)
+    @pytest.mark.parametrize("name", ["multiply", "divide", "max", "min"])
+    def test_pulls_on_what_is_there_are_those_of_one_number_after_the_other(self, name, index, value):
+        def changed(m, a, v):
+            return getattr(fp.at(a)[index], name)(v)
+
+        a, given = block(2, 3), value if value.shape else float(value)
+        check_derivatives(changed, a, given, rtol=1e-5)
+        places = np.atleast_1d(np.arange(6).reshape(2, 3)[index])
+
+        def by_numbers(a, v):
+            found, numbers = list(a.reshape(6)), fp.broadcast_to(v, places.shape)
+            for place in np.ndindex(places.shape):
+                found[places[place]] = gates.table[UFUNCS[name].__name__](found[places[place]], numbers[place])
+            return fp.Array(found).reshape(2, 3)
+
+        for found, expected in zip(
+            fp.grad(lambda *x: fp.sum(changed(fp, *x) ** 2), (0, 1))(a, given),
+            reference.grad(lambda *x: fp.sum(by_numbers(*x) ** 2), (0, 1))(a, given),
+        ):
+            assert_allclose(found, expected, rtol=1e-13, atol=1e-15)
+
     def test_an_index_named_twice(self, engine):
         check_edge(engine, lambda a, v: a.at[[0, 0]].set(v), ([1.0, 2.0, 3.0], [10.0, 20.0]), [20, 2, 3],
                    [[0, 1, 1], [0, 1]])  # fmt: skip
@@ -125,6 +155,32 @@ class TestAt:
             a.at[:2].set([1.0, 2.0, 3.0])
         with pytest.raises(TypeError, match=r"a = a\.at\[i\]\.set\(v\)"):
             a[0] = 1.0
+
+    def test_what_is_there(self, engine):
+        a = engine.Array([[1.0, 2.0], [3.0, 4.0]])
+        assert_array_equal(a.at[1].get().value, [3.0, 4.0])
+        assert fp.compile(lambda a, i: a.at[i, 0].get())(a.value, np.int64(1)) == 3.0
+
+    def test_plain_arrays_by_a_function(self):
+        zeros = np.zeros(3)
+        assert fp.at(zeros)[[0, 0]].add(1).tolist() == [2.0, 0.0, 0.0]
+        assert fp.at(np.zeros(3, int))[1].set(2).dtype == np.int64
+        assert fp.at(np.zeros(3, int))[1].set(0.5).tolist() == [0.0, 0.5, 0.0]
+        assert fp.at([1, 2])[0].divide(2).tolist() == [0.5, 2.0]
+        assert zeros.tolist() == [0.0, 0.0, 0.0]
+        for gradient in (fp.grad, lambda f: fp.compile(fp.grad(f)), reference.grad):
+            assert gradient(lambda v: fp.sum(fp.at(zeros)[1].set(v) ** 2))(3.0) == 6.0
+        compiled = fp.compile(lambda v, i: (fp.at(zeros)[i].add(v), fp.at(np.arange(3.0))[i].get()))
+        assert_array_equal(compiled(3.0, np.int64(2))[0], [0.0, 0.0, 3.0])
+        assert compiled(3.0, np.int64(2))[1] == 2.0
+        rows = fp.vmap(lambda v, i: fp.at(np.ones(3))[i].multiply(v))(np.array([4.0, 5.0]), np.array([0, 2]))
+        assert_array_equal(rows, [[4.0, 1.0, 1.0], [1.0, 1.0, 5.0]])
+        assert fp.at([fp.Unit(1.0), 2.0])[1].set(5.0).value.tolist() == [1.0, 5.0]
+        for wrong in (2.0, "a", None, np.array(["a"])):
+            with pytest.raises(TypeError, match=r"at: .* is no array; expected one of numbers, or an Array"):
+                fp.at(wrong)
+        with pytest.raises(TypeError, match=r"at: the value is .*; expected numbers"):
+            fp.at(zeros)[0].set("a")
 
     def test_traced_integers(self):
         table, tokens = block(3, 2), np.array([2, 0, -3, 1])

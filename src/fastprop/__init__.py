@@ -29,6 +29,7 @@ from fastprop.gates.selection import *  # noqa: F403
 from fastprop.gates.shapes import *  # noqa: F403 (each family of functions of arrays)
 from fastprop.handles.face import let_pictures
 from fastprop.handles.nesting import tree_map
+from fastprop.handles.updates import at
 from fastprop.hints import no_attribute
 from fastprop.threads import get_num_threads, set_num_threads
 
@@ -60,6 +61,7 @@ __all__ = [
     "Tape",
     "Unit",
     "__version__",
+    "at",
     "check_grads",
     "compile",
     "current_tape",

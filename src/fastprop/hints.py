@@ -51,7 +51,8 @@ NAMES: dict[str, Rows] = {
         "pmap vectorize": "it is fastprop.vmap, whose lanes run on threads: see fastprop.set_num_threads",
         "numpy jnp np math": "functions stand in fastprop itself, such as fastprop.exp",
         "functional layers losses keras": "see fastprop.nn",
-        "zeros ones full eye arange linspace rand randn": "NumPy makes arrays, fastprop.Array makes leaves of them",
+        "zeros ones full eye arange linspace rand randn": "NumPy makes arrays, fastprop.Array leaves of them; "
+        "fastprop.at(numpy.zeros(3))[i].set(x) changes one",
         "seed manual_seed PRNGKey": "random numbers come from rng=0, or fastprop.random",
         "save load": SAVED,
         "device cuda": DEVICE,

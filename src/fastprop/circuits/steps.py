@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,18 @@ from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.tape import Unit
 from fastprop.gates import is_condition
 from fastprop.handles.indexing import is_integer
-from fastprop.handles.nesting import LEAF, as_input, as_number, described, flatten, is_handle, is_whole, shape_of
+from fastprop.handles.nesting import (
+    LEAF,
+    as_input,
+    as_number,
+    described,
+    flatten,
+    is_handle,
+    is_whole,
+    map_leaves,
+    shape_of,
+)
+from fastprop.handles.updates import Given
 
 __all__ = ["Steps", "Widened", "by_numbers", "carried_on", "step_by_step"]
 
@@ -111,7 +122,7 @@ class Steps:
             raise ValueError(f"{self.name}: the arrays in xs have different numbers of steps: {sizes}")
         return next(iter(rows))
 
-    def carry(self, leaves: Sequence[Any]) -> Any:
+    def carry(self, leaves: Iterable[Any]) -> Any:
         """Put the leaves of a carry together."""
         return self.nesting.unflatten(leaves, True)
 
@@ -165,7 +176,16 @@ def _is_carried(leaf: Any) -> bool:
 
 def _plain(x: Any) -> Any:
     """Return a number of a plain array as a plain number; of a truth value Python's ~ would make one."""
-    return x.item() if isinstance(x, np.generic) and not isinstance(x, np.bool_) else x
+    return x.item() if isinstance(x, np.generic) and not isinstance(x, np.bool_) else _given(x)
+
+
+def _given(x: Any) -> Any:
+    """Return a plain array with the face that a traced one has; anything else as it is."""
+    if not isinstance(x, np.ndarray) or not x.ndim:
+        return x
+    given = x.view(Given)
+    given.flags.writeable = False
+    return given
 
 
 def by_numbers(leaf: Any) -> Any:
@@ -198,21 +218,27 @@ def _is_whole_number(leaf: Any) -> bool:
     return is_integer(leaf) or (isinstance(leaf, int) and not isinstance(leaf, bool))
 
 
+def _returned(x: Any) -> Any:
+    """Return what was given to a step as the plain array that it is; anything else as it is."""
+    return np.asarray(x) if isinstance(x, Given) else x
+
+
 def step_by_step(step: Callable[..., Any], name: str, steps: Steps) -> tuple[Any, Any]:
     """Take one step after the other, on handles or plain numbers; return the last carry, and what was kept."""
-    carry, kept = steps.init, []
+    carry, kept = steps.carry(map(_given, steps.leaves)), []
     for x in steps.given(reversed(range(steps.length)) if steps.reverse else range(steps.length)):
         found = step(carry, x)
         if not (steps.is_number and type(found) is tuple and len(found) == 2 and type(found[0]) in (float, Unit)):
             leaves, y = steps.taken(found)
-            found = steps.carry(leaves), y
+            found = steps.carry(map(_given, leaves)), y
         carry = found[0]
         kept.append(found[1])
+    last = map_leaves(_returned, carry)
     if not kept:
         _, y = steps.taken(step(carry, steps.example()))
-        return carry, None if y is None else of_no_lanes(y, None)
+        return last, None if y is None else of_no_lanes(y, None)
     if steps.reverse:
         kept.reverse()
     if all(y is None for y in kept):
-        return carry, None
-    return carry, joined_lanes(name, kept, None)
+        return last, None
+    return last, joined_lanes(name, kept, None)

@@ -33,7 +33,7 @@ from fastprop.gates.functions import instead_of, of_numpy, refusal
 from fastprop.handles.indexing import of_index, own_index, trace_of
 from fastprop.handles.methods import ArrayMethods, GateMethods
 from fastprop.handles.operands import as_item
-from fastprop.handles.updates import At
+from fastprop.handles.updates import At, refuse_assignment
 from fastprop.hints import ATTRIBUTES, elsewhere
 
 _ON_VALUES = frozenset(  # ufuncs that give bools: no derivative is lost
@@ -252,14 +252,11 @@ class ArrayFace(Face, ArrayMethods):
             raise of_index(error) from None
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError(
-            f"{described(self)} is what it was computed as, and can't be assigned to; write a = a.at[i].set(v), or "
-            "a = a.at[i].add(v) for a[i] += v"
-        )
+        refuse_assignment(described(self))
 
     @property
     def at(self) -> At:
-        """Where to change numbers: ``a.at[index].set(v)`` and ``a.at[index].add(v)`` are new blocks, recorded."""
+        """Where to change numbers: ``a.at[index].set(v)``, ``.add(v)`` and their like are new blocks, recorded."""
         return At(self)
 
     def __iter__(self) -> Iterator[Any]:

@@ -48,13 +48,20 @@ def test_attributes_of_others(kind):
         assert not hasattr(thing, name)
 
 
-CALLS = {"Module": nn.Linear, "Optimizer": optim.Adam, "fit": fp.fit}
-GIVEN = {"Module": (2, 1), "Optimizer": (MODEL,), "fit": (MODEL, nn.squared_error, (np.ones((1, 2)), np.ones((1, 1))))}
+CALLS = {"Module": nn.Linear, "Optimizer": optim.Adam}
+GIVEN = {
+    "Module": (2, 1),
+    "Optimizer": (MODEL,),
+    "fit": (MODEL, nn.squared_error, (np.ones((1, 2)), np.ones((1, 1)))),
+    "compile": (fp.exp,),
+    "scan": (lambda carry, x: (carry, x), 0.0, np.ones(1)),
+    "vmap": (fp.exp,),
+}
 
 
 @pytest.mark.parametrize("kind", hints.OPTIONS)
 def test_options_of_others(kind):
-    call = CALLS[kind]
+    call = CALLS.get(kind) or getattr(fp, kind)
     for name, hint in hints.OPTIONS[kind].items():
         text = shown(TypeError, lambda name=name: call(*GIVEN[kind], **{name: 1}))
         assert text == f"{call.__name__}() takes no {name}: {hint}"
@@ -111,6 +118,7 @@ def test_other_names_get_pythons_error():
         exec("from fastprop.nn import CrossEntropyLoss")
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.fit(*GIVEN["fit"], nowhere=1))
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: nn.Linear(2, 1, nowhere=1))
+    assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.vmap(fp.exp, nowhere=1))
 
 
 @pytest.mark.parametrize("given, options", [((3,), {}), ((), {"nowhere": 1})])

@@ -203,3 +203,15 @@ def test_pulls_below_the_least_normal_number_count_as_zero_in_float32_alone(dtyp
     else:
         assert_array_equal(on_w[0], 0.0)
         assert_array_equal(on_x[..., 0], 7.5)
+
+
+@pytest.mark.parametrize("optimize", [True, "greedy", ["einsum_path", (0, 1), (0, 1)]])
+def test_einsum_takes_numpys_option(engine, optimize):
+    a, b, c = block(2, 3), block(3, 2), block(2, 2)
+    expected = np.einsum("ij,jk,kl->il", a, b, c, optimize=optimize)
+    for found in (
+        np.einsum("ij,jk,kl->il", engine.Array(a), b, c, optimize=optimize).value,
+        engine.einsum("ij,jk,kl->il", a, engine.Array(b), c, optimize=optimize).value,
+        fp.compile(lambda *x: np.einsum("ij,jk,kl->il", *x, optimize=optimize))(a, b, c),
+    ):
+        assert_allclose(found, expected, rtol=1e-13)

@@ -276,3 +276,13 @@ def test_traced_integers_stay_integers_among_themselves():
     assert fp.compile(lambda i: fp.concatenate([i, [0.5]]))(tokens)[2] == 0.5
     with pytest.raises(TypeError, match="are indices"):
         fp.compile(lambda a, i: a[fp.concatenate([i, [0.5]])])(table, tokens)
+
+
+def test_transposes_of_matrices_and_copies():
+    def changed(m, a):
+        return [np.swapaxes(a, -1, -2) if isinstance(a, np.ndarray) else a.mT, np.copy(a), a.copy()]
+
+    check_values(changed, block(2, 3, 4), exact=True)
+    check_derivatives(changed, block(2, 3, 4))
+    with pytest.raises(ValueError, match="out of bounds"):
+        _ = fp.Array([1.0]).mT

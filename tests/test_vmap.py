@@ -94,7 +94,7 @@ def test_axes(row):
         ((X, 1.0), 0, ValueError, "is a number and has no axis 0"),
         ((X, X), (0,), ValueError, "a tuple of 2"),
         ((X, X), 1, ValueError, "no axis 1"),
-        ((X, X), ("0", 0), TypeError, "in_axes holds a str"),
+        ((X, X), ("0", 0), TypeError, r"in_axes\[0\] holds a str"),
         ((X, X), True, TypeError, "axis is True"),
         ((X, [X]), (0, {"a": 0}), ValueError, "not nested as the argument"),
         ((X, "a"), 0, (TypeError, ValueError), "argument 1"),
@@ -417,3 +417,64 @@ def test_a_mask_chooses_among_the_lanes_of_a_map():
     mask, x = np.array([True, False, True]), np.array([1.0, 2.0, 3.0])
     chosen = fp.compile(lambda v: fp.where(mask, fp.vmap(lambda q: q * 2.0)(v), 0.0))
     assert chosen(x).tolist() == [2.0, 0.0, 6.0]
+
+
+POINTS = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 7.0]])
+
+
+def rows_and_more(row):
+    return row * 2.0, {"outer": np.outer(row, row), "none": None, "sum": row.sum()}
+
+
+OUTER = np.einsum("ni,nj->nij", POINTS, POINTS)
+
+
+@pytest.mark.parametrize(
+    ("f", "out_axes", "expected"),
+    [
+        (lambda row: row * row, 1, (POINTS * POINTS).T),
+        (lambda row: np.outer(row, row), -1, np.moveaxis(OUTER, 0, -1)),
+        (fp.vmap(lambda x: x + 1.0), 1, POINTS.T + 1.0),
+        (
+            rows_and_more,
+            (1, {"outer": 2, "none": None, "sum": 0}),
+            (2.0 * POINTS.T, {"outer": np.moveaxis(OUTER, 0, 2), "none": None, "sum": POINTS.sum(1)}),
+        ),
+        (rows_and_more, (-1, 0), (2.0 * POINTS.T, {"outer": OUTER, "none": None, "sum": POINTS.sum(1)})),
+    ],
+    ids=["a row", "a matrix", "inner", "nested", "for all inside"],
+)
+def test_the_axis_of_the_points_in_results(f, out_axes, expected):
+    mapped = fp.vmap(f, out_axes=out_axes)
+    handles = fp.tree_map(lambda x: x.value, mapped(fp.Array(POINTS)))
+    for found in (mapped(POINTS), fp.compile(mapped)(POINTS), handles):
+        np.testing.assert_equal(found, expected)
+
+
+def test_gradients_of_results_with_the_points_along_another_axis():
+    weights = np.arange(6.0).reshape(3, 2)
+
+    def f(x):
+        return fp.sum(fp.vmap(lambda row: row * row, out_axes=1)(x) * weights)
+
+    for gradient in (fp.grad(f), fp.compile(fp.grad(f))):
+        assert_array_equal(gradient(POINTS), 2.0 * POINTS * weights.T)
+    both = fp.vmap(fp.vmap(lambda row: row + 1.0, out_axes=1), out_axes=2)(np.ones((2, 3, 4)))
+    assert both.shape == (4, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("out_axes", "error", "message"),
+    [
+        (None, TypeError, r"out_axes is None; expected an integer.*take \[0\]"),
+        (2, ValueError, "out_axes is 2, and the result there has shape"),
+        ((1, 0), ValueError, "not nested as the result is"),
+        ("0", TypeError, "out_axes holds a str"),
+        (True, TypeError, "out_axes is a bool"),
+    ],
+)
+def test_out_axes_that_are_none(out_axes, error, message):
+    with pytest.raises(error, match=message):
+        fp.vmap(lambda row: row, out_axes=out_axes)(POINTS)
+    with pytest.raises(ValueError, match="what is reduced has no points"):
+        fp.vmap(lambda row: row, out_axes=1, reduce="sum")

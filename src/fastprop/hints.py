@@ -220,6 +220,21 @@ ATTRIBUTES: dict[str, Rows] = {
 """What is written instead of attributes, by the class that does not have them."""
 
 OPTIONS: dict[str, Rows] = {
+    "compile": {
+        "static_argnames": "static_argnums=1 has positions, and these arguments are given by position; bools, None and "
+        "strings are static wherever they stand",
+        "donate_argnums donate_argnames": "nothing is computed in place: leave it out",
+        "backend device": DEVICE,
+        "inline keep_unused fullgraph dynamic mode": "it is recorded as it is called: leave it out",
+    },
+    "scan": {"unroll": "steps are run in C, one after the other: leave it out"},
+    "vmap": {
+        "axis_name spmd_axis_name": "fastprop.lane_sum and its like work across the lanes around: leave it out",
+        "axis_size": "at least one argument has the lanes along an axis: leave it out",
+        "in_dims": "it is in_axes",
+        "out_dims": "it is out_axes",
+        "randomness chunk_size": "fastprop.random gives every lane its own: leave it out",
+    },
     "Module": {
         "inplace": "nothing is computed in place: leave it out",
         "batch_first": "a layer takes one example, (steps, features), and fastprop.vmap makes lanes of a batch",

@@ -23,6 +23,7 @@ from fastprop.derivatives.call import instead, is_active, name_of
 from fastprop.engine.door import Form
 from fastprop.engine.run import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
 from fastprop.handles.nesting import LEAF, checked, described, is_container, plain, static_key
+from fastprop.hints import with_hints
 from fastprop.threads import give_lock
 
 __all__ = ["Compiled", "compile", "eager"]
@@ -47,6 +48,7 @@ def eager() -> Iterator[None]:
         leave_eager()
 
 
+@with_hints
 def compile(
     f: Callable[..., Any],
     dtype: Any = None,

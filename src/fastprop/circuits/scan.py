@@ -13,10 +13,12 @@ from fastprop.circuits.trace import current_trace, innermost_scope
 from fastprop.circuits.vmap import holds_arrays_of_tapes
 from fastprop.derivatives.call import name_of
 from fastprop.handles.nesting import described, is_handle
+from fastprop.hints import with_hints
 
 __all__ = ["scan"]
 
 
+@with_hints
 def scan(
     step: Callable[[Any, Any], Any], init: Any, xs: Any = None, length: int | None = None, reverse: bool = False
 ) -> tuple[Any, Any]:

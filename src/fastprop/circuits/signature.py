@@ -19,6 +19,7 @@ __all__ = [
     "Signature",
     "as_direction",
     "as_leaf",
+    "axes_of",
     "checked_reduce",
     "lane_signature",
     "nesting_key",
@@ -300,7 +301,7 @@ def spread_axes(in_axes: Any, signature: Signature) -> list[int | None]:
         if given is None or isinstance(given, int):
             parts = [given] * nesting.size
         else:
-            parts = _axes_of(nesting, given, f"{signature.owner}: in_axes[{i}]")
+            parts = axes_of(nesting, given, f"{signature.owner}: in_axes[{i}]")
         axes += parts
     for k, axis in enumerate(axes):
         if k in signature.fixed and signature.fixed[k] is None:
@@ -318,29 +319,29 @@ def spread_axes(in_axes: Any, signature: Signature) -> list[int | None]:
     return axes
 
 
-def _axes_of(nesting: Nesting, given: Any, name: str) -> list[Any]:
+def axes_of(nesting: Nesting, given: Any, name: str, noun: str = "argument") -> list[Any]:
     """Return one axis per leaf, where `given` may stop at a container and speak for all in it."""
     if given is None or isinstance(given, int):
         return [given] * nesting.size
-    keys, children = _parts(given)
+    keys, children = _parts(given, name)
     inner = nesting.children or (None,) * len(nesting)
     by_key = isinstance(given, dict) and isinstance(nesting.keys, tuple)
     if by_key and set(keys) == set(nesting.keys):
         children, keys = [given[key] for key in nesting.keys], nesting.keys
     if nesting.kind is None or len(children) != len(nesting) or (isinstance(given, dict) and keys != nesting.keys):
-        raise ValueError(f"{name} is {given!r:.60}, which is not nested as the argument is")
+        raise ValueError(f"{name} is {given!r:.60}, which is not nested as the {noun} is")
     axes: list[Any] = []
     for child, part in zip(inner, children):
-        axes += [part] if child is None else _axes_of(child, part, name)
+        axes += [part] if child is None else axes_of(child, part, name, noun)
     return axes
 
 
-def _parts(given: Any) -> tuple[Any, list[Any]]:
+def _parts(given: Any, name: str) -> tuple[Any, list[Any]]:
     if isinstance(given, dict):
         return tuple(given), list(given.values())
     if isinstance(given, (list, tuple)):
         return None, list(given)
-    raise TypeError(f"in_axes holds {described(given)}; expected integers, None, or nested containers of them")
+    raise TypeError(f"{name} holds {described(given)}; expected integers, None, or nested containers of them")
 
 
 def checked_reduce(reduce: Any, name: str) -> Any:

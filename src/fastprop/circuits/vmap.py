@@ -13,7 +13,7 @@ from fastprop.circuits.function_gate import call_as_gate
 from fastprop.circuits.lanes import Asker, in_stages
 from fastprop.circuits.mapping import record_map
 from fastprop.circuits.paths import MOST_PATHS
-from fastprop.circuits.signature import Signature, checked_reduce
+from fastprop.circuits.signature import Signature, axes_of, checked_reduce
 from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
 from fastprop.circuits.unrolling import lane_by_lane
 from fastprop.derivatives.call import active_scope, is_active, name_of
@@ -22,8 +22,10 @@ from fastprop.engine.masks import as_ones
 from fastprop.engine.run import is_eager
 from fastprop.engine.tape import OutsideError, Unit
 from fastprop.gates import is_condition
+from fastprop.gates.shapes import moveaxis
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import described, flatten, is_handle, map_leaves
+from fastprop.hints import with_hints
 
 __all__ = ["vmap"]
 
@@ -33,7 +35,10 @@ def holds_arrays_of_tapes(args: Any) -> bool:
     return any(isinstance(leaf, engine.Array) and leaf._tape is not None for leaf in flatten(list(args))[0])
 
 
-def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> Callable[..., Any]:
+@with_hints
+def vmap(
+    f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None, *, out_axes: Any = 0
+) -> Callable[..., Any]:
     """Return a function that computes `f` at many points (lanes) at once.
 
     Parameters
@@ -45,12 +50,14 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
         None: the argument is the same for all points.
     reduce : {None, "sum", "mean"}, optional
         What to do with the values of all points.
+    out_axes : int, or nested like the result, optional
+        Which axis of the results counts the points.
 
     Returns
     -------
     callable
         Takes the arguments of `f`, with one more axis where `in_axes` says so; returns its result with the points as
-        the first axis, or reduced.
+        the first axis (that of `out_axes`), or reduced.
 
     Raises
     ------
@@ -74,6 +81,8 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
         raise TypeError(f"vmap takes a function first, not {described(f)}")
     name = name_of(f)
     checked_reduce(reduce, name)
+    if out_axes != 0:
+        return _with_axes(f, in_axes, reduce, out_axes, name)
     asker = Asker()
 
     def mapped(*args: Any, **kwargs: Any) -> Any:
@@ -95,6 +104,32 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, reduce: str | None = None) -> 
     mapped.__name__ = mapped.__qualname__ = f"vmap({name})"
     mapped.__fastprop__ = ("vmap", f, in_axes, reduce)  # type: ignore[attr-defined]
     return mapped
+
+
+def _with_axes(f: Any, in_axes: Any, reduce: str | None, out_axes: Any, name: str) -> Callable[..., Any]:
+    """Return the map whose results have the points along other axes."""
+    if reduce is not None:
+        raise ValueError(f"{name}: out_axes is {out_axes!r}, but what is reduced has no points; leave it out")
+    mapped = vmap(f, in_axes)
+
+    @functools.wraps(mapped)
+    def moved(*args: Any, **kwargs: Any) -> Any:
+        leaves, nesting = flatten(mapped(*args, **kwargs), nones=True)
+        axes = axes_of(nesting, out_axes, f"{name}: out_axes", "result")
+        for k, axis in enumerate(axes):
+            if isinstance(axis, bool) or not isinstance(axis, int):
+                raise TypeError(
+                    f"{name}: out_axes{nesting.path(k)} is {described(axis)}; expected an integer. What is the same at "
+                    "all points is at the first of them: take [0]"
+                )
+            if not -len(leaves[k].shape) <= axis < len(leaves[k].shape):
+                raise ValueError(
+                    f"{name}: out_axes{nesting.path(k)} is {axis}, and the result there has shape {leaves[k].shape}"
+                )
+        return nesting.unflatten(moveaxis(leaf, 0, axis) if axis else leaf for leaf, axis in zip(leaves, axes))
+
+    del moved.__fastprop__  # type: ignore[attr-defined]
+    return moved
 
 
 def _as_circuit(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -130,7 +130,7 @@ def kron(a: Any, b: Any) -> Any:
     return blocks.reshape(table, tuple(n * m for n, m in zip(left, right)))
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: Any, optimize: Any = False) -> Any:
     """Return sums of products as Einstein writes them.
 
     Products of two operands are matrix products; those of more are taken from the left, two at a time.
@@ -142,6 +142,8 @@ def einsum(subscripts: str, *operands: Any) -> Any:
         the letters that stand once, in alphabetical order. ``...`` stands for axes that broadcast.
     *operands : Array or array_like
         The operands.
+    optimize : optional
+        NumPy's; it changes nothing here: write products of more than two in the order that is best.
 
     Raises
     ------

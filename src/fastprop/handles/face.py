@@ -30,6 +30,7 @@ from fastprop.gates.blocks import (
     value_of,
 )
 from fastprop.gates.functions import instead_of, of_numpy, refusal
+from fastprop.gates.shapes import swapaxes
 from fastprop.handles.indexing import of_index, own_index, trace_of
 from fastprop.handles.methods import ArrayMethods, GateMethods
 from fastprop.handles.operands import as_item
@@ -238,6 +239,15 @@ class ArrayFace(Face, ArrayMethods):
     def T(self) -> Any:  # noqa: N802 (NumPy's name)
         """The Array with its axes reversed."""
         return self.transpose()
+
+    @property
+    def mT(self) -> Any:  # noqa: N802 (NumPy's name)
+        """The Array with its last two axes exchanged: the transposes of a stack of matrices."""
+        return swapaxes(self, -1, -2)
+
+    def copy(self) -> Any:
+        """Return the same numbers, recorded: an Array is a value, and needs no copy."""
+        return +self
 
     def __len__(self) -> int:
         return self.shape[0]

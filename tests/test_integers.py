@@ -7,6 +7,7 @@ import pytest
 
 import fastprop as fp
 import fastprop.reference
+from fastprop import reference
 from fastprop.engine.integers import Integer
 from fastprop.engine.trace import NAMES, Draft
 from indices import COLUMNS, EXPRESSIONS, ROWS, TABLE, judged, judged_gradient, unharmed
@@ -450,3 +451,29 @@ def test_a_number_on_a_later_path_is_no_index():
     halves = fp.compile(lambda rows: fp.vmap(lambda row: np.argmax(row) if row[0] < 2.0 else 0.5)(rows))
     assert halves(LANES[[0, 0]]).tolist() == [1.0, 1.0]
     assert halves(LANES).tolist() == [1.0, 0.5]
+
+
+CUT_OFF = {
+    "an array": lambda x: fp.take(TENS, (x * 1.0).astype(int)),
+    "arithmetic": lambda x: (x * 1.0).astype(np.int32) // 2,
+    "truths": lambda x: np.where((x - 1.5).astype(bool), x, 7.0),
+    "a number": lambda x: fp.take(TENS, x.sum().astype(int) - 5) * x[0],
+    "beside it": lambda x: x * x.astype(int),
+}
+
+
+@pytest.mark.parametrize("f", CUT_OFF.values(), ids=CUT_OFF)
+def test_astype_cuts_numbers_off_and_pulls_nothing(f):
+    x = np.array([0.25, 1.5, -1.75, 2.75, 3.0])[: 5 if f is not CUT_OFF["an array"] else 4]
+    expected = f(x)
+    for found in (f(fp.Array(x)), f(reference.Array(x)), fp.compile(lambda x: f(x))(x)):
+        np.testing.assert_array_equal(getattr(found, "value", found), expected)
+    slope = {"truths": (x != 1.5) * 1.0, "beside it": np.trunc(x), "a number": [expected / x[0], 0, 0, 0, 0]}
+    wanted = next((slope[name] for name in slope if CUT_OFF[name] is f), 0.0 * x)
+    gradient = fp.grad(lambda x: fp.sum(f(x)))
+    for found in (gradient(x), fp.compile(gradient)(x), reference.grad(lambda x: fp.sum(f(x)))(x)):
+        np.testing.assert_array_equal(found, wanted)
+    rows = np.stack([x, x])
+    np.testing.assert_array_equal(fp.compile(fp.vmap(lambda x: f(x)))(rows), np.stack([expected, expected]))
+    steps = fp.compile(lambda rows: fp.scan(lambda c, x: (c, f(x)), 0.0, rows)[1])
+    np.testing.assert_array_equal(steps(rows), np.stack([expected, expected]))

@@ -286,3 +286,26 @@ def test_transposes_of_matrices_and_copies():
     check_derivatives(changed, block(2, 3, 4))
     with pytest.raises(ValueError, match="out of bounds"):
         _ = fp.Array([1.0]).mT
+
+
+def test_numbers_have_what_numpys_have(engine):
+    x = engine.Unit(2.5)
+    assert (x.ndim, x.size, x.astype(int), x.astype(bool)) == (0, 1, 2, True)
+    assert type(x.astype(int)) is np.int64
+    assert (x.copy().value, x.astype(float).value, x.reshape(-1, 1).shape, x.reshape((1,)).shape) == (
+        2.5, 2.5, (1, 1), (1,),
+    )  # fmt: skip
+    (x.reshape(1, 1) * x.flatten() * x.copy()).sum().backward()
+    assert x.grad == 3 * 2.5**2
+    with pytest.raises(ValueError, match="reshape"):
+        x.reshape(2)
+
+
+def test_traced_numbers_have_it_too():
+    def f(a):
+        return a[0].reshape(1, 1) * a[1].flatten() * a[0].copy() * a[1].astype(int) + a[0].ndim
+
+    expected = np.array([[3.0 * 2.5 * 3.0 * 2.0]])
+    assert_array_equal(fp.compile(f)(np.array([3.0, 2.5])), expected)
+    assert_array_equal(fp.compile(fp.vmap(f))(np.array([[3.0, 2.5]])), expected[None])
+    assert_array_equal(fp.compile(fp.grad(lambda a: f(a).sum()))(np.array([3.0, 2.5])), [30.0, 18.0])

@@ -166,8 +166,13 @@ class Bundle(IntegerOperators, ArrayFace):
         return found
 
     def astype(self, dtype: Any) -> Any:
-        """Return the numbers as they are, integers as floats unless `dtype` is one of integers."""
-        return self if self.integer and np.dtype(dtype).kind in "iu" else super().astype(dtype)
+        """Return the numbers as floats, as they are; cut off, as integers; or as whether they are not 0."""
+        kind = np.dtype(dtype).kind
+        if kind == "b":
+            return self != 0.0
+        if kind in "iu":
+            return self if self.integer else as_integer(gates.trunc(self))
+        return super().astype(dtype)
 
     @property
     def value(self) -> Any:

@@ -165,6 +165,10 @@ class IntegerArray(IntegerOperators, Array):
         """Return it as it is."""
         return self
 
+    def astype(self, dtype: Any) -> Any:
+        """Return it as it is, as integers; else its numbers, as an Array has them."""
+        return self if np.dtype(dtype).kind in "iu" else super().astype(dtype)
+
     def __getitem__(self, index: Any) -> Any:
         return as_integer(super().__getitem__(index))
 

@@ -157,6 +157,32 @@ class Face(GateMethods):
             "math.exp), or .value if the plain number is meant"
         )
 
+    @property
+    def ndim(self) -> int:
+        """The number of axes: none."""
+        return 0
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return 1
+
+    def reshape(self, *shape: Any) -> Any:
+        """Return the same numbers in another shape, given as a tuple or one by one; -1 stands for what is left."""
+        return Reshape(shape[0] if len(shape) == 1 else shape)(self)
+
+    def flatten(self) -> Any:
+        """Return all numbers in a row."""
+        return Reshape(-1)(self)
+
+    def copy(self) -> Any:
+        """Return the same numbers, recorded: a handle is a value, and needs no copy."""
+        return +self
+
+    def astype(self, dtype: Any) -> Any:
+        """Return the number as it is, a float64; a plain integer or bool, which pulls nothing, of others."""
+        return self.reshape(1).astype(dtype)[0]
+
     def item(self, *index: int) -> NoReturn:
         """Refuse: a plain number has no derivative."""
         raise TypeError(f"item() of {described(self)} would drop its derivative; use .value, or .value.item()")
@@ -245,10 +271,6 @@ class ArrayFace(Face, ArrayMethods):
         """The Array with its last two axes exchanged: the transposes of a stack of matrices."""
         return swapaxes(self, -1, -2)
 
-    def copy(self) -> Any:
-        """Return the same numbers, recorded: an Array is a value, and needs no copy."""
-        return +self
-
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -313,14 +335,6 @@ class ArrayFace(Face, ArrayMethods):
         """Return NumPy's dot product with another block."""
         return dot(self, as_item(other))
 
-    def reshape(self, *shape: Any) -> Any:
-        """Return the same numbers in another shape, given as a tuple or one by one; -1 stands for what is left."""
-        return Reshape(shape[0] if len(shape) == 1 else shape)(self)
-
-    def flatten(self) -> Any:
-        """Return all numbers in a row."""
-        return Reshape(-1)(self)
-
     def transpose(self, *axes: Any) -> Any:
         """Return the Array with its axes in another order, reversed by default."""
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
@@ -331,5 +345,5 @@ class ArrayFace(Face, ArrayMethods):
         return gates.clip(self, min, max)
 
     def astype(self, dtype: Any) -> Any:
-        """Return the numbers rounded to float32 or float64."""
-        return AsType(dtype)(self)
+        """Return the numbers rounded to float32 or float64; plain integers or bools, which pull nothing, of others."""
+        return np.asarray(self.value).astype(dtype) if np.dtype(dtype).kind in "biu" else AsType(dtype)(self)

@@ -129,7 +129,8 @@ cdef int complete_unit() except -1:
     members["__format__"] = Face.__format__
     members["__reduce_ex__"] = Face.__reduce_ex__
     members["_repr_svg_"] = Face._repr_svg_
-    members["item"], members["tolist"] = Face.item, Face.tolist
+    for name in ("astype", "copy", "flatten", "item", "ndim", "reshape", "size", "tolist"):
+        members[name] = vars(Face)[name]
     for name in ATTRIBUTES["Unit"]:  # what others have, and it has not
         members[name] = vars(Face)[name]
     members["data"] = members["value"]      # micrograd's name

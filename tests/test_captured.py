@@ -1,11 +1,14 @@
 """Leaves that a function finds outside of itself: read at every call, and differentiated wherever they are used."""
 
+import gc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 import fastprop as fp
 from fastprop import reference
+from fastprop.engine.program import Program
 
 HELD = {
     "whole": lambda w, x: fp.sum(fp.stop_gradient(w) * x),
@@ -135,3 +138,20 @@ def test_a_map_captures_results(case):
     outside = handles[0] * 3.0, handles[1] * handles[1]
     with pytest.raises(ValueError, match=r"outside of it|no part of"):
         fp.compile(lambda x: RESULTS[case](*outside))(1.0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_numbers_of_a_captured_matrix_are_read_side_by_side(turned):
+    """In whatever order the body of a map uses them."""
+    w, x = np.random.default_rng(0).normal(size=(2, 6, 6))
+
+    def loss(w, x):
+        return fp.sum(fp.vmap(lambda row: row @ w.T if turned else w @ row)(x))
+
+    gc.collect()
+    before = [found for found in gc.get_objects() if isinstance(found, Program)]
+    compiled = fp.compile(fp.value_and_grad(loss))
+    assert_allclose(compiled(w, x)[1], np.broadcast_to(x.sum(0), (6, 6)), rtol=1e-12)
+    programs = [found for found in gc.get_objects() if isinstance(found, Program) and found not in before]
+    operands = [wiring.operands for program in programs for wiring in program.regions]
+    assert any(np.sum(np.diff(slots) == 1) >= w.size - 1 for slots in operands)

@@ -158,11 +158,16 @@ cdef class Trace(Tape):
         return self.nodes.leaf_length > 0
 
     def outer(self):
-        """Return the keys of the parents' results that are used here, and the slots of what stands for them."""
+        """Return the keys of the parents' results that are used here, and the slots of what stands for them.
+
+        As the results lie there, in whatever order they are used: those of a turned matrix, too, lie side by side.
+        """
         cdef list slots = []
         for here in self.stand_ins.values():
             slots.append(here if type(here) is int else (<Unit>here).link.slot)
-        return np.fromiter(self.stand_ins, np.int64, len(self.stand_ins)), np.array(slots, np.int32)
+        keys = np.fromiter(self.stand_ins, np.int64, len(self.stand_ins))
+        order = np.argsort(keys, kind="stable")
+        return keys[order], np.array(slots, np.int32)[order]
 
     def outside(self, Py_ssize_t slot):
         """Return the parent's result for which a slot stands; None if it is none that does."""

@@ -136,8 +136,9 @@ static void NAME(pull_vector_products)(const NAME(Machine) *m, const Instruction
         any |= own[1] >= 0;
     }
     REAL **brought = any ? NAME(new_rows)(n, columns, &room) : NULL;
+    mine = room;
     if (any) {
-        REAL *copy = NAME(room_for)((mine = room, &mine), rows * columns, sizeof(REAL));
+        REAL *copy = NAME(room_for)(&mine, rows * columns, sizeof(REAL));
         const NAME(Grid) grid = NAME(grid_of)(m, of, rows, columns, copy);
         const NAME(Product) product = {n, rows, (const REAL **)pull, 1, NAME(rows_of_grid)(&grid, 0, &mine)};
         NAME(pull_rows)(&product, NAME(filled_up)(columns), brought, memset(mine, 0, (size_t)n));

@@ -266,11 +266,14 @@ typedef struct {
     char *room;               /* what is left of the scratch */
 } NAME(Matrix);
 
-static void *NAME(taken)(NAME(Matrix) *x, ptrdiff_t bytes) {
-    void *found = x->room;
-    x->room += (bytes + 63) / 64 * 64;
+/* Take room for so many things of a size; what follows begins at a cache line. */
+static void *NAME(room_for)(char **room, ptrdiff_t count, size_t size) {
+    void *found = *room;
+    *room += (count * size + 63) / 64 * 64;
     return found;
 }
+
+static void *NAME(taken)(NAME(Matrix) *x, ptrdiff_t bytes) { return NAME(room_for)(&x->room, bytes, 1); }
 
 /* Read it; numbers that do not lie evenly are copied side by side. */
 static NAME(Matrix) NAME(matrix_of)(const NAME(Lanes) *m, const int32_t *index, ptrdiff_t rows, ptrdiff_t columns) {

@@ -395,8 +395,10 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
     REAL *base = m.base;
     for (const Instruction *step = stream->instruction + begin; step < stream->instruction + end; step++) {
         const Operand *o = stream->operand + step->operand;
-        const int one = step->opcode == REGION_PULL || (step->closed && step->opcode != MATMUL_PULL);
-        ASSERT_RANGE(step->result, one ? 1 : step->count, stream->slots);
+        ASSERT_RANGE(
+            step->result, step->opcode == REGION_PULL || (step->closed && step->opcode != MATMUL_PULL) ? 1 : step->count,
+            stream->slots
+        );
         REAL *pull = base + step->result;
         switch (step->opcode) {
         case CLEAR:

@@ -6,12 +6,6 @@
 
 INLINE ptrdiff_t NAME(filled_up)(ptrdiff_t n) { return (n + REALS - 1) / REALS * REALS; }
 
-static void *NAME(room_for)(char **room, ptrdiff_t count, size_t size) {
-    void *found = *room;
-    *room += (count * size + 63) / 64 * 64;
-    return found;
-}
-
 static REAL *NAME(room_for_rows)(char **room, ptrdiff_t rows, ptrdiff_t columns) {
     return NAME(room_for)(room, rows * NAME(filled_up)(columns), sizeof(REAL));
 }

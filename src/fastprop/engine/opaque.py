@@ -14,7 +14,15 @@ from fastprop import gates
 from fastprop.engine.bundle import Bundle, numbers_of, object_array
 from fastprop.engine.parts import Parts
 from fastprop.engine.program import Region, Wiring
-from fastprop.engine.run import CalledAtPoint, CalledInLanes, LaneRegion, PointRegion
+from fastprop.engine.run import (
+    CalledAtPoint,
+    CalledInLanes,
+    LaneRegion,
+    MatricesAtPoint,
+    MatricesInLanes,
+    MatrixGate,
+    PointRegion,
+)
 from fastprop.engine.tape import current_tape
 from fastprop.engine.trace import let_opaque, region_gate
 from fastprop.gates import Gate
@@ -26,6 +34,7 @@ from fastprop.handles.operands import as_result, frozen, gate_pulls, pulls_of
 
 __all__ = ["Opaque", "apply_opaque", "differentiable"]
 
+LARGE = 1 << 21  # products in a solution: from here on LAPACK is faster, by its blocks
 Numbers = Sequence[Any]  # of the operands that are recorded, in lanes: floats, or arrays of one per lane
 Row = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -176,9 +185,47 @@ class Opaque(Region):
         return tuple(float(x) if x.ndim == 0 else frozen(x) for x in operands)
 
 
+class SmallMatrices(Opaque):
+    """A gate of linear algebra, on small matrices: C has it, and asks the gate itself for what it leaves."""
+
+    gate: Algebra
+
+    def __init__(self, gate: Algebra, operands: Sequence[Any]):
+        super().__init__(gate, operands)
+        self.ordered = False  # lanes on any thread: C has them without the GIL
+
+    @property
+    def work(self) -> int:
+        """About how many gates it is worth."""
+        matrices: int = math.prod(self.templates[0].shape[:-2])
+        return matrices * _products(self.templates)
+
+    def at_point(self, wiring: Wiring, run: Any) -> PointRegion:
+        """Return one use of it at one point."""
+        return MatricesAtPoint(wiring, self._in_c())
+
+    def in_lanes(self, wiring: Wiring, run: Any, bench: Any) -> LaneRegion:
+        """Return one use of it in lanes."""
+        return MatricesInLanes(wiring, self._in_c(), run)
+
+    def _in_c(self) -> MatrixGate:
+        return MatrixGate(self.gate.kernel, self.templates, self.places)
+
+
+def _products(operands: Sequence[Any]) -> int:
+    """Return how many products of numbers a solution takes: square matrices first, right-hand sides last."""
+    rows: int = operands[0].shape[-1]
+    columns: int = operands[-1].shape[-1]
+    return rows * rows * (rows + columns)
+
+
 def apply_opaque(gate: Gate, operands: tuple[Any, ...]) -> Any:
     """Record a gate of the user's own: one region, with a result for every number of its value; of constants, none."""
-    opaque = Opaque(gate, [numbers_of(x) for x in operands])
+    numbers = [numbers_of(x) for x in operands]
+    if isinstance(gate, Algebra) and gate.kernel and _products(numbers) <= LARGE:
+        opaque: Opaque = SmallMatrices(gate, numbers)
+    else:
+        opaque = Opaque(gate, numbers)
     trace: Any = current_tape()
     results = opaque.forward(np.array([unit._recorded for unit in opaque.units], np.float64)).tolist()
     units = region_gate(trace, opaque.units, opaque, results) if results and opaque.units else results

@@ -1,6 +1,6 @@
 """A program is run: at one point, bound to arrays, in lanes and maps, from a call to its result, and with a clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Self, TypeVar, final
 
@@ -94,6 +94,22 @@ class LaneRegion:
     def __init__(self, wiring: Wiring) -> None: ...
 
 class CalledInLanes(LaneRegion): ...
+
+# run/matrices
+
+MATRIX_KERNELS: dict[str, int]
+
+@disjoint_base
+class MatrixGate:
+    def __init__(
+        self, kernel: str, templates: Sequence[np.ndarray[Any, Any]], places: Sequence[tuple[int, int]]
+    ) -> None: ...
+
+class MatricesAtPoint(CalledAtPoint):
+    def __init__(self, wiring: Wiring, gate: MatrixGate) -> None: ...
+
+class MatricesInLanes(CalledInLanes):
+    def __init__(self, wiring: Wiring, gate: MatrixGate, run: LanesRun) -> None: ...
 
 @final
 class LanesRun:

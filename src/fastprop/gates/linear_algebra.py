@@ -2,7 +2,7 @@
 
 The pulls are written with gates, so that they have derivatives in turn. A matrix that can't be taken is a
 `numpy.linalg.LinAlgError`, which says which one of a batch it is; NaN in gives NaN. In circuits these are gates that
-run for many lanes at once.
+run for many lanes at once; on small matrices most of them are C's there, which leaves to these what is not plain.
 """
 
 from __future__ import annotations
@@ -32,14 +32,16 @@ class Algebra(Gate):
     """A gate on matrices, which takes many at once."""
 
     vectorised = True
+    kernel: str  # what engine/run/matrices.pxi calls it, which has it in C for small matrices
 
     @property
     def name(self) -> str:
         """The gate's name in messages and summaries: as NumPy writes it."""
         return super().name.lower()
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, kernel: str = "") -> None:
         super().__init_subclass__()
+        cls.kernel = kernel
         for name in ("forward", "backward"):
             setattr(cls, name, np.errstate(all="ignore")(getattr(cls, name)))
 
@@ -85,7 +87,7 @@ def _mirrored(x: Any) -> Any:
     return _lower(x) + swap_last(_lower(x, -1))
 
 
-class Inverse(Algebra):
+class Inverse(Algebra, kernel="inv"):
     """The inverse; with `lenient`, NaN where there is none."""
 
     def __init__(self, lenient: bool = False):
@@ -115,7 +117,7 @@ class Inverse(Algebra):
         return -_product(_product(found, tangents[0]), found)
 
 
-class Solve(Algebra):
+class Solve(Algebra, kernel="solve"):
     """The solutions x of ``a @ x = b``."""
 
     def forward(self, a: Any, b: Any) -> Any:
@@ -147,6 +149,7 @@ class SolveTriangular(Algebra):
 
     def __init__(self, lower: bool, lenient: bool = False):
         self.lower, self.lenient = lower, lenient
+        self.kernel = "solve lower" if lower else "solve upper"
 
     def forward(self, a: Any, b: Any) -> Any:
         """Return the solutions."""
@@ -184,7 +187,7 @@ class SolveTriangular(Algebra):
         return self(a, _moved((on_a, tangents[1]), self(a, b)))
 
 
-class Cholesky(Algebra):
+class Cholesky(Algebra, kernel="cholesky"):
     """The lower factor of ``a = L @ L.T``, of which the lower half is read."""
 
     def forward(self, a: Any) -> Any:
@@ -215,7 +218,7 @@ def _halved(x: Any) -> Any:
     return gates.where(np.eye(n, dtype=bool), 0.5 * x, _lower(x, -1))
 
 
-class Det(Algebra):
+class Det(Algebra, kernel="det"):
     """The determinant."""
 
     def forward(self, a: Any) -> Any:
@@ -302,7 +305,7 @@ def _trace(x: Any) -> Any:
     return Sum((-2, -1))(gates.where(np.eye(shape_of(x)[-1], dtype=bool), x, 0.0))
 
 
-class SlogDet(Algebra):
+class SlogDet(Algebra, kernel="slogdet"):
     """The sign of the determinant and the logarithm of its magnitude, side by side."""
 
     def forward(self, a: Any) -> Any:

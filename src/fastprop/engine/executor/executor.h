@@ -46,6 +46,8 @@ _Static_assert((int)OPCODES <= (int)FIRST_EXTRA, "the table has more gates than 
 #undef NAME
 #undef GATE_LOOPS
 
+#include "executor/matrices.h"
+
 #if defined(__AVX512F__)
 #define INSTRUCTION_SET "avx512"
 #elif defined(__AVX2__)
@@ -75,6 +77,8 @@ static void turn_lanes(
         turn_columns((double *)row, apart, data, stride, n, columns);
 }
 
-static const Executor EXECUTOR = {INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf, turn_lanes};
+static const Executor EXECUTOR = {
+    INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf, turn_lanes, matrices_forward, matrices_backward
+};
 
 #endif

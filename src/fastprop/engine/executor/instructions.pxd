@@ -157,6 +157,18 @@ cdef extern from * nogil:
         Coming* coming
         Later* later
         int past_cache
+    enum Matrix:
+        SOLVE
+        SOLVE_LOWER
+        SOLVE_UPPER
+        CHOLESKY
+        INVERSE_MATRIX
+        DETERMINANT
+        LOG_DETERMINANT
+    ctypedef struct Matrices:
+        int kernel
+        Py_ssize_t rows
+        Py_ssize_t columns
     ctypedef struct Executor:
         const char* name
         Py_ssize_t (*forward)(const Stream*, const Space*, Py_ssize_t, Py_ssize_t, int) noexcept nogil
@@ -165,4 +177,10 @@ cdef extern from * nogil:
         const int32_t* (*words_single)(const Stream*, const Space*, const int32_t*) noexcept nogil
         void (*turn_columns)(
             char*, Py_ssize_t, const char*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int
+        ) noexcept nogil
+        int (*matrices_forward)(
+            const Matrices*, const double*, const double*, double*, double*
+        ) noexcept nogil
+        int (*matrices_backward)(
+            const Matrices*, const double*, const double*, const double*, double*, double*, double*
         ) noexcept nogil

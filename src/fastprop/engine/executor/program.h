@@ -196,6 +196,14 @@ typedef struct { /* one use of a program by one thread */
     int past_cache; /* lanes: callers' arrays are so large that what is written there should not go through the cache */
 } Space;
 
+enum Matrix { SOLVE, SOLVE_LOWER, SOLVE_UPPER, CHOLESKY, INVERSE_MATRIX, DETERMINANT, LOG_DETERMINANT };
+
+typedef struct { /* a gate of linear algebra */
+    int kernel;        /* of these */
+    ptrdiff_t rows;    /* of the square matrix */
+    ptrdiff_t columns; /* of the right-hand side; 0: there is none */
+} Matrices;
+
 typedef struct { /* what one instruction set offers */
     const char *name;
     /* From instruction `begin` to `end`; returns where it stopped: at `end`, or at an instruction for the caller. */
@@ -207,6 +215,10 @@ typedef struct { /* what one instruction set offers */
     /* Columns that lie side by side in each of n lanes, `stride` bytes apart: each goes to a row, `apart` numbers apart. */
     void (*turn_columns)(
         char *row, ptrdiff_t apart, const char *data, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t columns, int single
+    );
+    int (*matrices_forward)(const Matrices *, const double *a, const double *b, double *value, double *room);
+    int (*matrices_backward)(
+        const Matrices *, const double *a, const double *b, const double *pull, double *on_a, double *on_b, double *room
     );
 } Executor;
 

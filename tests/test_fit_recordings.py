@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import nn
+from fastprop.training.sizes import Sizes
 from test_fit import LABELS, X, Y, numbers
 
 
@@ -142,10 +143,25 @@ def plain():
 def test_batches_of_many_sizes_are_filled_up(weights, options, monkeypatch):
     found = learnt(batches(weights), plain(), **options)
     monkeypatch.setattr("fastprop.training.sizes.FEW", 1000)
+    monkeypatch.setattr("fastprop.training.sizes.SPARE", 0)
     expected = learnt(batches(weights), plain(), **options)
     for a, b in zip(found[:4], expected):
         assert_allclose(a, b, rtol=1e-10)
     assert found[4] < 0.8 * expected[4]
+
+
+def test_the_rest_of_an_epoch_is_filled_up_until_a_recording_would_have_paid(monkeypatch):
+    options = {"batch_size": 16, "epochs": 4, "validation": None}
+    found = learnt((X[:27], LABELS[:27]), plain(), **options)
+    monkeypatch.setattr("fastprop.training.sizes.SPARE", 0)
+    expected = learnt((X[:27], LABELS[:27]), plain(), **options)
+    for part in (0, 1, 3):
+        assert_array_equal(found[part], expected[part])
+    assert found[4] < expected[4]
+    sizes = Sizes()
+    monkeypatch.setattr("fastprop.training.sizes.SPARE", 20)
+    sizes.spare = 20
+    assert [sizes.of(size) for size in (16, 11, 11, 12, 11, 11, 13)] == [16, 16, 16, 16, 16, 11, 16]
 
 
 def test_what_sees_all_examples_is_not_filled_up(monkeypatch):

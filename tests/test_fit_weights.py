@@ -84,3 +84,23 @@ def test_class_weights_are_checked():
     untouched("class_weight needs targets that are labels", class_weight="balanced")
     untouched("class_weight is 'even'; expected \"balanced\"", model, class_weight="even", **options)
     untouched('class_weight="balanced" goes with arrays', data=[(X, Y)], class_weight="balanced")
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["arrays", "batches"])
+def test_weights_of_float32_have_its_steps(many):
+    """Weights, which are float64, don't make a float32 model's circuits float64, unless they have no place in it."""
+    x = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+    y = np.arange(24) % 2
+    found = {}
+    for scale in (1.0, 1e60):
+        model = nn.Linear(3, 2, rng=0, dtype="float32")
+        weights = scale * np.linspace(0.0, 2.0, 24)
+        data = [(x[k : k + 8], y[k : k + 8], weights[k : k + 8]) for k in (0, 8, 16)] if many else (x, y, weights)
+        options = {} if many else {"batch_size": 8, "shuffle": False}
+        recordings = {}
+        fp.fit(model, nn.cross_entropy, data, fp.optim.SGD(model, lr=0.1), epochs=2, recordings=recordings, **options)
+        found[scale] = model.params()["weight"]
+        steps = recordings["steps"]
+        kinds = {circuit.dtype for circuit in steps.general.circuits()}
+        assert kinds == {np.dtype(np.float32 if scale == 1.0 else np.float64)}
+    assert_allclose(found[1.0], found[1e60], rtol=1e-5)

@@ -433,6 +433,13 @@ class Optimizer(Hinted):
             self._update.set_moments(k, steps, moments)
         return wrong
 
+    def _remember(self, other: Optimizer) -> None:
+        """Take over what another one of this rule remembers of parameters of the same names."""
+        place = {name: k for k, name in enumerate(other._update.names)}
+        for k, name in enumerate(self._update.names):
+            self._update.set_moments(k, *other._update.moments_of(place[name]))
+        self._update.steps = other._update.steps
+
     def _check_leaves(self) -> None:
         """Raise a ValueError that names the Units and Arrays that are others than at first."""
         if are_same(listed(self._source), self._leaves) or are_same(

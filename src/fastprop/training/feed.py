@@ -137,6 +137,7 @@ class ArrayFeed:
     batch_size, shuffle = 1, False
 
     def __init__(self, data: tuple[Any, ...], dtype: np.dtype[Any], sample_weight: Any = None):
+        self.dtype = dtype
         self.x, self.y = Table("x", data[0], dtype), Table("y", data[1], dtype)
         lengths = {**self.x.lengths, **self.y.lengths}
         self.weights: np.ndarray[Any, Any] | None = None
@@ -165,8 +166,10 @@ class ArrayFeed:
         feed.count = self.count if rows is None else len(rows)
         if weighting is not None and (weighting.is_balanced or weighting.by_label is not None):
             feed.weights = weighting.of(self.y.all(), self.weights, rows)
-        if feed.weights is not None and not np.any(feed.weights if rows is None else feed.weights[rows]):
-            raise ValueError("all weights of examples are 0; expected some to learn from")
+        if feed.weights is not None:
+            if not np.any(feed.weights if rows is None else feed.weights[rows]):
+                raise ValueError("all weights of examples are 0; expected some to learn from")
+            feed.weights = _narrowed(feed.weights, self.dtype)
         return feed
 
     @property
@@ -225,7 +228,8 @@ class StreamFeed:
             table.check()
         x, y = (table.all() for table in tables)
         count = next(iter(lengths.values()))
-        return Batch(x, y, self.weighting.of(y, weights) if count else weights, count, None)
+        weights = self.weighting.of(y, weights) if count else weights
+        return Batch(x, y, None if weights is None else _narrowed(weights, self.dtype), count, None)
 
 
 def feed_of(
@@ -327,3 +331,11 @@ def _weights(given: Any, name: str) -> np.ndarray[Any, Any]:
         row = int(np.argmin(fine))
         raise ValueError(f"{name} is {weights[row]} in row {row}; expected a finite number, 0 or more")
     return weights
+
+
+def _narrowed(weights: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return weights in the dtype of what learns, if they have a place in it: else all of a step were float64."""
+    with np.errstate(over="ignore", under="ignore"):
+        found = weights.astype(dtype)
+        fits = np.isfinite(found.sum()) and np.array_equal(found >= np.finfo(dtype).tiny, weights > 0.0)
+    return found if fits else weights

@@ -168,8 +168,7 @@ class Learner:
             for name, leaf in self.moved.items():
                 leaf.value = self.params[name]
             if not self.lost:
-                kept = {"options": self.optimizer.state_dict()["options"]}
-                self.optimizer.load_state_dict({**self.work.state_dict(), **kept})
+                self.optimizer._remember(self.work)
         elif self.module is not None:
             for leaf, value in zip(self.leaves, flatten(self.params)[0]):
                 leaf.value = value
@@ -182,7 +181,10 @@ class Learner:
         if self.owns_handles:
             self.params = {name: plain(leaf) for name, leaf in self.moved.items()}
             self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
-            self.work.load_state_dict(self.optimizer.state_dict())
+            if self.optimizer._options == self.work._options:
+                self.work._remember(self.optimizer)
+            else:
+                self.work.load_state_dict(self.optimizer.state_dict())
         elif self.module is not None:
             self.params = self.module.params()
         self.buffers = {} if self.module is None else self.module.buffers()
@@ -322,7 +324,8 @@ class Steps:
         known, is_new = self.sizes.known, False
         for batch in batches:
             if batch.size not in known:
-                batches, is_new = [filled(one, self.sizes) for one in batches], True
+                fill = not self.is_simple or len(batches) > 1 or batch.weights is not None
+                batches, is_new = [filled(one, self.sizes, self.learner.dtype, fill) for one in batches], True
                 break
         found = self._learn(batches, key)
         loss, total, sums, gradients, buffers = found
@@ -359,8 +362,8 @@ class Steps:
 
     def _learn_in_general(self, batches: list[Batch], key: int) -> Learnt:
         learner = self.learner
-        weights = [weights_of(batch) for batch in batches]
-        known = 0.0 if self.pair else float(sum([w.sum() for w in weights]))
+        weights = [weights_of(batch, learner.dtype) for batch in batches]
+        known = 0.0 if self.pair else float(sum([w.sum(dtype=np.float64) for w in weights]))
         if known == 0.0 and not self.pair:
             return 0.0, 0.0, {}, None, learner.buffers
         loss, total, sums, gradients, buffers = 0.0, 0.0, dict.fromkeys(self.metrics, 0.0), None, learner.buffers
@@ -398,7 +401,7 @@ class Steps:
 
         each: Any = compile(vmap(loss, in_axes=(None, 0, 0)))
         for batch in filter(lambda batch: batch.size, batches):
-            bad = ~np.isfinite(each(learner.params, batch.x, batch.y)) & (weights_of(batch) > 0.0)
+            bad = ~np.isfinite(each(learner.params, batch.x, batch.y)) & (weights_of(batch, learner.dtype) > 0.0)
             if bad.any():
                 place = int(np.argmax(bad))
                 leaves, nesting = flatten((batch.x, batch.y))
@@ -410,9 +413,10 @@ class Steps:
 
     def score(self, batch: Batch) -> tuple[float, float, dict[str, float]]:
         """Return Σ w l, Σ w and Σ w metric of a batch."""
-        learner, batch = self.learner, filled(batch, self.scored_sizes)
+        learner, batch = self.learner, filled(batch, self.scored_sizes, self.learner.dtype)
+        weights = weights_of(batch, learner.dtype)
         found: tuple[float, float, dict[str, float]] = self.scored(
-            learner.params, batch.x, batch.y, weights_of(batch), learner.buffers
+            learner.params, batch.x, batch.y, weights, learner.buffers
         )
         return found
 
@@ -434,9 +438,9 @@ class Steps:
         return (losses / total if total else 0.0), {name: value / (total or math.nan) for name, value in sums.items()}
 
 
-def weights_of(batch: Batch) -> np.ndarray[Any, Any]:
+def weights_of(batch: Batch, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Return the weights of a batch's examples: ones, if it has none."""
-    return np.ones(batch.size) if batch.weights is None else batch.weights
+    return np.ones(batch.size, dtype) if batch.weights is None else batch.weights
 
 
 def _one_number(found: Any) -> Any:

@@ -509,7 +509,7 @@ cdef class Update:
             if self.leaf[k].size == WHOLE:
                 self.block[(3 + i) * self.singles + self.leaf[k].place] = moments[i]
             else:
-                self.moments[k][i] = moments[i]
+                np.copyto(self.moments[k][i], moments[i])      # which begin at cache lines
 
 
 def are_same(list left, list right):

@@ -363,7 +363,7 @@ class Steps:
     def _learn_in_general(self, batches: list[Batch], key: int) -> Learnt:
         learner = self.learner
         weights = [weights_of(batch, learner.dtype) for batch in batches]
-        known = 0.0 if self.pair else float(sum([w.sum(dtype=np.float64) for w in weights]))
+        known = 0.0 if self.pair else float(sum(map(weight_of, batches)))
         if known == 0.0 and not self.pair:
             return 0.0, 0.0, {}, None, learner.buffers
         loss, total, sums, gradients, buffers = 0.0, 0.0, dict.fromkeys(self.metrics, 0.0), None, learner.buffers
@@ -441,6 +441,11 @@ class Steps:
 def weights_of(batch: Batch, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     """Return the weights of a batch's examples: ones, if it has none."""
     return np.ones(batch.size, dtype) if batch.weights is None else batch.weights
+
+
+def weight_of(batch: Batch) -> float:
+    """Return the weight of a batch's examples together."""
+    return batch.size if batch.weights is None else float(batch.weights.sum(dtype=np.float64))
 
 
 def _one_number(found: Any) -> Any:

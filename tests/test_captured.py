@@ -146,12 +146,13 @@ def test_numbers_of_a_captured_matrix_are_read_side_by_side(turned):
     w, x = np.random.default_rng(0).normal(size=(2, 6, 6))
 
     def loss(w, x):
-        return fp.sum(fp.vmap(lambda row: row @ w.T if turned else w @ row)(x))
+        computed = 2.0 * w
+        return fp.sum(fp.vmap(lambda row: row @ computed.T if turned else computed @ row)(x))
 
     gc.collect()
     before = [found for found in gc.get_objects() if isinstance(found, Program)]
     compiled = fp.compile(fp.value_and_grad(loss))
-    assert_allclose(compiled(w, x)[1], np.broadcast_to(x.sum(0), (6, 6)), rtol=1e-12)
+    assert_allclose(compiled(w, x)[1], np.broadcast_to(2.0 * x.sum(0), (6, 6)), rtol=1e-12)
     programs = [found for found in gc.get_objects() if isinstance(found, Program) and found not in before]
     operands = [wiring.operands for program in programs for wiring in program.regions]
     assert any(np.sum(np.diff(slots) == 1) >= w.size - 1 for slots in operands)

@@ -7,7 +7,8 @@ later. A loop around it may have gone on by then, and ``y = fp.vmap(lambda x: x 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from fastprop.handles.nesting import is_handle
 
-__all__ = ["enclosed"]
+__all__ = ["enclosed", "lifted"]
 
 _MANY = 256  # items of a container that is looked into
 _DEEP = 6  # containers, objects and functions in each other
@@ -45,6 +46,64 @@ def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
             _put(since)
 
     return as_it_was
+
+
+class Lifted:
+    """A function that takes one argument more: what stands, for the length of a call, for handles around it."""
+
+    __slots__ = ("__name__", "_handles", "_places", "function")
+
+    def __init__(self, f: Callable[..., Any], places: list[tuple[Any, Any, Any]], handles: Sequence[Any]):
+        self.function, self._places, self._handles = f, places, list(map(id, handles))
+        self.__name__ = getattr(f, "__name__", "f")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function with the last of the arguments in the places of the handles."""
+        *own, stand_ins = args
+        instead = dict(zip(self._handles, stand_ins))
+        before = [(place, key, _get(place, key)) for place, key, _ in self._places]
+        put = [(place, key, _replaced(then, instead)) for place, key, then in self._places]
+        _put(put)
+        try:
+            return self.function(*own, **kwargs)
+        finally:
+            _put([old for old, (place, key, new) in zip(before, put) if _get(place, key) is new])
+
+
+def lifted(f: Callable[..., Any], is_wanted: Callable[[Any], bool]) -> tuple[Callable[..., Any], list[Any]]:
+    """Return a function that takes handles around it as one more argument, a list, and those; itself, if it has none.
+
+    These are handles that are wanted, in variables, dicts and lists around the function, and in tuples there.
+    """
+    found: dict[int, Any] = {}
+
+    def holds(x: Any) -> bool:
+        if type(x) in _PLAIN:
+            return False
+        if isinstance(x, tuple):
+            return any(list(map(holds, x)))
+        if is_handle(x) and is_wanted(x):
+            found[id(x)] = x
+            return True
+        return False
+
+    places = [each for each in _places(f, set(), 0) if holds(each[2])]
+    return (Lifted(f, places, list(found.values())), list(found.values())) if found else (f, [])
+
+
+def _replaced(x: Any, instead: dict[int, Any]) -> Any:
+    """Return what stands for a handle, or a tuple of what stands for its parts."""
+    if not isinstance(x, tuple):
+        return instead.get(id(x), x)
+    parts = [_replaced(part, instead) for part in x]
+    if all(map(operator.is_, parts, x)):
+        return x
+    return x._make(parts) if hasattr(x, "_make") else type(x)(parts)
+
+
+def _holds_handles(x: Any) -> bool:
+    """Say whether something is a handle, or a tuple with one."""
+    return any(map(_holds_handles, x)) if isinstance(x, tuple) else is_handle(x)
 
 
 _NOTHING = object()
@@ -95,17 +154,19 @@ def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]
                 yield cell, None, contents
                 yield from _places(contents, seen, depth + 1)
         held: Any = {name: x.__globals__[name] for name in x.__code__.co_names if name in x.__globals__}
-        yield from ((x.__globals__, name, value) for name, value in held.items() if is_handle(value))
+        yield from ((x.__globals__, name, value) for name, value in held.items() if _holds_handles(value))
         parts: Any = [value for value in held.values() if isinstance(value, FunctionType)]
     elif isinstance(x, functools.partial):
         parts = (x.func, *x.args, *x.keywords.values())
+    elif isinstance(x, Lifted):
+        parts = (x.function,)
     elif isinstance(x, MethodType):
         parts = (x.__func__, x.__self__)
     elif isinstance(x, (list, tuple, set, frozenset, dict)):
         parts = (tuple(x.values()) if isinstance(x, dict) else tuple(x)) if len(x) <= _MANY else ()
         if isinstance(x, (list, dict)) and parts:
             items = x.items() if isinstance(x, dict) else enumerate(x)
-            yield from [(x, key, value) for key, value in items if is_handle(value)]
+            yield from [(x, key, value) for key, value in items if _holds_handles(value)]
     else:
         parts = () if isinstance(x, (ModuleType, type)) else (_attributes(x),)
     for part in parts:

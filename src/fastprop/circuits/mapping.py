@@ -33,7 +33,16 @@ from fastprop.engine.trace import region_gate
 from fastprop.handles.indexing import OutOfRangeError, is_integer
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
-__all__ = ["RecordedMap", "example_of", "flat_leaves", "record_map", "result_arrays", "results_of", "take_leaves"]
+__all__ = [
+    "RecordedMap",
+    "example_of",
+    "flat_leaves",
+    "is_array_here",
+    "record_map",
+    "result_arrays",
+    "results_of",
+    "take_leaves",
+]
 
 # Recording ------------------------------------------------------------------------------------------------------------
 
@@ -247,6 +256,16 @@ def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
         return outer.array_of(Whole("captured", handle=leaf), np.asarray(leaf.value, region.dtype))
     constant = np.ascontiguousarray(leaf, region.dtype)
     return outer.array_of(Whole("constant", values=constant), constant)
+
+
+def is_array_here(x: Any) -> bool:
+    """Say whether a handle is an array of a recording that is under way, which maps can read as a whole."""
+    if not isinstance(x, (LaneBlock, LazyBundle)):
+        return False
+    home, here = x.home if isinstance(x, LazyBundle) else x.map_unit._tape, current_trace()
+    while here is not None and here is not home:
+        here = here.parent
+    return here is not None
 
 
 def _packed(bundle: Bundle) -> LaneBlock:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from fastprop import engine
+from fastprop.circuits.enclosed import lifted
 from fastprop.circuits.function_gate import call_as_gate
 from fastprop.circuits.lanes import Asker, in_stages
-from fastprop.circuits.mapping import record_map
+from fastprop.circuits.mapping import is_array_here, record_map
 from fastprop.circuits.paths import MOST_PATHS
 from fastprop.circuits.signature import Signature, axes_of, checked_reduce
 from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
@@ -89,7 +90,7 @@ def vmap(
         trace = current_trace()
         at_work = trace is not None and innermost_scope().tape is trace
         if at_work and not holds_arrays_of_tapes([*args, *kwargs.values()]):
-            return in_stages(record_map, f, name, args, in_axes, reduce, kwargs, asker)
+            return in_stages(record_map, *_with_arrays(f, name, args, in_axes), reduce, kwargs, asker)
         run: Callable[..., Any] = in_stages
         if not is_active() and not is_eager():
             try:
@@ -104,6 +105,20 @@ def vmap(
     mapped.__name__ = mapped.__qualname__ = f"vmap({name})"
     mapped.__fastprop__ = ("vmap", f, in_axes, reduce)  # type: ignore[attr-defined]
     return mapped
+
+
+def _with_arrays(f: Any, name: str, args: tuple[Any, ...], in_axes: Any) -> tuple[Any, str, tuple[Any, ...], Any]:
+    """Return a body, its name, arguments and their axes, where arrays around it are arguments, too.
+
+    So they are read as wholes, as those are that are given with None in `in_axes`, and not number by number.
+    """
+    single = in_axes is None or isinstance(in_axes, int)
+    if hasattr(f, "__fastprop__") or not (single or (isinstance(in_axes, (tuple, list)) and len(in_axes) == len(args))):
+        return f, name, args, in_axes
+    body, arrays = lifted(f, is_array_here)
+    if not arrays:
+        return f, name, args, in_axes
+    return body, name, (*args, arrays), (*([in_axes] * len(args) if single else in_axes), None)
 
 
 def _with_axes(f: Any, in_axes: Any, reduce: str | None, out_axes: Any, name: str) -> Callable[..., Any]:

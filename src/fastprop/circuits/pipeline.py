@@ -178,21 +178,24 @@ class Plan:
         wanted: np.ndarray[Any, Any],
         arrays: frozenset[int] = frozenset(),
         rolls: bool = True,
+        sums: int = 0,
     ) -> tuple[Program, Program | None, np.ndarray[Any, Any]]:
         """Return the program for lanes, for some inputs that are uniform and some whose gradients are wanted.
 
         And the program for what is the same in all lanes, whose outputs are further uniform inputs, if there is such,
         with the inputs that it takes.
-        `arrays` are those whose gradients are wanted; with `rolls`, sums may become products of matrices.
+        `arrays` are those whose gradients are wanted; with `rolls`, sums may become products of matrices. Of the first
+        `sums` outputs nothing but the sums over the lanes is wanted.
         """
         if gradient:
             self._check_differentiable()
-        key = gradient, uniform.tobytes(), wanted.tobytes(), arrays, rolls
+        sums = sums if "reroll" in self.passes else 0
+        key = gradient, uniform.tobytes(), wanted.tobytes(), arrays, rolls, sums
         with self._lock:
             if key not in self._lane_programs:
                 once, draft, same = self._for_lanes(uniform, rolls, True)
                 more = np.ones(len(same) - len(wanted), np.uint8)
-                program = self._in_lanes(draft, gradient, same, np.concatenate([wanted, more]), arrays)
+                program = self._in_lanes(draft, gradient, same, np.concatenate([wanted, more]), arrays, sums)
                 before, taken = None, np.zeros(0, np.int32)
                 if once is not None and len(once.outputs):
                     once, taken = narrow(once)
@@ -284,7 +287,9 @@ class Plan:
         outcomes = self.recording.outcomes
         return None if broken < 0 else (*outcomes[:broken], not outcomes[broken])
 
-    def _in_lanes(self, draft: Draft, gradient: bool, uniform: Any, wanted: Any, arrays: frozenset[int]) -> Program:
+    def _in_lanes(
+        self, draft: Draft, gradient: bool, uniform: Any, wanted: Any, arrays: frozenset[int], sums: int = 0
+    ) -> Program:
         return assemble(
             draft,
             lanes=True,
@@ -293,6 +298,7 @@ class Plan:
             wanted=wanted,
             recycling=self._recycles,
             arrays=arrays,
+            sums=sums,
         )
 
     def along(

@@ -143,6 +143,7 @@ def assemble(
     uniform: Any = None,
     recycling: bool = True,
     arrays: Any = (),
+    sums: int = 0,
 ) -> Program: ...
 
 # program/words

@@ -46,6 +46,15 @@ _Static_assert((int)OPCODES <= (int)FIRST_EXTRA, "the table has more gates than 
 #undef NAME
 #undef GATE_LOOPS
 
+static void add_outer_of_lanes(
+    const Space *space, const int32_t *left, ptrdiff_t rows, const int32_t *right, ptrdiff_t columns, double *sums, int single
+) {
+    if (single)
+        add_outerf(space, left, rows, right, columns, sums);
+    else
+        add_outer(space, left, rows, right, columns, sums);
+}
+
 #include "executor/matrices.h"
 
 #if defined(__AVX512F__)
@@ -78,7 +87,8 @@ static void turn_lanes(
 }
 
 static const Executor EXECUTOR = {
-    INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf, turn_lanes, matrices_forward, matrices_backward
+    INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf, turn_lanes, add_outer_of_lanes, matrices_forward,
+    matrices_backward
 };
 
 #endif

@@ -178,6 +178,9 @@ cdef extern from * nogil:
         void (*turn_columns)(
             char*, Py_ssize_t, const char*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int
         ) noexcept nogil
+        void (*add_outer)(
+            const Space*, const int32_t*, Py_ssize_t, const int32_t*, Py_ssize_t, double*, int
+        ) noexcept nogil
         int (*matrices_forward)(
             const Matrices*, const double*, const double*, double*, double*
         ) noexcept nogil

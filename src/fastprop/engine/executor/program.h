@@ -216,6 +216,10 @@ typedef struct { /* what one instruction set offers */
     void (*turn_columns)(
         char *row, ptrdiff_t apart, const char *data, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t columns, int single
     );
+    /* Adds what products of rows of lanes, each of the left with each of the right ones, sum up to. */
+    void (*add_outer)(
+        const Space *, const int32_t *left, ptrdiff_t rows, const int32_t *right, ptrdiff_t columns, double *sums, int single
+    );
     int (*matrices_forward)(const Matrices *, const double *a, const double *b, double *value, double *room);
     int (*matrices_backward)(
         const Matrices *, const double *a, const double *b, const double *pull, double *on_a, double *on_b, double *room

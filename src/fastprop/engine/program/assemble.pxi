@@ -118,6 +118,18 @@ cdef class Assembler(Pulls):
             step.result, step.saved = slot, -1
         return 0
 
+    cdef int write_outers(self) except -1:
+        """Write to the index which rows the outer products are of."""
+        cdef int32_t x
+        found = []
+        for first, left, right in self.outers.found:
+            found.append((first, len(left), len(right), self.program.indices))
+            self.measure(MATMUL, len(left), len(right))
+            for x in np.concatenate([left, right]):
+                self.program.push_index(self.slot_of(x))
+        self.program.outers = np.array(found, np.int32).reshape(-1, 4)
+        return 0
+
     cdef Program finish(self):
         """The program, with what its caller needs to know."""
         cdef Program program = self.program
@@ -132,7 +144,7 @@ cdef class Assembler(Pulls):
 
 
 def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True,
-             arrays=()):
+             arrays=(), Py_ssize_t sums=0):
     """Return the program of a draft.
 
     Parameters
@@ -151,6 +163,8 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
         Whether slots are used again.
     arrays : iterable of int, optional
         The arrays of the recording whose gradients are wanted.
+    sums : int, optional
+        So many outputs, the first ones, of lanes that are not run backward, are only summed up.
 
     Raises
     ------
@@ -158,10 +172,11 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
         Where an index of the draft is wrong, or a gate of it has to be expanded.
     """
     verify_before(draft, wanted, uniform, gradient)
-    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays)
+    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays, sums)
     assembler.survey()
     assembler.layout()
     assembler.forward()
+    assembler.write_outers()
     # outputs and guards are read between the sweeps
     cdef Program program = assembler.finish()
     assembler.bury(assembler.runs)

@@ -61,9 +61,13 @@ cdef class Layout:
     cdef int32_t[::1] sums          # input -> how many of a matrix's gradients are added up to its own
     cdef set active_arrays          # those that wanted inputs reach
     cdef dict rows                  # input or constant that is the same in all lanes -> a row of it
+    cdef Outers outers
+    cdef uint8_t[::1] dropped       # run -> whether it is a part of these
     cdef bint lanes, gradient, recycling
 
-    def __init__(self, Draft draft, bint lanes, bint gradient, wanted, uniform, bint recycling, arrays):
+    def __init__(
+        self, Draft draft, bint lanes, bint gradient, wanted, uniform, bint recycling, arrays, Py_ssize_t sums
+    ):
         n = len(draft)
         self.active_arrays = set(arrays)
         self.rows = {}
@@ -77,8 +81,7 @@ cdef class Layout:
         self.runs = <int32_t>(self.run.shape[0] - 1)
         self.run_of = np.repeat(np.arange(self.runs, dtype=np.int32), np.diff(np.asarray(self.run))) if n else \
             np.zeros(1, np.int32)
-        self.inputs = draft.inputs
-        self.constants = <int32_t>len(draft.constants)
+        self.inputs, self.constants = draft.inputs, <int32_t>len(draft.constants)
         wanted = np.ones(self.inputs, np.uint8) if wanted is None else np.array(wanted, np.uint8)
         self.wanted = wanted if gradient else np.zeros(self.inputs, np.uint8)
         self.uniform = np.zeros(self.inputs, np.uint8) if uniform is None else np.array(uniform, np.uint8)
@@ -104,8 +107,7 @@ cdef class Layout:
         self.here = np.empty(max(longest, widest, room, 1), np.int32)
         self.slots = np.empty(max(longest, widest, room, 1), np.int32)
         self.next_spare = np.empty(1024, np.int32)
-        self.region_number, self.matrix_at, self.starts = {}, {}, {}
-        self.sums = np.zeros(self.inputs, np.int32)
+        self.region_number, self.matrix_at, self.starts, self.sums = {}, {}, {}, np.zeros(self.inputs, np.int32)
         self.program = Program()
         self.program.lanes, self.program.gradient, self.program.wanted = lanes, gradient, wanted
         self.pulls = &self.program.back
@@ -113,6 +115,8 @@ cdef class Layout:
         self.aim_of = np.full(ranges, -1, np.int32)
         self.arrived = np.zeros(max(n, 1), np.uint8)
         self.stands_for = stand_ins(draft)
+        self.outers = outers_of(draft, self.uniform, sums)
+        self.dropped = self.outers.dropped[np.asarray(self.run)[:-1]].copy()
         self.program.regions = []
         self.program.active_arrays = self.active_arrays
 
@@ -226,7 +230,7 @@ cdef class Layout:
                         self.note_use(x, place)
                     if self.is_active(x) and self.opcode[i] != REGION:
                         self.active[i] = 1
-                    until = r
+                    until = self.runs if self.dropped[r] else r
                     if self.gradient and is_read_backward(self.opcode[i], j - self.first[i]):
                         until = 2 * self.runs - r
                     self.outlive(x, until)
@@ -401,7 +405,7 @@ cdef class Layout:
             arity = self.first[begin + 1] - self.first[begin]
             place = self.base + r
             at = self.program.operands
-            if self.is_variables(r):
+            if self.dropped[r] or self.is_variables(r):
                 self.bury(r)
                 continue
             if self.is_gradient(r):

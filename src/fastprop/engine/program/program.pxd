@@ -83,6 +83,9 @@ cdef class Program:
     cdef readonly object single         # uint8, per input: whether it is read by itself, not only as one of a matrix
     cdef readonly object starts         # int32: inputs at which matrices begin, the first and the last one of them
     cdef readonly object entire         # uint8, per input: whether its gradient is one number of one such matrix's
+    cdef readonly object outers         # int32: outer products: the first output, rows, columns, where their slots are
+    cdef int32_t* outer                 # the same numbers
+    cdef Py_ssize_t outers_count
     cdef readonly Py_ssize_t sums_begin     # the inputs whose gradients products add up, number by number
     cdef readonly Py_ssize_t sums_end
     cdef int32_t* output        # the same numbers, for loops without the GIL

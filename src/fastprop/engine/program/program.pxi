@@ -167,6 +167,8 @@ cdef class Program:
         """Take the addresses of the arrays, which do not change any more."""
         self.output = <int32_t*><size_t>self.outputs.ctypes.data
         self.outputs_count = len(self.outputs)
+        self.outer = <int32_t*><size_t>self.outers.ctypes.data
+        self.outers_count = len(self.outers)
         self.guard = <int32_t*><size_t>self.guards.ctypes.data
         self.guard_expected = <uint8_t*><size_t>self.expected.ctypes.data
         self.guards_count = len(self.guards)
@@ -212,6 +214,8 @@ cdef class Program:
             if step.opcode == BATCH_MATMUL:
                 operands = f" of depth {step.arity}"
             lines.append(f"{name} x{step.count} -> {step.result}{operands}")
+        for output, rows, columns, _ in self.outers.tolist():
+            lines.append(f"outer products {rows} by {columns} -> outputs from {output} on")
         for i in range(self.back.length):
             lines.append(self.pull_text(self.back.instruction[i]))
         return lines

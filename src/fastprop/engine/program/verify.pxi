@@ -45,11 +45,13 @@ def verify_program(Program program):
     if fixed != program.adjoints or fixed + (program.inputs if program.gradient else 0) > slots:
         raise ValueError(f"inputs, constants and adjoints take {fixed} slots and more, there are {slots}")
     for name, places, least in (
-        ("output", program.outputs, 0), ("guard", program.guards, 0), ("seed", program.seeds, -1)
+        ("output", program.outputs, -1 if program.outers_count else 0), ("guard", program.guards, 0),
+        ("seed", program.seeds, -1)
     ):
         for i, x in enumerate(() if places is None else places.tolist()):
             if not least <= x < slots:
                 raise ValueError(f"{name} {i} is slot {x}, there are {slots}")
+    verify_outers(program)
     for i, wiring in enumerate(program.regions):
         verify_wiring(program, i, wiring)
     if not program.lanes:
@@ -60,6 +62,20 @@ def verify_program(Program program):
             and program.back_words.word[program.prologue_words - 1] == HALT
         ):
             raise ValueError(f"the pulls are put before word {program.prologue_words}; expected one behind a halt")
+
+
+cdef int verify_outers(Program program) except -1:
+    """Check that outer products, and they alone, give the outputs that have no slot, of rows of the program."""
+    alone = np.zeros(len(program.outputs), np.bool_)
+    for number, (output, rows, columns, at) in enumerate(program.outers.tolist()):
+        what = f"outer product {number}"
+        if program.gradient or not program.lanes or not 0 <= output <= len(program.outputs) - rows * columns:
+            raise ValueError(f"{what} gives {rows * columns} outputs from {output} on, of {len(program.outputs)}")
+        verify_listed(program, what, at, rows + columns, 0)
+        alone[output : output + rows * columns] = True
+    if np.any(alone != (program.outputs < 0)):
+        raise ValueError("outputs without a slot are not those of outer products")
+    return 0
 
 
 cdef int verify_wiring(Program program, Py_ssize_t number, Wiring wiring) except -1:

@@ -34,13 +34,15 @@ cdef class Batch:
         The arrays that maps in the draft get from outside and whose gradients are wanted.
     rolls : bool
         Whether sums may become products: not those of a part that others go on from, as these decide by them.
+    sums : int
+        So many outputs, the first ones, are added up and nothing else.
     """
 
     def __init__(
         self, plan, bint gradient, uniform, wanted, Py_ssize_t lanes, bint sums_values, arrays=frozenset(),
-        bint rolls=True
+        bint rolls=True, Py_ssize_t sums=0
     ):
-        program, before, taken = plan.lanes(gradient, uniform, wanted, arrays, rolls)
+        program, before, taken = plan.lanes(gradient, uniform, wanted, arrays, rolls, sums)
         self.run = LanesRun(program, plan.single, lanes, sums_values)
         self.before = None if before is None else PointRun(before, plan.single)
         self.gradient = gradient
@@ -98,7 +100,7 @@ cdef class Batch:
 
     cdef double value_sum(self, Py_ssize_t k) noexcept:
         """The sum of an output over all lanes."""
-        return self.run.sum_of((self.run.summed_inputs if self.gradient else 0) + k)
+        return value_sum(self.run, k)
 
     cdef int gradient_sums(self, double* sums) except -1:
         """Write the summed gradient of every uniform input that is wanted, and anything for the others."""

@@ -86,6 +86,8 @@ cdef class LanesRun:
         self.summed_inputs = self.summed.shape[0]
         for i in range(self.summed_inputs):
             self.sum_row[self.summed[i]] = <int32_t>i
+        self.value_row = np.where(program.outputs >= 0, np.cumsum(program.outputs >= 0) - 1, -1).astype(np.int32)
+        self.values_summed = int(np.count_nonzero(program.outputs >= 0)) if sums_values else 0
         self.starts = program.starts
         self.pointers = Memory(2 * self.starts.shape[0] * <Py_ssize_t>sizeof(char*))
         self.start = <char**>self.pointers.start
@@ -93,11 +95,8 @@ cdef class LanesRun:
         memset(self.start, 0, <size_t>self.pointers.nbytes)
         self.entire, self.singles = counts_before(program.entire), counts_before(program.single)
         self.varying = places_where(program.uniform == 0)
-        self.inputs_kept = []
-        self.benches = []
-        self.sums = Memory(0)
-        self.lanes = -1
-        self.diverged = -1
+        self.inputs_kept, self.benches, self.sums = [], [], Memory(0)
+        self.lanes, self.diverged = -1, -1
         if index is None:
             self.take_lanes(lanes, NULL)
         else:
@@ -198,7 +197,7 @@ cdef class LanesRun:
 
     cdef inline Py_ssize_t sums_per_strand(self) noexcept nogil:
         cdef Py_ssize_t gradients = self.summed_inputs if self.program.gradient else 0
-        return gradients + (self.program.outputs_count if self.sums_values else 0)
+        return gradients + self.values_summed
 
     cdef inline Py_ssize_t sum_bytes(self) noexcept nogil:
         return SINGLE_SUM_BYTES if self.single else SUM_BYTES
@@ -208,6 +207,7 @@ cdef class LanesRun:
         return (
             self.sums_per_strand() * self.sum_bytes()
             + (self.program.sums_end - self.program.sums_begin) * <Py_ssize_t>sizeof(double)
+            + (self.program.outputs_count if self.program.outers_count else 0) * <Py_ssize_t>sizeof(double)
         )
 
     cdef char* partial_sums(self, Py_ssize_t strand, Py_ssize_t row) noexcept nogil:
@@ -380,7 +380,7 @@ cdef class LanesRun:
         cdef Py_ssize_t k, slot
         for k in range(self.program.outputs_count - 1, -1, -1):     # of two in one slot, the first is written
             slot = self.program.output[k]
-            if not self.is_input(slot):
+            if slot >= 0 and not self.is_input(slot):
                 bench.space.row[slot] = (
                     self.value[k].data + begin * self.size if self.is_whole(&self.value[k], count)
                     else <char*>bench.space.base + slot * self.width * self.size
@@ -399,6 +399,8 @@ cdef class LanesRun:
         cdef const char* out
         for k in range(self.program.outputs_count):
             slot = self.program.output[k]
+            if slot < 0:
+                continue
             out = <const char*>bench.space.row[slot]
             if self.is_number(slot):
                 fill_row(bench.space.scratch, count, self.number(out), self.single)
@@ -408,9 +410,11 @@ cdef class LanesRun:
                 silence(self, <char*>bench.space.scratch, begin, count)
                 out = <const char*>bench.space.scratch
             if self.sums_values:
-                add_up_row(self.partial_sums(strand, row + k), count, out, self.single)
+                add_up_row(self.partial_sums(strand, row + self.value_row[k]), count, out, self.single)
             if self.value[k].data != NULL and out != self.value[k].data + begin * self.size:
                 self.scatter(out, &self.value[k], begin, count)
+        for k in range(self.program.outers_count):
+            add_outer(self, bench, strand, self.program.outer + 4 * k)
 
     cdef inline Py_ssize_t begin_of(self, Py_ssize_t block) noexcept nogil:
         if self.lead > 0:

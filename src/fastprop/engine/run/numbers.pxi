@@ -87,9 +87,33 @@ cdef void put_none(LanesRun run) noexcept nogil:
 
 cdef void clear_sums(LanesRun run, Py_ssize_t strand) noexcept nogil:
     """Let a strand's sums be 0: those of matrices' gradients, too, unless all of these are put elsewhere."""
-    cdef bint all_put = run.puts == run.program.sums_end - run.program.sums_begin
+    cdef bint all_put = run.puts == run.program.sums_end - run.program.sums_begin and run.program.outers_count == 0
     cdef Py_ssize_t nbytes = run.sums_per_strand() * run.sum_bytes() if all_put else run.sums_nbytes()
     memset(run.partial_sums(strand, 0), 0, <size_t>nbytes)
+
+
+cdef inline double* outer_sums(LanesRun run, Py_ssize_t strand) noexcept nogil:
+    """A strand's sums of outer products, by the output."""
+    return run.matrix_sums(strand) + run.program.sums_end
+
+
+cdef void add_outer(LanesRun run, Bench bench, Py_ssize_t strand, const int32_t* outer) noexcept nogil:
+    """Add up an outer product: its first output, rows, columns, and where the slots of these are listed."""
+    cdef const int32_t* slot = run.program.index + outer[3]
+    run.executor.add_outer(
+        &bench.space, slot, outer[1], slot + outer[1], outer[2], outer_sums(run, strand) + outer[0], run.single
+    )
+
+
+cdef double value_sum(LanesRun run, Py_ssize_t k) noexcept nogil:
+    """The sum of an output over all lanes."""
+    cdef double total = 0.0
+    cdef Py_ssize_t strand
+    if run.value_row[k] >= 0:
+        return run.sum_of((run.summed_inputs if run.program.gradient else 0) + run.value_row[k])
+    for strand in range(run.strands):
+        total += outer_sums(run, strand)[k]
+    return total
 
 
 cdef double gradient_sum(LanesRun run, Py_ssize_t i) noexcept nogil:

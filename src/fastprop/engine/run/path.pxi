@@ -208,7 +208,8 @@ cdef class Path:
             uniform[i] = uniform[i] and not wanted[i]
         batch = Batch(
             self.wires.plan, gradient, same, asked, region.lanes,
-            region.summed and not self.wires.is_part, self.wanted_in_body(gradient), not self.wires.is_part
+            region.summed and not self.wires.is_part, self.wanted_in_body(gradient), not self.wires.is_part,
+            0 if gradient or self.wires.is_part else self.sums_alone()
         )
         batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)
@@ -218,6 +219,15 @@ cdef class Path:
             for i in range(stretch.first, stretch.first + self.numbers_in(stretch)):
                 batch.put(i, self.wires.source[i].number)
         return batch
+
+    cdef Py_ssize_t sums_alone(self):
+        """How many outputs, the first ones, are added up in all lanes, and not put into arrays."""
+        cdef MapRegion region = self.owner.region
+        if not region.summed or self.owner.only is None:
+            return 0
+        return sum([math.prod(shape) for a, shape in region.value_arrays if a < 0]) if region.value_arrays else (
+            self.wires.outputs
+        )
 
     cdef inline Py_ssize_t numbers_in(self, const Stretch* stretch) noexcept:
         """How many plain numbers there are in a stretch: all, or none."""

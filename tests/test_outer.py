@@ -1,0 +1,184 @@
+"""Sums of outer products over the lanes, which second derivatives are made of: taken as products of matrices."""
+
+import gc
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+import fastprop as fp
+from fastprop import nn
+from fastprop.circuits.pipeline import PASSES
+from fastprop.engine.program import Program
+from fastprop.gates import strong_multiply
+
+RANDOM = np.random.default_rng(0)
+INF, NAN = math.inf, math.nan
+
+
+def programs_with_outers(call):
+    """How many outer products each of the programs has that a call makes."""
+    gc.collect()
+    before = {id(found) for found in gc.get_objects() if isinstance(found, Program)}
+    call()
+    made = [found for found in gc.get_objects() if isinstance(found, Program) and id(found) not in before]
+    return [len(program.outers) for program in made if len(program.outers)]
+
+
+def sums(left, right):
+    """The sums of products of all lanes, one number after the other."""
+    return fp.vmap(lambda a, b: [strong_multiply(x, y) for x in a for y in b], in_axes=(0, 0), reduce="sum")(
+        left, right
+    )
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 16, 17, 100, 1000])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_sums_of_products(lanes, dtype):
+    left, right = RANDOM.normal(size=(lanes, 3)).astype(dtype), RANDOM.normal(size=(lanes, 7)).astype(dtype)
+    compiled = fp.compile(sums)
+    assert programs_with_outers(lambda: compiled(left, right)) == [1]
+    tolerance = 1e-12 if dtype == "float64" else 2e-5
+    for k in (1.0, -2.0, 0.5):  # each call begins anew
+        assert_allclose(compiled(left * k, right), (left.T * k @ right).ravel(), tolerance, tolerance * lanes**0.5)
+
+
+def test_sums_of_several_products():
+    def loss(a, b, c):
+        return [strong_multiply(x, y) + strong_multiply(z, y) for x, z in zip(a, c) for y in b]
+
+    a, b, c = (RANDOM.normal(size=(50, n)) for n in (4, 6, 4))
+    compiled = fp.compile(fp.vmap(loss, reduce="sum"))
+    assert programs_with_outers(lambda: compiled(a, b, c)) == [2]
+    assert_allclose(compiled(a, b, c), ((a + c).T @ b).ravel(), 1e-12)
+
+
+def beside(a, b):
+    """Products that others read, that stand alone, and of numbers that are the same in all lanes."""
+    products = [[strong_multiply(x, y) for y in b] for x in a]
+    flat = [product for row in products for product in row]
+    return [*flat[:9], fp.sum(flat), flat[9] + 1.0, *flat[10:], strong_multiply(a[0], 2.0), strong_multiply(a[0], a[0])]
+
+
+def test_what_is_no_outer_product():
+    a, b = RANDOM.normal(size=(20, 5)), RANDOM.normal(size=(20, 5))
+    compiled = fp.compile(fp.vmap(beside, reduce="sum"))
+    for _ in range(2):
+        assert_allclose(compiled(a, b), np.array([beside(x, y) for x, y in zip(a, b)]).sum(0), 1e-12)
+
+
+@given(
+    rows=st.integers(1, 7),
+    columns=st.integers(1, 9),
+    lanes=st.integers(1, 40),
+    terms=st.integers(1, 3),
+    swapped=st.booleans(),
+    holes=st.sets(st.integers(0, 62), max_size=3),
+)
+@settings(max_examples=60)
+def test_all_shapes(rows, columns, lanes, terms, swapped, holes):
+    left, right = RANDOM.normal(size=(lanes, terms, rows)), RANDOM.normal(size=(lanes, terms, columns))
+
+    def products(a, b):
+        found = []
+        for i in range(rows):
+            for j in range(columns):
+                pairs = [(a[t, i], b[t, j])[:: -1 if swapped else 1] for t in range(terms)]
+                number = fp.sum([strong_multiply(*pair) for pair in pairs])
+                found.append(number * 2.0 if i * columns + j in holes else number)
+        return found
+
+    compiled = fp.compile(fp.vmap(products, reduce="sum"))
+    expected = np.einsum("kti,ktj->ij", left, right).ravel()
+    expected[[k for k in holes if k < len(expected)]] *= 2.0
+    for _ in range(2):
+        assert_allclose(compiled(left, right), expected, 1e-10, 1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_factors_of_exactly_0(dtype):
+    left, right = np.ones((20, 4), dtype), np.ones((20, 5), dtype)
+    left[3, 1], right[3, 2], left[5, 2], right[5], left[7, 0] = 0.0, NAN, 0.0, INF, INF
+    left[5], left[5, 3] = 0.0, -0.0
+    expected = np.array(
+        [[sum(strong_multiply(float(x), float(y)) for x, y in zip(a, b)) for b in right.T] for a in left.T]
+    )
+    assert_array_equal(np.reshape(fp.compile(sums)(left, right), (4, 5)), expected)
+    assert np.isnan(expected).sum() == 3
+    assert np.isinf(expected).sum() == 4
+
+
+def network(p, x):
+    (w, b), (v, c) = p
+    return v @ fp.tanh(w @ x + b) + c
+
+
+def loss(p, xs, ys):
+    return fp.mean(fp.vmap(lambda x, y: nn.cross_entropy(network(p, x), y))(xs, ys))
+
+
+P = [(RANDOM.normal(size=(6, 5)), RANDOM.normal(size=6)), (RANDOM.normal(size=(4, 6)), RANDOM.normal(size=4))]
+Q = [(np.cos(w), np.sin(b)) for w, b in P]
+XS, YS = RANDOM.normal(size=(40, 5)), RANDOM.integers(0, 4, 40)
+
+
+def hessian_product(p, q, xs, ys):
+    return fp.jvp(lambda p: fp.grad(loss)(p, xs, ys), (p,), (q,))[1]
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(part) for pair in tree for part in pair])
+
+
+def test_products_with_a_hessian():
+    compiled = fp.compile(hessian_product)
+    assert programs_with_outers(lambda: compiled(P, Q, XS, YS))
+    step = 1e-5
+    there, back = ([(w + s * dw, b + s * db) for (w, b), (dw, db) in zip(P, Q)] for s in (step, -step))
+    by_difference = (flat(fp.grad(loss)(there, XS, YS)) - flat(fp.grad(loss)(back, XS, YS))) / (2 * step)
+    for _ in range(2):
+        found = flat(compiled(P, Q, XS, YS))
+        assert_allclose(found, by_difference, 1e-6, 1e-9)
+    with fp.eager():
+        assert_allclose(found, flat(hessian_product(P, Q, XS, YS)), 1e-11, 1e-13)
+
+
+def test_a_label_that_there_is_not_is_named_and_leaves_nothing():
+    compiled = fp.compile(hessian_product)
+    expected = flat(compiled(P, Q, XS, YS))
+    with pytest.raises(IndexError, match="lane 17"):
+        compiled(P, Q, XS, np.where(np.arange(40) == 17, 4, YS))
+    assert_array_equal(flat(compiled(P, Q, XS, YS)), expected)
+
+
+def test_other_numbers_of_lanes_one_after_the_other():
+    compiled = fp.compile(hessian_product)
+    for lanes in (40, 7, 1, 23, 40):
+        with fp.eager():
+            expected = flat(hessian_product(P, Q, XS[:lanes], YS[:lanes]))
+        assert_allclose(flat(compiled(P, Q, XS[:lanes], YS[:lanes])), expected, 1e-10, 1e-12)
+
+
+def test_same_bits_on_any_threads_and_right_on_all_processors(always_threads, threads_as_before, every_instruction_set):
+    xs, ys = RANDOM.normal(size=(3000, 5)), RANDOM.integers(0, 4, 3000)
+    expected = None
+    for _ in every_instruction_set:
+        compiled, found = fp.compile(hessian_product), []
+        for threads in (1, 2, 4):
+            fp.set_num_threads(threads)
+            found.append(flat(compiled(P, Q, xs, ys)))
+        assert_array_equal(found[1], found[0])
+        assert_array_equal(found[2], found[0])
+        expected = found[0] if expected is None else expected
+        assert_allclose(found[0], expected, 1e-9, 1e-12)
+
+
+def test_without_products_there_are_none():
+    left, right = RANDOM.normal(size=(9, 4)), RANDOM.normal(size=(9, 4))
+    with_all = fp.compile(sums)
+    plain = fp.compile(sums, passes=[name for name in PASSES if name != "reroll"])
+    assert programs_with_outers(lambda: plain(left, right)) == []
+    assert_allclose(plain(left, right), with_all(left, right), 1e-13)

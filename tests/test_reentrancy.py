@@ -213,7 +213,8 @@ def calls_until(function, last):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # from what dies meanwhile
-def test_a_first_call_that_is_stopped_anywhere_can_be_repeated():
+@pytest.mark.parametrize("some", [50, pytest.param(600, marks=pytest.mark.slow)])
+def test_a_first_call_that_is_stopped_anywhere_can_be_repeated(some):
     """It records, and, as a leaf is captured, records once more what computes gradients itself."""
     w, x = fp.Array(np.array([1.0, 2.0])), np.array([3.0, 4.0])
 
@@ -229,7 +230,7 @@ def test_a_first_call_that_is_stopped_anywhere_can_be_repeated():
         return calls
 
     calls = tried(0)
-    for last in range(1, calls, max(calls // 50, 1)):
+    for last in range(1, calls, max(calls // some, 1)):
         tried(last)
     for last in range(calls - 30, calls + 1):
         tried(last)

@@ -122,9 +122,9 @@ class _Entry(Entry):
 
     @current.setter
     def current(self, route: Route) -> None:
-        self._current = route
-        self.captures = self.captures or bool(route.plan.recording.captured_handles())
-        self.route = None if self.is_function and self.captures else route  # the fast way is for plain results
+        captures = self.captures or bool(route.plan.recording.captured_handles())
+        self.route = None if self.is_function and captures else route  # the fast way is for plain results
+        self.captures, self._current = captures, route  # at last, as an exception may come at any call before
 
 
 @entered_by_vector
@@ -360,16 +360,17 @@ class Compiled(Door):
         with self._lock:
             if entry.differentiable:
                 return
+            anew = any(plan.draft.payload and not plan.recording.differentiable for plan in entry.paths.plans)
             entry.differentiable = True
-            if any(plan.draft.payload and not plan.recording.differentiable for plan in entry.paths.plans):
-                paths = Paths(self._name, self._max_paths)
+            if anew:
                 try:
+                    paths = Paths(self._name, self._max_paths)
                     plan = self._plan(entry, leaves)
                     number, route = paths.keep(plan), self._route_of(entry, plan)
+                    entry.current, entry.routes, entry.paths = route, {number: route}, paths  # what says so at last
                 except BaseException:
                     entry.differentiable = False
                     raise
-                entry.paths, entry.routes, entry.current = paths, {number: route}, route
                 self._reasons.append("its gradients are to be differentiated")
 
     def _plan_at(self, entry: _Entry, leaves: list[Any]) -> Plan | None:

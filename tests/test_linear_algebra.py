@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.linalg import LinAlgError
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import reference
@@ -171,6 +171,41 @@ EDGES = {
 @pytest.mark.parametrize(("f", "operands", "value", "gradients"), EDGES.values(), ids=EDGES)
 def test_edges(f, operands, value, gradients):
     check_edge_everywhere(f, operands, value, gradients, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("number", [NAN, INF, -INF])
+def test_derivatives_of_det_of_what_is_not_finite_are_nan_and_of_others_in_the_batch_stay(number):
+    a = square(3, 3, 3)
+    lost, direction = a.copy(), block(3, 3, 3)
+    lost[1, 0, 2] = number
+
+    def total(a):
+        return fp.sum(fp.det(a) * np.array([1.0, 2.0, 3.0]))
+
+    def along(a):
+        return fp.jvp(fp.grad(total), (a,), (direction,))
+
+    for front in (along, fp.compile(along)):
+        for found, expected in zip(front(lost), front(a), strict=True):
+            assert_array_equal(found[1], NAN)
+            assert_allclose(found[[0, 2]], expected[[0, 2]], rtol=1e-13)
+
+
+@pytest.mark.parametrize("number", [NAN, INF, -INF])
+def test_derivatives_of_det_of_what_is_not_finite_in_one_lane(number):
+    compiled = fp.compile(fp.vmap(fp.hessian(fp.det)))
+    a = square(5, 3, 3)
+    expected = compiled(a)
+    a[3, 0, 0] = number
+    found = compiled(a)
+    assert_array_equal(found[3], NAN)
+    assert_allclose(np.delete(found, 3, 0), np.delete(expected, 3, 0), rtol=1e-13)
+
+
+def test_det_of_a_number_has_slope_one_whatever_it_is():
+    for number in (0.0, 2.0, INF, NAN):
+        assert fp.grad(fp.det)(np.array([[number]])) == 1.0
+        assert fp.compile(fp.grad(fp.det))(np.array([[number]])) == 1.0
 
 
 def test_hessian_of_det_of_zeros():

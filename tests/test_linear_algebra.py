@@ -393,3 +393,31 @@ def test_lanes_of_a_vmap_as_matrices():
     assert_allclose(f(rows), np.linalg.solve(fixed, rows * 2.0), rtol=1e-13)
     g = fp.compile(lambda a: fp.det(fp.vmap(lambda row: row * 2.0)(a)))
     assert g(fixed) == pytest.approx(4.0 * np.linalg.det(fixed), rel=1e-13)
+
+
+@pytest.mark.parametrize("name", ["inv", "solve", "solve_triangular", "cholesky"])
+def test_of_no_matrices(name):
+    """What is recorded needs an example, and zeros are a singular matrix."""
+    gate = {"solve": lambda a: fp.solve(a, np.ones(2)), "solve_triangular": lambda a: fp.solve_triangular(a, np.eye(2))}
+    f = gate.get(name, getattr(fp, name))
+
+    def steps(a):
+        return fp.scan(lambda total, x: (total + fp.sum(f(x)), f(x)), 0.5, a)
+
+    def total(a):
+        return fp.sum(fp.vmap(f)(a)) + steps(a)[0]
+
+    none, three = np.zeros((0, 2, 2)), np.stack([np.eye(2)] * 3)
+    shape = (0, *np.shape(f(np.eye(2))))
+    compiled = fp.compile(fp.vmap(f)), fp.compile(steps), fp.compile(fp.vmap(fp.grad(lambda a: fp.sum(f(a)))))
+    for _ in range(2):
+        with fp.eager():
+            assert fp.vmap(f)(none).shape == steps(none)[1].shape == shape
+        assert fp.vmap(f)(none).shape == compiled[0](none).shape == shape
+        assert fp.vmap(fp.vmap(f))(none[None]).shape == (1, *shape)
+        for front in (steps, compiled[1]):
+            last, kept = front(none)
+            assert last == 0.5 and kept.shape == shape
+        assert compiled[2](none).shape == fp.compile(fp.grad(total))(none).shape == (0, 2, 2)
+        for front in compiled:
+            front(three)  # and then none again

@@ -213,3 +213,37 @@ def test_in_scans():
     compiled = fp.compile(both)
     for _ in range(2):
         same(compiled(*arguments), both(*arguments))
+
+
+def test_a_lane_whose_pull_cannot_be_taken_is_named():
+    def loss(a):
+        return fp.sum(fp.solve(a, np.ones(2)))
+
+    compiled = fp.compile(fp.vmap(fp.grad(loss)))
+    matrices = np.stack([np.eye(2)] * 40)
+    compiled(matrices)
+    matrices[17] = [[-0.42857142857142855, 1.1666666666666667], [-0.24489795918367346, 0.6666666666666667]]
+    loss(matrices[17])
+    for _ in range(2):
+        with pytest.raises(LinAlgError, match="solve: matrix is singular, in lane 17"):  # once it is turned
+            compiled(matrices)
+    assert_array_equal(compiled(matrices[:17]), -np.ones((17, 2, 2)))
+
+
+def test_a_lane_whose_third_derivative_of_det_cannot_be_taken_is_named():
+    compiled = fp.compile(fp.vmap(fp.jacobian(fp.hessian(fp.det))))
+    matrices = square(40, 2, 2)
+    compiled(matrices)
+    matrices[23] = 1.0
+    with pytest.raises(LinAlgError, match="inv: matrix is singular, in lane 23"):
+        compiled(matrices)
+
+
+def test_a_determinant_whose_first_pivots_underflow():
+    pivots = np.concatenate([np.geomspace(2e-6, 3e-6, 57), np.geomspace(5e5, 1e6, 43)])
+    compiled = fp.compile(fp.value_and_grad(fp.det))
+    compiled(np.eye(100))
+    value, gradient = compiled(np.diag(pivots))
+    expected = math.exp(np.sum(np.log(pivots)))
+    assert value == pytest.approx(expected, rel=1e-11)
+    assert_allclose(np.diag(gradient), expected / pivots, rtol=1e-11)

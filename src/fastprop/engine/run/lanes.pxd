@@ -45,7 +45,7 @@ cdef class LaneRegion:
 cdef class CalledInLanes(LaneRegion):
     cdef list columns(self, LanesRun run, Bench bench, Py_ssize_t count)
     cdef int call(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
-    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t count) except -1
+    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
 
 
 @cython.final

@@ -1,6 +1,7 @@
 """Linear algebra against NumPy on every front, to second order, in batches, and at the edges."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -421,3 +422,29 @@ def test_of_no_matrices(name):
         assert compiled[2](none).shape == fp.compile(fp.grad(total))(none).shape == (0, 2, 2)
         for front in compiled:
             front(three)  # and then none again
+
+
+def test_the_lanes_of_maps_in_maps_whose_matrix_cannot_be_taken():
+    def inverse(a):
+        return fp.sum(fp.inv(a))
+
+    def steps(a):
+        return fp.scan(lambda total, x: (total + inverse(x), None), 0.0, a)[0]
+
+    def branching(a, deep):
+        return fp.sum(fp.vmap(inverse)(a * 2.0)) if deep > 0.0 else a[0, 0, 0]
+
+    a = np.tile(np.eye(2), (40, 5, 3, 1, 1))
+    a[::3, 0, 0, 0, 1] = 1.0
+    for f, lanes in (
+        (fp.vmap(fp.vmap(fp.vmap(inverse))), "(33, 4, 2)"),
+        (fp.vmap(fp.vmap(steps)), "(33, 4)"),
+        (lambda a: fp.vmap(fp.vmap(inverse))(a[:, 4]), "(33, 2)"),
+        (lambda a: fp.vmap(branching)(a[:, 4], a[:, 0, 0, 0, 1]), "33"),  # a map on a path has no lanes of its own
+    ):
+        for front in (fp.compile(f), fp.compile(fp.grad(lambda a, f=f: fp.sum(f(a))))):
+            bad = a.copy()
+            front(bad)
+            bad[33, 4, 2] = 0.0
+            with pytest.raises(LinAlgError, match=f"inv: matrix is singular, in lane {re.escape(lanes)}$"):
+                front(bad)

@@ -88,7 +88,9 @@ cdef class LanesRun:
     cdef int32_t[::1] varying           # the inputs that are no numbers
     cdef const Executor* executor
     cdef bint stopped
-    cdef LanesRun outermost             # the run of which this is a part, or None
+    cdef LanesRun within                # the run of which this is a step, or None
+    cdef Py_ssize_t step                # and which one, of a map; -1: of a scan
+    cdef LanesRun outermost             # the run of which all of these are a part, or None
     cdef LaneArrays arrays              # that the regions read and make, or None
     cdef Py_ssize_t next_strand
 

@@ -96,7 +96,7 @@ cdef class LanesRun:
         self.inputs_kept = []
         self.benches = []
         self.sums = Memory(0)
-        self.lanes = -1
+        self.lanes = self.step = -1
         self.diverged = -1
         if index is None:
             self.take_lanes(lanes, NULL)
@@ -140,7 +140,7 @@ cdef class LanesRun:
 
     cdef int join(self, LanesRun outer) except -1:
         """Run the same lanes as another run, block by block as it does."""
-        self.outermost = outer if outer.outermost is None else outer.outermost
+        self.within, self.outermost = outer, outer if outer.outermost is None else outer.outermost
         if self.width != outer.width:
             self.benches.clear()
         self.lanes, self.width, self.lane = outer.lanes, outer.width, NULL

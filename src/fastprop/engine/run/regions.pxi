@@ -130,6 +130,9 @@ cdef object in_lane_of(LanesRun run, error, Py_ssize_t begin, lanes):
     cdef Py_ssize_t k
     raised, place = lane_of_batch(error)
     k = begin + <Py_ssize_t>lanes[place]
+    while run.within is not None:
+        raised = in_lane(raised, run.step) if run.step >= 0 else raised
+        run = run.within
     return in_lane(raised, run.lane[k] if run.lane != NULL else k)
 
 

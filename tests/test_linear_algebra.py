@@ -1,13 +1,14 @@
 """Linear algebra against NumPy on every front, to second order, in batches, and at the edges."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.linalg import LinAlgError
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import reference
@@ -171,6 +172,41 @@ EDGES = {
 @pytest.mark.parametrize(("f", "operands", "value", "gradients"), EDGES.values(), ids=EDGES)
 def test_edges(f, operands, value, gradients):
     check_edge_everywhere(f, operands, value, gradients, rtol=1e-11, atol=1e-14)
+
+
+@pytest.mark.parametrize("number", [NAN, INF, -INF])
+def test_derivatives_of_det_of_what_is_not_finite_are_nan_and_of_others_in_the_batch_stay(number):
+    a = square(3, 3, 3)
+    lost, direction = a.copy(), block(3, 3, 3)
+    lost[1, 0, 2] = number
+
+    def total(a):
+        return fp.sum(fp.det(a) * np.array([1.0, 2.0, 3.0]))
+
+    def along(a):
+        return fp.jvp(fp.grad(total), (a,), (direction,))
+
+    for front in (along, fp.compile(along)):
+        for found, expected in zip(front(lost), front(a), strict=True):
+            assert_array_equal(found[1], NAN)
+            assert_allclose(found[[0, 2]], expected[[0, 2]], rtol=1e-13)
+
+
+@pytest.mark.parametrize("number", [NAN, INF, -INF])
+def test_derivatives_of_det_of_what_is_not_finite_in_one_lane(number):
+    compiled = fp.compile(fp.vmap(fp.hessian(fp.det)))
+    a = square(5, 3, 3)
+    expected = compiled(a)
+    a[3, 0, 0] = number
+    found = compiled(a)
+    assert_array_equal(found[3], NAN)
+    assert_allclose(np.delete(found, 3, 0), np.delete(expected, 3, 0), rtol=1e-13)
+
+
+def test_det_of_a_number_has_slope_one_whatever_it_is():
+    for number in (0.0, 2.0, INF, NAN):
+        assert fp.grad(fp.det)(np.array([[number]])) == 1.0
+        assert fp.compile(fp.grad(fp.det))(np.array([[number]])) == 1.0
 
 
 def test_hessian_of_det_of_zeros():
@@ -358,3 +394,57 @@ def test_lanes_of_a_vmap_as_matrices():
     assert_allclose(f(rows), np.linalg.solve(fixed, rows * 2.0), rtol=1e-13)
     g = fp.compile(lambda a: fp.det(fp.vmap(lambda row: row * 2.0)(a)))
     assert g(fixed) == pytest.approx(4.0 * np.linalg.det(fixed), rel=1e-13)
+
+
+@pytest.mark.parametrize("name", ["inv", "solve", "solve_triangular", "cholesky"])
+def test_of_no_matrices(name):
+    """What is recorded needs an example, and zeros are a singular matrix."""
+    gate = {"solve": lambda a: fp.solve(a, np.ones(2)), "solve_triangular": lambda a: fp.solve_triangular(a, np.eye(2))}
+    f = gate.get(name, getattr(fp, name))
+
+    def steps(a):
+        return fp.scan(lambda total, x: (total + fp.sum(f(x)), f(x)), 0.5, a)
+
+    def total(a):
+        return fp.sum(fp.vmap(f)(a)) + steps(a)[0]
+
+    none, three = np.zeros((0, 2, 2)), np.stack([np.eye(2)] * 3)
+    shape = (0, *np.shape(f(np.eye(2))))
+    compiled = fp.compile(fp.vmap(f)), fp.compile(steps), fp.compile(fp.vmap(fp.grad(lambda a: fp.sum(f(a)))))
+    for _ in range(2):
+        with fp.eager():
+            assert fp.vmap(f)(none).shape == steps(none)[1].shape == shape
+        assert fp.vmap(f)(none).shape == compiled[0](none).shape == shape
+        assert fp.vmap(fp.vmap(f))(none[None]).shape == (1, *shape)
+        for front in (steps, compiled[1]):
+            last, kept = front(none)
+            assert last == 0.5 and kept.shape == shape
+        assert compiled[2](none).shape == fp.compile(fp.grad(total))(none).shape == (0, 2, 2)
+        for front in compiled:
+            front(three)  # and then none again
+
+
+def test_the_lanes_of_maps_in_maps_whose_matrix_cannot_be_taken():
+    def inverse(a):
+        return fp.sum(fp.inv(a))
+
+    def steps(a):
+        return fp.scan(lambda total, x: (total + inverse(x), None), 0.0, a)[0]
+
+    def branching(a, deep):
+        return fp.sum(fp.vmap(inverse)(a * 2.0)) if deep > 0.0 else a[0, 0, 0]
+
+    a = np.tile(np.eye(2), (40, 5, 3, 1, 1))
+    a[::3, 0, 0, 0, 1] = 1.0
+    for f, lanes in (
+        (fp.vmap(fp.vmap(fp.vmap(inverse))), "(33, 4, 2)"),
+        (fp.vmap(fp.vmap(steps)), "(33, 4)"),
+        (lambda a: fp.vmap(fp.vmap(inverse))(a[:, 4]), "(33, 2)"),
+        (lambda a: fp.vmap(branching)(a[:, 4], a[:, 0, 0, 0, 1]), "33"),  # a map on a path has no lanes of its own
+    ):
+        for front in (fp.compile(f), fp.compile(fp.grad(lambda a, f=f: fp.sum(f(a))))):
+            bad = a.copy()
+            front(bad)
+            bad[33, 4, 2] = 0.0
+            with pytest.raises(LinAlgError, match=f"inv: matrix is singular, in lane {re.escape(lanes)}$"):
+                front(bad)

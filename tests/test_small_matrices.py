@@ -213,3 +213,60 @@ def test_in_scans():
     compiled = fp.compile(both)
     for _ in range(2):
         same(compiled(*arguments), both(*arguments))
+
+
+def test_a_lane_whose_pull_cannot_be_taken_is_named():
+    def loss(a):
+        return fp.sum(fp.solve(a, np.ones(2)))
+
+    compiled = fp.compile(fp.vmap(fp.grad(loss)))
+    matrices = np.stack([np.eye(2)] * 40)
+    compiled(matrices)
+    matrices[17] = [[-0.42857142857142855, 1.1666666666666667], [-0.24489795918367346, 0.6666666666666667]]
+    loss(matrices[17])
+    for _ in range(2):
+        with pytest.raises(LinAlgError, match="solve: matrix is singular, in lane 17"):  # once it is turned
+            compiled(matrices)
+    assert_array_equal(compiled(matrices[:17]), -np.ones((17, 2, 2)))
+
+
+def test_a_lane_whose_third_derivative_of_det_cannot_be_taken_is_named():
+    compiled = fp.compile(fp.vmap(fp.jacobian(fp.hessian(fp.det))))
+    matrices = square(40, 2, 2)
+    compiled(matrices)
+    matrices[23] = 1.0
+    with pytest.raises(LinAlgError, match="inv: matrix is singular, in lane 23"):
+        compiled(matrices)
+
+
+def test_a_determinant_whose_first_pivots_underflow():
+    pivots = np.concatenate([np.geomspace(2e-6, 3e-6, 57), np.geomspace(5e5, 1e6, 43)])
+    compiled = fp.compile(fp.value_and_grad(fp.det))
+    compiled(np.eye(100))
+    value, gradient = compiled(np.diag(pivots))
+    expected = math.exp(np.sum(np.log(pivots)))
+    assert value == pytest.approx(expected, rel=1e-11)
+    assert_allclose(np.diag(gradient), expected / pivots, rtol=1e-11)
+
+
+def test_rows_are_exchanged_and_signs_kept():
+    for diagonal in ([1e-12, 1.0, 1.0], [0.0, -2.0, 3.0], [-9.0, -9.0, -9.0], [0.0, 0.0, 0.0]):
+        a = np.diag(diagonal) + np.array([[0.0, 1.0, 2.0], [2.0, 0.0, 1.0], [1.0, 3.0, 0.0]])
+        for f in (fp.det, fp.inv, lambda a: fp.slogdet(a).sign, lambda a: fp.slogdet(a[::-1]).sign):
+            compiled = fp.compile(f)
+            compiled(np.eye(3))
+            assert_allclose(compiled(a), f(a), rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["lower", "upper", "cholesky"])
+def test_c_does_not_read_the_other_half(name, monkeypatch):
+    read = np.triu(np.ones((3, 3), bool)) if name == "upper" else np.tri(3, dtype=bool)
+    f = fp.cholesky if name == "cholesky" else lambda a: GATES[name][1](a, np.ones(3))
+    both = fp.compile(fp.value_and_grad(lambda a: fp.sum(f(a) ** 2)))
+    a = np.eye(3) + 0.1
+    expected = both(a)
+    monkeypatch.setattr(GATES[name][0], "forward", refuse)
+    monkeypatch.setattr(GATES[name][0], "backward", refuse)
+    found = both(np.where(read, a, NAN))
+    assert found[0] == expected[0]
+    assert_array_equal(found[1], expected[1])

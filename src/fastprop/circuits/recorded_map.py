@@ -93,6 +93,7 @@ class RecordedMap(MapRegion):
         self._leaf_of: Any = None  # int32: of each number of the arguments, its leaf
         self._element_of: Any = None  # int64: and which of the leaf's it is
         self._parts: Any = None
+        self._is_lane_s: Any = None  # bool: of each number, whether every lane has its own, which is no integer
         self._own: Given = sources([], 0)
         self._rents: dict[bytes, Rent] = {}  # outcomes of a way that is not kept -> what was paid for it
         self._surplus = 0  # what was paid for ways in all beyond their prices
@@ -106,6 +107,7 @@ class RecordedMap(MapRegion):
         sizes = [self.signature.size(k) for k in range(len(self.signature.shapes))]
         self.first_input = np.cumsum([0, *sizes]).tolist()
         self._leaf_of, self._element_of = numbered(range(len(sizes)), sizes)
+        self._is_lane_s = ((self.axis >= 0) & ~np.array(self.signature.integers, np.bool_))[self._leaf_of]
         self._own = joined([self._own, *map(self._given, range(len(sizes)), sizes)])
         self.body = Tree(self.name, len(self._own), self.axis[self._leaf_of] >= 0, self.passes, self.most)
         recording = self.record_lane(point)
@@ -202,7 +204,10 @@ class RecordedMap(MapRegion):
             raise Retrace(f"{self.name} takes a path on which it asks for the number of its lane") from asked
         except (OutOfRangeError, LinAlgError) as error:
             self._refuse_decisions(decided)  # then the index is perhaps one of what is outside, as it was before
-            raise in_lane(error, lane) from None
+            unknown = np.where(self._is_lane_s, np.nan, point)
+            if self.lanes or isinstance(error, OutOfRangeError) or np.array_equal(point, unknown, equal_nan=True):
+                raise in_lane(error, lane) from None
+            return self.record_lane(unknown, beginning, lane)  # there is none, and NaN is not singular, as zeros are
         if recording.decides and not self.unrolled:  # a path has no arrays of its own
             self.unrolled = True
             if recording.arrays or recording.wasted or recording.spans_checks:

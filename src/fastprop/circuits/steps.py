@@ -10,7 +10,7 @@ import numpy as np
 
 from fastprop import gates
 from fastprop.circuits.signature import Signature
-from fastprop.circuits.unrolling import joined_lanes, of_no_lanes, zeros_of
+from fastprop.circuits.unrolling import block_of, called_where_none_is, joined_lanes, of_no_lanes
 from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.tape import Unit
 from fastprop.gates import is_condition
@@ -133,15 +133,15 @@ class Steps:
         for step in order:
             yield nesting.unflatten([x if x is None else _plain(x[step]) for x in leaves], True)
 
-    def example(self) -> Any:
-        """Return what a step would be given if there were any."""
+    def example(self, number: float) -> Any:
+        """Return what a step would be given if there were any: one number in all places, 0 as integers."""
         shapes = self.signature.shapes[self.carries :]
         leaves: list[Any] = []
         for k, shape in enumerate(shapes, self.carries):
-            zeros = zeros_of(shape)
+            block = block_of(number, shape)
             if self.signature.integers[k]:
-                zeros = np.zeros(shape, int) if shape else 0
-            leaves.append(None if self.axes[k] is None else zeros)
+                block = np.zeros(shape, int) if shape else 0
+            leaves.append(None if self.axes[k] is None else block)
         return self.signature.nesting_of(1).unflatten(leaves, True)
 
     def taken(self, found: Any) -> tuple[list[Any], Any]:
@@ -235,7 +235,7 @@ def step_by_step(step: Callable[..., Any], name: str, steps: Steps) -> tuple[Any
         kept.append(found[1])
     last = map_leaves(_returned, carry)
     if not kept:
-        _, y = steps.taken(step(carry, steps.example()))
+        _, y = steps.taken(called_where_none_is(lambda number: step(carry, steps.example(number))))
         return last, None if y is None else of_no_lanes(y, None)
     if steps.reverse:
         kept.reverse()

@@ -17,7 +17,7 @@ from fastprop.gates.shapes import stack
 from fastprop.handles.indexing import OutOfRangeError, in_lane
 from fastprop.handles.nesting import Nesting, flatten, is_handle, order_of, shape_of, structure
 
-__all__ = ["MIXED", "in_order", "joined_lanes", "lane_by_lane", "of_no_lanes", "zeros_of"]
+__all__ = ["MIXED", "block_of", "called_where_none_is", "in_order", "joined_lanes", "lane_by_lane", "of_no_lanes"]
 
 MIXED = "mixed"  # how lanes are reduced: what the function returns first is summed over them, what second is not
 
@@ -38,7 +38,7 @@ def lane_by_lane(
         for lane in range(lanes)
     ]
     if not results:
-        example = _called(f, one.build(list(map(zeros_of, one.shapes))))
+        example = called_where_none_is(lambda x: _called(f, one.build([block_of(x, shape) for shape in one.shapes])))
         if reduce == MIXED:
             return [of_no_lanes(part, how) for part, how in zip(example, ("sum", None))]
         return of_no_lanes(example, reduce)
@@ -80,13 +80,21 @@ def _called(f: Callable[..., Any], given: tuple[list[Any], dict[str, Any]], lane
         raise
 
 
-def zeros_of(shape: tuple[int, ...] | None) -> Any:
-    """Return zeros in the shape of a leaf."""
-    return 0.0 if shape is None else np.zeros(shape)
+def block_of(number: float, shape: tuple[int, ...] | None) -> Any:
+    """Return one number again and again, in the shape of a leaf."""
+    return number if shape is None else np.full(shape, number)
+
+
+def called_where_none_is(f: Callable[[float], Any]) -> Any:
+    """Return what a function gives, of which only the form is asked: at zeros, or, as they are singular, at NaN."""
+    try:
+        return f(0.0)
+    except LinAlgError:
+        return f(np.nan)
 
 
 def of_no_lanes(example: Any, reduce: str | None) -> Any:
-    """Return what there is of no lanes, in the form of the result at zeros."""
+    """Return what there is of no lanes, in the form of an example of the result."""
 
     def empty(leaf: Any) -> Any:
         if reduce is None:

@@ -244,11 +244,15 @@ def _spread(x: Any, axes: int) -> Any:
     return blocks.reshape(x, (*shape_of(x), *(1,) * axes))
 
 
-def _rotated(a: Any) -> tuple[Any, Any, Any, Any]:
-    """Return the singular values of matrices, what turns them there and back, and the sign of that."""
-    left, values, right = np.linalg.svd(a)
+def _rotated(a: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """Return the singular values of matrices, what turns them there and back, the sign of that, and which are lost.
+
+    Those have entries that are not finite, beside others: LAPACK would raise, or look for their values for ever.
+    """
+    lost = ~np.all(np.isfinite(a), (-2, -1))[..., np.newaxis, np.newaxis]
+    left, values, right = np.linalg.svd(np.where(lost, 0.0, a).astype(a.dtype))
     sign = np.sign(np.linalg.det(left) * np.linalg.det(right))
-    return left, values, right, np.asarray(sign)[..., np.newaxis, np.newaxis]
+    return left, values, right, np.asarray(sign)[..., np.newaxis, np.newaxis], lost & (a.shape[-1] > 1)
 
 
 class Cofactors(Algebra):
@@ -258,12 +262,10 @@ class Cofactors(Algebra):
         """Return the cofactors."""
         if not a.size:
             return np.zeros_like(a)
-        if np.any(np.isnan(a)):
-            return np.full_like(a, np.nan)
-        left, values, right, sign = _rotated(a)
+        left, values, right, sign, lost = _rotated(a)
         others = ProdOfOthers().forward(values)[..., np.newaxis]
         scaled = gates.strong_multiply(sign * others, right)
-        return np.asarray(StrongMatMul().forward(left, scaled), a.dtype)
+        return np.where(lost, np.nan, StrongMatMul().forward(left, scaled)).astype(a.dtype)
 
     def backward(self, pull: Any, a: Any) -> Any:
         """Pull by the second derivatives, which are symmetric."""
@@ -281,14 +283,14 @@ class SecondMinors(Algebra):
         """Return it by singular values: where a matrix is diagonal, single products of the others remain."""
         if not a.size:
             return np.zeros_like(a)
-        left, values, right, sign = _rotated(a)
+        left, values, right, sign, lost = _rotated(a)
         table = np.asarray(ProdOfOthers().table(values))
         products = np.where(np.eye(a.shape[-1], dtype=bool), 0.0, ProdOfOthers().forward(table))
         turned = np.swapaxes(left, -1, -2) @ direction @ np.swapaxes(right, -1, -2)
         found = -products * np.swapaxes(turned, -1, -2)
         along = (products @ np.diagonal(turned, axis1=-2, axis2=-1)[..., np.newaxis])[..., 0]
         found = found + np.eye(a.shape[-1]) * along[..., np.newaxis]
-        return np.asarray(sign * (left @ found @ right), np.result_type(direction, a))
+        return np.where(lost, np.nan, sign * (left @ found @ right)).astype(np.result_type(direction, a))
 
     def backward(self, pull: Any, direction: Any, a: Any) -> Any:
         """Pull by the third derivatives, which take the inverse."""

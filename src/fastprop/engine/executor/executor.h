@@ -2,6 +2,7 @@
 #ifndef FASTPROP_EXECUTOR_H
 #define FASTPROP_EXECUTOR_H
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 

@@ -157,12 +157,15 @@ static int matrices_forward(const Matrices *of, const double *a, const double *b
         sign = exchange_and_factor(n, a, lu, order);
         if (sign == 0.0) return 0;
         double product = sign, logarithm = 0.0;
+        int power = 0; /* of 2, apart, lest the product leave the range of numbers on its way */
         for (ptrdiff_t i = 0; i < n; i++) {
             const double pivot = lu[i * n + i];
-            product *= pivot, logarithm += log(fabs(pivot)), sign = pivot < 0.0 ? -sign : sign;
+            int more_power, rest;
+            product = frexp(product * frexp(pivot, &more_power), &rest), power += more_power + rest;
+            logarithm += log(fabs(pivot)), sign = pivot < 0.0 ? -sign : sign;
         }
-        value[0] = of->kernel == DETERMINANT ? product : sign;
-        if (of->kernel == DETERMINANT) return product != 0.0 && all_finite(1, value);
+        value[0] = of->kernel == DETERMINANT ? ldexp(product, power) : sign;
+        if (of->kernel == DETERMINANT) return fabs(value[0]) >= DBL_MIN && all_finite(1, value);
         value[1] = logarithm;
         return 1;
     }

@@ -438,6 +438,7 @@ cdef class Along(LaneRegion):
             clear_sums(inner.run, 0)
         for j in range(self.region.lanes):
             inner.move(inner.run, j, both)
+            inner.run.step = j
             if self.region.gradients:
                 self.clear_given(run, j, begin, count)
             if not inner.run.block(inner.bench, 0, begin, begin + count, both):

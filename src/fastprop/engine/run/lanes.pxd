@@ -45,7 +45,7 @@ cdef class LaneRegion:
 cdef class CalledInLanes(LaneRegion):
     cdef list columns(self, LanesRun run, Bench bench, Py_ssize_t count)
     cdef int call(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
-    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t count) except -1
+    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1
 
 
 @cython.final
@@ -90,7 +90,9 @@ cdef class LanesRun:
     cdef int32_t[::1] varying           # the inputs that are no numbers
     cdef const Executor* executor
     cdef bint stopped
-    cdef LanesRun outermost             # the run of which this is a part, or None
+    cdef LanesRun within                # the run of which this is a step, or None
+    cdef Py_ssize_t step                # and which one, of a map; -1: of a scan
+    cdef LanesRun outermost             # the run of which all of these are a part, or None
     cdef LaneArrays arrays              # that the regions read and make, or None
     cdef Py_ssize_t next_strand
 

@@ -96,7 +96,7 @@ cdef class LanesRun:
         self.entire, self.singles = counts_before(program.entire), counts_before(program.single)
         self.varying = places_where(program.uniform == 0)
         self.inputs_kept, self.benches, self.sums = [], [], Memory(0)
-        self.lanes, self.diverged = -1, -1
+        self.lanes = self.diverged = self.step = -1
         if index is None:
             self.take_lanes(lanes, NULL)
         else:
@@ -139,7 +139,7 @@ cdef class LanesRun:
 
     cdef int join(self, LanesRun outer) except -1:
         """Run the same lanes as another run, block by block as it does."""
-        self.outermost = outer if outer.outermost is None else outer.outermost
+        self.within, self.outermost = outer, outer if outer.outermost is None else outer.outermost
         if self.width != outer.width:
             self.benches.clear()
         self.lanes, self.width, self.lane = outer.lanes, outer.width, NULL

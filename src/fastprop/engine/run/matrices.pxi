@@ -4,9 +4,6 @@ import math
 import numpy as np
 from numpy.linalg import LinAlgError
 
-from fastprop.gates.singular import lane_of_batch
-from fastprop.handles.indexing import in_lane
-
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
@@ -207,7 +204,7 @@ cdef class MatricesInLanes(CalledInLanes):
                 put_number(self.row_of_pulls(run, k), lane, number, run.single)
         if left:
             with gil:
-                self.ask_back(run, bench, count, left)
+                self.ask_back(run, bench, begin, count, left)
         for k in range(self.gate.place.shape[0]):
             self.deliver(run, bench, self.wiring.target[k], self.row_of_pulls(run, k), count)
         return 0
@@ -241,22 +238,26 @@ cdef class MatricesInLanes(CalledInLanes):
         try:
             found = self.wiring.region.forward_lanes(columns, left)
         except LinAlgError as error:
-            raised, k = lane_of_batch(error)
-            k = begin + <Py_ssize_t>lanes[k]
-            raise in_lane(raised, run.lane[k] if run.lane != NULL else k) from None
+            raise in_lane_of(run, error, begin, lanes) from None
         for k, column in enumerate(found):
             for i in range(left):
                 put_number(<char*>bench.space.row[self.wiring.result + k], lanes[i], column[i], run.single)
         return 0
 
-    cdef int ask_back(self, LanesRun run, Bench bench, Py_ssize_t count, Py_ssize_t left) except -1:
+    cdef int ask_back(
+        self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count, Py_ssize_t left
+    ) except -1:
         cdef Py_ssize_t k, i
         pulls = []
         for k in range(self.wiring.pull, self.wiring.pull + self.wiring.results):
             pulls.append(read_row(run, bench, k, count))
         lanes, columns = self.left_of(self.columns(run, bench, count), left)
         _, pulls = self.left_of(pulls, left)
-        for k, column in enumerate(self.wiring.region.backward_lanes(pulls, columns, left)):
+        try:
+            found = self.wiring.region.backward_lanes(pulls, columns, left)
+        except LinAlgError as error:
+            raise in_lane_of(run, error, begin, lanes) from None
+        for k, column in enumerate(found):
             for i in range(left):
                 put_number(self.row_of_pulls(run, k), lanes[i], column[i], run.single)
         return 0

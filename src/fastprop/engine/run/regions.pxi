@@ -97,31 +97,43 @@ cdef class CalledInLanes(LaneRegion):
 
     cdef int backward(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1 nogil:
         with gil:
-            return self.call_back(run, bench, count)
+            return self.call_back(run, bench, begin, count)
 
     cdef int call(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
-        cdef Py_ssize_t k
+        cdef Py_ssize_t k = self.wiring.result
         try:
             found = self.wiring.region.forward_lanes(self.columns(run, bench, count), count)
         except LinAlgError as error:
-            raised, k = lane_of_batch(error)
-            raise in_lane(raised, run.lane[begin + k] if run.lane != NULL else begin + k) from None
-        k = self.wiring.result
+            raise in_lane_of(run, error, begin, range(count)) from None
         for column in found:
             write_row(run, bench, k, column)
             k += 1
         return 0
 
-    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t count) except -1:
+    cdef int call_back(self, LanesRun run, Bench bench, Py_ssize_t begin, Py_ssize_t count) except -1:
         cdef Py_ssize_t k
         pulls = []
         for k in range(self.wiring.pull, self.wiring.pull + self.wiring.results):
             pulls.append(read_row(run, bench, k, count))
-        columns = self.columns(run, bench, count)
-        for k, column in enumerate(self.wiring.region.backward_lanes(pulls, columns, count)):
+        try:
+            found = self.wiring.region.backward_lanes(pulls, self.columns(run, bench, count), count)
+        except LinAlgError as error:
+            raise in_lane_of(run, error, begin, range(count)) from None
+        for k, column in enumerate(found):
             if self.wiring.target[k] >= 0:
                 add_to_row(run, bench, self.wiring.target[k], column)
         return 0
+
+
+cdef object in_lane_of(LanesRun run, error, Py_ssize_t begin, lanes):
+    """Return the error of a gate that got the matrices of some lanes of a block as that of the lane it is about."""
+    cdef Py_ssize_t k
+    raised, place = lane_of_batch(error)
+    k = begin + <Py_ssize_t>lanes[place]
+    while run.within is not None:
+        raised = in_lane(raised, run.step) if run.step >= 0 else raised
+        run = run.within
+    return in_lane(raised, run.lane[k] if run.lane != NULL else k)
 
 
 cdef object read_row(LanesRun run, Bench bench, Py_ssize_t slot, Py_ssize_t count):

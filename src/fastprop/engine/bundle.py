@@ -22,9 +22,9 @@ from fastprop.engine.integers import (
     bitwise,
     integer_ufunc,
     is_whole,
-    refuse_index,
 )
 from fastprop.engine.items import items_at, object_array
+from fastprop.engine.refusals import Unread
 from fastprop.engine.slots import Slots, aliases, logic, slots_in
 from fastprop.engine.tape import (
     Unit,
@@ -33,7 +33,6 @@ from fastprop.engine.tape import (
     let_blocks,
     recorded_function,
     recorded_ufunc,
-    refuse,
 )
 from fastprop.gates import blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
@@ -60,7 +59,7 @@ __all__ = [
 ]
 
 
-class Bundle(IntegerOperators, ArrayFace):
+class Bundle(Unread, IntegerOperators, ArrayFace):
     """A block of Units with a shape, which are made when they are asked for if it is one of slots."""
 
     __slots__ = ("_integer", "_made", "_slots", "name")
@@ -175,33 +174,6 @@ class Bundle(IntegerOperators, ArrayFace):
         return super().astype(dtype)
 
     @property
-    def value(self) -> Any:
-        """Refuse: it would bake a constant in."""
-        refuse("the value of a traced Array")
-
-    @property
-    def grad(self) -> Any:
-        """Refuse: a traced value has none."""
-        raise TypeError("a traced Array has no gradient; differentiate the circuit, or the function in it (fp.grad)")
-
-    def __float__(self) -> NoReturn:
-        refuse("the value of a traced Array, by float(),")
-
-    def __int__(self) -> NoReturn:
-        refuse("the value of a traced Array, by int(),")
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        if self.integer:
-            refuse_index()
-        refuse("the value of a traced Array, by NumPy,")
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("the truth value of a traced Array says nothing; compare it, and use any() or all() of that")
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("a traced Array belongs to the trace that made it and can be neither copied nor pickled")
-
-    @property
     def _tape(self) -> Any:
         if self._slots is not None:
             return self._slots.trace
@@ -300,6 +272,13 @@ class ConditionBlock(Bundle):
     def integer(self) -> bool:
         """Return that it holds no integers, without a look at them."""
         return False
+
+    @property
+    def _tape(self) -> Any:
+        """The trace to which the first of them belongs; of bools, the one that is recording."""
+        if self._slots is not None:
+            return self._slots.trace
+        return next((x.unit._tape for x in self.numbers.flat if gates.is_condition(x)), current_tape())
 
     def slots_in(self, trace: Any) -> None:
         """Return that it holds no numbers."""

@@ -70,8 +70,8 @@ def _indices(part: Any) -> np.ndarray[Any, Any]:
     if not is_integer(part):
         raise TypeError(
             f"only integers, slices and truth values are indices, and {part!r:.60} is none: elements of integer arrays "
-            "and NumPy integers among the arguments are, and what + - * // % make of such alone; of an "
-            "array of floats .astype(int) makes integers"
+            "and NumPy integers (np.int64(2), where 2 is a float) among the arguments are, and what + - * // % make of "
+            "such alone; of an array of floats .astype(int) makes integers"
         )
     if isinstance(part, Integer):
         return object_array([part], ())

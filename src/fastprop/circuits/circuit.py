@@ -40,7 +40,10 @@ def checked_static(static_argnums: Any, count: int, name: str) -> list[int]:
         if isinstance(position, bool) or not isinstance(position, int):
             raise TypeError(f"{name}: static_argnums holds {position!r}; expected integers")
         if not -count <= position < count:
-            raise ValueError(f"{name}: static_argnums names argument {position}, but there are {count}")
+            raise ValueError(
+                f"{name}: static_argnums names argument {position}, but there are {count}; give it by position, "
+                "not by keyword or default"
+            )
     return sorted({position % count for position in given})
 
 

@@ -66,7 +66,8 @@ def compile(
     dtype : {"float64", "float32"}, optional
         What to compute in.
     static_argnums : int or sequence of int, optional
-        Arguments that are passed on as they are; another value is recorded anew. They must be hashable.
+        Positions of arguments that are passed on as they are, and given by position; another value is recorded anew.
+        They must be hashable.
     passes : iterable of str, optional
         The optimising passes to run; all by default.
     max_paths : int, optional

@@ -145,6 +145,21 @@ def test_arithmetic_is_that_of_numpys_integers(seed):
     np.testing.assert_allclose(fp.compile(whole)(TABLE, i, j, k[:, 0], k[:, 1]), expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda T, k: T[:, 0, ..., k],
+        lambda T, k: T[:, k % 2, ..., 0],
+        lambda T, k: T[..., k % 3, :, k],
+        lambda T, k: T[k % 3, ..., k % 2, k],
+    ],
+)
+def test_an_ellipsis_of_no_axes_parts_indices(f):
+    table, k = np.arange(24.0).reshape(3, 2, 4), np.array([3, 0])
+    np.testing.assert_array_equal(fp.compile(f)(table, k), f(table, k))
+    np.testing.assert_array_equal(fp.vmap(f, (None, 0))(table, np.stack([k, k - 1]))[0], f(table, k))
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_random_indices_of_blocks(seed):
     rng = np.random.default_rng(seed)

@@ -322,7 +322,7 @@ class LaneBlock(Bundle):
     take it as a whole; for everything else it is taken apart into its numbers, once.
     """
 
-    __slots__ = ("map_unit", "mapped", "number", "unpacked", "whole")
+    __slots__ = ("is_same", "map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
 
@@ -335,6 +335,7 @@ class LaneBlock(Bundle):
         shape: tuple[int, ...],
     ):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
+        self.is_same: Callable[[], bool] | None = None  # says whether it is known to be the same in all lanes
         super().__init__(None)
         map_unit._tape.recording.array_slots.add(map_unit._slot)
 
@@ -346,7 +347,7 @@ class LaneBlock(Bundle):
     def as_integers(self) -> LaneBlock:
         """Return the same array as integers, which it holds."""
         found = LaneBlock(self.mapped, self.unpacked, self.map_unit, self.number, self.whole)
-        found._integer = True
+        found._integer, found.is_same = True, self.is_same
         return found
 
     def as_variable(self, trace: Any, variables: Callable[..., Slots] = aliases, array: Any = None) -> LaneBlock:

@@ -17,6 +17,7 @@ from fastprop.gates.blocks import Block, Composed, Max, Reduction, Sum, is_handl
 from fastprop.gates.partials import held
 from fastprop.gates.row import logsumexp_array
 from fastprop.gates.shapes import concatenate
+from fastprop.gates.values import strong_product
 
 __all__ = ["LogSoftmax", "LogSumExp", "Softmax", "least"]
 
@@ -56,6 +57,22 @@ class Lacking(Others):
         return gates.negative(tangents[0])
 
 
+def _of(gate: Block, x: Any) -> Any:
+    """Return what a gate makes of a handle, recorded, or of an array."""
+    if is_handle(x):
+        return gate(x)
+    with np.errstate(all="ignore"):
+        return gate.forward(x)
+
+
+def _times(x: Any, y: Any) -> Any:
+    """Return the strong product of handles, recorded, or of arrays."""
+    if is_handle(x) or is_handle(y):
+        return gates.strong_multiply(x, y)
+    with np.errstate(all="ignore"):
+        return strong_product(x, y)
+
+
 class Softmax(Composed):
     """Powers over their sum, along one axis; NaN where the greatest number is infinite."""
 
@@ -69,17 +86,17 @@ class Softmax(Composed):
 
     def others(self, shares: Any) -> Any:
         """Return for each share the sum of the others; of one that is alone, what it lacks of 1, or NaN."""
-        return 1.0 - shares if shape_of(shares)[self.axis] == 1 else Lacking(self.axis)(shares)
+        return 1.0 - shares if shape_of(shares)[self.axis] == 1 else _of(Lacking(self.axis), shares)
 
-    def above_top(self, along: Any, shares: Any) -> Any:
-        """Return pulls or tangents less that of the greatest share, which changes nothing, and leaves no difference."""
+    def above_mean(self, along: Any, shares: Any) -> Any:
+        """Return pulls or tangents less about their mean by shares, which changes nothing, and leaves no difference."""
         if 0 in shape_of(shares):
             return along
-        known, along_them = np.asarray(value_of(shares)), np.asarray(value_of(along))
-        top = np.expand_dims(np.argmax(known, self.axis), self.axis)
-        there = np.take_along_axis(np.broadcast_to(along_them, known.shape), top, self.axis)
-        usual = np.isfinite(there) & (np.take_along_axis(known, top, self.axis) > 0.0)
-        return gates.subtract(along, np.where(usual, there, 0.0).astype(there.dtype))
+        with np.errstate(all="ignore"):
+            mean = np.sum(np.asarray(value_of(shares)) * np.asarray(value_of(along)), axis=self.axis, keepdims=True)
+        if not np.isfinite(mean).all():
+            mean = np.where(np.isfinite(mean), mean, 0.0).astype(mean.dtype)
+        return along - mean
 
     def forward(self, x: Any) -> Any:
         """Return the shares."""
@@ -93,11 +110,11 @@ class Softmax(Composed):
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull on each number, by what it takes from the others."""
-        shares = self(x)
-        pull = self.above_top(pull, shares)
-        weighted = gates.strong_multiply(pull, shares)
-        inner = gates.strong_multiply(pull, self.others(shares)) - Others(self.axis)(weighted)
-        return gates.strong_multiply(shares, inner)
+        shares = _of(self, x)
+        pull = self.above_mean(pull, shares)
+        weighted = _times(pull, shares)
+        inner = _times(pull, self.others(shares)) - _of(Others(self.axis), weighted)
+        return _times(shares, inner)
 
     def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
         """Return what the tangents bring, which is what pulls would: its matrix is symmetric."""
@@ -122,15 +139,15 @@ class LogSoftmax(Softmax):
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull what is pulled on a number and not on the others."""
-        shares = Softmax(self.axis)(x)
-        return gates.strong_multiply(pull, self.others(shares)) - gates.strong_multiply(shares, Others(self.axis)(pull))
+        shares = _of(Softmax(self.axis), x)
+        return _times(pull, self.others(shares)) - _times(shares, _of(Others(self.axis), pull))
 
     def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
         """Return what each tangent is above the mean of all."""
-        shares = Softmax(self.axis)(x)
-        tangent = self.above_top(tangents[0], shares)
-        weighted = gates.strong_multiply(shares, tangent)
-        return gates.strong_multiply(tangent, self.others(shares)) - Others(self.axis)(weighted)
+        shares = _of(Softmax(self.axis), x)
+        tangent = self.above_mean(tangents[0], shares)
+        weighted = _times(shares, tangent)
+        return _times(tangent, self.others(shares)) - _of(Others(self.axis), weighted)
 
 
 def _above_others(x: Any, axis: int) -> tuple[Any, Any]:
@@ -186,7 +203,8 @@ class LogSumExp(Reduction):
         greatest, shift = self.levels(np.asarray(value_of(x)))
         limits = np.where(greatest == np.inf, Max(self.axis).shares(x), 0.0) if self.count(x) else 0.0
         if is_handle(x) and self.count(x):  # which will be differentiated
-            return gates.where(np.isinf(greatest), limits, self.softmax(x))
+            usual = not np.isinf(greatest).any()
+            return self.softmax(x) if usual else gates.where(np.isinf(greatest), limits, self.softmax(x))
         powers = gates.exp(x - shift)
         return gates.where(np.isinf(greatest), limits, gates.divide(powers, Sum(self.axis, True)(powers)))
 

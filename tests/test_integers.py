@@ -533,6 +533,15 @@ def test_nor_by_traced_numbers(f):
     )
 
 
+@pytest.mark.parametrize("n", [2, np.int64(2)])
+def test_a_traced_length_is_told_of_static_arguments(n):
+    def f(x, n):
+        return fp.reshape(x, (n, 2)).sum(axis=n - 2)
+
+    unharmed(lambda: fp.compile(f)(np.ones(4), n), TypeError, "length.* static_argnums of fp.compile")
+    assert fp.compile(f, static_argnums=1)(np.ones(4), n).tolist() == [2.0, 2.0]
+
+
 def test_nor_by_a_unit(engine):
     for made in (engine.Unit(2.0), engine.Array([1.0, 2.0])):
         with pytest.raises(TypeError, match="plain integers: take them from"):

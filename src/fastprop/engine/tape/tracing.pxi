@@ -51,7 +51,7 @@ cdef str REMEDY = (
 
 cdef str TO_INDEX = (
     "as an index, give the function np.int64(2) instead of 2, which counts as a float, and write "
-    "fp.take(table, i, axis=0) for table[i]"
+    "fp.take(table, i, axis=0) for table[i]; what is a length or an axis is named in static_argnums of fp.compile"
 )
 cdef str NUMPY = np.__file__.rpartition("__init__")[0]
 

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import fastprop as fp
+from fastprop import reference
 from fastprop.engine import kernels
 
 # NumPy around Units
@@ -255,3 +256,59 @@ def test_an_index_that_changes_afterwards(engine):
     by_index.backward([1.0, 1.0])
     by_mask.backward([10.0, 10.0])
     assert_array_equal(a.grad, [11.0, 0.0, 11.0])
+
+
+# A single number's indices
+
+OF_NUMBERS = {
+    "None": lambda x: x[None],
+    "..., None": lambda x: x[..., None],
+    "None, ...": lambda x: x[None, ...],
+    "None twice": lambda x: x[None, None],
+    "nothing": lambda x: x[()],
+    "...": lambda x: x[...],
+}
+NUMBERS_ARE = {
+    "handle": lambda f, x: f(fp.Unit(x)).value,
+    "reference": lambda f, x: f(reference.Unit(x)).value,
+    "an element": lambda f, x: f(fp.Array([x, 1.0])[0]).value,
+    "compiled": lambda f, x: fp.compile(f)(x),
+    "a compiled element": lambda f, x: fp.compile(lambda a: f(a[1]))(np.array([1.0, x])),
+    "of no axes": lambda f, x: fp.compile(f)(np.array(x)),
+    "mapped": lambda f, x: fp.vmap(f)(np.array([1.0, x]))[1],
+    "scanned": lambda f, x: fp.compile(lambda a: fp.scan(lambda c, y: (c, f(y)), 0.0, a)[1])(np.array([1.0, x]))[1],
+}
+
+
+@pytest.mark.parametrize("f", OF_NUMBERS.values(), ids=OF_NUMBERS)
+@pytest.mark.parametrize("front", NUMBERS_ARE.values(), ids=NUMBERS_ARE)
+def test_a_number_gets_axes(f, front):
+    expected = f(np.float64(2.5))
+    assert_array_equal(front(f, 2.5), expected)
+    assert np.shape(front(f, 2.5)) == np.shape(expected)
+
+    def weighted(x):
+        y = f(x * x)
+        return (y * y).sum() if y.shape else y * y
+
+    for grad in (fp.grad(weighted), reference.grad(weighted), fp.compile(fp.grad(weighted))):
+        assert grad(2.5) == 62.5
+    assert fp.vmap(fp.grad(fp.grad(weighted)))(np.array([1.0, 2.5])).tolist() == [12.0, 75.0]
+    assert fp.jvp(weighted, (2.5,), (2.0,))[1] == 125.0
+
+
+def test_a_number_has_no_other_indices(engine):
+    for index in (0, -1, slice(None), (None, 0), (..., ...), True, [0], "a"):
+        with pytest.raises(IndexError, match="has no axes: its indices are None"):
+            _ = engine.Unit(2.0)[index]
+    for iterated in (list, iter, sum, lambda x: [*x], lambda x: 1.0 in x):
+        with pytest.raises(TypeError, match="itera"):
+            iterated(engine.Unit(2.0))
+    with pytest.raises(TypeError):
+        len(engine.Unit(2.0))
+
+
+def test_an_integer_with_an_axis_indexes():
+    table = np.array([1.0, 2.0, 4.0])
+    assert fp.compile(lambda t, i: t[i[None]])(table, np.int64(2)).tolist() == [4.0]
+    assert fp.vmap(lambda i: fp.take(table, i[None]))(np.array([2, 0])).tolist() == [[4.0], [1.0]]

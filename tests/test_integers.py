@@ -20,12 +20,12 @@ LIST, ARRAY = [1.0, 2.0, 3.0], np.arange(3.0)
 @pytest.mark.parametrize(
     "f, match",
     [
-        (lambda T, i: LIST[i], "make an fp.Array"),
-        (lambda T, i: tuple(LIST)[i], "make an fp.Array"),
-        (lambda T, i: ARRAY[i], "make an fp.Array"),
-        (lambda T, i: ARRAY[np.arange(2) + i], "make an fp.Array"),
+        (lambda T, i: LIST[i], r"fp\.Array\(table\)"),
+        (lambda T, i: tuple(LIST)[i], r"fp\.Array\(table\)"),
+        (lambda T, i: ARRAY[i], r"fp\.Array\(table\)"),
+        (lambda T, i: ARRAY[np.arange(2) + i], r"fp\.Array\(table\)"),
         (lambda T, i: np.take(ARRAY, i), "fp.take"),
-        (lambda T, i: range(3)[i], "make an fp.Array"),
+        (lambda T, i: range(3)[i], r"fp\.Array\(table\)"),
         (lambda T, i: T[i * 1.0], "only integers"),
         (lambda T, i: T[i / 1], "only integers"),
         (lambda T, i: T[i + T[0, 0]], "only integers"),
@@ -56,7 +56,11 @@ def test_integers_have_no_negative_zero(f):
 
 @pytest.mark.parametrize("index", [1, 1.0, np.float64(1.0)])
 def test_pythons_integers_stay_numbers(index):
-    unharmed(lambda: fp.compile(lambda T, i: T[i])(TABLE, index), TypeError, "NumPy integers among the arguments")
+    unharmed(
+        lambda: fp.compile(lambda T, i: T[i])(TABLE, index),
+        TypeError,
+        "NumPy integers .np.int64.2., where 2 is a float. among the arguments",
+    )
 
 
 def test_too_many_indices():
@@ -139,6 +143,21 @@ def test_arithmetic_is_that_of_numpys_integers(seed):
     with np.errstate(all="ignore"):
         expected = whole(TABLE, i, j, k[:, 0], k[:, 1])
     np.testing.assert_allclose(fp.compile(whole)(TABLE, i, j, k[:, 0], k[:, 1]), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda T, k: T[:, 0, ..., k],
+        lambda T, k: T[:, k % 2, ..., 0],
+        lambda T, k: T[..., k % 3, :, k],
+        lambda T, k: T[k % 3, ..., k % 2, k],
+    ],
+)
+def test_an_ellipsis_of_no_axes_parts_indices(f):
+    table, k = np.arange(24.0).reshape(3, 2, 4), np.array([3, 0])
+    np.testing.assert_array_equal(fp.compile(f)(table, k), f(table, k))
+    np.testing.assert_array_equal(fp.vmap(f, (None, 0))(table, np.stack([k, k - 1]))[0], f(table, k))
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -477,3 +496,96 @@ def test_astype_cuts_numbers_off_and_pulls_nothing(f):
     np.testing.assert_array_equal(fp.compile(fp.vmap(lambda x: f(x)))(rows), np.stack([expected, expected]))
     steps = fp.compile(lambda rows: fp.scan(lambda c, x: (c, f(x)), 0.0, rows)[1])
     np.testing.assert_array_equal(steps(rows), np.stack([expected, expected]))
+
+
+# What can't be indexed by them ----------------------------------------------------------------------------------------
+
+CAPTURED = np.arange(12.0).reshape(4, 3)
+REFUSED = {
+    "a row": lambda i: CAPTURED[i].sum(),
+    "a number": lambda i: CAPTURED[i, 0],
+    "a column": lambda i: CAPTURED[..., 0:2, i].sum(),
+    "rows": lambda i: CAPTURED[[i, i]].sum(),
+    "from there on": lambda i: CAPTURED[i:].sum(),
+    "by NumPy": lambda i: np.take(CAPTURED, i, axis=0).sum(),
+    "a list": lambda i: [1.0, 2.0, 3.0][i],
+    "a tuple": lambda i: (1.0, 2.0, 3.0)[i],
+    "a string": lambda i: float("123"[i]),
+    "a length": lambda i: sum(range(i)),
+}
+RECORDING = {
+    "compiled": lambda f: fp.compile(f)(np.int64(2)),
+    "mapped": lambda f: fp.vmap(f)(np.array([2, 1])),
+    "scanned": lambda f: fp.compile(lambda a: fp.scan(lambda c, i: (c + f(i), c), 0.0, a))(np.array([2, 1])),
+}
+
+
+@pytest.mark.parametrize("f", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("front", RECORDING.values(), ids=RECORDING)
+def test_what_is_plain_is_not_indexed_by_traced_integers(f, front):
+    unharmed(lambda: front(f), TypeError, r"test_integers\.py:\d+: a traced integer.*fp\.take\(table, i, axis=0\)")
+
+
+@pytest.mark.parametrize("f", REFUSED.values(), ids=REFUSED)
+def test_nor_by_traced_numbers(f):
+    unharmed(
+        lambda: fp.compile(f)(2), TypeError, r"test_integers\.py:\d+: .*np\.int64\(2\) .* fp\.take\(table, i, axis=0\)"
+    )
+
+
+@pytest.mark.parametrize("n", [2, np.int64(2)])
+def test_a_traced_length_is_told_of_static_arguments(n):
+    def f(x, n):
+        return fp.reshape(x, (n, 2)).sum(axis=n - 2)
+
+    unharmed(lambda: fp.compile(f)(np.ones(4), n), TypeError, "length.* static_argnums of fp.compile")
+    assert fp.compile(f, static_argnums=1)(np.ones(4), n).tolist() == [2.0, 2.0]
+
+
+def test_nor_by_a_unit(engine):
+    for made in (engine.Unit(2.0), engine.Array([1.0, 2.0])):
+        with pytest.raises(TypeError, match="plain integers: take them from"):
+            _ = [1.0, 2.0, 3.0][made]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda i: fp.sum(fp.take(CAPTURED, i, axis=0)),
+        lambda i: fp.sum(fp.Array(CAPTURED)[i]),
+        lambda i: fp.sum(fp.take(CAPTURED, fp.take(np.array([3, 0, 2]), i), axis=0)),
+        lambda i: fp.sum(fp.take(CAPTURED, fp.take(np.array([[3], [0], [2]]), i, axis=0)[0], axis=0)),
+        lambda i: fp.where(fp.take(np.array([True, False, True]), i), 21.0, 9.0),
+        lambda i: next(f() for k, f in enumerate([lambda: 3.0, lambda: 12.0, lambda: 21.0]) if k == i),
+    ],
+)
+def test_what_the_refusal_advises_does(f):
+    for front in RECORDING.values():
+        found = front(f)
+        found = [np.asarray(getattr(x, "value", x)) for x in (found if isinstance(found, tuple) else [found])]
+        expected = f(2), f(1)
+        expected = [getattr(x, "value", x) for x in expected]
+        assert found[0].tolist() in (expected[0], expected, sum(expected))
+
+
+def test_masks_that_are_traced():
+    values = np.array([0.0, 3.0, 1.0, 2.0])
+    unharmed(
+        lambda: fp.compile(lambda x: CAPTURED[x > 1.5].sum())(values),
+        TypeError,
+        r"test_integers\.py:\d+: traced truth values.*fp\.where\(mask, x, 0\.0\), or fp\.Array\(x\)\[mask\]",
+    )
+    table = fp.Array(CAPTURED)
+    for f in (lambda x: table[x > 1.5].sum(), lambda x: table[(x > 1.5) & np.array([True] * 4), 0:].sum()):
+        compiled = fp.compile(f)
+        for x in (values, values[::-1].copy(), values):
+            assert compiled(x).value == CAPTURED[x > 1.5].sum()
+        lanes = np.stack([values, values[::-1]])
+        assert fp.vmap(f)(lanes).value.tolist() == [CAPTURED[x > 1.5].sum() for x in lanes]
+
+
+def test_numbers_take_none():
+    for index in (0.5, 1.0, [0.5], np.array([1.0])):
+        unharmed(lambda: fp.take(CAPTURED, index), TypeError, "an index is an integer")  # noqa: B023
+    assert fp.take([1, 2, 3], 1) == 2.0 and isinstance(fp.take([1, 2, 3], 1), float)
+    assert [1.0, 2.0][fp.take(np.array([1, 0]), 0)] == 2.0

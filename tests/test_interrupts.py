@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -127,3 +128,95 @@ def test_signals_at_any_time(interrupting_alarm):
         assert fp.current_tape() is tape
         assert not is_active()
         assert f([0.5, 2.0]) == expected
+
+
+@pytest.fixture
+def alarm():
+    """SIGALRM raises what is no KeyboardInterrupt, but an exception like those of gates."""
+
+    def end(number, frame):
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, 0.0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class Slow(fp.Gate):
+    """Takes its time, in Python."""
+
+    def forward(self, x):
+        for _ in range(200):
+            x = x + 0.0
+        return x * x
+
+    def backward(self, pull, x):
+        return 2.0 * x * pull
+
+
+def far(x):
+    for _ in range(60):
+        x = fp.sin(x) + 0.1 * fp.exp(-x * x)
+    return x
+
+
+def steps(x):
+    for _ in range(30):
+        x = x * 0.5 if x > 0.2 else x + 0.3
+    return x
+
+
+MANY, STEPS = np.linspace(-2.0, 2.0, 400_000), np.linspace(-1.0, 1.0, 60_000)
+LONG = {
+    "lanes": (fp.vmap(fp.value_and_grad(far)), MANY),
+    "lanes that part": (fp.vmap(fp.value_and_grad(lambda x: far(steps(x)))), MANY),
+    "a sum": (fp.value_and_grad(lambda w: fp.vmap(lambda w, x: far(w * x), (None, 0), "sum")(w, MANY)), 0.7),
+    "steps": (fp.value_and_grad(lambda c: fp.scan(lambda c, x: (far(c + x), None), c, STEPS)[0]), 0.1),
+    "steps in lanes": (
+        fp.vmap(lambda c: fp.scan(lambda c, x: (far(c + x), None), c, STEPS[::20])[0]),
+        np.linspace(-1.0, 1.0, 64),
+    ),
+    "lanes in steps": (
+        lambda c: fp.scan(lambda c, x: (c + fp.mean(fp.vmap(lambda y: far(c * y))(x)), None), c, MANY.reshape(100, -1))[
+            0
+        ],
+        0.1,
+    ),
+    "a gate of one's own": (fp.vmap(fp.grad(lambda x: Slow()(x) * x)), MANY[:10_000]),
+    "one behind an if": (lambda x: [Slow()(y) for y in x] if x[0] < 0.0 else x, MANY[:10_000]),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("f, x", LONG.values(), ids=LONG)
+def test_what_a_handler_raises_comes_out(f, x, threads, alarm):
+    compiled = fp.compile(f)
+    fp.set_num_threads(threads)
+    try:
+        compiled(x)
+        begun = time.perf_counter()
+        expected = numbers(compiled(x))
+        seconds = time.perf_counter() - begun
+        for part in (0.1, 0.35, 0.6):
+            with pytest.raises(TimeoutError):
+                alarm(part * seconds)
+                for _ in range(20):
+                    compiled(x)
+            np.testing.assert_allclose(numbers(compiled(x)), expected, rtol=1e-12)
+    finally:
+        fp.set_num_threads(None)
+
+
+def test_what_a_handler_raises_comes_out_of_circuits(alarm):
+    circuit = fp.trace(lambda c: fp.scan(lambda c, x: (far(c + x), None), c, STEPS)[0], 0.1)
+    expected = circuit(0.1)
+    for call in (circuit, circuit.forward, circuit.value_and_grad):
+        begun = time.perf_counter()
+        call(0.1)
+        seconds = time.perf_counter() - begun
+        with pytest.raises(TimeoutError):
+            alarm(0.3 * seconds)
+            for _ in range(20):
+                call(0.1)
+        assert circuit(0.1) == expected

@@ -392,7 +392,7 @@ SOUND |= {"out_channels": 4, "kernel_size": 1, "input_size": 4, "hidden_size": 4
 
 
 @pytest.mark.parametrize("layer, length", LENGTHS)
-@pytest.mark.parametrize("bad", [None, 4.0, "4", True])
+@pytest.mark.parametrize("bad", [None, 4.0, "4", True, fp.Unit(4.0)])
 def test_what_is_no_length_is_named(layer, length, bad):
     taken = inspect.signature(layer).parameters
     options = {k: v for k, v in SOUND.items() if k in taken} | {length: bad}

@@ -55,7 +55,7 @@ def test_lengths_that_are_none():
     ]:
         with pytest.raises(ValueError, match=text):
             make()
-    for length in (2.0, True, "3", None):
+    for length in (2.0, True, "3", None, fp.Unit(2.0)):
         with pytest.raises(TypeError, match="expected a whole number"):
             optim.WarmUp(length)
     with pytest.raises(TypeError):

@@ -1,7 +1,9 @@
 """Reductions and scans of arrays, against NumPy and SciPy on every front, and at their edges."""
 
 import math
+import warnings
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -292,6 +294,99 @@ def test_hessians(f, point, expected):
         found = engine.hessian(lambda a: f(engine, a))(np.array(point))  # noqa: B023
         assert_allclose(found, expected, rtol=1e-13, atol=0.0)
     assert_allclose(fp.compile(fp.hessian(lambda a: f(fp, a)))(np.array(point)), expected, rtol=1e-12, atol=0.0)
+
+
+MAX_OF_NAN = [[NAN, 1.0], [NAN, INF], [INF, NAN, INF]]
+EVERYWHERE = {
+    "eager": lambda f, x: fp.hessian(lambda a: f(fp, a))(x),
+    "reference": lambda f, x: reference.hessian(lambda a: f(reference, a))(x),
+    "forward": lambda f, x: np.stack([fp.hvp(lambda a: f(fp, a), (x,), (e,)) for e in np.eye(len(x))]),
+    "compiled": lambda f, x: fp.compile(fp.hessian(lambda a: f(fp, a)))(x),
+    "mapped": lambda f, x: fp.vmap(fp.hessian(lambda a: f(fp, a)))(x[None])[0],
+}
+
+
+@pytest.mark.parametrize("front", EVERYWHERE.values(), ids=EVERYWHERE)
+@pytest.mark.parametrize("x", MAX_OF_NAN, ids=str)
+def test_an_extreme_of_nan_is_nan_to_any_order(x, front):
+    x = np.array(x)
+    for f in (lambda m, a: m.max(a), lambda m, a: m.min(a * a)):
+        assert np.isnan(front(f, x)).all()
+    assert not front(lambda m, a: m.max(m.where(np.isnan(x), 0.0, a)), x).any()
+
+
+def shares_of(x):
+    """The softmax in 60 digits, and for each share the sum of the others."""
+    with mpmath.workdps(60):
+        powers = [mpmath.exp(float(a)) for a in x]
+        p = [power / mpmath.fsum(powers) for power in powers]
+        return p, [mpmath.fsum(b for j, b in enumerate(p) if j != i) for i in range(len(p))]
+
+
+@pytest.mark.parametrize(
+    "x", [[0.0, 40.0, 80.0], [80.0, 40.0, 0.0], [0.0, 0.0, 300.0], [-30.0, 0.0, 5.0, 37.0]], ids=str
+)
+def test_hessians_of_shares_keep_their_digits(x):
+    p, others = shares_of(x)
+    n = len(x)
+    with mpmath.workdps(60):
+        of_sum = [[p[i] * others[i] if i == j else -p[i] * p[j] for j in range(n)] for i in range(n)]
+        slope = [[others[i] if i == j else -p[j] for j in range(n)] for i in range(n)]
+        of_share = [
+            [[float(p[k] * (slope[k][i] * slope[k][j] - of_sum[i][j])) for j in range(n)] for i in range(n)]
+            for k in range(n)
+        ]
+        of_sum = np.array([[float(a) for a in row] for row in of_sum])
+    for name, front in EVERYWHERE.items():
+        assert_allclose(front(lambda m, a: m.logsumexp(a), np.array(x)), of_sum, rtol=1e-13)
+        if name not in ("compiled", "mapped"):  # which docs/limits.md tells of
+            assert_allclose(front(lambda m, a: m.logsumexp(a[None], axis=(0, 1)), np.array(x)), of_sum, rtol=1e-13)
+            for k in range(n):
+                assert_allclose(front(lambda m, a: m.log_softmax(a)[k], np.array(x)), -of_sum, rtol=1e-13)  # noqa: B023
+                assert_allclose(front(lambda m, a: m.softmax(a)[k], np.array(x)), of_share[k], rtol=1e-13)  # noqa: B023
+
+
+@pytest.mark.parametrize("x", [[1.0, 2.0, 4.0], [2.0, 2.0, 2.0], [-1.0, 5.0]], ids=str)
+def test_an_infinite_pull_on_a_variance(x):
+    x = np.array(x)
+    with np.errstate(invalid="ignore"):
+        expected = np.where(x == x.mean(), 0.0, (x - x.mean()) * INF)
+    for engine in (reference, fp):
+        for found in (
+            engine.grad(lambda a: INF * engine.var(a))(x),  # noqa: B023
+            engine.vjp(engine.var, x)[1](INF)[0],
+            [engine.jvp(engine.var, (x,), (e,))[1] * INF if e @ x != x.mean() else 0.0 for e in np.eye(len(x))],
+        ):
+            assert_array_equal(np.array(found), expected)
+    total = fp.grad(lambda a: INF * fp.var(a))
+    assert_array_equal(fp.compile(total)(x), expected)
+    assert_array_equal(fp.compile(fp.vmap(total))(np.stack([x, x]))[1], expected)
+
+
+def test_the_mean_of_none_has_no_slope():
+    none = np.zeros(0)
+
+    def mapped(w):
+        return fp.vmap(lambda w, x: w * fp.sin(x), (None, 0), "mean")(w, none)
+
+    def summed(w):
+        return fp.mean(fp.vmap(lambda w, x: w * fp.sin(x), (None, 0))(w, none))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for f in (mapped, summed):
+            for value, slope in (
+                fp.value_and_grad(f)(2.0),
+                fp.compile(fp.value_and_grad(f))(2.0),
+                fp.jvp(f, (2.0,), (1.0,)),
+                fp.compile(lambda w, f=f: fp.jvp(f, (w,), (1.0,)))(2.0),
+                fp.trace(f, 2.0).jvp((2.0,), (1.0,)),
+            ):
+                assert math.isnan(value) and slope == 0.0
+        for engine in (reference, fp):
+            value, tangent = engine.jvp(lambda a: engine.mean(engine.sin(a)), (none,), (none,))  # noqa: B023
+            assert math.isnan(value) and tangent == 0.0
+        assert math.isnan(fp.mean(none)) and np.isnan(fp.mean(np.zeros((0, 2)), axis=0)).all()
 
 
 def test_a_masked_row_of_attention_brings_nothing(engine):

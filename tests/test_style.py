@@ -32,7 +32,7 @@ FLOORS = (
     ("engine.parts",),
     ("engine.tape",),
     ("engine.integers",),
-    ("engine.items", "engine.slots"),
+    ("engine.items", "engine.slots", "engine.refusals"),
     ("engine.bundle",),
     ("engine.on_bundles", "engine.masks"),
     ("engine.trace", "engine.passes"),

@@ -466,15 +466,74 @@ def test_gradients_of_results_with_the_points_along_another_axis():
 @pytest.mark.parametrize(
     ("out_axes", "error", "message"),
     [
-        (None, TypeError, r"out_axes is None; expected an integer.*take \[0\]"),
+        (None, ValueError, "out_axes is None, but the result there is not the same at all points"),
         (2, ValueError, "out_axes is 2, and the result there has shape"),
         ((1, 0), ValueError, "not nested as the result is"),
         ("0", TypeError, "out_axes holds a str"),
         (True, TypeError, "out_axes is a bool"),
     ],
 )
-def test_out_axes_that_are_none(out_axes, error, message):
+def test_out_axes_that_are_no_axes(out_axes, error, message):
     with pytest.raises(error, match=message):
         fp.vmap(lambda row: row, out_axes=out_axes)(POINTS)
     with pytest.raises(ValueError, match="what is reduced has no points"):
         fp.vmap(lambda row: row, out_axes=1, reduce="sum")
+
+
+# What is the same at all points ---------------------------------------------------------------------------------------
+
+SAME = {
+    "of what is": (lambda w, x: (w * w, w * x), 9.0),
+    "an argument": (lambda w, x: (w, x), 3.0),
+    "a constant": (lambda w, x: (5.0, w * x), 5.0),
+    "nested": (lambda w, x: ([w + np.ones(2), {"none": None}], x), [np.full(2, 4.0), {"none": None}]),
+    "of all points": (lambda w, x: (w * fp.lane_sum(x), x), 0.0),
+    "of a map inside": (lambda w, x: (fp.sum(fp.vmap(lambda y: y * w)(np.arange(3.0))), x), 9.0),
+    "NaN": (lambda w, x: (w * np.nan, x), np.nan),
+    "a truth value": (lambda w, x: (w > 1.0, x), True),
+}
+
+
+@pytest.mark.parametrize(("f", "expected"), SAME.values(), ids=SAME)
+def test_what_is_the_same_at_all_points_stands_alone(f, expected):
+    mapped = fp.vmap(f, (None, 0), out_axes=(None, 0))
+    for call in ways(mapped):
+        found, rest = call(3.0, X)
+        np.testing.assert_equal(found, expected)
+        assert rest.shape == (5,)
+    found = fp.compile(fp.vmap(mapped, (0, None)))(np.array([1.0, 3.0]), X)[0]
+    np.testing.assert_equal(fp.tree_map(lambda part: part[1], found), expected)
+
+
+def test_what_all_ways_of_an_if_give_is_the_same_at_all_points():
+    mapped = fp.vmap(lambda w, x: (w * 2.0 if x > 0.0 else w + 3.0, x), (None, 0), out_axes=(None, 0))
+    for call in (mapped, fp.compile(mapped)):
+        assert call(3.0, X)[0] == 6.0
+        with pytest.raises(ValueError, match="is not the same at all points"):
+            call(2.0, X)
+
+
+def test_gradients_of_what_is_the_same_at_all_points():
+    def f(w):
+        square, rest = fp.vmap(lambda w, x: (w * w, w * x), (None, 0), out_axes=(None, 0))(w, X + 1.0)
+        return square * fp.sum(rest)
+
+    for gradient in (fp.grad(f), fp.compile(fp.grad(f)), fp.compile(lambda w: fp.grad(f)(w))):
+        assert gradient(2.0) == pytest.approx(60.0, rel=1e-14)
+    assert_allclose(fp.vmap(fp.grad(f))(np.array([1.0, 2.0])), [15.0, 60.0], rtol=1e-14)
+    assert fp.compile(fp.hessian(f))(2.0) == pytest.approx(60.0, rel=1e-14)
+    w = fp.Unit(2.0)
+    f(w).backward()
+    assert w.grad == pytest.approx(60.0, rel=1e-14)
+
+
+def test_what_is_not_the_same_at_all_points_is_refused_at_every_call():
+    for f in (lambda x: x, lambda x: [x * 2.0 if x > 0.0 else x]):
+        for call in (fp.vmap(f, out_axes=None), fp.compile(fp.vmap(f, out_axes=None))):
+            expected = f(1.5)
+            for _ in range(2):
+                assert call(np.full(4, 1.5)) == expected
+                with pytest.raises(ValueError, match="is not the same at all points; give it an axis"):
+                    call(X)
+            with pytest.raises(ValueError, match="there are no points"):
+                call(np.zeros(0))

@@ -114,11 +114,12 @@ def _submit(futures: list[Future[None]], work: Callable[[bool], None], others: i
 
 
 def _wait_for_all(futures: list[Future[None]]) -> None:
-    """Wait until no other thread works any more, also through a second Ctrl-C: they write to the caller's arrays."""
+    """Wait until no other thread works any more, whatever is raised here: they write to the caller's arrays."""
     begun = [future for future in futures if not future.cancel()]
     while True:
         try:
             wait_for(begun)
             return
-        except KeyboardInterrupt:
-            continue
+        except BaseException:
+            if all(future.done() for future in begun):
+                return

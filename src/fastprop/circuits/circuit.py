@@ -17,7 +17,7 @@ from fastprop.circuits.signature import Signature, as_direction, positions_of
 from fastprop.circuits.trace import Recording, current_trace, record
 from fastprop.circuits.use import Run
 from fastprop.derivatives.call import name_of
-from fastprop.engine.run import PointRun, Route, profile
+from fastprop.engine.run import PointRun, Route, handlers_raised, profile
 from fastprop.gates.values import strong_product
 from fastprop.handles.face import picture
 from fastprop.handles.nesting import LEAF, Nesting, described, flatten, is_handle, map_leaves, plain
@@ -40,7 +40,10 @@ def checked_static(static_argnums: Any, count: int, name: str) -> list[int]:
         if isinstance(position, bool) or not isinstance(position, int):
             raise TypeError(f"{name}: static_argnums holds {position!r}; expected integers")
         if not -count <= position < count:
-            raise ValueError(f"{name}: static_argnums names argument {position}, but there are {count}")
+            raise ValueError(
+                f"{name}: static_argnums names argument {position}, but there are {count}; give it by position, "
+                "not by keyword or default"
+            )
     return sorted({position % count for position in given})
 
 
@@ -252,10 +255,12 @@ class Circuit:
         route = self._routes.get(kind)
         if route is None:
             route = self._routes[kind] = make()
+        before = handlers_raised()
         try:
             found = route.call(args, kwargs)
         except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
-            self._plan.release(self._run_at(self._plan.read(self._leaves(args, kwargs)), False))
+            if handlers_raised() == before:
+                self._plan.release(self._run_at(self._plan.read(self._leaves(args, kwargs)), False))
             raise
         if found is None:
             if kind == "value" and self._takes_handles(args, kwargs):

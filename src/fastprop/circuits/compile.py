@@ -21,7 +21,17 @@ from fastprop.circuits.signature import Signature, positions_of
 from fastprop.circuits.trace import Retrace, current_trace, record
 from fastprop.derivatives.call import instead, is_active, name_of
 from fastprop.engine.door import Form
-from fastprop.engine.run import Door, Entry, Route, enter_eager, entered_by_vector, is_eager, leave_eager
+from fastprop.engine.run import (
+    Door,
+    Entry,
+    Failed,
+    Route,
+    enter_eager,
+    entered_by_vector,
+    handlers_raised,
+    is_eager,
+    leave_eager,
+)
 from fastprop.handles.nesting import LEAF, checked, described, is_container, plain, static_key
 from fastprop.hints import with_hints
 from fastprop.threads import give_lock
@@ -66,7 +76,8 @@ def compile(
     dtype : {"float64", "float32"}, optional
         What to compute in.
     static_argnums : int or sequence of int, optional
-        Arguments that are passed on as they are; another value is recorded anew. They must be hashable.
+        Positions of arguments that are passed on as they are, and given by position; another value is recorded anew.
+        They must be hashable.
     passes : iterable of str, optional
         The optimising passes to run; all by default.
     max_paths : int, optional
@@ -205,8 +216,12 @@ class Compiled(Door):
         compiled.skipped = 1  # the instance, with which it is called
         return compiled
 
-    def call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Compute the function where something is new, or not for circuits."""
+    def call_slowly(self, args: tuple[Any, ...], kwargs: dict[str, Any], failed: Failed | None = None) -> Any:
+        """Compute the function where something is new, or not for circuits, or has failed on the fast way."""
+        if failed is not None and isinstance(failed.error, Retrace):
+            failed = None
+        if failed is not None and not failed.route.plan.recording.outcomes:  # no other path would not have come there
+            raise failed.error
         if current_trace() is not None or is_active():
             return self.function(*args, **kwargs)
         if is_eager():
@@ -230,7 +245,7 @@ class Compiled(Door):
                     entry.current = self._route(entry, 0 if entry.paths.plans else self._record(entry, leaves))
         if not self._kind and (signature.call_form.handles or entry.captures):
             return self._as_gate(entry, leaves, given)
-        return self._compute(entry, args, kwargs, leaves)
+        return self._compute(entry, args, kwargs, leaves, failed)
 
     # the cache
 
@@ -320,7 +335,9 @@ class Compiled(Door):
 
     # a call
 
-    def _compute(self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
+    def _compute(
+        self, entry: _Entry, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any], failed: Failed | None
+    ) -> Any:
         """Compute on the path that the leaves take, which is recorded if need be."""
         tried: set[Plan] = set()
         retraced = 0
@@ -329,6 +346,8 @@ class Compiled(Door):
                 route = entry.current
                 found = _result_of(route, args, kwargs, leaves)
                 if found is not None:
+                    if failed is not None and failed.route is route:  # a signal's handler raised in the midst of a gate
+                        raise failed.error
                     return found
                 tried.add(route.plan)
                 entry.current = self._other(entry, route, leaves, tried)
@@ -486,12 +505,13 @@ def _forget(owner: weakref.ref[Compiled], key: int, _: Any) -> None:
 
 def _result_of(route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], leaves: list[Any]) -> Any:
     """Return the result on a path; None if another one is taken, also if a gate raised that is not reached there."""
+    before = handlers_raised()
     try:
         return route.call(args, kwargs)
     except Retrace:
         raise
     except Exception:
-        if route.plan.first_broken(leaves) < 0:
+        if handlers_raised() != before or route.plan.first_broken(leaves) < 0:
             raise
         return None
 

@@ -206,7 +206,8 @@ def pushed_map(region: Any, record_map: RecordMap, tangents: Sequence[Any], oper
 
     leaves = [*[region.given[k] for k in arrays], *mapped.values()]
     axes = [*[region.axes[k] for k in arrays], *[region.axes[k] for k in mapped]]
-    result = flatten(record_map(pushed, region.name, leaves, tuple(axes), region.reduce), nones=True)[0]
+    reduce = "sum" if region.reduce == "mean" and not region.lanes else region.reduce  # that mean hangs on nothing
+    result = flatten(record_map(pushed, region.name, leaves, tuple(axes), reduce), nones=True)[0]
     found: dict[Any, Any] = {}
     for i, ((start, shape), x) in enumerate(zip(region.results, result)):
         a = region.value_arrays[i][0] if region.value_arrays else -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ from fastprop.engine.masks import as_ones, as_truths
 from fastprop.engine.run import Kind, MapRun, sources
 from fastprop.engine.slots import Slots, every_slot, inward, slots_in, unit_at
 from fastprop.engine.tape import CONSTANT, Unit, record_region
-from fastprop.engine.trace import region_gate
+from fastprop.engine.trace import region_gate, varying_gates
 from fastprop.handles.indexing import OutOfRangeError, is_integer
 from fastprop.handles.nesting import LEAF, as_number, described, is_handle
 
@@ -177,6 +178,7 @@ def results_of(recording: Recording, region: RecordedMap, first: int) -> Any:
         a = region.value_arrays[k][0] if region.value_arrays else -1
         if a >= 0:
             block = lane_block(unit_at(region.trace, first), a, (region.lanes, *(shape or ())))
+            block.is_same = functools.partial(_is_same, recording, region.axes, start, math.prod(shape or ()))
             truths = alike and recording.truth_outputs[k]
             parts.append(block.as_integers() if region.integers[k] else as_truths(block) if truths else block)
         elif shape is None:
@@ -185,6 +187,19 @@ def results_of(recording: Recording, region: RecordedMap, first: int) -> Any:
             at = np.arange(first + start, first + start + math.prod(shape), dtype=np.int32)
             parts.append(Bundle(None, Slots(region.trace, at.reshape(shape))))
     return recording.nesting.unflatten(parts)
+
+
+def _is_same(recording: Recording, axes: Sequence[int | None], start: int, size: int) -> bool:
+    """Say whether numbers of a body's result hang on nothing that varies from lane to lane, as far as that is known."""
+    if decides(recording.draft):
+        return False
+    draft, varies = recording.draft, np.zeros(recording.draft.inputs, np.bool_)
+    for k, begin in enumerate(recording.starts):
+        if begin >= 0 and axes[k] is not None:
+            varies[begin : begin + recording.signature.size(k)] = True
+    known = np.concatenate([varies, varying_gates(draft, varies).astype(np.bool_)])
+    slots = draft.outputs[start : start + size]
+    return not known[slots[slots >= 0]].any()
 
 
 def flat_leaves(signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastprop.circuits.trace import Recording
 from fastprop.engine.program import Program, assemble
-from fastprop.engine.run import PointRun
+from fastprop.engine.run import PointRun, handlers_raised
 from fastprop.engine.trace import (
     Draft,
     combine,
@@ -262,10 +262,11 @@ class Plan:
                 run.arrays.set(a, arrays[a])
             run.arrays.set_adjoint(a, None)
         early = pulls is not None and program.inputs > len(vector)
+        before = handlers_raised()
         try:
             broken = run.forward(np.concatenate([vector, pulls]) if early else vector)
         except Exception:  # of a gate of the user's own: perhaps it would never have been reached here
-            broken = self.broken_guard(vector)
+            broken = -1 if handlers_raised() != before else self.broken_guard(vector)
             if broken < 0:
                 raise
         if broken >= 0:

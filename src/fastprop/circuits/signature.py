@@ -83,7 +83,7 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: object, own: Any = None) -> A
     if real is None:
         raise TypeError(
             f"{name} is {described(leaf)}; give floats, integers, arrays of them, or nested containers of these "
-            "(static_argnums names arguments that are no numbers)"
+            "(static_argnums names arguments that are no numbers, which are then given by position)"
         )
     return real
 

@@ -51,8 +51,8 @@ def vmap(
         None: the argument is the same for all points.
     reduce : {None, "sum", "mean"}, optional
         What to do with the values of all points.
-    out_axes : int, or nested like the result, optional
-        Which axis of the results counts the points.
+    out_axes : int, None, or nested like the result, optional
+        Which axis of the results counts the points; None: the result is the same at all of them, and stands alone.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def vmap(
     Raises
     ------
     ValueError
-        If the arguments disagree about the number of points.
+        If the arguments disagree about the number of points, or what is to be the same at all of them is not.
 
     Notes
     -----
@@ -132,11 +132,11 @@ def _with_axes(f: Any, in_axes: Any, reduce: str | None, out_axes: Any, name: st
         leaves, nesting = flatten(mapped(*args, **kwargs), nones=True)
         axes = axes_of(nesting, out_axes, f"{name}: out_axes", "result")
         for k, axis in enumerate(axes):
+            if axis is None:
+                leaves[k], axes[k] = _same(leaves[k], f"{name}: out_axes{nesting.path(k)} is None"), 0
+                continue
             if isinstance(axis, bool) or not isinstance(axis, int):
-                raise TypeError(
-                    f"{name}: out_axes{nesting.path(k)} is {described(axis)}; expected an integer. What is the same at "
-                    "all points is at the first of them: take [0]"
-                )
+                raise TypeError(f"{name}: out_axes{nesting.path(k)} is {described(axis)}; expected an integer, or None")
             if not -len(leaves[k].shape) <= axis < len(leaves[k].shape):
                 raise ValueError(
                     f"{name}: out_axes{nesting.path(k)} is {axis}, and the result there has shape {leaves[k].shape}"
@@ -145,6 +145,21 @@ def _with_axes(f: Any, in_axes: Any, reduce: str | None, out_axes: Any, name: st
 
     del moved.__fastprop__  # type: ignore[attr-defined]
     return moved
+
+
+def _same(leaf: Any, what: str) -> Any:
+    """Return what a result is at all points; ValueError if it is not the same, which is a guard if it is traced."""
+    if not leaf.shape[0]:
+        raise ValueError(f"{what}, but there are no points, and so no result that is the same at all of them")
+    first = leaf[0]
+    if isinstance(leaf, LaneBlock) and leaf.is_same is not None and leaf.is_same():
+        return first
+    alike = leaf == first
+    if not is_condition(leaf):
+        alike = alike | ((leaf != leaf) & (first != first))  # NaN is like NaN
+    if not bool(np.all(alike)):
+        raise ValueError(f"{what}, but the result there is not the same at all points; give it an axis")
+    return first
 
 
 def _as_circuit(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

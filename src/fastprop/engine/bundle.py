@@ -22,9 +22,9 @@ from fastprop.engine.integers import (
     bitwise,
     integer_ufunc,
     is_whole,
-    refuse_index,
 )
 from fastprop.engine.items import items_at, object_array
+from fastprop.engine.refusals import Unread
 from fastprop.engine.slots import Slots, aliases, logic, slots_in
 from fastprop.engine.tape import (
     Unit,
@@ -33,7 +33,6 @@ from fastprop.engine.tape import (
     let_blocks,
     recorded_function,
     recorded_ufunc,
-    refuse,
 )
 from fastprop.gates import blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
@@ -60,7 +59,7 @@ __all__ = [
 ]
 
 
-class Bundle(IntegerOperators, ArrayFace):
+class Bundle(Unread, IntegerOperators, ArrayFace):
     """A block of Units with a shape, which are made when they are asked for if it is one of slots."""
 
     __slots__ = ("_integer", "_made", "_slots", "name")
@@ -175,33 +174,6 @@ class Bundle(IntegerOperators, ArrayFace):
         return super().astype(dtype)
 
     @property
-    def value(self) -> Any:
-        """Refuse: it would bake a constant in."""
-        refuse("the value of a traced Array")
-
-    @property
-    def grad(self) -> Any:
-        """Refuse: a traced value has none."""
-        raise TypeError("a traced Array has no gradient; differentiate the circuit, or the function in it (fp.grad)")
-
-    def __float__(self) -> NoReturn:
-        refuse("the value of a traced Array, by float(),")
-
-    def __int__(self) -> NoReturn:
-        refuse("the value of a traced Array, by int(),")
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
-        if self.integer:
-            refuse_index()
-        refuse("the value of a traced Array, by NumPy,")
-
-    def __bool__(self) -> NoReturn:
-        raise TypeError("the truth value of a traced Array says nothing; compare it, and use any() or all() of that")
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("a traced Array belongs to the trace that made it and can be neither copied nor pickled")
-
-    @property
     def _tape(self) -> Any:
         if self._slots is not None:
             return self._slots.trace
@@ -301,6 +273,13 @@ class ConditionBlock(Bundle):
         """Return that it holds no integers, without a look at them."""
         return False
 
+    @property
+    def _tape(self) -> Any:
+        """The trace to which the first of them belongs; of bools, the one that is recording."""
+        if self._slots is not None:
+            return self._slots.trace
+        return next((x.unit._tape for x in self.numbers.flat if gates.is_condition(x)), current_tape())
+
     def slots_in(self, trace: Any) -> None:
         """Return that it holds no numbers."""
 
@@ -343,7 +322,7 @@ class LaneBlock(Bundle):
     take it as a whole; for everything else it is taken apart into its numbers, once.
     """
 
-    __slots__ = ("map_unit", "mapped", "number", "unpacked", "whole")
+    __slots__ = ("is_same", "map_unit", "mapped", "number", "unpacked", "whole")
 
     __fastprop_block__ = False
 
@@ -356,6 +335,7 @@ class LaneBlock(Bundle):
         shape: tuple[int, ...],
     ):
         self.mapped, self.unpacked, self.map_unit, self.number, self.whole = mapped, unpacked, map_unit, number, shape
+        self.is_same: Callable[[], bool] | None = None  # says whether it is known to be the same in all lanes
         super().__init__(None)
         map_unit._tape.recording.array_slots.add(map_unit._slot)
 
@@ -367,7 +347,7 @@ class LaneBlock(Bundle):
     def as_integers(self) -> LaneBlock:
         """Return the same array as integers, which it holds."""
         found = LaneBlock(self.mapped, self.unpacked, self.map_unit, self.number, self.whole)
-        found._integer = True
+        found._integer, found.is_same = True, self.is_same
         return found
 
     def as_variable(self, trace: Any, variables: Callable[..., Slots] = aliases, array: Any = None) -> LaneBlock:

@@ -143,6 +143,8 @@ class Integer(IntegerOperators, Unit):
             refuse_index()
         return int(self.value)
 
+    __int__ = __index__
+
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         refuse_index()
 
@@ -176,6 +178,8 @@ class IntegerArray(IntegerOperators, Array):
 def refuse_index() -> NoReturn:
     """Refuse: it would bake a constant in."""
     refuse(
-        "a traced integer, as the index of a list or a captured ndarray or by NumPy,",
-        remedy="pass what it indexes as an argument, make an fp.Array of it, or use fp.take",
+        "a traced integer, as the index of a list or a captured ndarray, as a length or by NumPy,",
+        remedy="write fp.take(table, i, axis=0) for table[i], or fp.Array(table)[i], or give the function the table as "
+        "an argument; of what are no numbers choose by an if, as i == 0; a length is named in static_argnums of "
+        "fp.compile",
     )

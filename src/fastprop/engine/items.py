@@ -48,7 +48,7 @@ def items_at(numbers: np.ndarray[Any, Any], index: Any) -> Any:
 
 
 def _axes(parts: list[Any], ndim: int) -> list[int]:
-    """Return the axis at which each part of an index begins; the ellipsis becomes slices."""
+    """Return the axis at which each part of an index begins; the ellipsis becomes slices, or stays if it is of none."""
 
     def length(part: Any) -> int:
         if part is None or part is Ellipsis:
@@ -57,8 +57,8 @@ def _axes(parts: list[Any], ndim: int) -> list[int]:
 
     rest = ndim - sum(map(length, parts))
     for k, part in enumerate(parts):
-        if part is Ellipsis:
-            parts[k : k + 1] = [slice(None)] * max(rest, 0)
+        if part is Ellipsis and rest > 0:
+            parts[k : k + 1] = [slice(None)] * rest
             break
     if rest < 0:
         raise IndexError(f"too many indices for array: array is {ndim}-dimensional, but {ndim - rest} were indexed")
@@ -70,8 +70,8 @@ def _indices(part: Any) -> np.ndarray[Any, Any]:
     if not is_integer(part):
         raise TypeError(
             f"only integers, slices and truth values are indices, and {part!r:.60} is none: elements of integer arrays "
-            "and NumPy integers among the arguments are, and what + - * // % make of such alone; of an "
-            "array of floats .astype(int) makes integers"
+            "and NumPy integers (np.int64(2), where 2 is a float) among the arguments are, and what + - * // % make of "
+            "such alone; of an array of floats .astype(int) makes integers"
         )
     if isinstance(part, Integer):
         return object_array([part], ())

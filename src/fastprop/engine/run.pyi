@@ -14,6 +14,10 @@ from fastprop.engine.trace import Draft
 
 _Kind = TypeVar("_Kind", bound=Door)
 
+# run/signals
+
+def handlers_raised() -> int: ...
+
 # run/arrays
 
 @disjoint_base
@@ -395,6 +399,14 @@ class Route:
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
     def call_at(self, leaves: list[Any]) -> Any: ...
     def clear(self) -> None: ...
+
+@final
+class Failed:
+    @property
+    def route(self) -> Route: ...
+    @property
+    def error(self) -> Exception: ...
+    def __init__(self, route: Route, error: Exception) -> None: ...
 
 @disjoint_base
 class Entry:

@@ -1,4 +1,5 @@
 """A program is run: at one point, bound to arrays, in lanes and maps, from a call to its result, and with a clock."""
+include "run/signals.pxi"
 include "run/arrays.pxi"
 include "run/regions.pxi"
 include "run/replay.pxi"

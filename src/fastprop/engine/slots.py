@@ -31,7 +31,7 @@ from fastprop.engine.tape import (
     stand_ins_at,
     values_at,
 )
-from fastprop.gates import Row, blocks
+from fastprop.gates import Row, blocks, shares
 from fastprop.gates.numbers import as_flag, as_real, as_reals
 
 __all__ = [
@@ -54,7 +54,7 @@ REDUCED = {
     blocks.Prod: gates.prod,
     blocks.Max: gates.max,
     blocks.Min: gates.min,
-    blocks.LogSumExp: gates.logsumexp,
+    shares.LogSumExp: gates.logsumexp,
 }
 TURNED = {operator.gt: operator.lt, operator.ge: operator.le}
 ROOM = 1 << 20  # operands of gates that are recorded at once

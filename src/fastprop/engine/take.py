@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from fastprop.engine.bundle import Bundle, numbers_of
+from fastprop.engine.integers import as_integer
 from fastprop.engine.tape import Array
 from fastprop.gates import recorder_of
 from fastprop.gates.selection import taken
-from fastprop.handles.indexing import own_index, trace_of
+from fastprop.handles.indexing import is_integer, own_index, trace_of
 from fastprop.handles.nesting import is_handle
 
 __all__ = ["take"]
@@ -30,8 +31,8 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
 
     Returns
     -------
-    float, ndarray, Unit or Array
-        ``a[indices]``, if `a` has one axis.
+    float, integer, ndarray, Unit or Array
+        ``a[indices]``, if `a` has one axis; of an integer array integers, which index on.
 
     Raises
     ------
@@ -52,7 +53,13 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     """
     if recorder_of(a) is not None:
         return taken(a if is_handle(a) else Array(a), indices, axis)
+    table = np.asarray(a)
     if trace_of(indices) is not None:
-        return taken(Bundle(numbers_of(np.asarray(a))), indices, axis)
-    found = np.take(np.asarray(a), own_index(indices), axis)
-    return float(found) if np.ndim(found) == 0 else found
+        found = taken(Bundle(numbers_of(table)), indices, axis)
+        return as_integer(found) if is_integer(a) else found
+    index = np.asarray(own_index(indices))
+    if index.dtype.kind not in "biu" and index.size:  # of which NumPy cuts off some
+        raise TypeError(f"take: an index is an integer; got {indices!r:.60}")
+    found = np.take(table, index.astype(np.int64), axis)
+    numbers = isinstance(a, (list, tuple)) or table.dtype.kind == "f"
+    return float(found) if np.ndim(found) == 0 and numbers else found

@@ -19,7 +19,6 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from fastprop import gates
 from fastprop.gates import Gate
 from fastprop.gates.numbers import as_array, as_reals
-from fastprop.gates.row import logsumexp_array
 from fastprop.gates.values import strong_product
 
 
@@ -299,7 +298,7 @@ class Mean(Reduction):
         return self.spread(pull, x) / float(max(self.count(x), 1))
 
     def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
-        return self(tangents[0])
+        return (self if self.count(x) else Sum(self.axis, self.keepdims))(tangents[0])  # of none it hangs on nothing
 
 
 class Max(Reduction):
@@ -324,13 +323,18 @@ class Max(Reduction):
         with np.errstate(invalid="ignore"):
             return np.asarray(chosen / np.sum(chosen, axis=self.axis, keepdims=True))
 
-    def backward(self, pull: Any, x: Any) -> Any:
+    def slopes(self, x: Any) -> Any:
+        """The shares, as constants; those that are NaN are so to any order."""
         shares = self.shares(x)
-        return gates.strong_multiply(self.spread(pull, x), shares)
+        if not is_handle(x) or not np.isnan(shares).any():
+            return shares
+        return gates.where(np.isnan(shares), gates.divide(math.nan, type(self)(self.axis, True)(x)), shares)
+
+    def backward(self, pull: Any, x: Any) -> Any:
+        return gates.strong_multiply(self.spread(pull, x), self.slopes(x))
 
     def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
-        shares = self.shares(x)
-        return Sum(self.axis, self.keepdims)(gates.strong_multiply(tangents[0], shares))
+        return Sum(self.axis, self.keepdims)(gates.strong_multiply(tangents[0], self.slopes(x)))
 
 
 class Min(Max):
@@ -390,31 +394,6 @@ class ProdOfOthers(Block):
     def table(self, x: Any) -> Any:
         """One row of all factors for each factor, with a one in that factor's own place."""
         return gates.where(self.own(x), 1.0, reshape(x, (*shape_of(x)[:-1], 1, shape_of(x)[-1])))
-
-
-class LogSumExp(Reduction):
-    """The logarithm of the sum of exponentials along axes, safe from overflow and at infinities."""
-
-    def forward(self, x: Any) -> Any:
-        return logsumexp_array(x, self.axis, self.keepdims)
-
-    def levels(self, x: Any) -> tuple[Any, Any]:
-        """The greatest numbers, and what to subtract so that no exponential overflows."""
-        greatest = np.max(x, axis=self.axis, keepdims=True, initial=-np.inf)
-        return greatest, np.where(np.isfinite(greatest), greatest, 0.0)
-
-    def weights(self, x: Any) -> Any:
-        """The softmax of `x`; at an infinite result its limit along equal numbers, none at -inf."""
-        greatest, shift = self.levels(np.asarray(value_of(x)))
-        limits = np.where(greatest == np.inf, Max(self.axis).shares(x), 0.0) if self.count(x) else 0.0
-        powers = gates.exp(x - shift)
-        return gates.where(np.isinf(greatest), limits, gates.divide(powers, Sum(self.axis, True)(powers)))
-
-    def backward(self, pull: Any, x: Any) -> Any:
-        return gates.strong_multiply(self.spread(pull, x), self.weights(x))
-
-    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
-        return Sum(self.axis, self.keepdims)(gates.strong_multiply(tangents[0], self.weights(x)))
 
 
 class MatMul(Block):

@@ -14,35 +14,12 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from fastprop import gates
 from fastprop.gates import blocks
-from fastprop.gates.blocks import Block, Composed, Max, Mean, Min, Reduction, Sum, shape_of, value_of
+from fastprop.gates.blocks import Composed, Max, Mean, Min, Reduction, Sum, shape_of, value_of
 from fastprop.gates.items import as_item, as_recorded, is_traced
 from fastprop.gates.partials import choose, held
-from fastprop.gates.shapes import concatenate
+from fastprop.gates.shares import LogSoftmax, Softmax, least
 
 __all__ = ["var", "std", "norm", "softmax", "log_softmax", "argmax", "argmin", "any", "all", "count_nonzero"]
-
-
-class Others(Block):
-    """Along an axis, for each number the sum of the others: no difference, so right in the last digits."""
-
-    def __init__(self, axis: int):
-        self.axis = axis
-
-    def forward(self, x: Any) -> Any:
-        """Return the sums of those before and of those behind."""
-        x = np.moveaxis(x, self.axis, -1)
-        before, behind = np.zeros_like(x), np.zeros_like(x)
-        np.cumsum(x[..., :-1], -1, out=before[..., 1:])
-        np.cumsum(x[..., :0:-1], -1, out=behind[..., 1:])
-        return np.moveaxis(before + behind[..., ::-1], -1, self.axis)
-
-    def backward(self, pull: Any, x: Any) -> Any:
-        """Pull as it sums: every number is one of the others of all others."""
-        return self(pull)
-
-    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
-        """Return the sums of the tangents."""
-        return self(tangents[0])
 
 
 class Weighed(Reduction, Composed):
@@ -87,13 +64,16 @@ class Var(Weighed):
 
     def composed(self, x: Any) -> Any:
         """Return the same, of other gates."""
-        deviations, total = x - Mean(self.axis, True)(x), Sum(self.axis, self.keepdims)
-        divisor = self.divisor(x)
-        value = gates.divide(total(deviations * deviations), divisor)
-        if divisor != 0.0 or 0 in shape_of(x):
-            return value
-        # infinite: what is pulled on the mean would be infinity less infinity
-        return held(value) + total(gates.strong_multiply(x - held(x), gates.divide(deviations, divisor)))
+        mean, total, divisor = Mean(self.axis, True)(x), Sum(self.axis, self.keepdims), self.divisor(x)
+        if divisor == 0.0 and 0 not in shape_of(x):
+            deviations = x - mean
+            value = gates.divide(total(deviations * deviations), divisor)
+            # infinite: what is pulled on the mean would be infinity less infinity
+            return held(value) + total(gates.strong_multiply(x - held(x), gates.divide(deviations, divisor)))
+        deviations = x - held(mean)  # what is pulled on the mean adds up to 0, or to infinity less infinity
+        apart = mean - held(mean)
+        apart = blocks.reshape(apart * apart * float(self.count(x)), self.reduced_shape(x))  # of a slope that is not 0
+        return gates.divide(total(deviations * deviations) - apart, divisor)
 
 
 class Length(Weighed):
@@ -141,109 +121,8 @@ class Length(Weighed):
 def _scaled(x: Any, sizes: Any, axis: Any, most: type[Reduction] = Max) -> tuple[Any, Any]:
     """Return numbers over the power of two below their greatest (or least) size, and that; 1 if it is no number."""
     top = held(most(axis, True)(sizes))
-    scale = choose(top < math.inf, gates.maximum(gates.exp2(gates.floor(gates.log2(top))), _least(x)), 1.0)
+    scale = choose(top < math.inf, gates.maximum(gates.exp2(gates.floor(gates.log2(top))), least(x)), 1.0)
     return x / scale, scale
-
-
-class Softmax(Composed):
-    """Powers over their sum, along one axis; NaN where the greatest number is infinite."""
-
-    def __init__(self, axis: int):
-        self.axis = axis
-
-    def powers(self, x: Any) -> tuple[Any, Any]:
-        """Return what the numbers are above the greatest, and the exponentials of that."""
-        above = x - np.max(x, axis=self.axis, keepdims=True, initial=-np.inf)
-        return above, np.exp(above)
-
-    def others(self, shares: Any) -> Any:
-        """Return for each share the sum of the others; of one that is alone, what it lacks of 1, or NaN."""
-        return 1.0 - shares if shape_of(shares)[self.axis] == 1 else Others(self.axis)(shares)
-
-    def forward(self, x: Any) -> Any:
-        """Return the shares."""
-        powers = self.powers(x)[1]
-        return powers / blocks.wide_sum(powers, self.axis, True)
-
-    def composed(self, x: Any) -> Any:
-        """Return them as sigmoids of what the numbers are above the others."""
-        above, others = _above_others(x, self.axis)
-        return _unless_alone(gates.sigmoid(above), others, 1.0, x)
-
-    def backward(self, pull: Any, x: Any) -> Any:
-        """Pull on each number, by what it takes from the others."""
-        shares = self(x)
-        weighted = gates.strong_multiply(pull, shares)
-        inner = gates.strong_multiply(pull, self.others(shares)) - Others(self.axis)(weighted)
-        return gates.strong_multiply(shares, inner)
-
-    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
-        """Return what the tangents bring, which is what pulls would: its matrix is symmetric."""
-        return self.backward(tangents[0], x)
-
-
-class LogSoftmax(Softmax):
-    """The logarithms of the softmax, to the last digits where a share is nearly 1."""
-
-    def forward(self, x: Any) -> Any:
-        """Return the numbers less their logsumexp."""
-        above, powers = self.powers(x)
-        equal = above == 0.0
-        others = np.sum(np.where(equal, 0.0, powers), axis=self.axis, keepdims=True, dtype=np.float64)
-        more = np.sum(equal, axis=self.axis, keepdims=True) - 1.0
-        return above - np.log1p(others + more).astype(above.dtype)
-
-    def composed(self, x: Any) -> Any:
-        """Return the logarithms of these sigmoids."""
-        above, others = _above_others(x, self.axis)
-        return _unless_alone(gates.log_sigmoid(above), others, 0.0, x)
-
-    def backward(self, pull: Any, x: Any) -> Any:
-        """Pull what is pulled on a number and not on the others."""
-        shares = Softmax(self.axis)(x)
-        return gates.strong_multiply(pull, self.others(shares)) - gates.strong_multiply(shares, Others(self.axis)(pull))
-
-    def tangent(self, tangents: tuple[Any, ...], x: Any) -> Any:
-        """Return what each tangent is above the mean of all."""
-        shares, tangent = Softmax(self.axis)(x), tangents[0]
-        weighted = gates.strong_multiply(shares, tangent)
-        return gates.strong_multiply(tangent, self.others(shares)) - Others(self.axis)(weighted)
-
-
-def _above_others(x: Any, axis: int) -> tuple[Any, Any]:
-    """Return what each number is above the logsumexp of the others along an axis, and the sum of the others' powers.
-
-    Both above the greatest number, and NaN if that is infinite. The logarithm of less than the least number that has a
-    finite reciprocal would have an infinite slope: this much is added to the sums. Of single numbers there are none.
-    """
-    n = shape_of(x)[axis]
-    if 0 in shape_of(x):
-        return x, None
-    top = held(Max(axis, True)(x))
-    top = gates.where((top < math.inf) & (top > -math.inf), top, gates.divide(math.nan, Sum(axis, True)(x)))
-    above = x - top
-    if n == 1:
-        return above + math.inf, None
-    powers = gates.exp(above)
-    part = [powers[(*[slice(None)] * axis, slice(i, i + 1))] for i in range(n)]
-    before, behind = [_least(x)], [0.0]
-    for i in range(n - 1):
-        before.append(before[-1] + part[i])
-        behind.append(behind[-1] + part[-1 - i])
-    others = concatenate([a + b for a, b in zip(before, reversed(behind))], axis)
-    return above - gates.log(others), others
-
-
-def _unless_alone(found: Any, others: Any, alone: float, x: Any) -> Any:
-    """Return what was found, and a constant where the sum of the others' powers is but what is added to it."""
-    return found if others is None else gates.where(others == _least(x), alone, found)
-
-
-def _least(x: Any) -> float:
-    """Return the least number whose reciprocal is finite, in what a trace or a block computes in."""
-    recording = getattr(getattr(x, "_tape", None), "recording", None)
-    dtype = getattr(recording, "dtype", getattr(x, "dtype", np.float64))
-    return float(np.finfo(np.result_type(dtype, np.float32)).tiny)  # also of integers
 
 
 def softmax(x: Any, axis: int = -1) -> Any:

@@ -228,10 +228,15 @@ def logsumexp_array(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> 
     return result if keepdims else np.squeeze(result, axis)[()]
 
 
+def _mean(x: np.ndarray, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return NumPy's mean, which of no numbers is NaN without a warning."""
+    return np.mean(x, axis=axis, keepdims=keepdims) if x.size else np.sum(x, axis=axis, keepdims=keepdims) * math.nan
+
+
 # NumPy's functions of the same names
 _UFUNCS: dict[str, Any] = {name: x for name, x in vars(np).items() if isinstance(x, np.ufunc)}
 _UFUNCS |= {"clip": np.clip, "where": np.where, "round": np.rint, "strong_multiply": strong_product}
 _UFUNCS["random_integer"] = random_integers
 del _UFUNCS["maximum"], _UFUNCS["minimum"]  # which may give -0 for the larger of 0 and -0
 _REDUCTIONS: dict[str, Any] = {name: getattr(np, name) for name in ("sum", "prod", "mean", "max", "min", "dot")}
-_REDUCTIONS["logsumexp"] = logsumexp_array
+_REDUCTIONS |= {"logsumexp": logsumexp_array, "mean": _mean}

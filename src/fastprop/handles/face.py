@@ -151,6 +151,11 @@ class Face(GateMethods):
     def __int__(self) -> NoReturn:
         raise TypeError(f"int() of {described(self)} would drop its derivative; use .value, or fastprop.trunc")
 
+    def __index__(self) -> NoReturn:
+        raise TypeError(
+            f"{described(self)} is no index and no length, which are plain integers: take them from its .value"
+        )
+
     def __float__(self) -> NoReturn:
         raise TypeError(
             f"float() of {described(self)} would drop its derivative; use fastprop's gates (fastprop.exp for "
@@ -166,6 +171,17 @@ class Face(GateMethods):
     def size(self) -> int:
         """How many numbers there are."""
         return 1
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return the number in a block of axes of length 1, one for each None; a number has no other indices."""
+        parts = index if isinstance(index, tuple) else (index,)
+        new = sum(part is None for part in parts)
+        if new + any(part is Ellipsis for part in parts) != len(parts):
+            raise IndexError(f"{described(self)} has no axes: its indices are None, ..., and (); got {index!r:.60}")
+        return self.reshape((1,) * new) if new else self
+
+    def __iter__(self) -> Iterator[Any]:
+        raise TypeError(f"{described(self)} is a single number, and nothing to iterate over; [x] is a list of it")
 
     def reshape(self, *shape: Any) -> Any:
         """Return the same numbers in another shape, given as a tuple or one by one; -1 stands for what is left."""

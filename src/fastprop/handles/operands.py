@@ -14,7 +14,6 @@ import numpy as np
 from fastprop import gates
 from fastprop.gates import SEQUENCE, Gate, is_condition
 from fastprop.gates.blocks import (
-    LogSumExp,
     Max,
     Mean,
     Min,
@@ -32,6 +31,7 @@ from fastprop.gates.items import as_item as as_item
 from fastprop.gates.items import holds_handles as holds_handles
 from fastprop.gates.items import stack as stack
 from fastprop.gates.numbers import as_array, as_real, as_reals, number, without_flags
+from fastprop.gates.shares import LogSumExp
 from fastprop.gates.values import strong_multiply, strong_product
 from fastprop.handles.nesting import is_container, tree_map
 

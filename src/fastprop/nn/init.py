@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastprop.handles.nesting import is_handle
 from fastprop.hints import let_hint
 
 __all__ = [
@@ -98,7 +99,7 @@ def generator(rng: Random) -> np.random.Generator:
 def whole(layer: str, **lengths: Any) -> None:
     """Raise TypeError that names the first length that is no whole number."""
     for name, length in lengths.items():
-        if isinstance(length, bool) or not hasattr(length, "__index__"):
+        if isinstance(length, bool) or is_handle(length) or not hasattr(length, "__index__"):
             raise TypeError(f"{layer}: {name} is {length!r:.60} ({type(length).__name__}); expected a whole number")
 
 

@@ -24,7 +24,7 @@ def at_least_zero(rule: str, name: str, value: Any) -> float:
 
 def whole(owner: str, name: str, value: Any, least: int = 0) -> int:
     """Return an option that is a whole number, not below `least`."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if isinstance(value, bool) or is_handle(value) or not hasattr(value, "__index__"):
         raise TypeError(f"{owner}: {name} is {value!r:.60} ({type(value).__name__}); expected a whole number")
     if value < least:
         raise ValueError(f"{owner}: {name} is {value}; expected {least} or more")

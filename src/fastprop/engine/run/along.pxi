@@ -5,7 +5,6 @@ array is the same in all outer lanes. What is summed over the steps is added to 
 """
 import numpy as np
 
-from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
@@ -450,7 +449,7 @@ cdef class Along(LaneRegion):
             if since == patience:
                 since = 0
                 with gil:
-                    PyErr_CheckSignals()
+                    look_for_signals()
                 if inner.run.is_stopped():
                     return 0
         return 0

@@ -4,6 +4,7 @@ A Door is called by vector. It matches the arguments with the forms that it know
 path that was taken last puts them into slots and arrays, sweeps, and builds the result. Whatever is new (a form, a
 path, Units among the arguments, a transform at work) goes the slow way, which is Python's.
 """
+cimport cython
 cimport numpy as cnp
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport int32_t
@@ -289,9 +290,11 @@ cdef object enter(Door door, PyObject* const* args, size_t flags, PyObject* name
     args += door.skipped
     if eager_depth == 0 and (<Tape>current_home()).entries == 0:
         result = quickly(door, args, count, names)
+        if type(result) is Failed:
+            return slowly(door, args, count, names, result)
         if result is not None:
             return result
-    return slowly(door, args, count, names)
+    return slowly(door, args, count, names, None)
 
 
 cdef object quickly(Door door, PyObject* const* args, Py_ssize_t count, PyObject* names):
@@ -323,6 +326,8 @@ cdef object elsewhere(Entry entry, Route first, Reading reading):
         if route is None:
             return None
         result = guarded(route, reading)
+        if type(result) is Failed:
+            return result
         if result is not None:
             first.others[decided] = route
             if entry.route is first:
@@ -331,24 +336,38 @@ cdef object elsewhere(Entry entry, Route first, Reading reading):
     return None
 
 
-cdef object slowly(Door door, PyObject* const* args, Py_ssize_t count, PyObject* names):
+cdef object slowly(Door door, PyObject* const* args, Py_ssize_t count, PyObject* names, Failed failed):
     given = tuple([<object>args[i] for i in range(count)])
     named = {}
     if names != NULL:
         for i, name in enumerate(<tuple>names):
             named[name] = <object>args[count + i]
-    return door.call_slowly(given, named)
+    return door.call_slowly(given, named, failed)
+
+
+@cython.final
+cdef class Failed:
+    """A route on which something was raised: by a gate that is perhaps not reached there, or by a signal's handler."""
+
+    cdef readonly Route route
+    cdef readonly object error
+
+    def __init__(self, Route route, error):
+        self.route, self.error = route, error
 
 
 cdef object guarded(Route route, Reading reading):
-    """The result of a route; None if a guard does not hold, or a gate raises, perhaps where it would not be reached."""
+    """The result of a route; None if a guard does not hold, Failed if a gate raises."""
+    cdef long before = raised_by_handlers
     if not route.has_regions:
         return route.run(reading)
     try:
         return route.run(reading)
-    except Exception:
+    except Exception as error:
+        if raised_by_handlers != before:
+            raise
         route.broken = -1
-        return None
+        return Failed(route, error)
 
 
 cdef Door _example = Door()

@@ -6,7 +6,6 @@ are added up in order, then the strands', so that the same bits come out whateve
 import numpy as np
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcpy, memset
@@ -523,7 +522,7 @@ cdef class LanesRun:
             publish()
             if main:
                 with gil:
-                    PyErr_CheckSignals()
+                    look_for_signals()
         return 0
 
     cdef void widen(self, Py_ssize_t strand) noexcept nogil:

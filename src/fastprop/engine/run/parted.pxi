@@ -7,7 +7,6 @@ columns. A lane that leaves the tree is set aside, with the guard that came out 
 """
 import numpy as np
 
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy, memset
@@ -170,7 +169,7 @@ cdef class Parted:
                         chunk += 1
                         if main:
                             with gil:
-                                PyErr_CheckSignals()
+                                look_for_signals()
                     mine = following(&self.next_strand)
         except BaseException:
             self.stopped = True

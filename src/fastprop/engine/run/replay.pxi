@@ -2,7 +2,6 @@
 import numpy as np
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.stdint cimport int32_t
 
@@ -78,7 +77,7 @@ cdef class PointRun:
             else:
                 with nogil:
                     at = self.run(stream, &self.space, at)
-                PyErr_CheckSignals()
+                look_for_signals()
             if at[0] == HALT:
                 return 0
             if at[0] == ENTER:

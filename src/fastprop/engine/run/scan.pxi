@@ -6,7 +6,6 @@ one by one, before they are run backward. A map whose lanes are taken in turn is
 """
 import numpy as np
 
-from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
@@ -388,7 +387,7 @@ cdef class ScanRun:
             self.take_step(run, step, False)
             self.leave_step(run, step)
             if step & OFTEN == 0:
-                PyErr_CheckSignals()
+                look_for_signals()
         self.kept = self.rooms > self.region.lanes
         if self.has_arrays:
             self.let_go(run)
@@ -429,7 +428,7 @@ cdef class ScanRun:
             self.put_gradients(run, step)
             self.add_aside(run, self.place_of(step))
             if step & OFTEN == 0:
-                PyErr_CheckSignals()
+                look_for_signals()
         if self.has_arrays:
             self.let_go(run)
         for i in range(self.wires.inputs):

@@ -1,7 +1,6 @@
 """Scans in the lanes of a map: step by step, at a block of the map's lanes each; what is carried are rows."""
 import numpy as np
 
-from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t
 from libc.string cimport memcpy, memset
 
@@ -160,7 +159,7 @@ cdef class ScanAlong(Along):
             if since == patience:
                 since = 0
                 with gil:
-                    PyErr_CheckSignals()
+                    look_for_signals()
                 if inner.run.is_stopped():
                     return 0
         return 0

@@ -49,6 +49,12 @@ cdef str REMEDY = (
     "fp.trace or fp.compile"
 )
 
+cdef str TO_INDEX = (
+    "as an index, give the function np.int64(2) instead of 2, which counts as a float, and write "
+    "fp.take(table, i, axis=0) for table[i]; what is a length or an axis is named in static_argnums of fp.compile"
+)
+cdef str NUMPY = np.__file__.rpartition("__init__")[0]
+
 
 cdef set SHOWN = set()      # files of the package that are named like anybody's
 
@@ -263,7 +269,7 @@ cdef int note_source(PyObject* home) except -1:
 def refuse(str what, str place="", str remedy=REMEDY):
     """Raise the error for what would make a number of a traced value; names the line that did."""
     here = sys._getframe()
-    while here.f_back is not None and is_ours(here.f_code):
+    while here.f_back is not None and (is_ours(here.f_code) or here.f_code.co_filename.startswith(NUMPY)):
         here = here.f_back
     raise TypeError(
         f"{here.f_code.co_filename}:{here.f_lineno}: {what}"

@@ -561,9 +561,22 @@ cdef class Unit:
         refuse_to_bake("value", &self.link)
         return Face.__float__(self)
 
+    def __index__(self):
+        if is_traced(&self.link):
+            refuse("a traced number, as an index or a length,", remedy=TO_INDEX)
+        return Face.__index__(self)
+
     def __array__(self, dtype=None, copy=None):
+        if is_traced(&self.link) and self.link.value.is_integer():      # NumPy asks so for what it shall index by
+            refuse("the value of a traced Unit, by NumPy,", remedy=f"{REMEDY}; {TO_INDEX}")
         refuse_to_bake("value", &self.link)
         return Face.__array__(self, dtype, copy)
+
+    def __getitem__(self, index):
+        return Face.__getitem__(self, index)
+
+    def __iter__(self):
+        return Face.__iter__(self)
 
     def __repr__(self):
         if self.link.tape == NULL and self.link.key == STALE:

@@ -1,6 +1,7 @@
 """A draft becomes a program: instructions, words, and where their numbers lie."""
 include "program/program.pxi"
 include "program/verify.pxi"
+include "program/operands.pxi"
 include "program/forward.pxi"
 include "program/backward.pxi"
 include "program/together.pxi"

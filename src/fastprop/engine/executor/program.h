@@ -13,6 +13,21 @@ enum Place {
     CONTIGUOUS,  /* slots start, start + 1, … (lanes: a row) */
     BROADCAST,   /* one slot for the whole run (lanes: one number for all lanes; as a target, COUNT partial sums of it) */
     GATHER,      /* slots index[start], index[start + 1], … (one point only) */
+    PIECES,      /* slots that lie evenly, some at a time: index[start], … says of each piece what Piece says (one point only) */
+};
+
+enum Piece {
+    PIECE_COUNT, /* so many numbers: together as many as the run has */
+    PIECE_SLOT,  /* where the first is */
+    PIECE_STEP,  /* from one to the next */
+    PIECE_WORDS,
+};
+
+enum Item { /* of every gate that picks one of numbers that lie evenly: the operand of its run is in PIECES, too */
+    ITEM_INDEX, /* the slot of the index */
+    ITEM_SLOT,  /* that of the first number */
+    ITEM_STEP,  /* from one to the next */
+    ITEM_WORDS,
 };
 
 enum Mode {

@@ -124,27 +124,26 @@ static void NAME(sequence)(ptrdiff_t n, sequence_point f, const REAL *x, REAL *v
             saved[i] = (REAL)space[n + i];
 }
 
-/* Several of them at once, as many as lanes: their lists as columns; those that fill up are the last one again. */
+/* Several of them at once, as many as a vector holds: their lists as columns; those that fill up are the last one again. */
 static void NAME(lists_at_once)(
     int opcode, int arity, int count, const REAL *x, REAL *value, REAL *saved, double *room
 ) {
-    const double **row = (const double **)room;
+    const REAL **row = (const REAL **)room;
     uint8_t *single = memset(row + arity, 0, (size_t)arity);
-    double *column = room + 2 * arity, *partial = column + LANES * arity, *found = partial + LANES * arity;
+    REAL *column = (REAL *)(room + 2 * arity), *partial = column + COUNT * arity, *found = partial + COUNT * arity;
+    NAME(turn_columns)(column, COUNT, (const char *)x, arity * (ptrdiff_t)sizeof(REAL), count, arity);
     for (int t = 0; t < arity; t++) {
-        row[t] = column + LANES * t;
-        for (int i = 0; i < LANES; i++)
-            column[LANES * t + i] = (double)x[(i < count ? i : count - 1) * (ptrdiff_t)arity + t];
+        row[t] = column + COUNT * t;
+        for (int i = count; i < COUNT; i++)
+            column[COUNT * t + i] = column[COUNT * t + count - 1];
     }
     if (opcode == LOGSUMEXP)
-        logsumexps(LANES, arity, row, single, found, saved == NULL ? NULL : partial, found + LANES);
+        NAME(logsumexps)(COUNT, arity, row, single, found, saved == NULL ? NULL : partial, found + COUNT);
     else
-        extremes(LANES, arity, row, single, found, saved == NULL ? NULL : partial, opcode == MIN);
-    for (int i = 0; i < count; i++)
-        value[i] = (REAL)found[i];
-    for (ptrdiff_t i = 0; i < (saved == NULL ? 0 : count); i++)
-        for (int t = 0; t < arity; t++)
-            saved[i * arity + t] = (REAL)partial[LANES * t + i];
+        NAME(extremes)(COUNT, arity, row, single, found, saved == NULL ? NULL : partial, opcode == MIN);
+    memcpy(value, found, (size_t)count * sizeof(REAL));
+    if (saved != NULL)
+        NAME(turn_columns)(saved, arity, (const char *)partial, COUNT * (ptrdiff_t)sizeof(REAL), arity, count);
 }
 
 static void NAME(lists)(const NAME(Machine) *m, const Instruction *step, const Operand *o, REAL *value, REAL *saved) {
@@ -152,11 +151,11 @@ static void NAME(lists)(const NAME(Machine) *m, const Instruction *step, const O
     const sequence_point kernel = m->stream->point[step->opcode].many;
     double *wide = (double *)m->scratch;
     const REAL *x = NAME(fetch)(m, o, arity * step->count, (REAL *)(wide + LIST_ROOM * (arity + 1)));
-    const int alike = step->opcode == LOGSUMEXP && step->count >= LANES / 2; /* equal lists: equal bits */
+    const int alike = step->opcode == LOGSUMEXP && step->count >= LISTS_AT_ONCE; /* equal lists: equal bits */
     for (ptrdiff_t i = 0, at_once; i < step->count; i += at_once) {
         REAL *own = saved == NULL ? NULL : saved + i * arity;
-        at_once = step->count - i < LANES ? step->count - i : LANES;
-        if (alike || at_once >= LANES / 2)
+        at_once = step->count - i < COUNT ? step->count - i : COUNT;
+        if (alike || at_once >= LISTS_AT_ONCE)
             NAME(lists_at_once)(step->opcode, (int)arity, (int)at_once, x + i * arity, value + i, own, wide);
         else {
             at_once = 1;

@@ -53,6 +53,7 @@ typedef struct {
     int32_t operand; /* the first of its operands in the pool */
 } Instruction;
 
+enum { LISTS_AT_ONCE = 4 }; /* gates of lists at one point: fewer of them are computed one by one */
 enum { LIST_ROOM = 18 }; /* scratch of gates of lists at one point: numbers for every number of a list, and one more */
 
 /* Forward instructions that are no gates of the table; their numbers follow the table's. */

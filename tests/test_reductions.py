@@ -262,6 +262,25 @@ def test_equal_rows_have_equal_logsumexps(rows):
         assert_allclose(slopes(x).sum(1), np.full(rows, 1.0 / rows), rtol=1e-14)
 
 
+@pytest.mark.parametrize("rows", [3, 4, 16, 37])
+@pytest.mark.parametrize("terms", [5, 100, 20000])
+def test_float32_rows_have_their_digits_however_long_they_are(rows, terms):
+    """At one point and in lanes, in a few units; long sums are added up in parts."""
+    terms = min(terms, 60000 // rows)
+    x = np.random.default_rng(1).normal(size=(rows, terms)).astype(np.float32) - 3.0
+    x[:, 0] = 4.0
+    wide = x.astype(np.float64)
+    exact = np.log(np.exp(wide).sum(1))
+    shares = np.exp(wide - exact[:, None])
+
+    values = fp.compile(lambda x: fp.logsumexp(x, axis=1))(x)
+    slopes = fp.compile(fp.grad(lambda x: fp.sum(fp.logsumexp(x, axis=1))))(x)
+    mapped = fp.compile(fp.vmap(fp.value_and_grad(fp.logsumexp)))(x)
+    for found, wanted in ((values, exact), (slopes, shares), (mapped[0], exact), (mapped[1], shares)):
+        assert found.dtype == np.float32
+        assert_allclose(found, wanted, rtol=2e-6)
+
+
 def test_logsumexp_near_0(engine):
     tiny = 4.248354255291589e-18
     check_edge(engine, engine.logsumexp, [[0.0, -40.0]], tiny, [[1.0, tiny]])

@@ -85,6 +85,8 @@ class Plan:
         """Return a part of the draft in the order for one point."""
         if "combine" in self.passes:
             draft = combine(draft)
+        if "reroll" in self.passes:
+            draft = self._roll(draft)
         return number(schedule(draft)) if "schedule" in self.passes else draft
 
     def _roll(self, draft: Draft, uniform: Any = None) -> Draft:

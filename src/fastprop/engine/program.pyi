@@ -123,10 +123,15 @@ def current_instruction_set() -> Any: ...
 
 def verify_program(program: Program) -> None: ...
 
+# program/operands
+
+@disjoint_base
+class Operands: ...
+
 # program/assemble
 
 @disjoint_base
-class Layout:
+class Layout(Operands):
     def __init__(
         self, draft: Draft, lanes: bool, gradient: bool, wanted: Any, uniform: Any, recycling: bool, arrays: Any
     ) -> None: ...

@@ -2,6 +2,7 @@
 include "program/program.pxi"
 include "program/verify.pxi"
 include "program/outer.pxi"
+include "program/operands.pxi"
 include "program/forward.pxi"
 include "program/backward.pxi"
 include "program/together.pxi"

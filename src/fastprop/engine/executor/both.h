@@ -4,6 +4,7 @@
 #include "executor/pulls.h"
 #include "executor/terms.h"
 #include "executor/pairs.h"
+#include "executor/pieces.h"
 #undef GET
 #undef PUT
 #undef LOOP

@@ -9,6 +9,17 @@ cdef extern from * nogil:
         CONTIGUOUS
         BROADCAST
         GATHER
+        PIECES
+    enum:
+        PIECE_COUNT
+        PIECE_SLOT
+        PIECE_STEP
+        PIECE_WORDS
+    enum:
+        ITEM_INDEX
+        ITEM_SLOT
+        ITEM_STEP
+        ITEM_WORDS
     enum:
         LIST_ROOM
     enum Mode:

@@ -10,16 +10,24 @@ typedef struct {
 /* That an operand of n numbers lies within the program; nothing, unless FASTPROP_BUILD is check. */
 INLINE void NAME(assert_operand)(const NAME(Machine) *m, const Operand *operand, ptrdiff_t n) {
     ASSERT(operand >= m->stream->operand && operand < m->stream->operand + m->stream->operands);
-    ASSERT(operand->place <= GATHER && operand->mode <= ADD_TO);
-    if (operand->place != GATHER)
+    ASSERT(operand->place <= PIECES && operand->mode <= ADD_TO);
+    if (operand->place <= BROADCAST)
         ASSERT_RANGE(operand->start, operand->place == CONTIGUOUS ? n : 1, m->stream->slots);
-    else {
+    else if (operand->place == GATHER) {
         ASSERT_RANGE(operand->start, n, m->stream->indices);
 #if FASTPROP_CHECK
         for (ptrdiff_t i = operand->start; i < operand->start + n; i++)
             ASSERT(0 <= m->stream->index[i] && m->stream->index[i] < m->stream->slots);
 #endif
     }
+#if FASTPROP_CHECK
+    else
+        for (const int32_t *piece = m->stream->index + operand->start; n > 0; n -= *piece, piece += PIECE_WORDS) {
+            ASSERT(0 < *piece && *piece <= n);
+            ASSERT_RANGE(piece[PIECE_SLOT], 1, m->stream->slots);
+            ASSERT_RANGE(piece[PIECE_SLOT] + (*piece - 1) * piece[PIECE_STEP], 1, m->stream->slots);
+        }
+#endif
 }
 
 /* The operands of a run side by side: gathered, or repeated, in `space`. */
@@ -32,6 +40,8 @@ static const REAL *NAME(fetch)(const NAME(Machine) *m, const Operand *operand, p
     if (operand->place == GATHER)
         for (ptrdiff_t i = 0; i < n; i++)
             space[i] = m->base[index[i]];
+    else if (operand->place == PIECES)
+        NAME(fetch_pieces)(m->base, index, n, space);
     else
         for (ptrdiff_t i = 0; i < n; i++)
             space[i] = *found;
@@ -44,6 +54,8 @@ static void NAME(deliver)(const NAME(Machine) *m, const Operand *operand, ptrdif
         const int32_t *index = m->stream->index + operand->start;
         for (ptrdiff_t i = 0; i < n; i++)
             m->base[index[i]] += brought[i];
+    } else if (operand->place == PIECES) {
+        NAME(deliver_pieces)(m->base, m->stream->index + operand->start, n, brought);
     } else if (operand->place == BROADCAST) {
         REAL *target = m->base + operand->start;
         REAL total = operand->mode == ADD_TO ? *target : 0;
@@ -83,7 +95,11 @@ static void NAME(run_arithmetic)(const NAME(Machine) *m, int opcode, const Opera
     NAME(assert_operand)(m, o, n);
     NAME(assert_operand)(m, o + 1, n);
     const REAL *x = m->base + o[0].start, *y = m->base + o[1].start;
-    if (o[0].place == GATHER || o[1].place == GATHER) {
+    if (o[0].place == PIECES || o[1].place == PIECES) {
+        x = one_x ? x : NAME(fetch)(m, o, n, m->scratch);
+        y = one_y ? y : NAME(fetch)(m, o + 1, n, m->scratch + n);
+        NAME(arithmetic)(opcode, n, x, one_x, y, one_y, value);
+    } else if (o[0].place == GATHER || o[1].place == GATHER) {
         if (opcode == ADD)
             NAME(gathered_sum)(m, o, n, value);
         else if (opcode == SUBTRACT)
@@ -108,27 +124,26 @@ static void NAME(sequence)(ptrdiff_t n, sequence_point f, const REAL *x, REAL *v
             saved[i] = (REAL)space[n + i];
 }
 
-/* Several of them at once, as many as lanes: their lists as columns; those that fill up are the last one again. */
+/* Several of them at once, as many as a vector holds: their lists as columns; those that fill up are the last one again. */
 static void NAME(lists_at_once)(
     int opcode, int arity, int count, const REAL *x, REAL *value, REAL *saved, double *room
 ) {
-    const double **row = (const double **)room;
+    const REAL **row = (const REAL **)room;
     uint8_t *single = memset(row + arity, 0, (size_t)arity);
-    double *column = room + 2 * arity, *partial = column + LANES * arity, *found = partial + LANES * arity;
+    REAL *column = (REAL *)(room + 2 * arity), *partial = column + COUNT * arity, *found = partial + COUNT * arity;
+    NAME(turn_columns)(column, COUNT, (const char *)x, arity * (ptrdiff_t)sizeof(REAL), count, arity);
     for (int t = 0; t < arity; t++) {
-        row[t] = column + LANES * t;
-        for (int i = 0; i < LANES; i++)
-            column[LANES * t + i] = (double)x[(i < count ? i : count - 1) * (ptrdiff_t)arity + t];
+        row[t] = column + COUNT * t;
+        for (int i = count; i < COUNT; i++)
+            column[COUNT * t + i] = column[COUNT * t + count - 1];
     }
     if (opcode == LOGSUMEXP)
-        logsumexps(LANES, arity, row, single, found, saved == NULL ? NULL : partial, found + LANES);
+        NAME(logsumexps)(COUNT, arity, row, single, found, saved == NULL ? NULL : partial, found + COUNT);
     else
-        extremes(LANES, arity, row, single, found, saved == NULL ? NULL : partial, opcode == MIN);
-    for (int i = 0; i < count; i++)
-        value[i] = (REAL)found[i];
-    for (ptrdiff_t i = 0; i < (saved == NULL ? 0 : count); i++)
-        for (int t = 0; t < arity; t++)
-            saved[i * arity + t] = (REAL)partial[LANES * t + i];
+        NAME(extremes)(COUNT, arity, row, single, found, saved == NULL ? NULL : partial, opcode == MIN);
+    memcpy(value, found, (size_t)count * sizeof(REAL));
+    if (saved != NULL)
+        NAME(turn_columns)(saved, arity, (const char *)partial, COUNT * (ptrdiff_t)sizeof(REAL), arity, count);
 }
 
 static void NAME(lists)(const NAME(Machine) *m, const Instruction *step, const Operand *o, REAL *value, REAL *saved) {
@@ -136,11 +151,11 @@ static void NAME(lists)(const NAME(Machine) *m, const Instruction *step, const O
     const sequence_point kernel = m->stream->point[step->opcode].many;
     double *wide = (double *)m->scratch;
     const REAL *x = NAME(fetch)(m, o, arity * step->count, (REAL *)(wide + LIST_ROOM * (arity + 1)));
-    const int alike = step->opcode == LOGSUMEXP && step->count >= LANES / 2; /* equal lists: equal bits */
+    const int alike = step->opcode == LOGSUMEXP && step->count >= LISTS_AT_ONCE; /* equal lists: equal bits */
     for (ptrdiff_t i = 0, at_once; i < step->count; i += at_once) {
         REAL *own = saved == NULL ? NULL : saved + i * arity;
-        at_once = step->count - i < LANES ? step->count - i : LANES;
-        if (alike || at_once >= LANES / 2)
+        at_once = step->count - i < COUNT ? step->count - i : COUNT;
+        if (alike || at_once >= LISTS_AT_ONCE)
             NAME(lists_at_once)(step->opcode, (int)arity, (int)at_once, x + i * arity, value + i, own, wide);
         else {
             at_once = 1;
@@ -158,7 +173,7 @@ static void NAME(run_terms)(const NAME(Machine) *m, const Instruction *step, con
     for (int t = 0; t < arity; t++) {
         single[t] = o[t].place == BROADCAST;
         x[t] = single[t] ? m->base + o[t].start : NAME(fetch)(m, o + t, step->count, room);
-        if (o[t].place == GATHER)
+        if (o[t].place >= GATHER)
             room += step->count;
     }
     if (step->opcode == PRODUCTS)
@@ -185,15 +200,24 @@ static void NAME(list_totals)(const REAL *base, const int32_t *at, const Instruc
     }
 }
 
-/* Of every gate, the place of its index and those of the numbers, or of their adjoints. */
-static void NAME(list_items)(const REAL *base, const int32_t *at, const Instruction *step, REAL *value) {
-    for (ptrdiff_t i = 0; i < step->count; i++, at += step->arity)
-        value[i] = base[at[1 + NAME(item_at)(base[at[0]], step->arity - 1)]];
+/* Of every gate, the place of its index and those of the numbers, or of their adjoints: listed, or how they lie. */
+INLINE ptrdiff_t NAME(item_slot)(const REAL *base, const int32_t *at, int evenly, ptrdiff_t numbers) {
+    const ptrdiff_t item = NAME(item_at)(base[at[ITEM_INDEX]], numbers);
+    return evenly ? at[ITEM_SLOT] + item * at[ITEM_STEP] : at[1 + item];
 }
 
-static void NAME(pull_list_items)(REAL *base, const int32_t *at, const Instruction *step, const REAL *pull) {
-    for (ptrdiff_t i = 0; i < step->count; i++, at += step->arity)
-        base[at[1 + NAME(item_at)(base[at[0]], step->arity - 1)]] += pull[i];
+static void NAME(items_at_point)(const NAME(Machine) *m, const Instruction *step, const Operand *o, REAL *value) {
+    const int evenly = o->place == PIECES;
+    const int32_t *at = m->stream->index + o->start;
+    for (ptrdiff_t i = 0; i < step->count; i++, at += evenly ? ITEM_WORDS : step->arity)
+        value[i] = m->base[NAME(item_slot)(m->base, at, evenly, step->arity - 1)];
+}
+
+static void NAME(pull_items_at_point)(const NAME(Machine) *m, const Instruction *step, const Operand *o, const REAL *pull) {
+    const int evenly = o->place == PIECES;
+    const int32_t *at = m->stream->index + o->start;
+    for (ptrdiff_t i = 0; i < step->count; i++, at += evenly ? ITEM_WORDS : step->arity)
+        m->base[NAME(item_slot)(m->base, at, evenly, step->arity - 1)] += pull[i];
 }
 
 static void NAME(chain)(int opcode, ptrdiff_t n, REAL start, const REAL *x, REAL *value) {
@@ -234,7 +258,7 @@ static ptrdiff_t NAME(forward_point)(const Stream *stream, const Space *space, p
             NAME(list_totals)(base, stream->index + o->start, step, value);
             break;
         case ITEM:
-            NAME(list_items)(base, stream->index + o->start, step, value);
+            NAME(items_at_point)(&m, step, o, value);
             break;
         case PRODUCTS:
         case TOTAL:
@@ -362,7 +386,8 @@ static void NAME(run_pull)(const NAME(Machine) *m, const Instruction *step, cons
     if (step->opcode == PASS && !direct)
         NAME(deliver)(m, o, n, pull);
     else if (step->opcode == PRODUCT) {
-        if (o[0].place != BROADCAST && (!direct || o[1].place == GATHER))
+        const int pieces = o[0].place == PIECES || o[1].place == PIECES;
+        if (o[0].place != BROADCAST && !pieces && (!direct || o[1].place == GATHER))
             NAME(gathered_pull)(m, step, o, pull);
         else {
             const REAL *u = o[1].place == BROADCAST ? m->base + o[1].start : NAME(fetch)(m, o + 1, n, second);
@@ -411,7 +436,7 @@ static ptrdiff_t NAME(backward_point)(const Stream *stream, const Space *space, 
             NAME(list_pull)(base, stream->index + o->start, step, pull);
             break;
         case ITEM_PULL:
-            NAME(pull_list_items)(base, stream->index + o->start, step, pull);
+            NAME(pull_items_at_point)(&m, step, o, pull);
             break;
         case CHAIN_PASS:
         case CHAIN_PRODUCT:

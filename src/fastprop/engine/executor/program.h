@@ -13,6 +13,21 @@ enum Place {
     CONTIGUOUS,  /* slots start, start + 1, … (lanes: a row) */
     BROADCAST,   /* one slot for the whole run (lanes: one number for all lanes; as a target, COUNT partial sums of it) */
     GATHER,      /* slots index[start], index[start + 1], … (one point only) */
+    PIECES,      /* slots that lie evenly, some at a time: index[start], … says of each piece what Piece says (one point only) */
+};
+
+enum Piece {
+    PIECE_COUNT, /* so many numbers: together as many as the run has */
+    PIECE_SLOT,  /* where the first is */
+    PIECE_STEP,  /* from one to the next */
+    PIECE_WORDS,
+};
+
+enum Item { /* of every gate that picks one of numbers that lie evenly: the operand of its run is in PIECES, too */
+    ITEM_INDEX, /* the slot of the index */
+    ITEM_SLOT,  /* that of the first number */
+    ITEM_STEP,  /* from one to the next */
+    ITEM_WORDS,
 };
 
 enum Mode {
@@ -38,6 +53,7 @@ typedef struct {
     int32_t operand; /* the first of its operands in the pool */
 } Instruction;
 
+enum { LISTS_AT_ONCE = 4 }; /* gates of lists at one point: fewer of them are computed one by one */
 enum { LIST_ROOM = 18 }; /* scratch of gates of lists at one point: numbers for every number of a list, and one more */
 
 /* Forward instructions that are no gates of the table; their numbers follow the table's. */

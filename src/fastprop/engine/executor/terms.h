@@ -93,6 +93,8 @@ static void NAME(extremes)(
          });
 }
 
+#define AT_A_TIME 32 /* terms: small sums are added up to large ones, which rounds less */
+
 static void NAME(logsumexps)(
     ptrdiff_t n, int terms, const REAL **x, const uint8_t *single, REAL *value, REAL *saved, REAL *spare
 ) {
@@ -102,7 +104,7 @@ static void NAME(logsumexps)(
     LONG_LOOP(VEC top = NAME(term)(x[0], single[0], i, k);
               for (int t = 1; t < terms; t++) top = NAME(largest)(top, NAME(term)(x[t], single[t], i, k));
               const MASK endless = NAME(is_equal)(NAME(absolute)(top), NAME(broadcast)((REAL)INFINITY));
-              VEC others = NAME(broadcast)(0), more = NAME(broadcast)(-1); /* of those equal to top one is left to log1p */
+              VEC others = NAME(broadcast)(0), some = others, more = NAME(broadcast)(-1); /* of those equal to top one is left to log1p */
               for (int t = 0; t < terms; t++) {
                   const VEC a = NAME(term)(x[t], single[t], i, k);
                   const MASK equal = NAME(is_equal)(a, top);
@@ -110,11 +112,12 @@ static void NAME(logsumexps)(
                   VEC e = NAME(exp_gate)(gap, &ignored);
                   e += NAME(select)(NAME(is_zero)(e), e, e * ((a - rounded) - (top - (rounded - gap))));
                   e = NAME(select)(endless, NAME(truth)(equal & NAME(is_less)(NAME(broadcast)(0), a)), e);
-                  others += NAME(select)(equal, NAME(broadcast)(0), e);
+                  some += NAME(select)(equal, NAME(broadcast)(0), e);
                   more += NAME(truth)(equal);
+                  if (t % AT_A_TIME == 0) others += some, some = NAME(broadcast)(0);
                   if (saved != NULL) PUT(power + t * step, e);
               }
-              others += more;
+              others += some + more;
               const VEC sum = NAME(broadcast)(1) + others;
               PUT(value, NAME(select)(endless, top, top + NAME(log1p_gate)(others, &ignored)));
               if (saved != NULL) for (int t = 0; t < terms; t++) {
@@ -122,3 +125,5 @@ static void NAME(logsumexps)(
                   PUT(power + t * step, NAME(select)(NAME(is_zero)(e), e, e / sum));
               })
 }
+
+#undef AT_A_TIME

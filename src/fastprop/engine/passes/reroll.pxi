@@ -2,7 +2,9 @@
 
 A layer written neuron by neuron is many sums of weights times the same numbers; a convolution written pixel by pixel,
 the same for every patch; a recurrence, step by step. In lanes, where weights are the same in all of them, such sums are
-the rows of a matrix. At one point, what varies is what is computed, or, of two inputs, the one that is used more often.
+the rows of a matrix. At one point, what varies is what is computed, or, of two inputs, the one that is used again
+sooner, as what stays from sum to sum is: results then lie in the order of the source. Else it is the one that is used
+more often.
 A constant 0 beside a weight, as the padding of a convolution has them, counts as what varies: it is a column, too.
 Where both factors vary, sums may be the results of a product of two matrices (see batches.pxi).
 Terms may come in any order, sums in several pieces; what else is added stays as it was. What guards depend on stays,
@@ -18,7 +20,7 @@ from fastprop.engine.kernels cimport ADD
 
 cdef enum:
     LEAST_COLUMNS = 4       # terms from which on a sum is worth a row
-    LEAST_ROWS = 3
+    LEAST_ROWS = 3          # at one point fewer do where what varies is computed side by side: it is not gathered
     LEAST_NUMBERS = 24      # of a matrix in lanes: smaller ones are quicker sum by sum
     LEAST_AT_POINT = 32
     LEAST_PAIRS = 4         # of what is computed with what is computed, in a sum that is worth a number of a product
@@ -59,6 +61,7 @@ cdef class Rolls:
     cdef bint lanes
     cdef const uint8_t[::1] uniform
     cdef int32_t[::1] input_uses    # at one point
+    cdef int32_t[::1] distance_of   # input, at one point: from a sum to the next one that uses it
     cdef uint8_t[::1] opcode
     cdef int32_t[::1] first
     cdef int32_t[::1] operand
@@ -91,6 +94,7 @@ cdef class Rolls:
         self.draft, self.uniform = draft, np.ascontiguousarray(uniform if self.lanes else [0], np.uint8)
         self.zero = (draft.constants == 0.0).astype(np.uint8)
         self.input_uses = input_uses_of(draft) if not self.lanes else np.zeros(1, np.int32)
+        self.distance_of = distances_of(draft) if not self.lanes else np.zeros(1, np.int32)
         self.opcode, self.first, self.operand, self.inputs = draft.opcode, draft.first, draft.operand, draft.inputs
         self.absorbed = np.zeros(n, np.uint8)
         self.memory, self.rest = np.empty(3 * pairs, np.int32), np.empty(2 * pairs, np.int32)
@@ -134,12 +138,16 @@ cdef class Rolls:
         return x < 0 and self.zero[~x]
 
     cdef inline bint comes_first(self, int32_t x, int32_t y) noexcept:
-        """Whether x varies more than y, which does not: at one point, of two inputs the one that is used more often."""
+        """Whether x varies more than y, which does not: at one point, of two inputs what stays from sum to sum."""
         if self.is_varying(x) or self.is_varying(y):
             return self.is_varying(x)
         if self.lanes:
             return self.is_zero(x)
-        return x >= 0 and (y < 0 or self.input_uses[x] > self.input_uses[y])
+        if x < 0 or y < 0:
+            return x >= 0
+        if self.distance_of[x] != self.distance_of[y]:
+            return self.distance_of[x] < self.distance_of[y]
+        return self.input_uses[x] > self.input_uses[y]
 
     # sums into terms
 
@@ -325,7 +333,19 @@ cdef class Rolls:
     cdef bint is_worth_it(self, list group) except -1:
         cdef Py_ssize_t i = group[0]
         cdef Py_ssize_t least = LEAST_NUMBERS if self.lanes else LEAST_AT_POINT
-        return len(group) >= LEAST_ROWS and len(group) * (self.end[i] - self.begin[i]) >= least
+        if len(group) < LEAST_ROWS and not self.is_computed_side_by_side(i):
+            return False
+        return len(group) * (self.end[i] - self.begin[i]) >= least
+
+    cdef bint is_computed_side_by_side(self, Py_ssize_t i) noexcept:
+        """Whether, at one point, what varies in a sum was computed one after the other."""
+        cdef int32_t k
+        if self.lanes or self.term[self.begin[i]].varying < self.inputs:
+            return False
+        for k in range(self.begin[i] + 1, self.end[i]):
+            if self.term[k].varying != self.term[k - 1].varying + 1:
+                return False
+        return True
 
     cdef list even_parts(self, list group):
         """Rows as their numbers follow each other, so that a matrix can be read where it lies: in parts if need be."""

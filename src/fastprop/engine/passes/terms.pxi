@@ -1,5 +1,7 @@
 """Terms of sums of products, as reroll sorts them: what varies, or of two computed factors the first, comes first."""
-from libc.stdint cimport int32_t
+import numpy as np
+
+from libc.stdint cimport int32_t, uint8_t
 from libc.stdlib cimport qsort
 
 
@@ -7,6 +9,32 @@ cdef struct Term:           # of a sum: what varies, times a number that is the 
     int32_t varying
     int32_t place           # among the sum's terms
     int32_t number
+
+
+cdef int32_t[::1] distances_of(Draft draft):
+    """For every input how far a sum of products that uses it is from the next one that does, as most of them vote."""
+    cdef uint8_t[::1] opcode = draft.opcode
+    cdef int32_t[::1] first = draft.first
+    cdef int32_t[::1] operand = draft.operand
+    cdef int32_t[::1] found = np.full(draft.inputs + 1, 2147483647, np.int32)
+    cdef int32_t[::1] votes = np.zeros(draft.inputs + 1, np.int32)
+    cdef int32_t[::1] last = np.full(draft.inputs + 1, -1, np.int32)
+    cdef int32_t now = 0, j, x
+    cdef Py_ssize_t i
+    for i in range(len(draft)):
+        if opcode[i] != PRODUCTS:
+            continue
+        for j in range(first[i], first[i + 1]):
+            x = operand[j]
+            if not 0 <= x < draft.inputs:
+                continue
+            if 0 <= last[x] < now:
+                if votes[x] == 0:
+                    found[x] = now - last[x]
+                votes[x] += 1 if found[x] == now - last[x] else -1
+            last[x] = now
+        now += 1
+    return found
 
 
 cdef int by_varying(const void* x, const void* y) noexcept nogil:

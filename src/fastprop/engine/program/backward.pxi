@@ -248,26 +248,24 @@ cdef class Pulls(Layout):
 
     cdef int pull_item(self, int32_t r) except -1:
         """Write the pull on one of the numbers of every gate, which can all be added to."""
-        cdef int32_t i, j, x, begin = self.run[r], end = self.run[r + 1]
+        cdef int32_t i, j, k, x, begin = self.run[r], end = self.run[r + 1]
         cdef Instruction* step
         for j in range(self.first[begin], self.first[end]):
             if self.is_active(self.operand[j]) and not self.add_up(self.operand[j]):
                 self.make_ready(self.operand[j])
-        at = self.program.operands if self.lanes else self.program.indices
+        at = self.program.operands
         for i in range(begin, end):
             for j in range(self.first[i], self.first[i + 1]):
-                x = self.operand[j]
+                x, k = self.operand[j], j - self.first[begin]
                 if j == self.first[i]:
                     x = self.number_of(x)
-                    self.push_place(self.slot_of(x), x < 0 or (x < self.inputs and self.uniform[x]))
+                    self.note_place(k, self.slot_of(x), x < 0 or (x < self.inputs and self.uniform[x]))
                 elif self.is_active(x) and self.lanes and x < self.inputs and self.uniform[x]:
-                    self.push_place(x, True)
-                elif self.is_active(x):
-                    self.push_place(self.adjoint_of(x), False)
+                    self.note_place(k, x, True)
                 else:
-                    self.push_place(self.trash, False)
+                    self.note_place(k, self.adjoint_of(x) if self.is_active(x) else self.trash, False)
         if not self.lanes:
-            at = self.program.push_operand(<int32_t>at, GATHER, ADD_TO)
+            self.push_items(end - begin, self.kept_arity(r))
         step = self.program.write(self.pulls)
         step.opcode, step.count, step.arity = ITEM_PULL, end - begin, self.kept_arity(r)
         step.operand = <int32_t>at
@@ -282,12 +280,11 @@ cdef class Pulls(Layout):
         self.note_sum(x)
         return True
 
-    cdef int push_place(self, int32_t slot, bint uniform) except -1:
-        """Write one place of a list: in lanes an operand of its own."""
+    cdef int note_place(self, int32_t k, int32_t slot, bint uniform) except -1:
+        """Note place k of a list: in lanes it is written, an operand of its own."""
         if self.lanes:
             self.program.push_operand(slot, BROADCAST if uniform else CONTIGUOUS, ADD_TO)
-        else:
-            self.program.push_index(slot)
+        self.slots[k] = slot
         return 0
 
     cdef int pull_chain(self, int32_t r) except -1:

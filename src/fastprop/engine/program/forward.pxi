@@ -20,11 +20,10 @@ cdef inline bint is_list(int opcode) noexcept:
     return opcode == MAX or opcode == MIN or opcode == LOGSUMEXP
 
 
-cdef class Layout:
+cdef class Layout(Operands):
     """A program's slots, what is known of its gates beforehand, and the instructions forward."""
 
     cdef Draft draft
-    cdef Program program
     cdef uint8_t[::1] opcode
     cdef int32_t[::1] first
     cdef int32_t[::1] operand
@@ -53,7 +52,6 @@ cdef class Layout:
     cdef uint8_t[::1] arrived       # gate, a variable, in lanes: whether something was pulled on it
     cdef Code* pulls                # where instructions backward are written
     cdef int32_t[::1] here          # the operands at work
-    cdef int32_t[::1] slots
     cdef int32_t inputs, constants, runs, base, trash
     cdef dict region_number         # run -> the number of its region
     cdef dict matrix_at             # run -> where the index says what its matrix is
@@ -341,22 +339,6 @@ cdef class Layout:
 
     # forward
 
-    cdef Py_ssize_t describe(self, Py_ssize_t n, int mode) except -1:
-        """Write the operand that `slots[:n]` are: side by side, one, or to be gathered."""
-        cdef Py_ssize_t k
-        cdef bint same = True, consecutive = True
-        for k in range(1, n):
-            same = same and self.slots[k] == self.slots[0]
-            consecutive = consecutive and self.slots[k] == self.slots[k - 1] + 1
-        if consecutive:
-            return self.program.push_operand(self.slots[0], CONTIGUOUS, mode)
-        if same:
-            return self.program.push_operand(self.slots[0], BROADCAST, mode)
-        at = self.program.indices
-        for k in range(n):
-            self.program.push_index(self.slots[k])
-        return self.program.push_operand(<int32_t>at, GATHER, mode)
-
     cdef Py_ssize_t take(self, int32_t r, int32_t j) except -1:
         """Write the operands j of a run's gates."""
         cdef int32_t begin = self.run[r], i, x
@@ -421,7 +403,8 @@ cdef class Layout:
                 if is_list(opcode):
                     self.take_list(r)
                 elif opcode == ITEM:
-                    self.index_list(r)
+                    self.list_slots(r)
+                    self.push_items(count, arity)
                 else:
                     self.index_list(r)
                     arity = arity // 2 if opcode == PRODUCTS else arity

@@ -104,6 +104,7 @@ cdef class Program:
     cdef Instruction* write(self, Code* code) except NULL
     cdef Py_ssize_t push_operand(self, int32_t start, int place, int mode) except -1
     cdef Py_ssize_t push_index(self, int32_t index) except -1
+    cdef int32_t slot_of(self, const Operand* operand, Py_ssize_t k) noexcept
     cdef int push_word(self, Words* words, int32_t word) except -1
     cdef int stream(self, Stream* stream, bint forward) except -1
     cdef str operand_text(self, Instruction step, int32_t arity)

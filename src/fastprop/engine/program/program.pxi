@@ -146,6 +146,18 @@ cdef class Program:
         self.indices += 1
         return self.indices - 1
 
+    cdef int32_t slot_of(self, const Operand* operand, Py_ssize_t k) noexcept:
+        """Where the number of an operand for gate k of a run is."""
+        cdef const int32_t* listed = self.index + operand.start
+        if operand.place == GATHER:
+            return listed[k]
+        if operand.place != PIECES:
+            return operand.start + (<int32_t>k if operand.place == CONTIGUOUS else 0)
+        while k >= listed[PIECE_COUNT]:
+            k -= listed[PIECE_COUNT]
+            listed += PIECE_WORDS
+        return listed[PIECE_SLOT] + <int32_t>k * listed[PIECE_STEP]
+
     cdef int push_word(self, Words* words, int32_t word) except -1:
         grow(<void**>&words.word, &words.capacity, words.length + 1, sizeof(int32_t))
         words.word[words.length] = word
@@ -234,7 +246,7 @@ cdef class Program:
         for j in range(arity):
             if step.operand + j < self.operands:
                 operand = self.operand[step.operand + j]
-                text += f" {'cbg'[operand.place]}{operand.start}{'=+'[operand.mode]}"
+                text += f" {'cbgp'[operand.place]}{operand.start}{'=+'[operand.mode]}"
         return text
 
 

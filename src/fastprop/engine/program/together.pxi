@@ -7,7 +7,7 @@ import numpy as np
 
 from libc.stdint cimport int32_t
 
-from fastprop.engine.executor.instructions cimport CONTIGUOUS, GATHER, MATMUL, MATMUL_PULL, Instruction, Operand
+from fastprop.engine.executor.instructions cimport BROADCAST, MATMUL, MATMUL_PULL, Instruction, Operand
 
 cdef enum:
     LEAST_TOGETHER = 4
@@ -91,8 +91,8 @@ cdef int note_written(
     if program.index[step.operand + 1] < 0:
         return 0
     target = program.operand + program.index[step.operand + 1]
-    for k in range(step.arity if target.place == CONTIGUOUS or target.place == GATHER else 1):
-        written[program.index[target.start + k] if target.place == GATHER else target.start + k] = group
+    for k in range(1 if target.place == BROADCAST else step.arity):
+        written[program.slot_of(target, k)] = group
     return 0
 
 

@@ -104,15 +104,49 @@ cdef int verify_operand(Program program, str what, Py_ssize_t number, Py_ssize_t
     if not 0 <= number < program.operands:
         raise ValueError(f"{what} has operand {number} of the pool, there are {program.operands}")
     operand = program.operand[number]
-    if operand.place > GATHER or operand.mode > ADD_TO or (listed and operand.place != GATHER):
+    if operand.place > PIECES or operand.mode > ADD_TO or (listed and operand.place != GATHER):
         raise ValueError(f"{what} has an operand of the kind {operand.place}, {operand.mode}, which there is not")
-    if operand.place != GATHER:
+    if operand.place == PIECES and not program.lanes:
+        return verify_pieces(program, what, operand.start, count)
+    if operand.place <= BROADCAST:
         return verify_range(program, what, operand.start, count if operand.place == CONTIGUOUS else 1)
     if program.lanes or operand.start < 0 or operand.start + count > program.indices:
         raise ValueError(f"{what} gathers by {operand.start} to {operand.start + count - 1} of {program.indices}")
     for k in range(operand.start, operand.start + count):
         if not 0 <= program.index[k] < program.slots:
             raise ValueError(f"{what} gathers slot {program.index[k]}, there are {program.slots}")
+    return 0
+
+
+cdef int verify_pieces(Program program, str what, Py_ssize_t at, Py_ssize_t count) except -1:
+    """Check what the index says of pieces that hold `count` numbers."""
+    cdef const int32_t* piece
+    while count > 0:
+        if at < 0 or at + PIECE_WORDS > program.indices:
+            raise ValueError(f"{what} has a piece at {at} of the index, which has {program.indices} numbers")
+        piece = program.index + at
+        if not 1 <= piece[PIECE_COUNT] <= count:
+            raise ValueError(f"{what} has a piece of {piece[PIECE_COUNT]} numbers, {count} are left")
+        for k in (0, piece[PIECE_COUNT] - 1):
+            verify_range(program, what, piece[PIECE_SLOT] + k * piece[PIECE_STEP], 1)
+        count -= piece[PIECE_COUNT]
+        at += PIECE_WORDS
+    return 0
+
+
+cdef int verify_items(Program program, str what, Py_ssize_t number, Py_ssize_t count, Py_ssize_t arity) except -1:
+    """Check, for one point, where gates find their index, and the numbers from which they pick: listed, or evenly."""
+    cdef Py_ssize_t i, at
+    cdef const int32_t* item
+    if not 0 <= number < program.operands or program.operand[number].place != PIECES:
+        return verify_operand(program, what, number, count * arity, True)
+    at = program.operand[number].start
+    if at < 0 or at + ITEM_WORDS * count > program.indices:
+        raise ValueError(f"{what} has its tables at {at} of the index, which has {program.indices} numbers")
+    for i in range(count):
+        item = program.index + at + ITEM_WORDS * i
+        for slot in (item[ITEM_INDEX], item[ITEM_SLOT], item[ITEM_SLOT] + (arity - 2) * item[ITEM_STEP]):
+            verify_range(program, what, slot, 1)
     return 0
 
 
@@ -249,7 +283,7 @@ cdef int verify_forward(Program program, Py_ssize_t i) except -1:
     cdef Py_ssize_t count = step.count, arity = step.arity, j
     cdef int opcode = step.opcode
     cdef bint pairs = opcode == LIST_PRODUCTS
-    cdef bint listed = pairs or opcode == LIST_TOTAL or (opcode == ITEM and not program.lanes)
+    cdef bint listed = pairs or opcode == LIST_TOTAL
     if opcode not in STEP_NAMES:
         raise ValueError(f"instruction {i} forward has the opcode {opcode}, which there is not")
     what = f"instruction {i} forward ({STEP_NAMES[opcode]})"
@@ -268,6 +302,8 @@ cdef int verify_forward(Program program, Py_ssize_t i) except -1:
     verify_range(program, what, step.result, count)
     if step.saved >= 0:
         verify_range(program, what, step.saved, count * arity)
+    if opcode == ITEM and not program.lanes:
+        return verify_items(program, what, step.operand, count, arity)
     if listed:
         return verify_operand(program, what, step.operand, count * arity * (2 if pairs else 1), True)
     if not program.lanes and (opcode == MAX or opcode == MIN or opcode == LOGSUMEXP):
@@ -304,7 +340,7 @@ cdef int verify_backward(Program program, Instruction step, str what) except -1:
     if opcode == ITEM_PULL and arity < 2:
         raise ValueError(f"{what} has {arity} operands; expected an index and a target or more")
     if opcode == ITEM_PULL and not program.lanes:
-        return verify_operand(program, what, step.operand, count * arity, True)
+        return verify_items(program, what, step.operand, count, arity)
     if opcode == CHAIN_PASS or opcode == CHAIN_PRODUCT:
         verify_range(program, what, step.saved, count)
         for j in range(4):

@@ -61,9 +61,7 @@ cdef class Writer:
 
     cdef int32_t slot(self, const Operand* operand, Py_ssize_t k) noexcept:
         """Where the number for gate k of a run is."""
-        if operand.place == GATHER:
-            return self.program.index[operand.start + k]
-        return operand.start + (<int32_t>k if operand.place == CONTIGUOUS else 0)
+        return self.program.slot_of(operand, k)
 
     cdef int hand_over(self, int action, Py_ssize_t i) except -1:
         """Leave instruction i to the executor's loops, with those before it that were left to them, too."""

@@ -265,6 +265,12 @@ def test_no_number_of_them_is_an_operand(f):
     assert max(operands(f)) <= 1
 
 
+def test_what_a_body_has_for_its_own_is_read_number_by_number():
+    """Maps in maps are run in many lanes of these at once: they took up to twice as long with wholes."""
+    assert max(operands(in_maps_in_maps)) >= W.size + V.size + B.size + XS.shape[1]
+    assert max(operands(in_a_scan)) == 1 + XS.shape[1]
+
+
 def test_a_module_that_is_bound():
     def loss(params, xs):
         bound = MODEL.bound(params)

@@ -6,8 +6,10 @@ later. A loop around it may have gone on by then, and ``y = fp.vmap(lambda x: x 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
+import threading
 from collections.abc import Callable, Iterator
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -32,6 +34,7 @@ def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
     """
     holders = Holders(is_handle)
     places = [each for each in _places(f, set(), 0) if type(each[0]) is CellType or holders.holds(each[2])]
+    places += [(place, key, _get(place, key)) for place, key in _thread.exchanged]
     if not places:
         return f
 
@@ -42,11 +45,35 @@ def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
             return f(*args, **kwargs)
         _put(places)
         try:
-            return f(*args, **kwargs)
+            with _exchanged_in(since):
+                return f(*args, **kwargs)
         finally:
             _put(since)
 
     return as_it_was
+
+
+class _Exchanged(threading.local):
+    """The places where something else is for the length of a call, in this thread.
+
+    Functions that are enclosed there remember these places, however far they are from them.
+    """
+
+    def __init__(self) -> None:
+        self.exchanged: list[tuple[Any, Any]] = []
+
+
+_thread = _Exchanged()
+
+
+@contextlib.contextmanager
+def _exchanged_in(places: list[tuple[Any, Any, Any]]) -> Iterator[None]:
+    around = _thread.exchanged
+    _thread.exchanged = [*around, *[(place, key) for place, key, _ in places]]
+    try:
+        yield
+    finally:
+        _thread.exchanged = around
 
 
 class Holders:
@@ -109,7 +136,8 @@ class Lifted:
         before += self._exchanged(instead)  # in what it has put elsewhere when it was called before
         put = [_get(place, key) for place, key, _ in before]
         try:
-            return self.function(*own, **kwargs)
+            with _exchanged_in(before):
+                return self.function(*own, **kwargs)
         finally:
             _put([old for old, new in zip(before, put) if _get(*old[:2]) is new])
             self._exchanged({id(new): old for old, new in zip(self._handles, stand_ins)})

@@ -1,6 +1,7 @@
 """Arrays around the body of a map are read as wholes, wherever they are held, as if they had been its arguments."""
 
 import collections
+import dataclasses
 import functools
 import gc
 
@@ -163,6 +164,38 @@ def as_deep_as_one_looks(w, v, b, xs):
     return fp.mean(fp.vmap(lambda x: fp.mean(fp.vmap(lambda y: inner(x * y))(xs)) * deep[0][0][0][0][0][0][0, 0])(xs))
 
 
+KEPT, SEEN = {}, []
+
+
+def kept_in_globals(w, v, b, xs):
+    def body(x):
+        KEPT["w"] = w
+        SEEN.append((v, 1.0))
+        return network(w, SEEN[-1][0], b, x)
+
+    found = fp.mean(fp.vmap(body)(xs))
+    return found + fp.sum(KEPT.pop("w") ** 2) + fp.sum(SEEN.pop()[0] ** 3)
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Layer:
+    w: object
+    rest: object
+
+
+def in_slots(w, v, b, xs):
+    class Last:
+        __slots__ = ("seen",)
+
+    layer, last = Layer(w, (b, v)), Last()
+
+    def body(x):
+        last.seen = layer.w
+        return network(layer.w, layer.rest[1], layer.rest[0], x)
+
+    return fp.mean(fp.vmap(body)(xs)) + fp.sum(last.seen**2)
+
+
 class Two(tuple):
     """A tuple that is not made of its parts."""
 
@@ -237,6 +270,8 @@ PROGRAMS = [
     in_another_order,
     by_identity,
     as_deep_as_one_looks,
+    kept_in_globals,
+    in_slots,
     in_other_classes,
     in_each_other,
 ]
@@ -260,7 +295,7 @@ def test_values_and_derivatives(f):
     assert_allclose(along(W), expected, rtol=1e-8, atol=1e-10)
 
 
-HELD = [*PROGRAMS[:7], by_identity]
+HELD = [*PROGRAMS[:7], by_identity, in_slots]
 
 
 def operands(f):

@@ -11,7 +11,7 @@ import functools
 import operator
 import threading
 from collections.abc import Callable, Iterator
-from types import CellType, FunctionType, MethodType, ModuleType
+from types import CellType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -166,7 +166,8 @@ def _is_remade(x: tuple[Any, ...]) -> bool:
 
 
 _NOTHING = object()
-_PLAIN = {type(None), bool, int, float, complex, str, bytes, np.ndarray}
+_LOOKED_INTO = {FunctionType, dict, list}  # of what is global
+_PLAIN = {type(_NOTHING), type(None), bool, int, float, complex, str, bytes, np.ndarray}
 
 
 def _may_hold(x: Any) -> bool:
@@ -183,6 +184,16 @@ def _attributes(x: Any) -> dict[str, Any]:
     return found if type(found) is dict else {}
 
 
+def _slots(kind: type) -> tuple[str, ...]:
+    """Return the names of the attributes that objects of a class have without a dict of them."""
+    names: list[str] = []
+    for base in kind.__mro__:
+        own = base.__dict__.get("__slots__", ())
+        own = (own,) if isinstance(own, str) else tuple(own)
+        names += [name for name in own if type(base.__dict__.get(name)) is MemberDescriptorType]
+    return tuple(names)
+
+
 def _get(place: Any, key: Any) -> Any:
     """Return what is there now; nothing, if a variable is not bound, or an entry is gone."""
     if isinstance(place, dict):
@@ -190,7 +201,7 @@ def _get(place: Any, key: Any) -> Any:
     if isinstance(place, list):
         return list.__getitem__(place, key) if key < list.__len__(place) else _NOTHING
     if not isinstance(place, CellType):
-        return getattr(place, key)
+        return getattr(place, key, _NOTHING)
     try:
         return place.cell_contents
     except ValueError:
@@ -211,14 +222,16 @@ def _put(places: list[tuple[Any, Any, Any]]) -> None:
         elif isinstance(place, functools.partial):
             state = place.func, contents, place.keywords, place.__dict__
             place.__setstate__(state)  # type: ignore[attr-defined]
-        else:
+        elif isinstance(place, FunctionType):
             setattr(place, key, contents)
+        else:
+            object.__setattr__(place, key, contents)  # of a frozen dataclass, too
 
 
 def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]]:
     """Yield variables (cells), and places that may hold handles, with what is there now.
 
-    These are in dicts and lists, and defaults and arguments of functions.
+    These are in dicts and lists, attributes, and defaults and arguments of functions.
     """
     if id(x) in seen or depth > _DEEP or len(seen) > _ALL or type(x) in _PLAIN or is_handle(x):
         return
@@ -234,7 +247,7 @@ def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]
         yield from ((x.__globals__, name, value) for name, value in held.items() if _may_hold(value))
         if x.__defaults__:
             yield x, "__defaults__", x.__defaults__
-        parts: Any = [x.__kwdefaults__, *[value for value in held.values() if isinstance(value, FunctionType)]]
+        parts: Any = [x.__kwdefaults__, *[value for value in held.values() if type(value) in _LOOKED_INTO]]
     elif isinstance(x, functools.partial):
         yield x, "args", x.args
         parts = (x.func, *x.args, x.keywords)
@@ -247,7 +260,11 @@ def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]
         if isinstance(x, (list, dict)) and parts:
             items = list(dict.items(x)) if isinstance(x, dict) else enumerate(list.__iter__(x))
             yield from [(x, key, value) for key, value in items if _may_hold(value)]
+    elif isinstance(x, (ModuleType, type)):
+        parts = ()
     else:
-        parts = () if isinstance(x, (ModuleType, type)) else (_attributes(x),)
+        slots = {name: _get(x, name) for name in _slots(type(x))}
+        yield from [(x, name, value) for name, value in slots.items() if _may_hold(value)]
+        parts = (_attributes(x), *slots.values())
     for part in parts:
         yield from _places(part, seen, depth + 1)

@@ -6,10 +6,12 @@ later. A loop around it may have gone on by then, and ``y = fp.vmap(lambda x: x 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
-from types import CellType, FunctionType, MethodType, ModuleType
+import threading
+from collections.abc import Callable, Iterator
+from types import CellType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,9 @@ def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
     in containers, attributes and globals there. Functions and objects stay the same ones: what has changed since is as
     it was for the length of a call.
     """
-    places = list(_places(f, set(), 0))
+    holders = Holders(is_handle)
+    places = [each for each in _places(f, set(), 0) if type(each[0]) is CellType or holders.holds(each[2])]
+    places += [(place, key, _get(place, key)) for place, key in _thread.exchanged]
     if not places:
         return f
 
@@ -41,33 +45,109 @@ def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
             return f(*args, **kwargs)
         _put(places)
         try:
-            return f(*args, **kwargs)
+            with _exchanged_in(since):
+                return f(*args, **kwargs)
         finally:
             _put(since)
 
     return as_it_was
 
 
+class _Exchanged(threading.local):
+    """The places where something else is for the length of a call, in this thread.
+
+    Functions that are enclosed there remember these places, however far they are from them.
+    """
+
+    def __init__(self) -> None:
+        self.exchanged: list[tuple[Any, Any]] = []
+
+
+_thread = _Exchanged()
+
+
+@contextlib.contextmanager
+def _exchanged_in(places: list[tuple[Any, Any, Any]]) -> Iterator[None]:
+    around = _thread.exchanged
+    _thread.exchanged = [*around, *[(place, key) for place, key, _ in places]]
+    try:
+        yield
+    finally:
+        _thread.exchanged = around
+
+
+class Holders:
+    """Which handles are wanted, and which tuples hold some, as far as one looks: each of these is looked into once."""
+
+    def __init__(self, is_wanted: Callable[[Any], bool]):
+        self._is_wanted = is_wanted
+        self._tuples: dict[int, bool] = {}  # by id: whether it holds some
+        self.found: dict[int, Any] = {}  # by id: the handles
+
+    def holds(self, x: Any, depth: int = 0) -> bool:
+        """Say whether something is such a handle, or a tuple with one that can be made with another one."""
+        if type(x) in _PLAIN:
+            return False
+        if isinstance(x, tuple):
+            known = self._tuples.get(id(x))
+            if known is None:
+                self._tuples[id(x)] = known = (
+                    depth <= _DEEP
+                    and len(x) <= _MANY
+                    and len(self._tuples) <= _ALL
+                    and _is_remade(x)
+                    and any([self.holds(part, depth + 1) for part in x])
+                )
+            return known
+        if is_handle(x) and self._is_wanted(x):
+            self.found[id(x)] = x
+            return True
+        return False
+
+    def replaced(self, x: Any, instead: dict[int, Any]) -> Any:
+        """Return what stands for a handle, or a tuple of what stands for its parts; `instead` gets that, too."""
+        new = instead.get(id(x), _NOTHING)
+        if new is not _NOTHING:
+            return new
+        if not isinstance(x, tuple) or not self.holds(x):
+            return x
+        instead[id(x)] = new = tuple.__new__(type(x), [self.replaced(part, instead) for part in x])
+        return new
+
+
 class Lifted:
     """A function that takes one argument more: what stands, for the length of a call, for handles around it."""
 
-    __slots__ = ("__name__", "_handles", "_places", "function")
+    __slots__ = ("__name__", "_handles", "_holders", "_places", "function")
 
-    def __init__(self, f: Callable[..., Any], places: list[tuple[Any, Any, Any]], handles: Sequence[Any]):
-        self.function, self._places, self._handles = f, places, list(map(id, handles))
+    def __init__(self, f: Callable[..., Any], places: list[tuple[Any, Any, Any]], holders: Holders):
+        self.function, self._places, self._holders = f, places, holders
+        self._handles = list(holders.found.values())
         self.__name__ = getattr(f, "__name__", "f")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function with the last of the arguments in the places of the handles."""
         *own, stand_ins = args
-        instead = dict(zip(self._handles, stand_ins))
-        before = [(place, key, _get(place, key)) for place, key, _ in self._places]
-        put = [(place, key, _replaced(then, instead)) for place, key, then in self._places]
-        _put(put)
-        try:
+        if all(map(operator.is_, stand_ins, self._handles)):  # where a map is made lane by lane
             return self.function(*own, **kwargs)
+        instead = dict(zip(map(id, self._handles), stand_ins))
+        before = [(place, key, _get(place, key)) for place, key, _ in self._places]
+        _put([(place, key, self._holders.replaced(then, instead)) for place, key, then in self._places])
+        before += self._exchanged(instead)  # in what it has put elsewhere when it was called before
+        put = [_get(place, key) for place, key, _ in before]
+        try:
+            with _exchanged_in(before):
+                return self.function(*own, **kwargs)
         finally:
-            _put([old for old, (place, key, new) in zip(before, put) if _get(place, key) is new])
+            _put([old for old, new in zip(before, put) if _get(*old[:2]) is new])
+            self._exchanged({id(new): old for old, new in zip(self._handles, stand_ins)})
+
+    def _exchanged(self, instead: dict[int, Any]) -> list[tuple[Any, Any, Any]]:
+        """Put something else in the place of handles around the function; returns what was there."""
+        holders = Holders(lambda x: id(x) in instead)
+        places = [each for each in _places(self.function, set(), 0) if holders.holds(each[2])]
+        _put([(place, key, holders.replaced(now, instead)) for place, key, now in places])
+        return places
 
 
 def lifted(f: Callable[..., Any], is_wanted: Callable[[Any], bool]) -> tuple[Callable[..., Any], list[Any]]:
@@ -75,39 +155,24 @@ def lifted(f: Callable[..., Any], is_wanted: Callable[[Any], bool]) -> tuple[Cal
 
     These are handles that are wanted, in variables, dicts and lists around the function, and in tuples there.
     """
-    found: dict[int, Any] = {}
-
-    def holds(x: Any) -> bool:
-        if type(x) in _PLAIN:
-            return False
-        if isinstance(x, tuple):
-            return any(list(map(holds, x)))
-        if is_handle(x) and is_wanted(x):
-            found[id(x)] = x
-            return True
-        return False
-
-    places = [each for each in _places(f, set(), 0) if holds(each[2])]
-    return (Lifted(f, places, list(found.values())), list(found.values())) if found else (f, [])
+    holders = Holders(is_wanted)
+    places = [each for each in _places(f, set(), 0) if holders.holds(each[2])]
+    return (Lifted(f, places, holders), list(holders.found.values())) if places else (f, [])
 
 
-def _replaced(x: Any, instead: dict[int, Any]) -> Any:
-    """Return what stands for a handle, or a tuple of what stands for its parts."""
-    if not isinstance(x, tuple):
-        return instead.get(id(x), x)
-    parts = [_replaced(part, instead) for part in x]
-    if all(map(operator.is_, parts, x)):
-        return x
-    return x._make(parts) if hasattr(x, "_make") else type(x)(parts)
-
-
-def _holds_handles(x: Any) -> bool:
-    """Say whether something is a handle, or a tuple with one."""
-    return any(map(_holds_handles, x)) if isinstance(x, tuple) else is_handle(x)
+def _is_remade(x: tuple[Any, ...]) -> bool:
+    """Say whether a tuple is nothing beside its parts, so that one of other parts can be made."""
+    return type(x) is tuple or (hasattr(type(x), "_fields") and not getattr(x, "__dict__", None))
 
 
 _NOTHING = object()
-_PLAIN = {type(None), bool, int, float, complex, str, bytes, np.ndarray}
+_LOOKED_INTO = {FunctionType, dict, list}  # of what is global
+_PLAIN = {type(_NOTHING), type(None), bool, int, float, complex, str, bytes, np.ndarray}
+
+
+def _may_hold(x: Any) -> bool:
+    """Say whether something is a handle, or a tuple, which may hold some."""
+    return type(x) not in _PLAIN and (isinstance(x, tuple) or is_handle(x))
 
 
 def _attributes(x: Any) -> dict[str, Any]:
@@ -119,12 +184,24 @@ def _attributes(x: Any) -> dict[str, Any]:
     return found if type(found) is dict else {}
 
 
+def _slots(kind: type) -> tuple[str, ...]:
+    """Return the names of the attributes that objects of a class have without a dict of them."""
+    names: list[str] = []
+    for base in kind.__mro__:
+        own = base.__dict__.get("__slots__", ())
+        own = (own,) if isinstance(own, str) else tuple(own)
+        names += [name for name in own if type(base.__dict__.get(name)) is MemberDescriptorType]
+    return tuple(names)
+
+
 def _get(place: Any, key: Any) -> Any:
     """Return what is there now; nothing, if a variable is not bound, or an entry is gone."""
     if isinstance(place, dict):
-        return place.get(key, _NOTHING)
+        return dict.get(place, key, _NOTHING)
     if isinstance(place, list):
-        return place[key] if key < len(place) else _NOTHING
+        return list.__getitem__(place, key) if key < list.__len__(place) else _NOTHING
+    if not isinstance(place, CellType):
+        return getattr(place, key, _NOTHING)
     try:
         return place.cell_contents
     except ValueError:
@@ -137,12 +214,25 @@ def _put(places: list[tuple[Any, Any, Any]]) -> None:
             continue
         if isinstance(place, CellType):
             place.cell_contents = contents
-        elif isinstance(place, dict) or key < len(place):
-            place[key] = contents
+        elif isinstance(place, dict):
+            dict.__setitem__(place, key, contents)  # whatever a subclass does where one assigns to it
+        elif isinstance(place, list):
+            if key < list.__len__(place):
+                list.__setitem__(place, key, contents)
+        elif isinstance(place, functools.partial):
+            state = place.func, contents, place.keywords, place.__dict__
+            place.__setstate__(state)  # type: ignore[attr-defined]
+        elif isinstance(place, FunctionType):
+            setattr(place, key, contents)
+        else:
+            object.__setattr__(place, key, contents)  # of a frozen dataclass, too
 
 
 def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield variables (cells), and places in dicts and lists that hold handles, with what is there now."""
+    """Yield variables (cells), and places that may hold handles, with what is there now.
+
+    These are in dicts and lists, attributes, and defaults and arguments of functions.
+    """
     if id(x) in seen or depth > _DEEP or len(seen) > _ALL or type(x) in _PLAIN or is_handle(x):
         return
     seen.add(id(x))
@@ -154,20 +244,27 @@ def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]
                 yield cell, None, contents
                 yield from _places(contents, seen, depth + 1)
         held: Any = {name: x.__globals__[name] for name in x.__code__.co_names if name in x.__globals__}
-        yield from ((x.__globals__, name, value) for name, value in held.items() if _holds_handles(value))
-        parts: Any = [value for value in held.values() if isinstance(value, FunctionType)]
+        yield from ((x.__globals__, name, value) for name, value in held.items() if _may_hold(value))
+        if x.__defaults__:
+            yield x, "__defaults__", x.__defaults__
+        parts: Any = [x.__kwdefaults__, *[value for value in held.values() if type(value) in _LOOKED_INTO]]
     elif isinstance(x, functools.partial):
-        parts = (x.func, *x.args, *x.keywords.values())
+        yield x, "args", x.args
+        parts = (x.func, *x.args, x.keywords)
     elif isinstance(x, Lifted):
         parts = (x.function,)
     elif isinstance(x, MethodType):
         parts = (x.__func__, x.__self__)
     elif isinstance(x, (list, tuple, set, frozenset, dict)):
-        parts = (tuple(x.values()) if isinstance(x, dict) else tuple(x)) if len(x) <= _MANY else ()
+        parts = (tuple(dict.values(x)) if isinstance(x, dict) else tuple(x)) if len(x) <= _MANY else ()
         if isinstance(x, (list, dict)) and parts:
-            items = x.items() if isinstance(x, dict) else enumerate(x)
-            yield from [(x, key, value) for key, value in items if _holds_handles(value)]
+            items = list(dict.items(x)) if isinstance(x, dict) else enumerate(list.__iter__(x))
+            yield from [(x, key, value) for key, value in items if _may_hold(value)]
+    elif isinstance(x, (ModuleType, type)):
+        parts = ()
     else:
-        parts = () if isinstance(x, (ModuleType, type)) else (_attributes(x),)
+        slots = {name: _get(x, name) for name in _slots(type(x))}
+        yield from [(x, name, value) for name, value in slots.items() if _may_hold(value)]
+        parts = (_attributes(x), *slots.values())
     for part in parts:
         yield from _places(part, seen, depth + 1)

@@ -274,10 +274,15 @@ def _whole(region: RecordedMap, leaf: Any, axis: int | None) -> int:
 
 
 def is_array_here(x: Any) -> bool:
-    """Say whether a handle is an array of a recording that is under way, which maps can read as a whole."""
+    """Say whether a handle is an array of a recording that is under way, which maps do well to read as a whole.
+
+    Of a body's own arrays they don't: it is run in many lanes at once, and so are the sums of their derivatives then.
+    """
     if not isinstance(x, (LaneBlock, LazyBundle)):
         return False
     home, here = x.home if isinstance(x, LazyBundle) else x.map_unit._tape, current_trace()
+    if here is home and here is not None and here.recording.parent is not None:
+        return False
     while here is not None and here is not home:
         here = here.parent
     return here is not None

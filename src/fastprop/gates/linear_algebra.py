@@ -245,10 +245,8 @@ def _spread(x: Any, axes: int) -> Any:
 
 
 def _rotated(a: Any) -> tuple[Any, Any, Any, Any, Any]:
-    """Return the singular values of matrices, what turns them there and back, the sign of that, and which are lost.
-
-    Those have entries that are not finite, beside others: LAPACK would raise, or look for their values for ever.
-    """
+    """Return the singular values of matrices, what turns them there and back, the sign of that, and which are lost."""
+    # those have entries that are not finite, beside others: LAPACK would raise, or look for their values for ever
     lost = ~np.all(np.isfinite(a), (-2, -1))[..., np.newaxis, np.newaxis]
     left, values, right = np.linalg.svd(np.where(lost, 0.0, a).astype(a.dtype))
     sign = np.sign(np.linalg.det(left) * np.linalg.det(right))

@@ -100,6 +100,8 @@ class Program:
     @property
     def entire(self) -> Any: ...
     @property
+    def outers(self) -> Any: ...
+    @property
     def sums_begin(self) -> int: ...
     @property
     def sums_end(self) -> int: ...
@@ -123,6 +125,16 @@ def current_instruction_set() -> Any: ...
 
 def verify_program(program: Program) -> None: ...
 
+# program/outer
+
+@disjoint_base
+class Outers:
+    @property
+    def found(self) -> list[tuple[int, Any, Any]]: ...
+    @property
+    def dropped(self) -> Any: ...
+    def __init__(self, draft: Draft, uniform: Any, sums: int) -> None: ...
+
 # program/operands
 
 @disjoint_base
@@ -133,7 +145,15 @@ class Operands: ...
 @disjoint_base
 class Layout(Operands):
     def __init__(
-        self, draft: Draft, lanes: bool, gradient: bool, wanted: Any, uniform: Any, recycling: bool, arrays: Any
+        self,
+        draft: Draft,
+        lanes: bool,
+        gradient: bool,
+        wanted: Any,
+        uniform: Any,
+        recycling: bool,
+        arrays: Any,
+        sums: int,
     ) -> None: ...
 
 class Pulls(Layout): ...

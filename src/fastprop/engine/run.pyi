@@ -109,9 +109,11 @@ class MatrixGate:
         self, kernel: str, templates: Sequence[np.ndarray[Any, Any]], places: Sequence[tuple[int, int]]
     ) -> None: ...
 
+@disjoint_base
 class MatricesAtPoint(CalledAtPoint):
     def __init__(self, wiring: Wiring, gate: MatrixGate) -> None: ...
 
+@disjoint_base
 class MatricesInLanes(CalledInLanes):
     def __init__(self, wiring: Wiring, gate: MatrixGate, run: LanesRun) -> None: ...
 

@@ -197,7 +197,8 @@ class Plan:
             if key not in self._lane_programs:
                 once, draft, same = self._for_lanes(uniform, rolls, True)
                 more = np.ones(len(same) - len(wanted), np.uint8)
-                program = self._in_lanes(draft, gradient, same, np.concatenate([wanted, more]), arrays, sums)
+                dots = rolls and "reroll" in self.passes
+                program = self._in_lanes(draft, gradient, same, np.concatenate([wanted, more]), arrays, sums, dots)
                 before, taken = None, np.zeros(0, np.int32)
                 if once is not None and len(once.outputs):
                     once, taken = narrow(once)
@@ -291,7 +292,14 @@ class Plan:
         return None if broken < 0 else (*outcomes[:broken], not outcomes[broken])
 
     def _in_lanes(
-        self, draft: Draft, gradient: bool, uniform: Any, wanted: Any, arrays: frozenset[int], sums: int = 0
+        self,
+        draft: Draft,
+        gradient: bool,
+        uniform: Any,
+        wanted: Any,
+        arrays: frozenset[int],
+        sums: int = 0,
+        dots: bool = False,
     ) -> Program:
         return assemble(
             draft,
@@ -302,6 +310,7 @@ class Plan:
             recycling=self._recycles,
             arrays=arrays,
             sums=sums,
+            dots=dots,
         )
 
     def along(

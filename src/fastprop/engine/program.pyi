@@ -135,12 +135,28 @@ class Outers:
     def dropped(self) -> Any: ...
     def __init__(self, draft: Draft, uniform: Any, sums: int) -> None: ...
 
+# program/dots
+
+@disjoint_base
+class Dots:
+    @property
+    def rows(self) -> dict[int, list[int]]: ...
+    @property
+    def columns(self) -> dict[int, Any]: ...
+    @property
+    def numbers(self) -> dict[int, Any]: ...
+    @property
+    def part(self) -> Any: ...
+    @property
+    def read_at(self) -> Any: ...
+    def __init__(self, draft: Draft, uniform: Any) -> None: ...
+
 # program/operands
 
 @disjoint_base
 class Operands: ...
 
-# program/assemble
+# program/layout
 
 @disjoint_base
 class Layout(Operands):
@@ -154,9 +170,13 @@ class Layout(Operands):
         recycling: bool,
         arrays: Any,
         sums: int,
+        dots: bool,
     ) -> None: ...
 
-class Pulls(Layout): ...
+# program/assemble
+
+class Forward(Layout): ...
+class Pulls(Forward): ...
 class Assembler(Pulls): ...
 
 def assemble(
@@ -169,6 +189,7 @@ def assemble(
     recycling: bool = True,
     arrays: Any = (),
     sums: int = 0,
+    dots: bool = False,
 ) -> Program: ...
 
 # program/words

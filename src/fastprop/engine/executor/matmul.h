@@ -336,7 +336,11 @@ static void NAME(matmul)(const NAME(Lanes) *m, const Stream *stream, const Instr
         x.rows, x.columns, NAME(lines_of)(&x, x.matrix, x.down, x.rows), x.across,
         (const REAL **)NAME(rows_at)(m, &x, x.column, 0, x.columns),
     };
-    NAME(multiply_rows)(&product, m->width, x.begins, x.apart, NAME(rows_at)(m, &x, NULL, step->result, x.rows));
+    REAL **result = NAME(rows_at)(m, &x, NULL, step->result, x.rows);
+    if (step->closed) /* a factor of exactly 0 makes a product 0 */
+        NAME(pull_rows)(&product, m->width, result, memset(NAME(taken)(&x, x.rows), 0, (size_t)x.rows));
+    else
+        NAME(multiply_rows)(&product, m->width, x.begins, x.apart, result);
     if (kept != NULL)
         NAME(keep_rows)(m, step, kept, 0);
 }

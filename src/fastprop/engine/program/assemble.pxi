@@ -144,7 +144,7 @@ cdef class Assembler(Pulls):
 
 
 def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True,
-             arrays=(), Py_ssize_t sums=0):
+             arrays=(), Py_ssize_t sums=0, bint dots=False):
     """Return the program of a draft.
 
     Parameters
@@ -165,6 +165,8 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
         The arrays of the recording whose gradients are wanted.
     sums : int, optional
         So many outputs, the first ones, of lanes that are not run backward, are only summed up.
+    dots : bool, optional
+        Whether, in lanes that are not run backward, sums whose products are strong may become products of matrices.
 
     Raises
     ------
@@ -172,7 +174,7 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
         Where an index of the draft is wrong, or a gate of it has to be expanded.
     """
     verify_before(draft, wanted, uniform, gradient)
-    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays, sums)
+    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays, sums, dots)
     assembler.survey()
     assembler.layout()
     assembler.forward()

@@ -12,7 +12,7 @@ from fastprop.engine.kernels cimport ADD
 from fastprop.engine.executor.instructions cimport *
 
 
-cdef class Pulls(Layout):
+cdef class Pulls(Forward):
     """Writes the instructions backward, after a layout and the instructions forward."""
 
     cdef int arrive(self, int32_t place) except -1:

@@ -222,7 +222,7 @@ cdef class Program:
                 continue
             name, operands = STEP_NAMES[step.opcode], self.operand_text(step, step.arity)
             if step.opcode == MATMUL:
-                operands = f" of {step.arity} columns{together_text(step)}"
+                operands = f" of {step.arity} columns{', strong' * step.closed if self.lanes else together_text(step)}"
             if step.opcode == BATCH_MATMUL:
                 operands = f" of depth {step.arity}"
             lines.append(f"{name} x{step.count} -> {step.result}{operands}")

@@ -1,0 +1,96 @@
+"""Second derivatives of a network's mean loss beside its gradient: a Hessian's product with a vector, a step of MAML.
+
+    python bench/second_order.py [examples]
+
+One thread, float32, 64-64-10; the least of many calls, as a multiple of the gradient's in the same run; and JAX under
+`jit`, if it is there. Products with the Hessian are held to differences of gradients in float64 first.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import fastprop as fp
+from nested import least
+
+SIZES, RATE = (64, 64, 10), 0.1
+Layers = list[tuple[Any, Any]]
+
+
+def programs(m: Any, vmap: Any, grad: Any, jvp: Any, logsumexp: Any) -> dict[str, Callable[..., Any]]:
+    """The gradient, and what is made of it, by one library's functions."""
+
+    def loss(p: Layers, xs: Any, ys: Any) -> Any:
+        def one(x: Any, y: Any) -> Any:
+            (w, b), (v, c) = p
+            scores = v @ m.tanh(w @ x + b) + c
+            return logsumexp(scores) - scores[y]
+
+        return m.mean(vmap(one)(xs, ys))
+
+    def product(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
+        return jvp(lambda p: grad(loss)(p, xs, ys), (p,), (q,))[1]
+
+    def maml(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
+        def after(p: Layers) -> Any:
+            moved = grad(loss)(p, xs, ys)
+            return loss([(w - RATE * dw, b - RATE * db) for (w, b), (dw, db) in zip(p, moved)], xs, ys)
+
+        return grad(after)(p)
+
+    return {
+        "gradient": lambda p, q, xs, ys: grad(loss)(p, xs, ys),
+        "product with the Hessian": product,
+        "step of MAML": maml,
+    }
+
+
+def flat(layers: Layers) -> np.ndarray:
+    """All numbers of a network."""
+    return np.concatenate([np.ravel(np.asarray(part)) for pair in layers for part in pair])
+
+
+def main(examples: int = 32) -> None:
+    """Prove the answers, then print the times."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+    fp.set_num_threads(1)
+    generator = np.random.default_rng(0)
+
+    def normal(*shape: int) -> np.ndarray:
+        return generator.normal(0.0, shape[-1] ** -0.5, shape)
+
+    p, q = ([(normal(b, a), normal(b)) for a, b in itertools.pairwise(SIZES)] for _ in range(2))
+    xs, ys = generator.normal(size=(examples, SIZES[0])), generator.integers(0, SIZES[-1], examples)
+    own = programs(fp, fp.vmap, fp.grad, fp.jvp, fp.logsumexp)
+    compiled = {name: fp.compile(f) for name, f in own.items()}
+    there, back = ([(w + s * dw, b + s * db) for (w, b), (dw, db) in zip(p, q)] for s in (1e-5, -1e-5))
+    slopes = [flat(compiled["gradient"](moved, q, xs, ys)) for moved in (there, back)]
+    found = flat(compiled["product with the Hessian"](p, q, xs, ys))
+    np.testing.assert_allclose(found, (slopes[0] - slopes[1]) / 2e-5, rtol=1e-4, atol=1e-6)
+
+    narrow = [[(w.astype(np.float32), b.astype(np.float32)) for w, b in layers] for layers in (p, q)]
+    given = (*narrow, xs.astype(np.float32), ys)
+    libraries: dict[str, Any] = {"fastprop": compiled}
+    if importlib.util.find_spec("jax"):
+        import jax
+
+        made = programs(jax.numpy, jax.vmap, jax.grad, jax.jvp, jax.scipy.special.logsumexp)
+        libraries["jax"] = {name: jax.jit(f) for name, f in made.items()}
+    base = 0.0
+    for library, functions in libraries.items():
+        for name, f in functions.items():
+            np.testing.assert_allclose(flat(f(*given)), flat(compiled[name](*given)), rtol=1e-3, atol=1e-4)
+            time = least(lambda: np.asarray(f(*given)[0][0]))  # noqa: B023
+            base = base or time
+            print(f"{library:8} {name:24} {time:8.1f} us, {time / base:.2f} x")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -20,12 +20,12 @@ LIST, ARRAY = [1.0, 2.0, 3.0], np.arange(3.0)
 @pytest.mark.parametrize(
     "f, match",
     [
-        (lambda T, i: LIST[i], r"fp\.Array\(table\)"),
-        (lambda T, i: tuple(LIST)[i], r"fp\.Array\(table\)"),
-        (lambda T, i: ARRAY[i], r"fp\.Array\(table\)"),
-        (lambda T, i: ARRAY[np.arange(2) + i], r"fp\.Array\(table\)"),
+        (lambda T, i: LIST[i], r"fp\.take\(table, i, axis=0\)"),
+        (lambda T, i: tuple(LIST)[i], r"fp\.take\(table, i, axis=0\)"),
+        (lambda T, i: ARRAY[i], r"fp\.take\(table, i, axis=0\)"),
+        (lambda T, i: ARRAY[np.arange(2) + i], r"fp\.take\(table, i, axis=0\)"),
         (lambda T, i: np.take(ARRAY, i), "fp.take"),
-        (lambda T, i: range(3)[i], r"fp\.Array\(table\)"),
+        (lambda T, i: range(3)[i], r"fp\.take\(table, i, axis=0\)"),
         (lambda T, i: T[i * 1.0], "only integers"),
         (lambda T, i: T[i / 1], "only integers"),
         (lambda T, i: T[i + T[0, 0]], "only integers"),

@@ -309,3 +309,12 @@ def test_two_threads_are_refused():
     optimizer.step()
     assert len(errors) == 1 and "two threads" in errors[0]
     assert optimizer.steps == 1
+
+
+def test_gradients_in_the_place_of_a_closure():
+    """LBFGS calls for gradients as often as it needs them."""
+    params = {"w": np.ones(2)}
+    with pytest.raises(TypeError, match=r"got a dict.*; expected a closure.*: loss, gradients = closure\(params\)"):
+        fp.optim.LBFGS(params).step(params, {"w": np.ones(2)})
+    with pytest.raises(TypeError, match=r"got a float.*; expected a closure.*: loss = closure\(\)"):
+        fp.optim.LBFGS([fp.Array([1.0])]).step(1.0)

@@ -179,7 +179,6 @@ def refuse_index() -> NoReturn:
     """Refuse: it would bake a constant in."""
     refuse(
         "a traced integer, as the index of a list or a captured ndarray, as a length or by NumPy,",
-        remedy="write fp.take(table, i, axis=0) for table[i], or fp.Array(table)[i], or give the function the table as "
-        "an argument; of what are no numbers choose by an if, as i == 0; a length is named in static_argnums of "
-        "fp.compile",
+        remedy="write fp.take(table, i, axis=0) for table[i], or give the function the table as an argument; of what "
+        "are no numbers choose by an if, as i == 0; a length is named in static_argnums of fp.compile",
     )

@@ -34,7 +34,8 @@ from fastprop.handles.operands import as_result, frozen, gate_pulls, pulls_of
 
 __all__ = ["Opaque", "apply_opaque", "differentiable"]
 
-LARGE = 1 << 21  # products in a solution: from here on LAPACK is faster, by its blocks
+LARGE = 1 << 23  # products in a solution: from here on LAPACK is faster, by its blocks,
+LARGER = 1 << 28  # and of halves of matrices from here on, as their pulls are many calls of it
 Numbers = Sequence[Any]  # of the operands that are recorded, in lanes: floats, or arrays of one per lane
 Row = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -222,7 +223,7 @@ def _products(operands: Sequence[Any]) -> int:
 def apply_opaque(gate: Gate, operands: tuple[Any, ...]) -> Any:
     """Record a gate of the user's own: one region, with a result for every number of its value; of constants, none."""
     numbers = [numbers_of(x) for x in operands]
-    if isinstance(gate, Algebra) and gate.kernel and _products(numbers) <= LARGE:
+    if isinstance(gate, Algebra) and gate.kernel and _products(numbers) <= (LARGER if gate.reads_half else LARGE):
         opaque: Opaque = SmallMatrices(gate, numbers)
     else:
         opaque = Opaque(gate, numbers)

@@ -131,4 +131,4 @@ def refusal(function: Any) -> str:
 
 def instead_of(name: str) -> str:
     """Say what to use instead of what is no gate, by its name in NumPy."""
-    return _INSTEAD.get(name, "for plain numbers use .value")
+    return _INSTEAD.get(name, "for plain numbers use .value; traced values have none: write it with gates")

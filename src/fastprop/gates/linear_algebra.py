@@ -33,15 +33,16 @@ class Algebra(Gate):
 
     vectorised = True
     kernel: str  # what engine/run/matrices.pxi calls it, which has it in C for small matrices
+    reads_half: bool  # of each matrix
 
     @property
     def name(self) -> str:
         """The gate's name in messages and summaries: as NumPy writes it."""
         return super().name.lower()
 
-    def __init_subclass__(cls, kernel: str = "") -> None:
+    def __init_subclass__(cls, kernel: str = "", reads_half: bool = False) -> None:
         super().__init_subclass__()
-        cls.kernel = kernel
+        cls.kernel, cls.reads_half = kernel, reads_half
         for name in ("forward", "backward"):
             setattr(cls, name, np.errstate(all="ignore")(getattr(cls, name)))
 
@@ -141,7 +142,7 @@ def _moved(tangents: tuple[Any, ...], x: Any) -> Any:
     return -on_a if tangents[1] is None else tangents[1] - on_a
 
 
-class SolveTriangular(Algebra):
+class SolveTriangular(Algebra, reads_half=True):
     """The solutions of ``a @ x = b`` by substitution, which reads one half of the matrix alone.
 
     A zero on the diagonal is an error; with `lenient`, NaN.
@@ -187,7 +188,7 @@ class SolveTriangular(Algebra):
         return self(a, _moved((on_a, tangents[1]), self(a, b)))
 
 
-class Cholesky(Algebra, kernel="cholesky"):
+class Cholesky(Algebra, kernel="cholesky", reads_half=True):
     """The lower factor of ``a = L @ L.T``, of which the lower half is read."""
 
     def forward(self, a: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.handles.nesting import is_handle
+from fastprop.handles.nesting import described, is_handle
 
 from .checks import at_least_zero, whole
 from .flat import Flat, Vector
@@ -108,6 +108,11 @@ class LBFGS:
         if len(given) != expected:
             raise TypeError("step() takes a closure; of numbers and arrays: params, closure")
         closure = given[-1]
+        if not callable(closure):
+            how = "loss = closure()" if flat.handles else "loss, gradients = closure(params), as of value_and_grad"
+            raise TypeError(
+                f"step() got {described(closure)}; expected a closure, which is called several times: {how}"
+            )
         start = flat.values() if flat.handles else flat.vector(given[0], "params")
         search = _Search(flat, closure, start)
         try:

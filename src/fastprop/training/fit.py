@@ -101,7 +101,7 @@ def fit(
         "balanced" lets all classes count the same altogether: Σ w / (classes · Σ w of the class), where w are the
         weights of the examples to learn from; these must be arrays.
     metrics : dict of callables, optional
-        What else to average over the examples: ``metric(output, target)`` of one, under a name.
+        What else to average over the examples, weighted as they are: ``metric(output, target)`` of one, under a name.
     penalty : callable, optional
         What to add to the mean loss of every step for the parameters themselves, nested as ``model.params()`` has them:
         ``lambda params: fastprop.nn.regularisers.l2(params, 1e-4)``. Losses of the validation are without it.

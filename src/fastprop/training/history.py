@@ -22,7 +22,8 @@ class Epoch(NamedTuple):
     """One pass over the training examples.
 
     Loss and metrics of the training are means over the examples, each at the step that learned from it, so of a model
-    still changing; those of the validation are of the model at the end of the epoch. `rate` is that of the first step;
+    still changing, and weighted as the examples and classes are; those of the validation are of the model at the end of
+    the epoch, and weights of classes don't count there. `rate` is that of the first step;
     `seconds` are processor time of the steps alone, which other programs on the machine don't lengthen.
     """
 

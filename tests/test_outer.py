@@ -70,6 +70,19 @@ def test_what_is_no_outer_product():
         assert_allclose(compiled(a, b), np.array([beside(x, y) for x, y in zip(a, b)]).sum(0), 1e-12)
 
 
+@pytest.mark.parametrize("lanes", [1, 5, 40])
+def test_variables_that_stand_for_one_number_of_all_lanes_are_no_rows(lanes):
+    def inner(v, x):
+        return fp.sum(fp.tanh(v)) * x[0], [strong_multiply(a, b) for a in v for b in x]
+
+    def body(v, x):
+        return fp.grad(lambda v: inner(v, x), has_aux=True)([*v, 2.0])[1]
+
+    v, xs = RANDOM.normal(size=4), RANDOM.normal(size=(lanes, 6))
+    compiled = fp.compile(fp.vmap(body, in_axes=(None, 0), reduce="sum"))
+    assert_allclose(compiled(v, xs), np.outer([*v, 2.0], xs.sum(0)).ravel(), 1e-12)
+
+
 @given(
     rows=st.integers(1, 7),
     columns=st.integers(1, 9),

@@ -113,8 +113,8 @@ cdef class Layout(Operands):
         self.aim_of = np.full(ranges, -1, np.int32)
         self.arrived = np.zeros(max(n, 1), np.uint8)
         self.stands_for = stand_ins(draft)
-        self.outers = outers_of(draft, self.uniform, sums)
-        self.dropped = self.outers.dropped[np.asarray(self.run)[:-1]].copy()
+        self.outers = outers_of(draft, self.uniform, self.stands_for, sums)
+        self.dropped = self.outers.dropped[np.asarray(self.run)[: self.runs]]
         self.program.regions = []
         self.program.active_arrays = self.active_arrays
 

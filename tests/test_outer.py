@@ -12,8 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastprop as fp
 from fastprop import nn
 from fastprop.circuits.pipeline import PASSES
-from fastprop.engine.program import Program
+from fastprop.engine.program import Program, assemble, verify_program
+from fastprop.engine.trace import Draft
 from fastprop.gates import strong_multiply
+from programs import OPCODES
 
 RANDOM = np.random.default_rng(0)
 INF, NAN = math.inf, math.nan
@@ -195,3 +197,30 @@ def test_without_products_there_are_none():
     plain = fp.compile(sums, passes=[name for name in PASSES if name != "reroll"])
     assert programs_with_outers(lambda: plain(left, right)) == []
     assert_allclose(plain(left, right), with_all(left, right), 1e-13)
+
+
+def outer_draft(**changed):
+    """The products of two inputs with eight, which are added up."""
+    opcode = [OPCODES["strong_multiply"]] * 16
+    operand = [x for i in range(2) for j in range(8) for x in (i, 2 + j)]
+    found = {"inputs": 10, "constants": [], "opcode": opcode, "first": range(0, 33, 2), "operand": operand}
+    found |= {"origin": range(16), "outputs": range(10, 26), "guards": [], "expected": []}
+    return Draft(**{name: list(x) if isinstance(x, range) else x for name, x in (found | changed).items()})
+
+
+def test_a_product_that_is_a_guard_is_computed_for_itself():
+    program = assemble(outer_draft(), lanes=True, gradient=False, sums=16)
+    verify_program(program)
+    assert program.outers[:, :3].tolist() == [[0, 2, 8]]
+    program = assemble(outer_draft(guards=[25], expected=[1]), lanes=True, gradient=False, sums=16)
+    verify_program(program)
+    assert program.guards[0] >= 0
+    assert program.outers[:, 1:3].tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("sums", "options"), [(17, {}), (-1, {}), (16, {"gradient": True}), (16, {"lanes": False})], ids=str
+)
+def test_sums_that_are_no_outputs_of_lanes_run_forward_are_refused(sums, options):
+    with pytest.raises(ValueError, match=f"{sums} outputs are summed up, of 16; expected .* lanes that are run forward"):
+        assemble(outer_draft(), **({"lanes": True, "gradient": False} | options), sums=sums)

@@ -25,7 +25,7 @@ cdef class Outers:
     cdef int32_t[::1] first
     cdef int32_t[::1] operand
     cdef uint8_t[::1] opcode
-    cdef int32_t[::1] uses          # input or gate -> how often it is an operand or an output
+    cdef int32_t[::1] uses          # input or gate -> how often it is an operand, an output or a guard
     cdef const int32_t[::1] stands_for      # gate -> what its number is: its own, or what a variable stands for
     cdef uint8_t[::1] same          # input -> whether it is one number for all lanes
     cdef int32_t inputs
@@ -43,7 +43,7 @@ cdef class Outers:
         self.found, self.dropped = [], np.zeros(n, np.uint8)
         if sums == 0:
             return
-        ends = np.concatenate([np.asarray(draft.operand), np.asarray(draft.outputs)])
+        ends = np.concatenate([draft.operand, draft.outputs, draft.guards])
         self.uses = np.bincount(ends[ends >= 0], minlength=self.inputs + n + 1).astype(np.int32)
         self.same = np.array(uniform, np.uint8)
         self.columns = np.empty(MOST_TERMS * sums + 1, np.int32)

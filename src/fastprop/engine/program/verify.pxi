@@ -13,9 +13,14 @@ from fastprop.engine.trace cimport Draft
 from fastprop.engine.trace import is_verifying, verify
 
 
-cdef int verify_before(Draft draft, wanted, uniform, bint gradient) except -1:
+cdef int verify_before(Draft draft, bint lanes, bint gradient, wanted, uniform, Py_ssize_t sums) except -1:
     """Raise a ValueError unless a draft can be assembled."""
     verify(draft)
+    most = len(draft.outputs) if lanes and not gradient else 0
+    if not 0 <= sums <= most:
+        raise ValueError(
+            f"{sums} outputs are summed up, of {len(draft.outputs)}; expected none, or those of lanes that are run forward"
+        )
     for name, flags in (("wanted", wanted), ("uniform", uniform)):
         if flags is not None and np.shape(flags) != (draft.inputs,):
             raise ValueError(f"{name} has the shape {np.shape(flags)}; expected a flag per input, {draft.inputs}")

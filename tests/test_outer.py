@@ -224,3 +224,19 @@ def test_a_product_that_is_a_guard_is_computed_for_itself():
 def test_sums_that_are_no_outputs_of_lanes_run_forward_are_refused(sums, options):
     with pytest.raises(ValueError, match=f"{sums} outputs are summed up, of 16; expected .* lanes that are run forward"):
         assemble(outer_draft(), **({"lanes": True, "gradient": False} | options), sums=sums)
+
+
+@pytest.mark.parametrize(
+    ("array", "place", "number", "message"),
+    [
+        ("outers", (0, 0), 1, "outer product 0 gives 16 outputs from 1 on, of 16"),
+        ("outers", (0, 3), 90, "outer product 0 lists 90 to 99 of 10"),
+        ("outputs", 3, 4, "outputs without a slot are not those of outer products"),
+        ("uniform", 3, 1, "outer product 0 reads slot 3 as a row; it is one number for all lanes"),
+    ],
+)
+def test_programs_with_wrong_outer_products_are_found(array, place, number, message):
+    program = assemble(outer_draft(), lanes=True, gradient=False, sums=16)
+    getattr(program, array)[place] = number
+    with pytest.raises(ValueError, match=message):
+        verify_program(program)

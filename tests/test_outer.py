@@ -222,7 +222,7 @@ def test_a_product_that_is_a_guard_is_computed_for_itself():
     ("sums", "options"), [(17, {}), (-1, {}), (16, {"gradient": True}), (16, {"lanes": False})], ids=str
 )
 def test_sums_that_are_no_outputs_of_lanes_run_forward_are_refused(sums, options):
-    with pytest.raises(ValueError, match=f"{sums} outputs are summed up, of 16; expected .* lanes that are run forward"):
+    with pytest.raises(ValueError, match=f"{sums} outputs of 16 are summed up; expected some of lanes run forward"):
         assemble(outer_draft(), **({"lanes": True, "gradient": False} | options), sums=sums)
 
 

@@ -18,9 +18,8 @@ cdef int verify_before(Draft draft, bint lanes, bint gradient, wanted, uniform, 
     verify(draft)
     most = len(draft.outputs) if lanes and not gradient else 0
     if not 0 <= sums <= most:
-        raise ValueError(
-            f"{sums} outputs are summed up, of {len(draft.outputs)}; expected none, or those of lanes that are run forward"
-        )
+        what = f"{sums} outputs of {len(draft.outputs)} are summed up"
+        raise ValueError(f"{what}; expected some of lanes run forward, or none")
     for name, flags in (("wanted", wanted), ("uniform", uniform)):
         if flags is not None and np.shape(flags) != (draft.inputs,):
             raise ValueError(f"{name} has the shape {np.shape(flags)}; expected a flag per input, {draft.inputs}")

@@ -12,8 +12,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastprop as fp
 from fastprop import nn
 from fastprop.circuits.pipeline import PASSES
-from fastprop.engine.program import Program
+from fastprop.engine.program import Program, assemble, verify_program
+from fastprop.engine.trace import Draft
 from fastprop.gates import strong_multiply
+from programs import OPCODES
 
 RANDOM = np.random.default_rng(0)
 INF, NAN = math.inf, math.nan
@@ -68,6 +70,19 @@ def test_what_is_no_outer_product():
     compiled = fp.compile(fp.vmap(beside, reduce="sum"))
     for _ in range(2):
         assert_allclose(compiled(a, b), np.array([beside(x, y) for x, y in zip(a, b)]).sum(0), 1e-12)
+
+
+@pytest.mark.parametrize("lanes", [1, 5, 40])
+def test_variables_that_stand_for_one_number_of_all_lanes_are_no_rows(lanes):
+    def inner(v, x):
+        return fp.sum(fp.tanh(v)) * x[0], [strong_multiply(a, b) for a in v for b in x]
+
+    def body(v, x):
+        return fp.grad(lambda v: inner(v, x), has_aux=True)([*v, 2.0])[1]
+
+    v, xs = RANDOM.normal(size=4), RANDOM.normal(size=(lanes, 6))
+    compiled = fp.compile(fp.vmap(body, in_axes=(None, 0), reduce="sum"))
+    assert_allclose(compiled(v, xs), np.outer([*v, 2.0], xs.sum(0)).ravel(), 1e-12)
 
 
 @given(
@@ -182,3 +197,46 @@ def test_without_products_there_are_none():
     plain = fp.compile(sums, passes=[name for name in PASSES if name != "reroll"])
     assert programs_with_outers(lambda: plain(left, right)) == []
     assert_allclose(plain(left, right), with_all(left, right), 1e-13)
+
+
+def outer_draft(**changed):
+    """The products of two inputs with eight, which are added up."""
+    opcode = [OPCODES["strong_multiply"]] * 16
+    operand = [x for i in range(2) for j in range(8) for x in (i, 2 + j)]
+    found = {"inputs": 10, "constants": [], "opcode": opcode, "first": range(0, 33, 2), "operand": operand}
+    found |= {"origin": range(16), "outputs": range(10, 26), "guards": [], "expected": []}
+    return Draft(**{name: list(x) if isinstance(x, range) else x for name, x in (found | changed).items()})
+
+
+def test_a_product_that_is_a_guard_is_computed_for_itself():
+    program = assemble(outer_draft(), lanes=True, gradient=False, sums=16)
+    verify_program(program)
+    assert program.outers[:, :3].tolist() == [[0, 2, 8]]
+    program = assemble(outer_draft(guards=[25], expected=[1]), lanes=True, gradient=False, sums=16)
+    verify_program(program)
+    assert program.guards[0] >= 0
+    assert program.outers[:, 1:3].tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("sums", "options"), [(17, {}), (-1, {}), (16, {"gradient": True}), (16, {"lanes": False})], ids=str
+)
+def test_sums_that_are_no_outputs_of_lanes_run_forward_are_refused(sums, options):
+    with pytest.raises(ValueError, match=f"{sums} outputs of 16 are summed up; expected some of lanes run forward"):
+        assemble(outer_draft(), **({"lanes": True, "gradient": False} | options), sums=sums)
+
+
+@pytest.mark.parametrize(
+    ("array", "place", "number", "message"),
+    [
+        ("outers", (0, 0), 1, "outer product 0 gives 16 outputs from 1 on, of 16"),
+        ("outers", (0, 3), 90, "outer product 0 lists 90 to 99 of 10"),
+        ("outputs", 3, 4, "outputs without a slot are not those of outer products"),
+        ("uniform", 3, 1, "outer product 0 reads slot 3 as a row; it is one number for all lanes"),
+    ],
+)
+def test_programs_with_wrong_outer_products_are_found(array, place, number, message):
+    program = assemble(outer_draft(), lanes=True, gradient=False, sums=16)
+    getattr(program, array)[place] = number
+    with pytest.raises(ValueError, match=message):
+        verify_program(program)

@@ -173,7 +173,7 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
     ValueError
         Where an index of the draft is wrong, or a gate of it has to be expanded.
     """
-    verify_before(draft, wanted, uniform, gradient)
+    verify_before(draft, lanes, gradient, wanted, uniform, sums)
     cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays, sums, dots)
     assembler.survey()
     assembler.layout()

@@ -30,18 +30,18 @@ cdef class Dots:
     cdef readonly object part       # uint8: gate -> which part it is
     cdef readonly object read_at    # int32: gate -> the first row of what it has factors of, or -1
 
-    def __init__(self, Draft draft, uniform):
+    def __init__(self, Draft draft, uniform, const int32_t[::1] stands_for):
         self.rows, self.columns, self.numbers = {}, {}, {}
         self.part, self.read_at = np.zeros(len(draft), np.uint8), np.full(len(draft), -1, np.int32)
         if not any([isinstance(what, Gradient) for what in draft.payload.values()]):
-            self.find(draft, np.array(uniform, np.uint8))
+            self.find(draft, np.array(uniform, np.uint8), stands_for)
 
-    cdef int find(self, Draft draft, uint8_t[::1] same) except -1:
+    cdef int find(self, Draft draft, uint8_t[::1] same, const int32_t[::1] stands_for) except -1:
         cdef int32_t[::1] first = draft.first, operand = draft.operand
         cdef uint8_t[::1] opcode = draft.opcode, part = self.part
         cdef int32_t[::1] read_at = self.read_at
         cdef int32_t inputs = draft.inputs, n = <int32_t>len(draft), gate, count, j, product, a, b
-        ends = np.concatenate([np.asarray(draft.operand), np.asarray(draft.outputs), np.asarray(draft.guards)])
+        ends = np.concatenate([draft.operand, draft.outputs, draft.guards])
         cdef int32_t[::1] uses = np.bincount(ends[ends >= 0], minlength=inputs + n + 1).astype(np.int32)
         cdef int32_t[::1] number, column
         cdef dict alike = {}        # the columns -> the gates that are their rows
@@ -56,6 +56,8 @@ cdef class Dots:
                 if product < 0 or opcode[product] != STRONG_MULTIPLY or uses[product + inputs] != 1:
                     break
                 a, b = operand[first[product]], operand[first[product] + 1]
+                a = a if a < inputs else stands_for[a - inputs]
+                b = b if b < inputs else stands_for[b - inputs]
                 if not (0 <= a < inputs and same[a]):
                     a, b = b, a
                 if not (0 <= a < inputs and same[a]) or b < 0 or (b < inputs and same[b]):

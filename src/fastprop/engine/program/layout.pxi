@@ -117,8 +117,8 @@ cdef class Layout(Operands):
         self.aim_of = np.full(ranges, -1, np.int32)
         self.arrived = np.zeros(max(n, 1), np.uint8)
         self.stands_for = stand_ins(draft)
-        self.outers = outers_of(draft, self.uniform, sums)
-        self.dropped = self.outers.dropped[np.asarray(self.run)[:-1]].copy()
+        self.outers = outers_of(draft, self.uniform, self.stands_for, sums)
+        self.dropped = self.outers.dropped[np.asarray(self.run)[: self.runs]]
         self.take_dots(draft, dots and lanes and not gradient)
         self.program.regions = []
         self.program.active_arrays = self.active_arrays
@@ -344,13 +344,13 @@ cdef class Layout(Operands):
 
     cdef int take_dots(self, Draft draft, bint wanted) except -1:
         """Find sums that are rows of products, if they are wanted."""
-        gates = np.asarray(self.run)[:-1]
+        gates = np.asarray(self.run)[: self.runs]
         self.part, self.read_at = np.zeros(self.runs, np.uint8), np.full(self.runs, -1, np.int32)
         if not wanted:
             return 0
-        self.dots = Dots(draft, self.uniform)
+        self.dots = Dots(draft, self.uniform, self.stands_for)
         found = self.dots.read_at[gates]
-        self.part = self.dots.part[gates].copy()
+        self.part = self.dots.part[gates]
         self.read_at = np.where(found >= 0, np.asarray(self.run_of)[found], -1).astype(np.int32)
         return 0
 

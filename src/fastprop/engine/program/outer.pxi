@@ -25,7 +25,8 @@ cdef class Outers:
     cdef int32_t[::1] first
     cdef int32_t[::1] operand
     cdef uint8_t[::1] opcode
-    cdef int32_t[::1] uses          # input or gate -> how often it is an operand or an output
+    cdef int32_t[::1] uses          # input or gate -> how often it is an operand, an output or a guard
+    cdef const int32_t[::1] stands_for      # gate -> what its number is: its own, or what a variable stands for
     cdef uint8_t[::1] same          # input -> whether it is one number for all lanes
     cdef int32_t inputs
     cdef Py_ssize_t end             # so many outputs are sums
@@ -34,14 +35,15 @@ cdef class Outers:
     cdef readonly list found        # (the first output, the factors of rows, of columns)
     cdef readonly object dropped    # uint8: gate -> whether it is no gate of the program
 
-    def __init__(self, Draft draft, uniform, Py_ssize_t sums):
+    def __init__(self, Draft draft, uniform, const int32_t[::1] stands_for, Py_ssize_t sums):
         n = len(draft)
         self.draft, self.inputs, self.end, self.room = draft, draft.inputs, sums, sums
         self.output, self.first, self.operand, self.opcode = draft.outputs, draft.first, draft.operand, draft.opcode
+        self.stands_for = stands_for
         self.found, self.dropped = [], np.zeros(n, np.uint8)
         if sums == 0:
             return
-        ends = np.concatenate([np.asarray(draft.operand), np.asarray(draft.outputs)])
+        ends = np.concatenate([draft.operand, draft.outputs, draft.guards])
         self.uses = np.bincount(ends[ends >= 0], minlength=self.inputs + n + 1).astype(np.int32)
         self.same = np.array(uniform, np.uint8)
         self.columns = np.empty(MOST_TERMS * sums + 1, np.int32)
@@ -87,6 +89,8 @@ cdef class Outers:
         return b if a == factor else a if b == factor else -1
 
     cdef bint is_row_of_lanes(self, int32_t x) noexcept:
+        if x >= self.inputs:
+            x = self.stands_for[x - self.inputs]
         return x >= self.inputs or (x >= 0 and not self.same[x])
 
     cdef Py_ssize_t first_row(self, Py_ssize_t k, list left) except -1:
@@ -151,8 +155,8 @@ cdef class Outers:
         return 0
 
 
-cdef Outers outers_of(Draft draft, uniform, Py_ssize_t sums):
+cdef Outers outers_of(Draft draft, uniform, const int32_t[::1] stands_for, Py_ssize_t sums):
     """Find them among so many outputs, which are summed."""
-    cdef Outers outers = Outers(draft, uniform, sums)
+    cdef Outers outers = Outers(draft, uniform, stands_for, sums)
     outers.find()
     return outers

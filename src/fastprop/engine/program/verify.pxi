@@ -13,9 +13,13 @@ from fastprop.engine.trace cimport Draft
 from fastprop.engine.trace import is_verifying, verify
 
 
-cdef int verify_before(Draft draft, wanted, uniform, bint gradient) except -1:
+cdef int verify_before(Draft draft, bint lanes, bint gradient, wanted, uniform, Py_ssize_t sums) except -1:
     """Raise a ValueError unless a draft can be assembled."""
     verify(draft)
+    most = len(draft.outputs) if lanes and not gradient else 0
+    if not 0 <= sums <= most:
+        what = f"{sums} outputs of {len(draft.outputs)} are summed up"
+        raise ValueError(f"{what}; expected some of lanes run forward, or none")
     for name, flags in (("wanted", wanted), ("uniform", uniform)):
         if flags is not None and np.shape(flags) != (draft.inputs,):
             raise ValueError(f"{name} has the shape {np.shape(flags)}; expected a flag per input, {draft.inputs}")
@@ -66,12 +70,17 @@ def verify_program(Program program):
 
 cdef int verify_outers(Program program) except -1:
     """Check that outer products, and they alone, give the outputs that have no slot, of rows of the program."""
+    cdef Py_ssize_t k, x
     alone = np.zeros(len(program.outputs), np.bool_)
     for number, (output, rows, columns, at) in enumerate(program.outers.tolist()):
         what = f"outer product {number}"
         if program.gradient or not program.lanes or not 0 <= output <= len(program.outputs) - rows * columns:
             raise ValueError(f"{what} gives {rows * columns} outputs from {output} on, of {len(program.outputs)}")
         verify_listed(program, what, at, rows + columns, 0)
+        for k in range(at, at + rows + columns):
+            x = program.index[k]
+            if program.uniform[x] if x < program.inputs else x < program.inputs + program.constants_count:
+                raise ValueError(f"{what} reads slot {x} as a row; it is one number for all lanes")
         alone[output : output + rows * columns] = True
     if np.any(alone != (program.outputs < 0)):
         raise ValueError("outputs without a slot are not those of outer products")

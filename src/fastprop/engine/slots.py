@@ -31,8 +31,9 @@ from fastprop.engine.tape import (
     stand_ins_at,
     values_at,
 )
-from fastprop.gates import Row, blocks, shares
+from fastprop.gates import Row, blocks
 from fastprop.gates.numbers import as_flag, as_real, as_reals
+from fastprop.gates.shares import LogSumExp
 
 __all__ = [
     "REDUCED",
@@ -54,7 +55,7 @@ REDUCED = {
     blocks.Prod: gates.prod,
     blocks.Max: gates.max,
     blocks.Min: gates.min,
-    shares.LogSumExp: gates.logsumexp,
+    LogSumExp: gates.logsumexp,
 }
 TURNED = {operator.gt: operator.lt, operator.ge: operator.le}
 ROOM = 1 << 20  # operands of gates that are recorded at once

@@ -21,13 +21,17 @@ RANDOM = np.random.default_rng(0)
 INF, NAN = math.inf, math.nan
 
 
-def programs_with_outers(call):
-    """How many outer products each of the programs has that a call makes."""
+def programs_of(call):
+    """The programs that a call makes."""
     gc.collect()
     before = {id(found) for found in gc.get_objects() if isinstance(found, Program)}
     call()
-    made = [found for found in gc.get_objects() if isinstance(found, Program) and id(found) not in before]
-    return [len(program.outers) for program in made if len(program.outers)]
+    return [found for found in gc.get_objects() if isinstance(found, Program) and id(found) not in before]
+
+
+def programs_with_outers(call):
+    """How many outer products each of the programs has that a call makes."""
+    return [len(program.outers) for program in programs_of(call) if len(program.outers)]
 
 
 def sums(left, right):

@@ -1,6 +1,5 @@
 """Rows of sums in lanes whose products are exactly 0 where a factor is, as recorded derivatives have them."""
 
-import gc
 import math
 
 import numpy as np
@@ -11,9 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop.circuits.pipeline import PASSES
-from fastprop.engine.program import Program
 from fastprop.gates import strong_multiply
-from test_outer import XS, YS, P, Q, flat, hessian_product
+from test_outer import XS, YS, P, Q, flat, hessian_product, programs_of
 
 RANDOM = np.random.default_rng(0)
 INF, NAN = math.inf, math.nan
@@ -21,11 +19,8 @@ INF, NAN = math.inf, math.nan
 
 def strong_products(call):
     """The lines of listings of programs that a call makes which are such products."""
-    gc.collect()
-    before = {id(found) for found in gc.get_objects() if isinstance(found, Program)}
-    call()
-    made = [found for found in gc.get_objects() if isinstance(found, Program) and id(found) not in before]
-    return [line for program in made for line in program.listing() if "strong" in line and line.startswith("matmul")]
+    lines = [line for program in programs_of(call) for line in program.listing()]
+    return [line for line in lines if "strong" in line and line.startswith("matmul")]
 
 
 def rows_of(w, x, products_first=False):

@@ -189,3 +189,28 @@ def test_a_wrong_label_in_a_batch_that_was_filled_up_is_named():
         fp.fit(
             model, nn.cross_entropy, (X[:7], np.where(np.arange(7), LABELS[:7], 3)), optimizer, recordings=recordings
         )
+
+
+def test_a_callback_that_loads_other_options_of_a_rule_of_one_s_own_is_followed():
+    """Options may be arrays, which are no truth values where they are compared."""
+
+    class Scaled(fp.optim.Optimizer):
+        def __init__(self, params, lr, scale, schedule=None):
+            super().__init__(params, lr, scale=scale, schedule=schedule)
+
+        def move(self, value, grad, moments, step, rate):
+            return value - rate * float(self._options["scale"][0]) * grad
+
+    def learnt_with(change):
+        model = nn.Linear(3, 3, rng=0)
+        optimizer = Scaled(model, 0.1, np.array([1.0, 2.0]))
+
+        def callback(history):
+            state = optimizer.state_dict()
+            state["options"]["scale"] = np.array([change, 2.0])
+            optimizer.load_state_dict(state)
+
+        fp.fit(model, nn.cross_entropy, (X, LABELS), optimizer, epochs=3, callbacks=callback, rng=0)
+        return numbers(model)
+
+    assert not np.array_equal(learnt_with(0.0), learnt_with(1.0))

@@ -112,3 +112,16 @@ def test_same_bits_in_any_number_of_lanes():
     expected = np.transpose(compiled(w, xs))
     for lanes in (1, 2, 17, 300, 3000):
         assert_array_equal(np.transpose(compiled(w, xs[:lanes])), expected[:lanes])
+
+
+def test_columns_outlive_what_is_computed_between_their_last_product_and_the_sums():
+    def body(w, x):
+        hidden = [fp.tanh(y) for y in x]
+        terms = [[strong_multiply(number, y) for number, y in zip(row, hidden)] for row in w]
+        between = [fp.exp(y * k) for k in (0.5, 1.5, 2.5) for y in x]
+        return [fp.sum(row) for row in terms], between
+
+    w, xs = RANDOM.normal(size=(4, 6)), RANDOM.normal(size=(20, 6))
+    compiled = fp.compile(fp.vmap(body, in_axes=(None, 0)))
+    assert strong_products(lambda: compiled(w, xs))
+    assert_allclose(np.transpose(compiled(w, xs)[0]), np.tanh(xs) @ w.T, 1e-12, 1e-12)

@@ -181,7 +181,8 @@ class Learner:
         if self.owns_handles:
             self.params = {name: plain(leaf) for name, leaf in self.moved.items()}
             self.rest = {number: plain(leaf) for number, leaf in self._unmoved()}
-            if self.optimizer._options == self.work._options:
+            options = self.optimizer._options
+            if all(np.array_equal(option, options[name]) for name, option in self.work._options.items()):
                 self.work._remember(self.optimizer)
             else:
                 self.work.load_state_dict(self.optimizer.state_dict())

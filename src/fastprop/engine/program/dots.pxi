@@ -41,8 +41,7 @@ cdef class Dots:
         cdef uint8_t[::1] opcode = draft.opcode, part = self.part
         cdef int32_t[::1] read_at = self.read_at
         cdef int32_t inputs = draft.inputs, n = <int32_t>len(draft), gate, count, j, product, a, b
-        ends = np.concatenate([draft.operand, draft.outputs, draft.guards])
-        cdef int32_t[::1] uses = np.bincount(ends[ends >= 0], minlength=inputs + n + 1).astype(np.int32)
+        cdef int32_t[::1] uses = uses_in(draft)
         cdef int32_t[::1] number, column
         cdef dict alike = {}        # the columns -> the gates that are their rows
         for gate in range(n):

@@ -17,6 +17,12 @@ cdef enum:
     MOST_TERMS = 8          # of each of its numbers
 
 
+cdef int32_t[::1] uses_in(Draft draft):
+    """How often each input, and then each gate, is an operand, an output or a guard."""
+    ends = np.concatenate([draft.operand, draft.outputs, draft.guards])
+    return np.bincount(ends[ends >= 0], minlength=draft.inputs + len(draft) + 1).astype(np.int32)
+
+
 cdef class Outers:
     """What is found in a draft."""
 
@@ -43,8 +49,7 @@ cdef class Outers:
         self.found, self.dropped = [], np.zeros(n, np.uint8)
         if sums == 0:
             return
-        ends = np.concatenate([draft.operand, draft.outputs, draft.guards])
-        self.uses = np.bincount(ends[ends >= 0], minlength=self.inputs + n + 1).astype(np.int32)
+        self.uses = uses_in(draft)
         self.same = np.array(uniform, np.uint8)
         self.columns = np.empty(MOST_TERMS * sums + 1, np.int32)
 

@@ -226,6 +226,34 @@ def networks(small: bool) -> Iterator[Case]:
     for how in ("Arrays", "dots", "loops"):
         yield training(middle, 32, how, first=True)
     yield training(large, 32, "Arrays", first=True)
+    yield first_products(*((6, 8, 12) if small else (64, 128, 512)))
+
+
+def first_products(tokens: int, size: int, inner: int) -> Case:
+    """The first call of two layers over some tokens, as a block of a transformer has them; baseline: NumPy by hand."""
+    generator = np.random.default_rng(6)
+    x, a = generator.normal(size=(tokens, size)), generator.normal(size=(size, inner)) / math.sqrt(size)
+    b = generator.normal(size=(inner, size)) / math.sqrt(inner)
+
+    def loss(x: Any, a: Any, b: Any) -> Any:
+        return fp.sum((fp.relu(x @ a) @ b) ** 2)
+
+    def compiled() -> Any:
+        return fp.compile(fp.value_and_grad(loss, argnums=(0, 1, 2)))(x, a, b)
+
+    def by_hand() -> tuple[Any, tuple[Any, ...]]:
+        hidden = np.maximum(x @ a, 0.0)
+        out = hidden @ b
+        on_hidden = (2.0 * out) @ b.T * (hidden > 0.0)
+        return (out**2).sum(), (on_hidden @ a.T, x.T @ on_hidden, hidden.T @ (2.0 * out))
+
+    def prove() -> None:
+        (value, slopes), (expected, known) = compiled(), by_hand()
+        check(value, expected)
+        for found, slope in zip(slopes, known):
+            np.testing.assert_allclose(found, slope, rtol=1e-9, atol=1e-9 * float(np.abs(slope).max()))
+
+    return Case(f"first {tokens} tokens, {size}-{inner}-{size}", compiled, prove, by_hand)
 
 
 def in_sequence(small: bool) -> Iterator[Case]:

@@ -34,6 +34,7 @@ FLOORS = (
     ("engine.integers",),
     ("engine.items", "engine.slots", "engine.refusals"),
     ("engine.bundle",),
+    ("engine.product",),
     ("engine.on_bundles", "engine.masks"),
     ("engine.trace", "engine.passes"),
     ("engine.program",),

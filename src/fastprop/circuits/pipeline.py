@@ -14,6 +14,7 @@ from fastprop.engine.program import Program, assemble
 from fastprop.engine.run import PointRun, handlers_raised
 from fastprop.engine.trace import (
     Draft,
+    apart,
     combine,
     drop,
     expand,
@@ -85,8 +86,7 @@ class Plan:
         """Return a part of the draft in the order for one point."""
         if "combine" in self.passes:
             draft = combine(draft)
-        if "reroll" in self.passes:
-            draft = self._roll(draft)
+        draft = self._roll(draft) if "reroll" in self.passes else apart(draft)
         return number(schedule(draft)) if "schedule" in self.passes else draft
 
     def _roll(self, draft: Draft, uniform: Any = None) -> Draft:
@@ -111,8 +111,7 @@ class Plan:
             draft = self.draft if fused is None else fused
             if "combine" in self.passes:
                 draft = self._step("combine", combine, draft)
-            if "reroll" in self.passes:
-                draft = self._step("reroll", self._roll, draft)
+            draft = self._step("reroll", self._roll, draft) if "reroll" in self.passes else apart(draft)
             if "schedule" in self.passes:
                 draft = self._step("schedule", schedule, draft)
                 if "number" in self.passes:
@@ -226,8 +225,7 @@ class Plan:
             uniform = np.concatenate([uniform, np.ones(draft.inputs - self.draft.inputs, np.uint8)])
         if "combine" in self.passes:
             draft = combine(draft)
-        if rolls and "reroll" in self.passes:
-            draft = self._roll(draft, uniform)
+        draft = self._roll(draft, uniform) if rolls and "reroll" in self.passes else apart(draft)
         self._last = key, once, draft, uniform
         return once, draft, uniform
 
@@ -374,7 +372,7 @@ class Plan:
 
         known = range(len(draft.guards) + 1)
         count = bisect.bisect(known, False, key=lambda count: _calls(alone(count))) - 1
-        program = assemble(expand(alone(count)), gradient=False)
+        program = assemble(apart(expand(alone(count))), gradient=False)
         return int(PointRun(program, self.single).forward(inputs))
 
     def sides(self, guard: int, inputs: np.ndarray[Any, Any]) -> tuple[str, list[float]]:
@@ -387,7 +385,7 @@ class Plan:
         draft = drop(draft.replace(outputs=np.array(operands, np.int32), guards=[], expected=[]))
         if _calls(draft):  # it would have to run maps and gates of the user's own again
             return name, []
-        run = PointRun(assemble(expand(draft), gradient=False), self.single)
+        run = PointRun(assemble(apart(expand(draft)), gradient=False), self.single)
         run.forward(inputs)
         return name, run.values()
 

@@ -21,6 +21,7 @@ from fastprop.engine.bundle import (
     wrapped,
 )
 from fastprop.engine.integers import Integer, are_integers, as_integer
+from fastprop.engine.product import Product
 from fastprop.engine.slots import REDUCED, Slots, at_once
 from fastprop.engine.tape import Unit, apply_gate, handle_again
 from fastprop.gates import Gate, Row, blocks
@@ -50,7 +51,7 @@ def apply_to_bundles(gate: Any, operands: tuple[Any, ...]) -> Any:
     mapped = _mapped_over_lanes(gate, operands) if masked else None
     if mapped is not None:
         return mapped
-    found = at_once(gate, tuple([by_slots(x) for x in operands]))
+    found = at_once(gate, tuple([by_slots(x) for x in operands]), Product)
     if found is not None:
         return _block_at(found)
     if isinstance(gate, Row):

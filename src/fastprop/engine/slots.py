@@ -26,6 +26,7 @@ from fastprop.engine.tape import (
     record_elements,
     record_gates,
     record_logic,
+    record_product,
     slot_in,
     slots_of,
     stand_ins_at,
@@ -59,6 +60,7 @@ REDUCED = {
 }
 TURNED = {operator.gt: operator.lt, operator.ge: operator.le}
 ROOM = 1 << 20  # operands of gates that are recorded at once
+DEEP, LARGE = 8, 1 << 12  # terms, and products in all, from which on a product of matrices is one gate
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +103,11 @@ class Slots:
         return found
 
 
-def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
-    """Record a gate on blocks of slots; None if that must be done number by number."""
+def at_once(gate: Any, operands: tuple[Any, ...], product: Any) -> Slots | None:
+    """Record a gate on blocks of slots; None if that must be done number by number.
+
+    `product` makes what a trace knows of a product of matrices, from its rows, its depth and its columns.
+    """
     trace = current_tape()
     if not isinstance(trace, Trace):
         return None
@@ -122,7 +127,9 @@ def at_once(gate: Any, operands: tuple[Any, ...]) -> Slots | None:
     if type(gate) in REDUCED:
         return in_rows(REDUCED[type(gate)], slots[0], gate.axes(operands[0]), gate.keepdims)
     if type(gate) is blocks.MatMul:
-        return dots(*slots)
+        return dots(slots[0], slots[1], product)
+    if type(gate) is blocks.StrongMatMul:
+        return strong_dots(slots[0], slots[1])
     return None
 
 
@@ -319,12 +326,12 @@ def in_rows(row: Row, x: Slots | None, axes: Sequence[int], keepdims: bool) -> S
     return found.moved(lambda part: part.reshape(kept)) if keepdims and found is not None else found
 
 
-def dots(x: Slots | None, y: Slots | None) -> Slots | None:
-    """Record a product of matrices, vectors or stacks of matrices, every number of it a dot."""
+def dots(x: Slots | None, y: Slots | None, product: Any) -> Slots | None:
+    """Record a product of matrices, vectors or stacks of matrices: one gate, or every number of it a dot."""
     if x is None or y is None:
         return None
     if x.at.ndim > 2 or y.at.ndim > 2:
-        return stacked_dots(x, y)
+        return stacked_dots(x, y, product)
     if not 1 <= x.at.ndim <= 2 or not 1 <= y.at.ndim <= 2 or x.at.shape[-1] != y.at.shape[0]:
         return None
     shape = (*x.at.shape[:-1], *y.at.shape[1:])
@@ -332,7 +339,9 @@ def dots(x: Slots | None, y: Slots | None) -> Slots | None:
         return None
     rows = x.moved(lambda part: part.reshape(-1, 1, part.shape[-1]))
     columns = y.moved(lambda part: part.reshape(len(part), -1).T)
-    m, n = len(rows.at), len(columns.at)
+    m, n, depth = len(rows.at), len(columns.at), columns.at.shape[1]
+    if depth >= DEEP and m * n * depth >= LARGE and not (is_constant(rows) and is_constant(columns)):
+        return as_one_gate(rows, columns, product(m, depth, n)).moved(lambda part: part.reshape(shape))
     step = max(1, ROOM // columns.at.size)
     found: list[Slots | None] = [
         _recorded(gates.dot, [rows.moved(lambda part, k=k: part[k : k + step]), columns], (min(step, m - k), n))
@@ -342,7 +351,31 @@ def dots(x: Slots | None, y: Slots | None) -> Slots | None:
     return None if whole is None else whole.moved(lambda part: part.reshape(shape))
 
 
-def stacked_dots(x: Slots, y: Slots) -> Slots | None:
+def is_constant(x: Slots) -> bool:
+    """Say whether all numbers of a block are constants."""
+    return x.constants is not None and bool((x.at == CONSTANT).all())
+
+
+def as_one_gate(rows: Slots, columns: Slots, product: Any) -> Slots:
+    """Record a product as one gate."""
+    parts = [np.full(1, CONSTANT, np.int32), rows.at.ravel(), columns.at.ravel()]
+    numbers = [np.full(1, float(product.rows))]
+    numbers += [np.zeros(x.at.size) if x.constants is None else x.constants.ravel() for x in (rows, columns)]
+    with np.errstate(all="ignore"):
+        values = blocks.MatMul().forward(rows.values()[:, 0], columns.values().T)
+    first = record_product(rows.trace, product, np.concatenate(parts), np.concatenate(numbers), np.ravel(values))
+    return Slots(rows.trace, np.arange(first, first + values.size, dtype=np.int32))
+
+
+def strong_dots(x: Slots | None, y: Slots | None) -> Slots | None:
+    """Record a product of two matrices whose products of numbers are strong."""
+    if x is None or y is None or x.at.ndim != 2 or y.at.ndim != 2 or x.at.size * y.at.size == 0:
+        return None
+    rows, columns = x.moved(lambda part: part[:, None]), y.moved(lambda part: part.T[None])
+    return in_rows(gates.sum, each(gates.strong_multiply, [rows, columns]), (2,), False)
+
+
+def stacked_dots(x: Slots, y: Slots, product: Any) -> Slots | None:
     """Record the products of two stacks of matrices, with NumPy's broadcasting."""
     blocks.MatMul.check(x.at.shape, y.at.shape)
     if x.at.ndim < 2 or y.at.ndim < 2:
@@ -353,7 +386,7 @@ def stacked_dots(x: Slots, y: Slots) -> Slots | None:
         return None
     left, right = [z.moved(lambda part: np.broadcast_to(part, (*stack, *part.shape[-2:]))) for z in (x, y)]
     found = [
-        dots(left.moved(lambda part, at=place: part[at]), right.moved(lambda part, at=place: part[at]))
+        dots(left.moved(lambda part, at=place: part[at]), right.moved(lambda part, at=place: part[at]), product)
         for place in np.ndindex(stack)
     ]
     whole = gathered(lambda *parts: np.stack(parts), found)

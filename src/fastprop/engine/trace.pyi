@@ -204,6 +204,7 @@ class Factors:
 
 # passes/reroll
 
+def apart(draft: Draft, products: list[int] | None = None) -> Draft: ...
 def reroll(draft: Draft, uniform: Any = None, report: dict[str, Any] | None = None) -> Draft: ...
 
 @disjoint_base

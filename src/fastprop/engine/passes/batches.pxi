@@ -7,8 +7,6 @@ behind a causal mask, they are taken some at a time.
 import itertools
 
 cdef enum:
-    LEAST_RESULTS = 3       # in lanes
-    LEAST_SIDE = 4          # at one point, of both sides: what is gathered should be used again and again
     COLUMNS_AT_ONCE = 16    # of rows that have no others alike
 
 

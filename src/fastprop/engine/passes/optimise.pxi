@@ -2,7 +2,6 @@
 
 expand    gates of many operands and small powers become + and *; what does nothing is left out
 fold      gates of constants become constants
-merge     equal gates of equal operands become one
 drop      gates that nothing needs are left out
 hoist     what is the same in all lanes is computed once
 combine   sums and products that are used once become one gate of many operands
@@ -10,19 +9,18 @@ combine   sums and products that are used once become one gate of many operands
 import numpy as np
 
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport int32_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport (
     FIRST_EXTRA, LESS, LESS_EQUAL, EQUAL, NOT_EQUAL, BOTH, EITHER, WITHIN, HELD, PRODUCTS, TOTAL, REGION,
-    RESULT, ITEM,
+    RESULT, ITEM, BATCH_MATMUL,
 )
 from fastprop.engine.kernels cimport (
-    ADD, DOT, MAXIMUM, MEAN, MINIMUM, MULTIPLY, DIVIDE, POSITIVE, POWER, PROD, RECIPROCAL, SQUARE, SUM,
+    ADD, DOT, MEAN, MULTIPLY, DIVIDE, POSITIVE, POWER, PROD, RECIPROCAL, SQUARE, SUM,
     WHERE, Kernel, kernel,
 )
 
 cdef enum:
-    NEAR = 16           # places near its newest operand that a gate is looked for at
     LONG_DOT = 8        # terms from which on a dot is left whole,
     LONG_WITH_ZERO = 4  # and one with a 0 in it, which would be hoisted: it may be a row of a product (see reroll.pxi)
     LONGEST = 64        # terms of a sum: longer ones are cut, so that what they add up need not wait for the last
@@ -33,8 +31,8 @@ ctypedef int32_t (*rewriting)(
 
 
 cdef inline bint is_of_region(int opcode) noexcept:
-    """Whether it is a number of a region, which a pass moves as it is."""
-    return opcode == REGION or opcode == RESULT
+    """Whether it is a number of a region or of a product, which a pass moves as it is."""
+    return opcode == RESULT or has_results(opcode)
 
 
 cdef Draft rewrite(Draft draft, rewriting rule):
@@ -242,121 +240,13 @@ cdef double truth_of(int opcode, const double* x) noexcept:
     return x[0] if opcode == HELD else x[0] == 0.0
 
 
-# -------------------------------------------------------------------------------------------------------- merge
-
-def merge(Draft draft, dict report=None):
-    """Let equal gates of equal operands be one (common subexpressions).
-
-    `report`, if given, gets the number of places that were looked at.
-    """
-    cdef uint8_t[::1] opcode = draft.opcode
-    cdef int32_t[::1] first = draft.first
-    cdef int32_t[::1] origin = draft.origin
-    cdef Py_ssize_t n = len(draft)
-    cdef Py_ssize_t i, length, place, size = 64, most = 1
-    cdef int32_t inputs = draft.inputs
-    cdef int32_t twin
-    while size < 2 * n:
-        size *= 2
-    for i in range(n):
-        most = max(most, first[i + 1] - first[i])
-    cdef int32_t[::1] table = np.full(size, -1, np.int32)
-    cdef int32_t[::1] moved = np.empty(max(n, 1), np.int32)
-    cdef int32_t[::1] here = np.empty(most, np.int32)
-    cdef Py_ssize_t looks = 0
-    cdef Writer writer = Writer(draft, n, len(draft.operand))
-    for i in range(n):
-        if is_of_region(opcode[i]):
-            moved[i] = writer.copy(i, moved)
-            continue
-        length = writer.renamed(i, moved, &here[0])
-        place = place_of(writer, &table[0], size, opcode[i], &here[0], length, &looks)
-        twin = table[place]
-        if twin >= 0:
-            moved[i] = inputs + twin
-            continue
-        moved[i] = writer.gate(opcode[i], &here[0], length, origin[i])
-        table[place] = moved[i] - inputs
-    if report is not None:
-        report["looks"] = looks
-    return writer.finish(moved) if writer.gates < n else draft
-
-
-cdef Py_ssize_t place_of(
-    Writer writer, const int32_t* table, Py_ssize_t size, int opcode, const int32_t* operand, Py_ssize_t n,
-    Py_ssize_t* looks
-) noexcept:
-    """Where in a table of gates one is, or is to be put, for which so many places are looked at.
-
-    First near the place that its newest operand has: gates recorded together are then looked up together, in the cache.
-    """
-    cdef uint64_t found = hash_of(opcode, operand, n)
-    cdef uint64_t mask = <uint64_t>(size - 1)
-    cdef uint64_t step = found >> 32 | 1    # far away, as what lies near its operands leaves no gaps; odd: to any place
-    cdef uint64_t near = <uint64_t>newest(operand, n) * 2 + (found & 15)
-    cdef Py_ssize_t k
-    for k in range(NEAR):
-        looks[0] += 1
-        if is_place(writer, table[(near + k) & mask], opcode, operand, n):
-            return <Py_ssize_t>((near + k) & mask)
-    while not is_place(writer, table[found & mask], opcode, operand, n):
-        looks[0] += 1
-        found += step
-    return <Py_ssize_t>(found & mask)
-
-
-cdef inline bint is_place(Writer writer, int32_t twin, int opcode, const int32_t* operand, Py_ssize_t n) noexcept:
-    return twin < 0 or is_twin(writer, twin, opcode, operand, n)
-
-
-cdef inline int32_t newest(const int32_t* operand, Py_ssize_t n) noexcept:
-    cdef int32_t last = 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        last = max(last, operand[i])
-    return last
-
-
-cdef inline bint commutes(int opcode) noexcept:
-    return opcode == ADD or opcode == MULTIPLY or opcode == MAXIMUM or opcode == MINIMUM
-
-cdef extern from *:
-    """
-    static uint64_t mixed(uint64_t hash, int32_t number) {
-        hash = (hash ^ (uint32_t)number) * UINT64_C(0x9E3779B97F4A7C15);
-        return hash ^ (hash >> 29);
-    }
-    """
-    uint64_t mixed(uint64_t so_far, int32_t number) noexcept
-
-
-cdef inline uint64_t hash_of(int opcode, const int32_t* operand, Py_ssize_t n) noexcept:
-    cdef uint64_t found = mixed(0, opcode)
-    cdef Py_ssize_t i
-    if commutes(opcode):
-        return mixed(mixed(found, max(operand[0], operand[1])), min(operand[0], operand[1]))
-    for i in range(n):
-        found = mixed(found, operand[i])
-    return found
-
-
-cdef inline bint is_twin(Writer writer, int32_t twin, int opcode, const int32_t* operand, Py_ssize_t n) noexcept:
-    cdef int32_t begin = writer.first[twin]
-    cdef Py_ssize_t i
-    if writer.opcode[twin] != opcode or writer.first[twin + 1] - begin != n:
-        return False
-    if commutes(opcode) and writer.operand[begin] == operand[1] and writer.operand[begin + 1] == operand[0]:
-        return True
-    for i in range(n):
-        if writer.operand[begin + i] != operand[i]:
-            return False
-    return True
-
-
 # --------------------------------------------------------------------------------------------------------- drop
 
 def drop(Draft draft):
-    """Leave out the gates that no output and no guard needs."""
+    """Leave out the gates that no output and no guard needs, and rows and columns of products."""
+    if np.any(draft.opcode == BATCH_MATMUL):
+        used = used_numbers(draft)
+        return draft if np.all(used[: len(draft)]) else narrower(draft, used)
     needed = needed_gates(draft, [draft.outputs, draft.guards])
     return draft if np.all(needed) else keep(draft, needed)
 
@@ -381,7 +271,7 @@ def needed_gates(Draft draft, roots):
             for j in range(first[i], first[i + 1]):
                 if operand[j] >= inputs:
                     needed[operand[j] - inputs] = 1
-            if opcode[i] == REGION:     # all its numbers, or none
+            if has_results(opcode[i]):  # all its numbers, or none
                 for j in range(<int32_t>i + 1, <int32_t>len(draft)):
                     if opcode[j] != RESULT:
                         break
@@ -535,7 +425,7 @@ def hoist(Draft draft, uniform):
     cdef uint8_t[::1] crosses = np.zeros(max(n, 1), np.uint8)
     cdef bint all_same
     for i in range(n):
-        all_same = not is_of_region(opcode[i])
+        all_same = opcode[i] != REGION
         for j in range(first[i], first[i + 1]):
             x = operand[j]
             if x >= 0:

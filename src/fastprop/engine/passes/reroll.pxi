@@ -19,12 +19,9 @@ from fastprop.engine.executor.instructions cimport BATCH_MATMUL, MATMUL, PRODUCT
 from fastprop.engine.kernels cimport ADD
 
 cdef enum:
-    LEAST_COLUMNS = 4       # terms from which on a sum is worth a row
-    LEAST_ROWS = 3          # at one point fewer do where what varies is computed side by side: it is not gathered
     LEAST_NUMBERS = 24      # of a matrix in lanes: smaller ones are quicker sum by sum
     LEAST_AT_POINT = 32
     LEAST_PAIRS = 4         # of what is computed with what is computed, in a sum that is worth a number of a product
-    NO_NUMBER = 2147483647
 
 
 def reroll(Draft draft, uniform=None, dict report=None):
@@ -41,12 +38,16 @@ def reroll(Draft draft, uniform=None, dict report=None):
         many sums of enough terms are nobody's row.
     """
     cdef Rolls rolls = Rolls(draft, uniform)
+    cdef list sums = rolls.better_as_sums()
+    if sums:
+        draft = apart(rolls.draft, sums)
+        rolls = Rolls(draft, uniform)
     rolls.take_apart()
     rolls.find_rows()
     rolls.find_products()
     if report is not None:
         rolls.tell(report)
-    return rolls.rewritten() if rolls.rows or rolls.batches else draft
+    return rolls.rewritten() if rolls.rows or rolls.batches or rolls.recorded else draft
 
 
 cdef inline int terms_apart(int opcode) noexcept:
@@ -54,18 +55,12 @@ cdef inline int terms_apart(int opcode) noexcept:
     return 2 if opcode == PRODUCTS else 1 if opcode == TOTAL or opcode == ADD else 0
 
 
-cdef class Rolls:
+cdef class Rolls(Products):
     """The sums of a draft, taken apart: terms of a row, one number that is added, and the rest."""
 
-    cdef Draft draft
-    cdef bint lanes
-    cdef const uint8_t[::1] uniform
     cdef int32_t[::1] input_uses    # at one point
     cdef int32_t[::1] distance_of   # input, at one point: from a sum to the next one that uses it
-    cdef uint8_t[::1] opcode
-    cdef int32_t[::1] first
-    cdef int32_t[::1] operand
-    cdef int32_t inputs, one        # the constant 1
+    cdef int32_t one                # the constant 1
     cdef const uint8_t[::1] zero    # constant: whether it is 0
     cdef uint8_t[::1] absorbed      # gate: whether it is a piece of another sum
     cdef int32_t[::1] memory
@@ -80,7 +75,6 @@ cdef class Rolls:
     cdef set leads                  # the first gate of each product
     cdef int32_t[::1] waiting       # pieces of a sum, and how many of their operands are done
     cdef Py_ssize_t terms, rests
-    cdef uint8_t[::1] stands        # gate: whether it stands for what is the same in all lanes
     cdef int32_t[::1] pairs_end     # gate: where in the rest its pairs of computed numbers end
     cdef Factors factors
     cdef dict batches               # gate -> its product of two matrices: a list of rows of gates
@@ -89,13 +83,11 @@ cdef class Rolls:
         cdef Py_ssize_t n = max(len(draft), 1), pairs = len(draft.operand) + 1
         if not np.any(draft.constants == 1.0):
             draft = replaced(draft, dict(constants=np.append(draft.constants, 1.0)))
+        Products.__init__(self, draft, uniform)
         self.one = ~<int32_t>np.flatnonzero(draft.constants == 1.0)[0]
-        self.lanes = uniform is not None
-        self.draft, self.uniform = draft, np.ascontiguousarray(uniform if self.lanes else [0], np.uint8)
         self.zero = (draft.constants == 0.0).astype(np.uint8)
         self.input_uses = input_uses_of(draft) if not self.lanes else np.zeros(1, np.int32)
         self.distance_of = distances_of(draft) if not self.lanes else np.zeros(1, np.int32)
-        self.opcode, self.first, self.operand, self.inputs = draft.opcode, draft.first, draft.operand, draft.inputs
         self.absorbed = np.zeros(n, np.uint8)
         self.memory, self.rest = np.empty(3 * pairs, np.int32), np.empty(2 * pairs, np.int32)
         self.term = <Term*>&self.memory[0]
@@ -104,29 +96,8 @@ cdef class Rolls:
         self.added = np.full(n, NO_NUMBER, np.int32)
         self.rows, self.leads = {}, set()
         self.waiting = np.empty(2 * n, np.int32)
-        self.stands = self.uniform_variables() if self.lanes else np.zeros(n, np.uint8)
         self.pairs_end = np.zeros(n, np.int32)
         self.factors, self.batches = Factors(), {}
-
-    cdef object uniform_variables(self):
-        """Which gates stand for what is the same in all lanes: variables of a gradient inside of the draft."""
-        found = np.zeros(max(len(self.draft), 1), np.uint8)
-        cdef Py_ssize_t gate, j
-        cdef int32_t x
-        for gate, region in sorted(self.draft.payload.items()):
-            if not region.inside or getattr(region, "ends", 0):
-                continue
-            for j in range(self.first[gate + 1] - self.first[gate]):
-                x = self.operand[self.first[gate] + j]
-                found[gate + j] = found[x - self.inputs] if x >= self.inputs else not self.is_varying(x)
-        return found
-
-    cdef inline bint is_computed(self, int32_t x) noexcept:
-        """Whether a number is one of what two matrices are made of: in lanes, a row."""
-        return self.is_varying(x) and (x < self.inputs or not self.stands[x - self.inputs])
-
-    cdef inline bint is_varying(self, int32_t x) noexcept:
-        return x >= self.inputs or (self.lanes and x >= 0 and not self.uniform[x])
 
     cdef inline bint vary_alike(self, int32_t x, int32_t y) noexcept:
         """Whether both vary, or, in lanes, none of them does."""
@@ -165,9 +136,8 @@ cdef class Rolls:
                 if x >= 0 and uses[x] == 1 and (step == 1 or self.is_one(unity, self.operand[j + 1])):
                     self.absorbed[x] = terms_apart(self.opcode[x]) > 0
                 j += step
-        cdef const uint8_t[::1] deciding = np.append(needed_gates(self.draft, [self.draft.guards]), np.uint8(0))
         for i in range(n):
-            if terms_apart(self.opcode[i]) == 0 or self.absorbed[i] or deciding[i]:
+            if terms_apart(self.opcode[i]) == 0 or self.absorbed[i] or self.deciding[i]:
                 continue
             self.begin[i], self.rest_begin[i] = <int32_t>self.terms, <int32_t>self.rests
             self.add_terms(i, unity)
@@ -397,6 +367,9 @@ cdef class Rolls:
             if i in self.batches:
                 shape = (len(self.batches[i]), (self.pairs_end[i] - self.rest_begin[i]) // 2, len(self.batches[i][0]))
                 products[shape] = products.get(shape, 0) + 1
+        for i in self.recorded:
+            shape, times = self.shape_of(i)
+            products[shape] = products.get(shape, 0) + times
         for i in range(len(self.draft)):
             if self.end[i] == self.begin[i]:
                 continue
@@ -409,6 +382,9 @@ cdef class Rolls:
 
     # rows into products
 
+    cdef bint may_lose(self, Py_ssize_t gate) except -1:
+        return gate not in self.rows and gate not in self.batches
+
     cdef Draft rewritten(self):
         """Write every product where its first row was."""
         cdef Writer writer = Writer(self.draft, len(self.draft) + 16, len(self.draft.operand) + 64)
@@ -417,8 +393,17 @@ cdef class Rolls:
         cdef dict row = {}
         cdef Py_ssize_t i
         self.drop_pieces(gone)
+        if self.recorded:
+            self.take_added(gone)
         for i in range(len(self.draft)):
             if gone[i]:
+                continue
+            if i in self.recorded and self.recorded[i] != COMPUTED:
+                self.write_recorded(writer, moved, i)
+                np.asarray(gone)[i : i + results_of(self.opcode, len(self.draft), i)] = 1
+                continue
+            if self.has_lost(i):
+                moved[i] = self.write_without(writer, moved, i)
                 continue
             if i in self.batches:
                 if i in self.leads:
@@ -478,10 +463,12 @@ cdef class Rolls:
         for block in column_blocks(numbers):
             if products:
                 added = self.further_numbers(writer, group)
-            operands = [numbers[:, block].ravel(), varying[block], added]
-            products.append(self.write_matrix(writer, np.concatenate(operands), group))
+            operands = [[writer.constant(1.0)], numbers[:, block].ravel(), varying[block], added]
+            products.append(self.write_results(
+                writer, MATMUL, np.concatenate(operands).astype(np.int32), self.origins_of(group)
+            ))
         for i in range(rows):
-            row[group[i]] = self.write_total(writer, [one[i] for one in products], self.draft.origin[group[i]])
+            row[group[i]] = self.write_total(writer, [one + i for one in products], self.draft.origin[group[i]])
         return 0
 
     cdef object further_numbers(self, Writer writer, list group):
@@ -512,28 +499,12 @@ cdef class Rolls:
                 for k in range(self.rest_begin[gate] + side, self.pairs_end[gate], 2):
                     factors.append(renamed(self.rest[k], self.inputs, moved))
         cdef int32_t[::1] operands = np.array([writer.constant(<double>len(product)), *factors], np.int32)
-        written = self.write_results(writer, BATCH_MATMUL, operands, gates)
-        row.update(zip(gates, written))
+        written = self.write_results(writer, BATCH_MATMUL, operands, self.origins_of(gates))
+        row.update(zip(gates, range(written, written + len(gates))))
         return 0
 
-    cdef list write_matrix(self, Writer writer, const int32_t[::1] operands, list group):
-        """Write a product; returns its rows."""
-        return self.write_results(writer, MATMUL, operands, group)
-
-    cdef list write_results(self, Writer writer, int opcode, const int32_t[::1] operands, list group):
-        """Write a gate with a result for each of some gates; returns these."""
-        cdef int32_t x = writer.gate(opcode, &operands[0], operands.shape[0], self.draft.origin[group[0]])
-        found = [x]
-        for gate in group[1:]:
-            found.append(writer.gate(RESULT, &x, 1, self.draft.origin[gate]))
-        return found
-
-    cdef int32_t write_total(self, Writer writer, list parts, int32_t origin) except? -2147483647:
-        """Write the sum of some gates."""
-        cdef int32_t[::1] here = np.array(parts, np.int32)
-        if len(parts) == 1:
-            return here[0]
-        return writer.gate(<int>TOTAL if len(parts) > 2 else <int>ADD, &here[0], len(parts), origin)
+    cdef object origins_of(self, list gates):
+        return self.draft.origin[gates]
 
     cdef int32_t write_rest(
         self, Writer writer, int32_t[::1] moved, Py_ssize_t i, int32_t row, int32_t begin
@@ -565,24 +536,3 @@ cdef int32_t[::1] input_uses_of(Draft draft):
         if 0 <= operand[k] < draft.inputs:
             uses[operand[k]] += 1
     return uses
-
-
-cdef list column_blocks(numbers):
-    """Return the columns of a matrix of input numbers: in blocks, if each of them lies evenly; else as they are."""
-    for order in (np.arange(numbers.shape[1]), np.argsort(numbers[0], kind="stable")):
-        steps = np.diff(numbers[:, order], axis=1)
-        alike = np.all(steps == steps[:1], axis=0).tolist()
-        step, begin, cuts = steps[0].tolist(), 0, []
-        for k in range(len(step)):
-            if not alike[k] or step[k] != step[begin]:
-                begin = k + 1
-                cuts.append(begin)
-        blocks = np.split(order, cuts)
-        if all([len(block) >= LEAST_COLUMNS and is_evenly_spaced(numbers[:, block[0]]) for block in blocks]):
-            return blocks
-    return [np.arange(numbers.shape[1])]
-
-
-cdef bint is_evenly_spaced(numbers):
-    steps = np.diff(numbers)
-    return bool(np.all(steps == steps[:1]))

@@ -9,7 +9,7 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcmp
 
-from fastprop.engine.executor.instructions cimport BOTH, NEITHER, REGION, RESULT
+from fastprop.engine.executor.instructions cimport BOTH, NEITHER, REGION
 from fastprop.engine.kernels cimport WHERE
 
 
@@ -138,7 +138,7 @@ def varying_gates(Draft draft, varies):
     found = np.zeros(max(n, 1), np.uint8)
     cdef uint8_t[::1] varying = found
     for i in range(n):
-        varying[i] = opcode[i] == REGION or opcode[i] == RESULT
+        varying[i] = opcode[i] == REGION
         for j in range(first[i], first[i + 1]):
             x = operand[j]
             if x >= 0 and (given[x] if x < inputs else varying[x - inputs]):

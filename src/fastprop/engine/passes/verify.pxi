@@ -42,9 +42,9 @@ cdef int8_t arity_of(int opcode) noexcept:
         if kernel(opcode).arity >= 0:
             return <int8_t>kernel(opcode).arity
         return ANY if opcode == SUM or opcode == PROD else HALVES if opcode == DOT else SOME
-    if opcode == REGION or opcode == MATMUL:
+    if opcode == REGION:
         return ANY
-    if opcode == BATCH_MATMUL:
+    if opcode == MATMUL or opcode == BATCH_MATMUL:
         return SEVERAL
     if opcode == PRODUCTS:
         return PAIRS
@@ -231,33 +231,35 @@ cdef int verify_payload(Draft draft, const uint8_t[::1] opcode) except -1:
 
 
 cdef int verify_products(Draft draft) except -1:
-    """Check that products have a number for every row and column, a row for every column, and what is added, or not."""
+    """Check that products have the numbers of a matrix and of vectors, and what is added, or not; or two matrices'."""
     cdef const uint8_t[::1] opcode = draft.opcode
     cdef const int32_t[::1] first = draft.first
-    cdef Py_ssize_t gate, m, operands, n = len(draft)
+    cdef Py_ssize_t gate, m, n = len(draft)
     for gate in range(n):
         if opcode[gate] != MATMUL and opcode[gate] != BATCH_MATMUL:
             continue
-        m, operands = 1, first[gate + 1] - first[gate]
+        m = 1
         while gate + m < n and opcode[gate + m] == RESULT:
             m += 1
-        if opcode[gate] == BATCH_MATMUL:
-            verify_batch(draft, gate, m, operands)
-        elif operands < m + 1 or operands % (m + 1) not in (0, m):
-            raise ValueError(f"gate {gate} (matmul) has {m} rows and {operands} operands, which is no matrix and rows")
+        verify_product(draft, gate, opcode[gate] == BATCH_MATMUL, m, first[gate + 1] - first[gate])
     return 0
 
 
-cdef int verify_batch(Draft draft, Py_ssize_t gate, Py_ssize_t results, Py_ssize_t operands) except -1:
-    """Check that a product of two matrices says how many rows it has, and has the numbers of both."""
-    cdef int32_t said = draft.operand[draft.first[gate]]
-    cdef double rows = draft.constants[~said] if said < 0 else 0.0
-    if not 1.0 <= rows <= results or results % rows or (operands - 1) % (rows + results // rows) or operands < 2:
-        raise ValueError(
-            f"gate {gate} (batch_matmul) has {results} results of {rows} rows and {operands} operands, which is no two "
-            "matrices"
-        )
-    return 0
+cdef int verify_product(Draft draft, Py_ssize_t gate, bint batch, Py_ssize_t results, Py_ssize_t operands) except -1:
+    """Check that a product says how many vectors or rows it has, and has all numbers."""
+    cdef int32_t said = draft.operand[draft.first[gate]] if operands > 0 else 0
+    cdef double count = draft.constants[~said] if said < 0 else 0.0
+    cdef Py_ssize_t rows, left
+    if operands > 1 and 1.0 <= count <= results and results % count == 0:
+        rows = <Py_ssize_t>(results // count)
+        left = (operands - 1) % (rows + <Py_ssize_t>count)
+        if operands > rows + count and (left == 0 or (left == rows and not batch)):
+            return 0
+    what = f"batch_matmul) has {results} results of {count} rows" if batch else \
+        f"matmul) has {results} results of {count} vectors"
+    raise ValueError(
+        f"gate {gate} ({what} and {operands} operands, which is no {'two matrices' if batch else 'matrix and vectors'}"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- runs

@@ -134,7 +134,7 @@ cdef class Pulls(Forward):
         cdef int32_t place = self.range_of(self.here[0])
         if place < self.base or self.adjoint[place] >= 0 or self.uses[place] != n or not self.covers(n):
             return 0
-        if self.aim_of[place] >= 0:
+        if self.aim_of[place] >= 0 or self.is_row(self.here[0]):
             return 0
         if self.size_of(self.base + r) != n or not self.is_active(self.here[0]):
             return 0
@@ -310,26 +310,27 @@ cdef class Pulls(Forward):
         step.result, step.saved = self.adjoint[self.base + r], self.value[self.base + r]
         return 0
 
-    cdef int pull_vector_product(self, int32_t r) except -1:
-        """Write, for one point, the pulls on a product's numbers, on its matrix, and on what it adds."""
-        cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r)
-        cdef int32_t first = self.first[self.run[r]], added = first + (rows + 1) * columns, k
-        cdef int32_t* matrix = self.program.index + <Py_ssize_t>self.matrix_at[r]
-        cdef bint even = matrix[0] >= 0, added_even = matrix[3] >= 0
+    cdef int pull_vector_product(self, int32_t r, int32_t i) except -1:
+        """Write, for one point, the pulls on a product's vector i, on its matrix, and on what it adds."""
+        cdef int32_t vectors = self.said_by(r), rows = self.rows_of(r), columns = self.columns_of(r), k
+        cdef int32_t first = self.first[self.run[r]] + 1, vector = first + (rows + i) * columns
+        cdef int32_t added = first + (rows + vectors) * columns, adds = self.first[self.run[r] + 1] - added
+        cdef Py_ssize_t of_matrix = self.matrix_at[r][i]
+        cdef bint even = self.program.index[of_matrix] >= 0, added_even = self.program.index[of_matrix + 3] >= 0
         cdef Instruction* step
         for k in range(columns):
-            self.here[k] = self.operand[first + rows * columns + k]
+            self.here[k] = self.operand[vector + k]
         target = self.aim(columns)
         on_matrix = self.ready_start(first, rows * columns, even)
-        on_added = self.ready_start(added, self.kept_arity(r) - (rows + 1) * columns, added_even)
+        on_added = self.ready_start(added, adds, added_even)
         at = self.program.indices
-        for x in (self.matrix_at[r], target, on_matrix, on_added):
+        for x in (of_matrix, target, on_matrix, on_added):
             self.program.push_index(<int32_t>x)
         self.push_adjoints(first, rows * columns if on_matrix == -2 else 0)
         self.push_adjoints(added, rows if on_added == -2 else 0)
         step = self.program.write(self.pulls)
         step.opcode, step.count, step.arity, step.operand = MATMUL_PULL, rows, columns, <int32_t>at
-        step.result, step.saved = self.adjoint[self.base + r], -1
+        step.result, step.saved = self.adjoint[self.base + r] + i * rows, -1
         return 0
 
     cdef int32_t ready_start(self, int32_t first, int32_t n, bint even) except -3:
@@ -352,38 +353,53 @@ cdef class Pulls(Forward):
             self.program.push_index(self.adjoint_of(x) if self.is_active(x) else self.trash)
         return 0
 
-    cdef int pull_matmul(self, int32_t r) except -1:
-        """Write, for lanes, the pulls on the rows that a product multiplies, and on its matrix, which are summed up."""
-        cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r)
-        cdef int32_t first = self.first[self.run[r]], k, x
-        cdef Instruction* step
+    cdef int pull_products(self, int32_t r) except -1:
+        """Write the pulls on the products of a matrix with some vectors, the last one first."""
+        cdef int32_t first = self.first[self.run[r]] + 1, rows = self.rows_of(r), columns = self.columns_of(r), k, i
+        cdef int32_t added = first + (rows + self.said_by(r)) * columns
         cdef bint wanted = False
-        for k in range(rows * columns):
-            wanted = wanted or self.is_active(self.operand[first + k])
-        for k in range((rows + 1) * columns, self.kept_arity(r)):
-            wanted = wanted or self.is_active(self.operand[first + k])
-        self.gather_rows(r)
-        cdef int32_t* matrix = self.program.index + <Py_ssize_t>self.matrix_at[r]
-        cdef int32_t start = matrix[0], added = matrix[3]
+        if self.lanes:
+            for k in range(first, first + rows * columns):
+                wanted = wanted or self.is_active(self.operand[k])
+            for k in range(added, self.first[self.run[r] + 1]):
+                wanted = wanted or self.is_active(self.operand[k])
+            self.gather_rows(r)
+        for i in range(self.said_by(r) - 1, -1, -1):
+            if self.lanes:
+                self.pull_matmul(r, i, wanted)
+            else:
+                self.pull_vector_product(r, i)
+        return 0
+
+    cdef int pull_matmul(self, int32_t r, int32_t i, bint wanted) except -1:
+        """Write, for lanes, the pulls on the rows that are a product's vector i, and on its matrix, which are summed.
+
+        Those on the matrix, or on what is added, if they are `wanted`.
+        """
+        cdef int32_t rows = self.rows_of(r), columns = self.columns_of(r), k, x
+        cdef int32_t first = self.first[self.run[r]] + 1, added = first + (rows + self.said_by(r)) * columns
+        cdef Py_ssize_t of_matrix = self.matrix_at[r][i]
+        cdef int32_t start = self.program.index[of_matrix], added_start = self.program.index[of_matrix + 3]
+        cdef Instruction* step
         if wanted:
             self.note_sums(first, rows * columns, start >= 0)
-            self.note_sums(first + (rows + 1) * columns, self.kept_arity(r) - (rows + 1) * columns, added >= 0)
+            self.note_sums(added, self.first[self.run[r] + 1] - added, added_start >= 0)
         cdef int32_t[::1] target = np.full(2 * columns, -1, np.int32)
         for k in range(columns):
-            x = self.operand[first + rows * columns + k]
+            x = self.operand[first + (rows + i) * columns + k]
             if self.is_active(x):
                 target[columns + k] = self.mode_of(x)
                 target[k] = self.adjoint_of(x)
         at = self.program.indices
-        self.program.push_index(<int32_t>self.matrix_at[r])
+        self.program.push_index(<int32_t>of_matrix)
         self.program.push_index(self.inputs if wanted else 0)
-        for x in (start, added):
+        for x in (start, added_start):
             self.program.push_index(<int32_t>self.starts[x][0] if x >= 0 else -1)
         for k in range(2 * columns):
             self.program.push_index(target[k])
         step = self.program.write(self.pulls)
         step.opcode, step.count, step.arity, step.operand = MATMUL_PULL, rows, columns, <int32_t>at
-        step.result, step.saved = self.adjoint[self.base + r], -1
+        step.result, step.saved = self.adjoint[self.base + r] + i * rows, -1
         return 0
 
     cdef int gather_rows(self, int32_t r) except -1:
@@ -408,7 +424,7 @@ cdef class Pulls(Forward):
     cdef int pull_batch(self, int32_t r) except -1:
         """Write the pulls on both matrices of a product."""
         cdef int32_t begin = self.first[self.run[r]] + 1, end = self.first[self.run[r] + 1], depth = self.depth_of(r)
-        cdef int32_t middle = begin + self.batch_rows(r) * depth, j, x
+        cdef int32_t middle = begin + self.said_by(r) * depth, j, x
         cdef Instruction* step
         cdef set seen = set(), again = set()
         if self.lanes:
@@ -533,10 +549,8 @@ cdef class Pulls(Forward):
             self.pull_chain(r)
         elif self.opcode[self.run[r]] == ITEM:
             self.pull_item(r)
-        elif self.opcode[self.run[r]] == MATMUL and self.lanes:
-            self.pull_matmul(r)
         elif self.opcode[self.run[r]] == MATMUL:
-            self.pull_vector_product(r)
+            self.pull_products(r)
         elif self.opcode[self.run[r]] == BATCH_MATMUL:
             self.pull_batch(r)
         elif self.in_lists(r):

@@ -86,8 +86,9 @@ cdef class Forward(Layout):
                     arity = arity // 2 if opcode == PRODUCTS else arity
                     opcode = LIST_PRODUCTS if opcode == PRODUCTS else LIST_TOTAL
             elif opcode == MATMUL:
-                at = self.write_matrix(r)
-                arity = self.columns_of(r)
+                self.write_products(r)
+                self.bury(r)
+                continue
             elif opcode == BATCH_MATMUL:
                 at, arity = self.program.indices, self.depth_of(r)
                 self.write_matrices(r)
@@ -111,35 +112,64 @@ cdef class Forward(Layout):
     cdef int32_t kept_arity(self, int32_t r) noexcept:
         return self.first[self.run[r] + 1] - self.first[self.run[r]]
 
-    # products: their operands are a matrix, a row for every column, and what is added to every row, or nothing
+    # products: their operands are how many vectors there are, a matrix, the vectors, a row for every column, and what
+    # is added to every row of each of them, or nothing
+
+    cdef inline int32_t said_by(self, int32_t r) noexcept:
+        """The number that a product's first operand is."""
+        return <int32_t>self.draft.constants[~self.operand[self.first[self.run[r]]]]
+
+    cdef inline int32_t rows_of(self, int32_t r) noexcept:
+        return (self.run[r + 1] - self.run[r]) // self.said_by(r)
 
     cdef inline int32_t columns_of(self, int32_t r) noexcept:
-        return self.kept_arity(r) // (self.run[r + 1] - self.run[r] + 1)
+        return (self.kept_arity(r) - 1) // (self.rows_of(r) + self.said_by(r))
 
-    cdef Py_ssize_t write_matrix(self, int32_t r) except -1:
-        """Write to the index what a product multiplies and adds; returns where."""
-        cdef int32_t rows = self.run[r + 1] - self.run[r], columns = self.columns_of(r), first, k
-        cdef int32_t added = self.kept_arity(r) - (rows + 1) * columns
-        cdef Py_ssize_t at = self.program.indices
-        first = self.first[self.run[r]]
-        self.matrix_at[r] = at
+    cdef int write_products(self, int32_t r) except -1:
+        """Write the products of a matrix with some vectors."""
+        cdef int32_t rows = self.rows_of(r), columns = self.columns_of(r), k
+        cdef Instruction* step
+        self.write_matrix(r)
+        self.value[self.base + r] = self.allocate(self.run[r + 1] - self.run[r])
+        self.measure(MATMUL, rows, columns)
+        for k, at in enumerate(self.matrix_at[r]):
+            step = self.program.write(&self.program.ahead)
+            step.opcode, step.count, step.arity, step.operand = MATMUL, rows, columns, <int32_t>at
+            step.result, step.saved = self.value[self.base + r] + k * rows, -1
+        return 0
+
+    cdef int write_matrix(self, int32_t r) except -1:
+        """Write to the index what the products of a matrix with some vectors multiply and add, one after the other."""
+        cdef int32_t vectors = self.said_by(r), rows = self.rows_of(r), columns = self.columns_of(r), first, i, k, x
+        cdef int32_t added = self.kept_arity(r) - 1 - (rows + vectors) * columns, vector
+        cdef Py_ssize_t at = self.program.indices, words
+        first = self.first[self.run[r]] + 1
+        vector = first + rows * columns
         for k in range(5):
             self.program.push_index(-1)
         for k in range(columns):
-            self.program.push_index(self.row_of(self.operand[first + rows * columns + k]))
+            self.program.push_index(self.row_of(self.operand[vector + k]))
         self.program.index[at + 2] = self.operand[first + 1] - self.operand[first] if columns > 1 else 1
-        if not self.is_even(at, self.operand[first : first + rows * columns], rows, columns):
+        if not self.is_even(at, self.operand[first : vector], rows, columns):
             for k in range(rows * columns):
                 self.program.push_index(self.slot_of(self.operand[first + k]))
             if self.lanes:
                 self.need(96 + rows * columns // 8 + 2 * rows + 2 * columns)    # a copy of it, and of its sums
         if not self.lanes:      # perhaps a copy
             self.need(rows * columns + rows + 2 * columns)
-        if added and not self.is_even(at + 3, self.operand[first + (rows + 1) * columns :], rows, 1):
+        if added and not self.is_even(at + 3, self.operand[vector + vectors * columns :], rows, 1):
             self.program.index[at + 3] = -2
             for k in range(rows):
-                self.program.push_index(self.slot_of(self.operand[first + (rows + 1) * columns + k]))
-        return at
+                self.program.push_index(self.slot_of(self.operand[vector + vectors * columns + k]))
+        words = self.program.indices - at
+        self.matrix_at[r] = [at + i * words for i in range(vectors)]
+        for i in range(1, vectors):
+            for k in range(words):
+                x = self.program.index[at + k]
+                if 5 <= k < 5 + columns:
+                    x = self.row_of(self.operand[vector + i * columns + k - 5])
+                self.program.push_index(x)
+        return 0
 
     cdef int write_dots(self, int32_t gate) except -1:
         """Write a product of which this gate is the first row."""
@@ -168,17 +198,14 @@ cdef class Forward(Layout):
 
     # products of two matrices: their operands are how many rows there are, a matrix by rows, and one by columns
 
-    cdef inline int32_t batch_rows(self, int32_t r) noexcept:
-        return <int32_t>self.draft.constants[~self.operand[self.first[self.run[r]]]]
-
     cdef inline int32_t depth_of(self, int32_t r) noexcept:
         """How many numbers are in a row of the one, and in a column of the other."""
-        cdef int32_t rows = self.batch_rows(r)
+        cdef int32_t rows = self.said_by(r)
         return (self.kept_arity(r) - 1) // (rows + (self.run[r + 1] - self.run[r]) // rows)
 
     cdef int write_matrices(self, int32_t r) except -1:
         """Write to the index what a product of two matrices multiplies."""
-        cdef int32_t rows = self.batch_rows(r), results = self.run[r + 1] - self.run[r], j
+        cdef int32_t rows = self.said_by(r), results = self.run[r + 1] - self.run[r], j
         cdef int32_t columns = results // rows
         self.matrix_at[r] = self.program.indices
         self.program.push_index(rows)

@@ -12,7 +12,7 @@ from fastprop.engine.executor.rules cimport KEPT, NOTHING, VALUE, Rule, rule_of
 
 cdef enum:
     WIDE = 8            # from so many gates on, a run of sums is taken operand after operand, not gate after gate
-    POOLED_SIZES = 4200     # ranges of slots up to this size are used again
+    POOLED_SIZES = 4200     # ranges of slots up to this size are kept in a table
 
 
 cdef inline bint is_list(int opcode) noexcept:
@@ -46,6 +46,7 @@ cdef class Layout(Operands):
     cdef int32_t[::1] sharers       # owner -> how many share its adjoint slots
     cdef int32_t[::1] spare         # size -> a free range of slots of this size, or -1
     cdef int32_t[::1] next_spare    # slot -> another one
+    cdef dict spare_long            # the same for long ranges
     cdef int32_t[::1] stands_for    # gate -> itself, or what a variable stands for
     cdef int32_t[::1] swept         # run -> the last gradient that needs what it saved, or -1
     cdef int32_t[::1] aim_of        # range of variables -> where a gradient's numbers of it go, or -1
@@ -54,7 +55,7 @@ cdef class Layout(Operands):
     cdef int32_t[::1] here          # the operands at work
     cdef int32_t inputs, constants, runs, base, trash
     cdef dict region_number         # run -> the number of its region
-    cdef dict matrix_at             # run -> where the index says what its matrix is
+    cdef dict matrix_at             # run -> where the index says what its matrix is; of several vectors, a list
     cdef dict starts                # input at which matrices begin -> its number among these, their first and last one
     cdef int32_t[::1] sums          # input -> how many of a matrix's gradients are added up to its own
     cdef set active_arrays          # those that wanted inputs reach
@@ -108,7 +109,7 @@ cdef class Layout(Operands):
             room = int(np.diff(np.asarray(self.first)[np.asarray(self.run)]).max(initial=1))
         self.here = np.empty(max(longest, widest, room, 1), np.int32)
         self.slots = np.empty(max(longest, widest, room, 1), np.int32)
-        self.next_spare = np.empty(1024, np.int32)
+        self.next_spare, self.spare_long = np.empty(1024, np.int32), {}
         self.region_number, self.matrix_at, self.starts, self.sums = {}, {}, {}, np.zeros(self.inputs, np.int32)
         self.program = Program()
         self.program.lanes, self.program.gradient, self.program.wanted = lanes, gradient, wanted
@@ -191,6 +192,8 @@ cdef class Layout(Operands):
             start = self.spare[size]
             self.spare[size] = self.next_spare[start]
             return start
+        if self.recycling and size > POOLED_SIZES and self.spare_long.get(size):
+            return self.spare_long[size].pop()
         start = <int32_t>self.program.slots
         if self.program.slots + size > 2147480000:
             raise OverflowError("a program needs more slots than 4 bytes can number")
@@ -199,7 +202,10 @@ cdef class Layout(Operands):
 
     cdef int release(self, int32_t start, int32_t size) except -1:
         """Take a range of slots back."""
-        if not self.recycling or size > POOLED_SIZES:
+        if not self.recycling:
+            return 0
+        if size > POOLED_SIZES:
+            self.spare_long.setdefault(size, []).append(start)
             return 0
         if start >= self.next_spare.shape[0]:
             longer = np.empty(max(2 * self.next_spare.shape[0], start + 1), np.int32)

@@ -8,13 +8,14 @@ from fastprop.engine.executor.instructions cimport (
 )
 from fastprop.engine.kernels cimport Kernel, kernel
 from fastprop.engine.program cimport Gradient
-from fastprop.engine.trace cimport Draft, item_at, products_of
+from fastprop.engine.trace cimport Draft, apart, item_at, products_of
 
 
 cdef class Once:
     """The numbers of a draft at one point, and its partials."""
 
     def __init__(self, Draft draft, bint single):
+        draft = apart(draft)
         cdef const double[::1] numbers = draft.constants
         cdef Py_ssize_t n = len(draft), constants = numbers.shape[0], i
         self.draft, self.single = draft, single

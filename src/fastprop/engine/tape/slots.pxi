@@ -6,7 +6,9 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
-from fastprop.engine.executor.instructions cimport BOTH, EITHER, EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, REGION, RESULT
+from fastprop.engine.executor.instructions cimport (
+    BATCH_MATMUL, BOTH, EITHER, EQUAL, LESS, LESS_EQUAL, NOT_EQUAL, REGION, RESULT,
+)
 from fastprop.engine.kernels cimport POSITIVE, Kernel, kernel
 
 import operator
@@ -159,19 +161,50 @@ def record_region(Trace trace not None, region, operands, values):
     values : array of float
         Of its numbers, where it is recorded.
     """
+    return record_results(trace, REGION, region, operands, None, values if len(values) else [0.0])
+
+
+def record_product(Trace trace not None, product, slots, constants, values):
+    """Record a product of two matrices; returns the slot of its first number, behind which the others lie.
+
+    Parameters
+    ----------
+    trace : Trace
+        Which is recording.
+    product : object
+        Kept among the trace's regions: it says what is pulled.
+    slots : array of int32
+        How many rows there are, the left matrix by rows, the right one by columns; CONSTANT stands for a number.
+    constants : array of float
+        The numbers in their places.
+    values : array of float
+        Of its numbers, where it is recorded.
+    """
+    return record_results(trace, BATCH_MATMUL, product, slots, constants, values)
+
+
+cdef Py_ssize_t record_results(
+    Trace trace, int opcode, region, operands, constants, values
+) except -1:
+    """Record a gate of several numbers."""
     cdef const int32_t[::1] slot = np.ascontiguousarray(operands, np.int32)
-    cdef const double[::1] value = np.ascontiguousarray(values if len(values) else [0.0], np.float64)
+    cdef const double[::1] value = np.ascontiguousarray(values, np.float64)
+    cdef const double[::1] constant = np.zeros(slot.shape[0]) if constants is None else constants
     cdef Nodes* nodes = &trace.nodes
     cdef PyObject* home = <PyObject*>trace
     cdef Py_ssize_t i, n = slot.shape[0], head = nodes.length
-    check_slots(trace, slot)
+    if constant.shape[0] != n:
+        raise ValueError(f"{n} operands have {constant.shape[0]} constants; expected one in the place of each")
+    for i in range(n):
+        if slot[i] >= head or slot[i] < 0 and (slot[i] != NONE or constants is None):
+            raise IndexError(f"there is no slot {slot[i]} among {head}")
     for i in range(value.shape[0] if nodes.strict else 0):
-        check_number(home, POOLED | REGION, NONE, NONE, 0.0, 0.0, value[i])
+        check_number(home, POOLED | opcode, NONE, NONE, 0.0, 0.0, value[i])
     make_room_for(home, value.shape[0], n)
     for i in range(n):
         nodes.pool_operand[nodes.pool_length + i] = slot[i]
-        nodes.pool_partial[nodes.pool_length + i] = 0.0
-    write(home, POOLED | REGION, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value[0])
+        nodes.pool_partial[nodes.pool_length + i] = constant[i] if slot[i] == NONE else 0.0
+    write(home, POOLED | opcode, <int32_t>nodes.pool_length, <int32_t>n, 0.0, 0.0, value[0])
     nodes.pool_length += n
     for i in range(1, value.shape[0]):
         write(home, RESULT, <int32_t>head, NONE, 0.0, 0.0, value[i])

@@ -7,11 +7,12 @@ from cpython.object cimport PyObject
 from libc.math cimport isfinite, isnan
 from libc.stdint cimport int32_t
 
+from fastprop.engine.executor.instructions cimport BATCH_MATMUL
 from fastprop.engine.kernels cimport kernel
 
 from fastprop.engine import kernels
 
-cdef dict NAMES = {opcode: name for name, opcode in kernels.opcode_of.items()}
+cdef dict NAMES = {BATCH_MATMUL: "matmul", **{opcode: name for name, opcode in kernels.opcode_of.items()}}
 
 cdef extern from *:
     """

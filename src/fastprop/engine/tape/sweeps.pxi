@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcmp
 
 from fastprop.engine.kernels cimport POSITIVE, kernel
-from fastprop.engine.executor.instructions cimport FIRST_EXTRA, ITEM, REGION, RESULT
+from fastprop.engine.executor.instructions cimport BATCH_MATMUL, FIRST_EXTRA, ITEM, REGION, RESULT
 
 from fastprop import gates
 from fastprop.handles.operands import as_block, as_float
@@ -156,7 +156,8 @@ cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low, arrays, 
     for k in range(slot - head):
         pull[k] = nodes.adjoint[head + k]
     for k in range(count):
-        value[k] = nodes.value[nodes.pool_operand[begin + k]]
+        slot = nodes.pool_operand[begin + k]
+        value[k] = nodes.pool_partial[begin + k] if slot == NONE else nodes.value[slot]
     tape.busy = False
     try:
         brought = np.ascontiguousarray(tape.regions[head].pulled_example(arrays, pulls, values, active), np.float64)
@@ -164,8 +165,9 @@ cdef Py_ssize_t pull_region(Tape tape, Py_ssize_t head, Py_ssize_t low, arrays, 
         tape.busy = True
     for k in range(min(brought.shape[0], count)):
         slot = nodes.pool_operand[begin + k]
-        nodes.adjoint[slot] += brought[k]
-        low = min(low, slot)
+        if slot != NONE:
+            nodes.adjoint[slot] += brought[k]
+            low = min(low, slot)
     return low
 
 
@@ -221,7 +223,7 @@ def closed(Tape tape, list variables, list outputs):
         if own(tape, handle).slot < first:
             return False
     for slot in range(first, nodes.length):
-        if nodes.opcode[slot] == POOLED | REGION:       # which a numeric sweep does not know
+        if is_head(nodes.opcode[slot]):     # which a numeric sweep does not know
             return False
         for operand in operand_list(nodes, slot):
             if operand < first and operand != NONE and (operand >= 0 or not tape.captures):
@@ -314,7 +316,12 @@ cdef bytearray on_path(Nodes* nodes, Py_ssize_t first, const int32_t[::1] starts
 
 cdef bint is_of_region(const Nodes* nodes, Py_ssize_t slot) noexcept:
     """Whether a slot holds a number of a region."""
-    return nodes.opcode[slot] == RESULT or nodes.opcode[slot] == POOLED | REGION
+    return nodes.opcode[slot] == RESULT or is_head(nodes.opcode[slot])
+
+
+cdef inline bint is_head(int opcode) noexcept:
+    """Whether a gate may have several numbers, the others behind it."""
+    return opcode == POOLED | REGION or opcode == POOLED | BATCH_MATMUL
 
 
 cdef object path_slots(Nodes* nodes, Py_ssize_t slot, bytearray above, Py_ssize_t first):
@@ -346,9 +353,10 @@ cdef tuple gate_of(Tape tape, Py_ssize_t slot, dict handles):
         derivable(tape.regions[nodes.operand[slot].first])
         gate = Pick(slot - nodes.operand[slot].first)
         kept.append(0.0)
-    elif opcode == POOLED | REGION:
+    elif is_head(opcode):
         gate = derivable(tape.regions[slot])
-        kept.extend([0.0] * len(operands))
+        for i in range(nodes.operand[slot].first, nodes.operand[slot].first + nodes.operand[slot].second):
+            kept.append(nodes.pool_partial[i])
     elif opcode == POOLED | ITEM:
         gate = Item(item)
         for i in range(nodes.operand[slot].first, nodes.operand[slot].first + nodes.operand[slot].second):

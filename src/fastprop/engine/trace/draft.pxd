@@ -46,3 +46,4 @@ cdef class Writer:
 
 cdef Py_ssize_t item_at(double index, Py_ssize_t n) noexcept
 cdef double products_of(Py_ssize_t n, const double* x, double* partial) noexcept
+cpdef Draft apart(Draft draft, list products=*)

@@ -207,6 +207,7 @@ TRUTH: dict[str, tuple[Formula, ...]] = {
     "arcsin": (mp.asin, lambda x: 1 / mp.sqrt((1 - x) * (1 + x))),
     "arccos": (mp.acos, lambda x: -1 / mp.sqrt((1 - x) * (1 + x))),
     "arctan": (mp.atan, lambda x: 1 / (1 + x * x)),
+    "share": (lambda x, y: x / (x + y), lambda x, y: y / (x + y) ** 2, lambda x, y: -x / (x + y) ** 2),
     "arctan2": (mp.atan2, lambda y, x: x / (x * x + y * y), lambda y, x: -y / (x * x + y * y)),
     "sinh": (_sinh, _cosh),
     "cosh": (_cosh, _sinh),

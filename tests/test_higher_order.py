@@ -21,6 +21,7 @@ EXACT = {
     "subtract": lambda x, y: x - y,
     "multiply": lambda x, y: x * y,
     "divide": lambda x, y: x / y,
+    "share": lambda x, y: x / (x + y),
     "negative": lambda x: -x,
     "positive": lambda x: x,
     "power": lambda x, y: x**y,

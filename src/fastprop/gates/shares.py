@@ -104,9 +104,11 @@ class Softmax(Composed):
         return powers / blocks.wide_sum(powers, self.axis, True)
 
     def composed(self, x: Any) -> Any:
-        """Return them as sigmoids of what the numbers are above the others."""
-        above, others = _above_others(x, self.axis)
-        return _unless_alone(gates.sigmoid(above), others, 1.0, x)
+        """Return what share each power has of itself and the others."""
+        if 0 in shape_of(x):
+            return x
+        powers = gates.exp(x - _top(x, self.axis))
+        return gates.share(powers, _others(powers, self.axis, 0.0))
 
     def backward(self, pull: Any, x: Any) -> Any:
         """Pull on each number, by what it takes from the others."""
@@ -150,27 +152,37 @@ class LogSoftmax(Softmax):
         return _times(tangent, self.others(shares)) - _of(Others(self.axis), weighted)
 
 
+def _top(x: Any, axis: int) -> Any:
+    """Return the greatest number along an axis, through which nothing is pulled; NaN if it is infinite."""
+    top = held(Max(axis, True)(x))
+    return gates.where((top < math.inf) & (top > -math.inf), top, gates.divide(math.nan, Sum(axis, True)(x)))
+
+
+def _others(powers: Any, axis: int, least: float) -> Any:
+    """Return for each power the sum of the others along an axis, and of a number that is added to all."""
+    n = shape_of(powers)[axis]
+    if n == 1:
+        return np.full(shape_of(powers), least)
+    part = [powers[(*[slice(None)] * axis, slice(i, i + 1))] for i in range(n)]
+    before, behind = [least], [0.0]
+    for i in range(n - 1):
+        before.append(before[-1] + part[i])
+        behind.append(behind[-1] + part[-1 - i])
+    return concatenate([a + b for a, b in zip(before, reversed(behind))], axis)
+
+
 def _above_others(x: Any, axis: int) -> tuple[Any, Any]:
     """Return what each number is above the logsumexp of the others along an axis, and the sum of the others' powers.
 
     Both above the greatest number, and NaN if that is infinite. The logarithm of less than the least number that has a
     finite reciprocal would have an infinite slope: this much is added to the sums. Of single numbers there are none.
     """
-    n = shape_of(x)[axis]
     if 0 in shape_of(x):
         return x, None
-    top = held(Max(axis, True)(x))
-    top = gates.where((top < math.inf) & (top > -math.inf), top, gates.divide(math.nan, Sum(axis, True)(x)))
-    above = x - top
-    if n == 1:
+    above = x - _top(x, axis)
+    if shape_of(x)[axis] == 1:
         return above + math.inf, None
-    powers = gates.exp(above)
-    part = [powers[(*[slice(None)] * axis, slice(i, i + 1))] for i in range(n)]
-    before, behind = [least(x)], [0.0]
-    for i in range(n - 1):
-        before.append(before[-1] + part[i])
-        behind.append(behind[-1] + part[-1 - i])
-    others = concatenate([a + b for a, b in zip(before, reversed(behind))], axis)
+    others = _others(gates.exp(above), axis, least(x))
     return above - gates.log(others), others
 
 

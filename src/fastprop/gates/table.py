@@ -89,6 +89,9 @@ fma        = _row("fma",        "``x * y + z``, rounded once.", values.fma, lamb
                   lambda x, y, z: 1.0)
 hypot      = _row("hypot",      "``sqrt(x*x + y*y)`` without overflow.", math.hypot, hypot_partial,
                   lambda x, y: hypot_partial(y, x), at=((0.0, 0.0), (1e200, 1e200), (1e-200, 1e-200)))
+share      = _row("share",      "``x / (x + y)``, and right in the last digits of what is lacking of 1.", values.share,
+                  lambda x, y: divide(share(y, x), x + y), lambda x, y: -divide(share(x, y), x + y),
+                  domain=POSITIVE, at=((1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (1.0, 1e-300), (1e-300, 1.0)))
 remainder  = _row("remainder",  "``x - floor(x / y) * y``: it has y's sign.", values.remainder,
                   lambda x, y: 1.0 + flat(remainder(x, y)), remainder_divisor,
                   at=((5.0, 3.0), (-5.0, 3.0), (5.0, -3.0), (1.0, 0.0)))

@@ -64,6 +64,10 @@ def divide(x: float, y: float) -> float:
         return nan if x == 0.0 or x != x else math.copysign(inf, x) * math.copysign(1.0, y)
 
 
+def share(x: float, y: float) -> float:
+    return divide(x, x + y)
+
+
 def power(x: float, y: float) -> float:
     try:
         return math.pow(x, y)

@@ -116,6 +116,13 @@ cdef double hypot_gate(double x, double y, double* dx, double* dy) noexcept nogi
     return h
 
 
+cdef double share_gate(double x, double y, double* dx, double* dy) noexcept nogil:
+    cdef double whole = x + y, share = x / whole
+    dx[0] = y / whole / whole
+    dy[0] = -share / whole
+    return share
+
+
 cdef double remainder_gate(double x, double y, double* dx, double* dy) noexcept nogil:
     cdef double r = fmod(x, y)
     if r == 0.0:

@@ -75,6 +75,13 @@ INLINE part hypot_lanes(part x, part y, part *dx, part *dy) {
     return value;
 }
 
+INLINE part share_lanes(part x, part y, part *dx, part *dy) {
+    const part whole = x + y, share = x / whole;
+    *dx = y / whole / whole;
+    *dy = -share / whole;
+    return share;
+}
+
 /* The partial of a gate that is flat: 0, and NaN at NaN. */
 INLINE part flat(part x) { return choose(is_nan_part(x), x, spread(0.0)); }
 

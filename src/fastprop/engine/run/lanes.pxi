@@ -412,8 +412,7 @@ cdef class LanesRun:
                 add_up_row(self.partial_sums(strand, row + self.value_row[k]), count, out, self.single)
             if self.value[k].data != NULL and out != self.value[k].data + begin * self.size:
                 self.scatter(out, &self.value[k], begin, count)
-        for k in range(self.program.outers_count):
-            add_outer(self, bench, strand, self.program.outer + 4 * k)
+        add_outers(self, bench, strand)
 
     cdef inline Py_ssize_t begin_of(self, Py_ssize_t block) noexcept nogil:
         if self.lead > 0:
@@ -442,6 +441,7 @@ cdef class LanesRun:
         if self.program.prologue:
             self.sweep(bench, False, 0, self.program.prologue, begin, count)
         self.seed(bench, begin, count)
+        pull_outers(self, bench)
         self.sweep(bench, False, self.program.prologue, bench.back.length, begin, count)
         self.deliver(bench, begin, count, False)
         return 1

@@ -209,7 +209,7 @@ cdef class Path:
         batch = Batch(
             self.wires.plan, gradient, same, asked, region.lanes,
             region.summed and not self.wires.is_part, self.wanted_in_body(gradient), not self.wires.is_part,
-            0 if gradient or self.wires.is_part else self.sums_alone()
+            0 if self.wires.is_part else self.sums_alone()
         )
         batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)

@@ -1,4 +1,4 @@
-"""Second derivatives of a network's mean loss beside its gradient: a Hessian's product with a vector, a step of MAML.
+"""Second derivatives of a network's mean loss beside its gradient: products with its Hessian, a step of MAML.
 
     python bench/second_order.py [examples]
 
@@ -38,6 +38,13 @@ def programs(m: Any, vmap: Any, grad: Any, jvp: Any, logsumexp: Any) -> dict[str
     def product(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
         return jvp(lambda p: grad(loss)(p, xs, ys), (p,), (q,))[1]
 
+    def by_reverse(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
+        def slope(p: Layers) -> Any:
+            pairs = zip(grad(loss)(p, xs, ys), q)
+            return sum((a * c).sum() + (b * d).sum() for (a, b), (c, d) in pairs)
+
+        return grad(slope)(p)
+
     def maml(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
         def after(p: Layers) -> Any:
             moved = grad(loss)(p, xs, ys)
@@ -48,6 +55,7 @@ def programs(m: Any, vmap: Any, grad: Any, jvp: Any, logsumexp: Any) -> dict[str
     return {
         "gradient": lambda p, q, xs, ys: grad(loss)(p, xs, ys),
         "product with the Hessian": product,
+        "the same, by reverse": by_reverse,
         "step of MAML": maml,
     }
 
@@ -72,8 +80,9 @@ def main(examples: int = 32) -> None:
     compiled = {name: fp.compile(f) for name, f in own.items()}
     there, back = ([(w + s * dw, b + s * db) for (w, b), (dw, db) in zip(p, q)] for s in (1e-5, -1e-5))
     slopes = [flat(compiled["gradient"](moved, q, xs, ys)) for moved in (there, back)]
-    found = flat(compiled["product with the Hessian"](p, q, xs, ys))
-    np.testing.assert_allclose(found, (slopes[0] - slopes[1]) / 2e-5, rtol=1e-4, atol=1e-6)
+    for name in ("product with the Hessian", "the same, by reverse"):
+        found = flat(compiled[name](p, q, xs, ys))
+        np.testing.assert_allclose(found, (slopes[0] - slopes[1]) / 2e-5, rtol=1e-4, atol=1e-6)
 
     narrow = [[(w.astype(np.float32), b.astype(np.float32)) for w, b in layers] for layers in (p, q)]
     given = (*narrow, xs.astype(np.float32), ys)

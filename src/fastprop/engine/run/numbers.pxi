@@ -147,6 +147,22 @@ cdef double value_sum(LanesRun run, Py_ssize_t k) noexcept nogil:
     return total
 
 
+cdef void value_sums(LanesRun run, double* sums) noexcept nogil:
+    """Add the sums of all outputs over all lanes to numbers."""
+    cdef Py_ssize_t k, n, strand
+    cdef const int32_t* outer = run.program.outer
+    cdef const double* part
+    for k in run.in_rows:
+        sums[k] += value_sum(run, k)
+    for n in range(run.program.outers_count):
+        if n > 0 and outer[4 * n] == outer[4 * n - 4]:      # another term of the same outputs
+            continue
+        for strand in range(run.strands):
+            part = outer_sums(run, strand)
+            for k in range(outer[4 * n], outer[4 * n] + outer[4 * n + 1] * outer[4 * n + 2]):
+                sums[k] += part[k]
+
+
 cdef double gradient_sum(LanesRun run, Py_ssize_t i) noexcept nogil:
     """The gradient of a uniform input, summed over all lanes."""
     cdef double total = run.sum_of(run.sum_row[i]) if run.sum_row[i] >= 0 else 0.0

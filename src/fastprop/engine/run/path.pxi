@@ -322,6 +322,7 @@ cdef class Path:
     cdef Batch opened(self, bint both, bint adds):
         """The same, which reads and writes the arrays; `adds`: gradients of lanes are added to what is there."""
         cdef Batch batch = self.batch(both)
+        batch.run.knows_sums = self.owner.knows_sums
         self.read(batch)
         if batch.run.arrays is not None:
             self.bind(batch.run.arrays, both)
@@ -524,8 +525,8 @@ cdef class Path:
         cdef Source* source
         cdef Py_ssize_t i, j, k
         cdef bint all_wanted
-        for k in range(self.wires.outputs if region.summed and not self.wires.is_part else 0):
-            self.owner.sums[k] += batch.value_sum(k)
+        if region.summed and not self.wires.is_part and not batch.run.knows_sums:
+            value_sums(batch.run, self.owner.sums)
         if not both or region.gradients:
             return 0
         if batch.run.arrays is not None:

@@ -239,11 +239,11 @@ cdef class Path:
         cdef Py_ssize_t i
         if source.kind == COLUMN:
             memset(wanted + stretch.first, 1, <size_t>stretch.count)
-        elif source.kind == NUMBER:
-            return
         elif self.owner.region.gradients:
             for i in range(stretch.first, stretch.first + stretch.count):
                 wanted[i] = self.wires.leaf[i] >= 0 and differentiated[self.wires.leaf[i]]
+        elif source.kind == NUMBER:
+            return
         elif source.kind == OPERAND:
             memcpy(wanted + stretch.first, &self.owner.wanted[source.which], <size_t>stretch.count)
         else:

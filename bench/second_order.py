@@ -1,5 +1,7 @@
 """Second derivatives of a network's mean loss beside its gradient: products with its Hessian, a step of MAML.
 
+And the mean of gradients that are taken example by example.
+
     python bench/second_order.py [examples]
 
 One thread, float32, 64-64-10; the least of many calls, as a multiple of the gradient's in the same run; and JAX under
@@ -27,13 +29,13 @@ Layers = list[tuple[Any, Any]]
 def programs(m: Any, vmap: Any, grad: Any, jvp: Any, logsumexp: Any) -> dict[str, Callable[..., Any]]:
     """The gradient, and what is made of it, by one library's functions."""
 
-    def loss(p: Layers, xs: Any, ys: Any) -> Any:
-        def one(x: Any, y: Any) -> Any:
-            (w, b), (v, c) = p
-            scores = v @ m.tanh(w @ x + b) + c
-            return logsumexp(scores) - scores[y]
+    def one(p: Layers, x: Any, y: Any) -> Any:
+        (w, b), (v, c) = p
+        scores = v @ m.tanh(w @ x + b) + c
+        return logsumexp(scores) - scores[y]
 
-        return m.mean(vmap(one)(xs, ys))
+    def loss(p: Layers, xs: Any, ys: Any) -> Any:
+        return m.mean(vmap(one, (None, 0, 0))(p, xs, ys))
 
     def product(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
         return jvp(lambda p: grad(loss)(p, xs, ys), (p,), (q,))[1]
@@ -52,8 +54,12 @@ def programs(m: Any, vmap: Any, grad: Any, jvp: Any, logsumexp: Any) -> dict[str
 
         return grad(after)(p)
 
+    def by_example(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
+        return [(dw.mean(0), db.mean(0)) for dw, db in vmap(grad(one), (None, 0, 0))(p, xs, ys)]
+
     return {
         "gradient": lambda p, q, xs, ys: grad(loss)(p, xs, ys),
+        "mean of gradients": by_example,
         "product with the Hessian": product,
         "the same, by reverse": by_reverse,
         "step of MAML": maml,
@@ -79,6 +85,9 @@ def main(examples: int = 32) -> None:
     own = programs(fp, fp.vmap, fp.grad, fp.jvp, fp.logsumexp)
     compiled = {name: fp.compile(f) for name, f in own.items()}
     there, back = ([(w + s * dw, b + s * db) for (w, b), (dw, db) in zip(p, q)] for s in (1e-5, -1e-5))
+    np.testing.assert_allclose(
+        flat(compiled["mean of gradients"](p, q, xs, ys)), flat(compiled["gradient"](p, q, xs, ys)), 1e-10, 1e-12
+    )
     slopes = [flat(compiled["gradient"](moved, q, xs, ys)) for moved in (there, back)]
     for name in ("product with the Hessian", "the same, by reverse"):
         found = flat(compiled[name](p, q, xs, ys))

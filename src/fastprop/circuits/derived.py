@@ -17,6 +17,7 @@ from fastprop import gates
 from fastprop.circuits.trace import current_trace
 from fastprop.circuits.unrolling import MIXED
 from fastprop.derivatives.call import Call
+from fastprop.derivatives.transforms import value_and_grad
 from fastprop.engine.bundle import Bundle, LaneBlock, are_truth_values, lanes_moved, object_array
 from fastprop.engine.masks import as_ones
 from fastprop.engine.parts import Parts
@@ -25,7 +26,7 @@ from fastprop.engine.tape import Trace, Unit
 from fastprop.engine.trace import stand_in
 from fastprop.handles.nesting import LEAF, flatten, map_leaves, shape_of, size_of
 
-__all__ = ["Packed", "Unpacked", "pulled_map", "pushed_map"]
+__all__ = ["Packed", "Unpacked", "pulled_map", "pushed_map", "swept_map"]
 
 RecordMap = Callable[..., Any]
 
@@ -218,6 +219,28 @@ def pushed_map(region: Any, record_map: RecordMap, tangents: Sequence[Any], oper
     return Parts(found)
 
 
+def swept_map(region: Any, record_map: RecordMap, leaves: Sequence[int], reduce: str) -> tuple[Any, Sequence[Any]]:
+    """Return the sum or mean over the lanes of a body's value, and its gradients by some leaves of its arguments.
+
+    These are the same in all lanes, and so what is pulled on them is added up by the sweep of the map, as products of
+    matrices where there are such forward.
+    """
+    arrays = [k for k, a in enumerate(region.array.tolist()) if a >= 0]
+    body = _Body(region, arrays)
+
+    def total(*variables: Any) -> Any:
+        stand_ins = dict(zip(leaves, variables))
+
+        def lane(*given: Any) -> Any:
+            return body.at({**stand_ins, **dict(zip(arrays, given))})
+
+        found = [stand_ins.get(k, region.given[k]) for k in arrays]
+        return record_map(lane, region.name, found, tuple(region.axes[k] for k in arrays), reduce)
+
+    found: tuple[Any, Sequence[Any]] = value_and_grad(total, range(len(leaves)))(*[region.given[k] for k in leaves])
+    return found
+
+
 class _Body:
     """The body of a map, with arrays given, to be called once more; it outlives the recording of the map."""
 
@@ -226,6 +249,12 @@ class _Body:
         self.arrays = arrays
         self.outputs = region.results
 
+    def at(self, leaves: dict[int, Any]) -> Any:
+        """Call it with leaves of its arguments, the others as they were given."""
+        found = [leaves.get(k, leaf) for k, leaf in enumerate(self.leaves)]
+        given, named = self.signature.build(self.signature.as_given(found), construct=True)
+        return self.function(*given, **named)
+
     def call(self, given: Sequence[Any], differentiated: Sequence[int], captured: Sequence[Any]) -> Call:
         """Call it with what stands for the arrays in a lane, some of them and what it captures being variables."""
         leaves = list(self.leaves)
@@ -233,8 +262,7 @@ class _Body:
             leaves[k] = x
 
         def flat(*leaves: Any) -> Any:
-            given, named = self.signature.build(self.signature.as_given(leaves), construct=True)
-            return map_leaves(_here, self.function(*given, **named))
+            return map_leaves(_here, self.at(dict(enumerate(leaves))))
 
         return Call("vjp", flat, leaves, {}, differentiated, captured=captured)
 

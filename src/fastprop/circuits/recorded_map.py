@@ -310,7 +310,17 @@ class RecordedMap(MapRegion):
 
     def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Any:
         """Return the tangents of the results, recorded as a map."""
-        return pushed_map(self, self._record_map, tangents, operands)
+        return pushed_map(self, self._record_map, [tangents], operands)[0]
+
+    def recorded_tangents(self, tangents: Sequence[Sequence[Any]], operands: Sequence[Any]) -> list[Any]:
+        """Return them along several directions at once, recorded as one map."""
+        found: list[Any] = pushed_map(self, self._record_map, tangents, operands)
+        return found
+
+    @property
+    def tangent_work(self) -> int:
+        """How many gates a tangent takes, about, in a lane."""
+        return max((leaf.end for leaf in self.body.leaves), default=1)
 
     def forget(self) -> None:
         """Let go of what only derivatives need."""

@@ -1,4 +1,6 @@
-"""Second derivatives of a network's mean loss beside its gradient: a Hessian's product with a vector, a step of MAML.
+"""Second derivatives of a network's mean loss beside its gradient: products with its Hessian, a step of MAML.
+
+And the mean of gradients that are taken example by example.
 
     python bench/second_order.py [examples]
 
@@ -27,16 +29,23 @@ Layers = list[tuple[Any, Any]]
 def programs(m: Any, vmap: Any, grad: Any, jvp: Any, logsumexp: Any) -> dict[str, Callable[..., Any]]:
     """The gradient, and what is made of it, by one library's functions."""
 
-    def loss(p: Layers, xs: Any, ys: Any) -> Any:
-        def one(x: Any, y: Any) -> Any:
-            (w, b), (v, c) = p
-            scores = v @ m.tanh(w @ x + b) + c
-            return logsumexp(scores) - scores[y]
+    def one(p: Layers, x: Any, y: Any) -> Any:
+        (w, b), (v, c) = p
+        scores = v @ m.tanh(w @ x + b) + c
+        return logsumexp(scores) - scores[y]
 
-        return m.mean(vmap(one)(xs, ys))
+    def loss(p: Layers, xs: Any, ys: Any) -> Any:
+        return m.mean(vmap(one, (None, 0, 0))(p, xs, ys))
 
     def product(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
         return jvp(lambda p: grad(loss)(p, xs, ys), (p,), (q,))[1]
+
+    def by_reverse(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
+        def slope(p: Layers) -> Any:
+            pairs = zip(grad(loss)(p, xs, ys), q)
+            return sum((a * c).sum() + (b * d).sum() for (a, b), (c, d) in pairs)
+
+        return grad(slope)(p)
 
     def maml(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
         def after(p: Layers) -> Any:
@@ -45,9 +54,14 @@ def programs(m: Any, vmap: Any, grad: Any, jvp: Any, logsumexp: Any) -> dict[str
 
         return grad(after)(p)
 
+    def by_example(p: Layers, q: Layers, xs: Any, ys: Any) -> Any:
+        return [(dw.mean(0), db.mean(0)) for dw, db in vmap(grad(one), (None, 0, 0))(p, xs, ys)]
+
     return {
         "gradient": lambda p, q, xs, ys: grad(loss)(p, xs, ys),
+        "mean of gradients": by_example,
         "product with the Hessian": product,
+        "the same, by reverse": by_reverse,
         "step of MAML": maml,
     }
 
@@ -71,9 +85,13 @@ def main(examples: int = 32) -> None:
     own = programs(fp, fp.vmap, fp.grad, fp.jvp, fp.logsumexp)
     compiled = {name: fp.compile(f) for name, f in own.items()}
     there, back = ([(w + s * dw, b + s * db) for (w, b), (dw, db) in zip(p, q)] for s in (1e-5, -1e-5))
+    np.testing.assert_allclose(
+        flat(compiled["mean of gradients"](p, q, xs, ys)), flat(compiled["gradient"](p, q, xs, ys)), 1e-10, 1e-12
+    )
     slopes = [flat(compiled["gradient"](moved, q, xs, ys)) for moved in (there, back)]
-    found = flat(compiled["product with the Hessian"](p, q, xs, ys))
-    np.testing.assert_allclose(found, (slopes[0] - slopes[1]) / 2e-5, rtol=1e-4, atol=1e-6)
+    for name in ("product with the Hessian", "the same, by reverse"):
+        found = flat(compiled[name](p, q, xs, ys))
+        np.testing.assert_allclose(found, (slopes[0] - slopes[1]) / 2e-5, rtol=1e-4, atol=1e-6)
 
     narrow = [[(w.astype(np.float32), b.astype(np.float32)) for w, b in layers] for layers in (p, q)]
     given = (*narrow, xs.astype(np.float32), ys)

@@ -180,3 +180,43 @@ def test_no_gate_of_a_sweep_is_recorded_in_a_body(name, place):
     compiled(WEIGHTS, EXAMPLES, TARGETS)
     (circuit,) = compiled.circuits()
     assert gradients_in_bodies(circuit._plan.draft) >= 1
+
+
+def of_constant(w, s, x):
+    return fp.sum(fp.tanh(w * x) * s)
+
+
+def deciding(w, s, x):
+    return of_constant(w, s, x) if x[0] > 0.0 else s * x[1] * w[0]
+
+
+@pytest.mark.parametrize("f", [of_constant, deciding])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("place", ["alone", "in a map", "in a scan"])
+def test_gradients_by_constants_that_are_the_same_in_all_lanes(f, place, dtype):
+    w, s = WEIGHTS[0][0].astype(dtype), 0.7
+    blocks = np.linspace(-1.0, 1.0, 4 * 6 * 4).reshape(4, 6, 4).astype(dtype)
+    blocks[:, ::2, 0] *= -1.0
+
+    def gradients(xs, u=2.0):
+        mixed = fp.stack([w[0], u, w[2], 3.0])
+        both = fp.vmap(fp.value_and_grad(f, (0, 1)), in_axes=(None, None, 0))
+        return [both(values, s, xs) for values in (w, mixed)]
+
+    called = {
+        "alone": fp.compile(lambda blocks, u: [gradients(xs, u) for xs in blocks]),
+        "in a map": fp.compile(fp.vmap(gradients, in_axes=(0, None))),
+        "in a scan": fp.compile(lambda blocks, u: fp.scan(lambda u, xs: (u, gradients(xs, u)), u, blocks)[1]),
+    }[place]
+    by_lane = fp.value_and_grad(f, (0, 1))
+    for u in (2.0, -1.0):
+        found = called(blocks, u)
+        for k, values in enumerate((w, np.array([w[0], u, w[2], 3.0], dtype))):
+            for i, j in np.ndindex(4, 6):
+                value, (on_w, on_s) = by_lane(values.astype(float), s, blocks[i, j].astype(float))
+                there = found[i][k] if place == "alone" else found[k]
+                at = j if place == "alone" else (i, j)
+                tolerance = 1e-13 if dtype == "float64" else 1e-5
+                np.testing.assert_allclose(there[0][at], value, tolerance, tolerance)
+                np.testing.assert_allclose(there[1][0][at], on_w, tolerance, tolerance)
+                np.testing.assert_allclose(there[1][1][at], on_s, tolerance, tolerance)

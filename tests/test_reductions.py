@@ -545,3 +545,27 @@ def test_axes_of_a_single_number_are_numpys(name):
         found = [outcome(lambda: getattr(m, name)(m.Unit(1.5), axis=axis)) for m in (reference, fp)]  # noqa: B023
         traced = fp.compile(lambda x: getattr(fp, name)(x, axis=axis))  # noqa: B023
         assert [*found, outcome(lambda: traced(1.5))] == [expected] * 3, axis  # noqa: B023
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "max", "min", "logsumexp"])
+@pytest.mark.parametrize("axis", [1, -1, (1, 2), (-2, 2)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_reductions_of_each_lane_of_many_numbers(name, axis, keepdims):
+    """Of what a map has made: by another map, and no number is a gate of its own."""
+    xs = np.random.default_rng(0).normal(size=(70, 4, 6))
+    weights = np.cos(np.arange(70))
+
+    def reduced(xs):
+        made = fp.vmap(lambda x: fp.tanh(x) * 1.5)(xs)
+        return getattr(fp, name)(made, axis=axis, keepdims=keepdims)
+
+    def weighed(xs):
+        return fp.sum(fp.sum(reduced(xs).reshape(70, -1), axis=1) * weights)
+
+    compiled, gradient = fp.compile(reduced), fp.compile(fp.grad(weighed))
+    for scale in (1.0, -0.5):
+        with fp.eager():
+            expected, slope = reduced(xs * scale), fp.grad(weighed)(xs * scale)
+        assert_allclose(compiled(xs * scale), expected, 1e-12, 1e-14)
+        assert_allclose(gradient(xs * scale), slope, 1e-12, 1e-15)
+    assert len(fp.trace(reduced, xs)) == 2

@@ -61,6 +61,102 @@ def test_all_shapes(rows, columns, lanes, single, products_first, turned, listed
     )
 
 
+def pulled(body, w, xs, pulls, argnums=(0, 1)):
+    """A compiled function: the gradients of what a body multiplies, from pulls on its results in every lane."""
+
+    def total(w, xs, pulls):
+        def one(w, x, pull):
+            return fp.sum([number * along for number, along in zip(body(w, x), pull)])
+
+        return fp.sum(fp.vmap(one, in_axes=(None, 0, 0))(w, xs, pulls))
+
+    return fp.compile(lambda w, xs, pulls: fp.grad(total, argnums=argnums)(w, xs, pulls))
+
+
+def backward_products(call):
+    """The lines of listings of programs, those that run backward, which are such products."""
+    return [
+        line
+        for program in programs_of(call)
+        if program.gradient
+        for line in program.listing()
+        if "strong" in line and line.startswith("matmul")
+    ]
+
+
+@given(
+    rows=st.integers(2, 9),
+    columns=st.integers(4, 9),
+    lanes=st.sampled_from([1, 2, 3, 8, 16, 17, 40, 100]),
+    single=st.booleans(),
+    products_first=st.booleans(),
+    turned=st.booleans(),
+    listed=st.booleans(),
+    unused=st.integers(0, 3),
+    twice=st.booleans(),
+)
+@settings(max_examples=80)
+def test_pulls_of_all_shapes(rows, columns, lanes, single, products_first, turned, listed, unused, twice):
+    dtype = np.float32 if single else np.float64
+    w, xs = RANDOM.normal(size=(rows, columns)).astype(dtype), RANDOM.normal(size=(lanes, columns)).astype(dtype)
+    order, pulls = RANDOM.permutation(rows) if listed else np.arange(rows), RANDOM.normal(size=(lanes, rows))
+    pulls[:, rows - min(unused, rows - 1) :] = 0.0
+    pulls = pulls.astype(dtype)
+
+    def body(w, x):
+        w = [[w[j, i] if turned else w[i, j] for j in range(columns)] for i in order]
+        found = rows_of(w, [fp.tanh(y) for y in x], products_first)
+        found = found[: rows - min(unused, rows - 1)]
+        return [number + number * found[0] for number in found] if twice else found
+
+    given = w.T.copy() if turned else w
+    compiled = pulled(body, given, xs, pulls)
+    assert backward_products(lambda: compiled(given, xs, pulls)) or rows - unused < 2
+    hidden = np.tanh(xs.astype(float))
+    values = hidden @ w[order].T
+    along = pulls.astype(float)
+    if twice:
+        on = along * (1.0 + values[:, :1])
+        on[:, 0] += (along * values).sum(1)
+        along = on
+    on_w = np.zeros((rows, columns))
+    on_w[order] = along.T @ hidden
+    tolerance = 5e-5 if single else 1e-12
+    for _ in range(2):
+        found_w, found_x = compiled(given, xs, pulls)
+        assert found_w.dtype == found_x.dtype == dtype
+        assert_allclose(found_w.T if turned else found_w, on_w, tolerance, tolerance * 10)
+        assert_allclose(found_x, along @ w[order] * (1.0 - hidden**2), tolerance, tolerance * 10)
+
+
+@pytest.mark.parametrize("argnums", [0, 1])
+def test_pulls_on_one_factor_alone(argnums):
+    w, xs, pulls = RANDOM.normal(size=(5, 6)), RANDOM.normal(size=(20, 6)), RANDOM.normal(size=(20, 5))
+    compiled = pulled(rows_of, w, xs, pulls, argnums)
+    assert backward_products(lambda: compiled(w, xs, pulls))
+    assert_allclose(compiled(w, xs, pulls), [pulls.T @ xs, pulls @ w][argnums], 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_pulls_on_factors_of_exactly_0(dtype, every_instruction_set):
+    w, xs, pulls = np.ones((5, 6), dtype), np.ones((40, 6), dtype), np.ones((40, 5), dtype)
+    w[1, 2], w[2, 3], w[3], xs[4, 2], xs[7, 3], xs[9, 1] = 0.0, NAN, -0.0, NAN, 0.0, INF
+    pulls[4, 2], pulls[9], pulls[11, 1], pulls[12, 2], pulls[13] = INF, 0.0, NAN, -0.0, 0.0
+    pulls[13, 3] = INF
+
+    def added(numbers, others):
+        return sum(strong_multiply(float(x), float(y)) for x, y in zip(numbers, others))
+
+    on_w = [[added(pull, x) for x in xs.T] for pull in pulls.T]
+    on_x = [[added(pull, column) for column in w.T] for pull in pulls]
+    for _ in every_instruction_set:
+        compiled = pulled(rows_of, w, xs, pulls)
+        assert backward_products(lambda: compiled(w, xs, pulls))  # noqa: B023
+        found = compiled(w, xs, pulls)
+        assert_array_equal(found[0], on_w)
+        assert_array_equal(found[1], on_x)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_factors_of_exactly_0(dtype, every_instruction_set):
     w, xs = np.ones((5, 6), dtype), np.ones((40, 6), dtype)

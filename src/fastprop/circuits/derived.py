@@ -17,15 +17,16 @@ from fastprop import gates
 from fastprop.circuits.trace import current_trace
 from fastprop.circuits.unrolling import MIXED
 from fastprop.derivatives.call import Call
+from fastprop.derivatives.transforms import value_and_grad
 from fastprop.engine.bundle import Bundle, LaneBlock, are_truth_values, lanes_moved, object_array
 from fastprop.engine.masks import as_ones
 from fastprop.engine.parts import Parts
 from fastprop.engine.run import PackRegion, UnpackRegion
 from fastprop.engine.tape import Trace, Unit
 from fastprop.engine.trace import stand_in
-from fastprop.handles.nesting import LEAF, flatten, map_leaves, shape_of, size_of
+from fastprop.handles.nesting import LEAF, is_handle, map_leaves, shape_of, size_of
 
-__all__ = ["Packed", "Unpacked", "pulled_map", "pushed_map"]
+__all__ = ["Packed", "Unpacked", "pulled_map", "pushed_map", "swept_map"]
 
 RecordMap = Callable[..., Any]
 
@@ -35,6 +36,8 @@ RecordMap = Callable[..., Any]
 
 class Packed(PackRegion):
     """Numbers that become an array, as they were recorded."""
+
+    tangent_work = 1
 
     def is_swept(self, numbers: Any, arrays: Any) -> bool:
         """Say whether gradients inside can go through it: always."""
@@ -57,6 +60,8 @@ class Packed(PackRegion):
 
 class Unpacked(UnpackRegion):
     """An array that becomes numbers, as it was recorded."""
+
+    tangent_work = 1
 
     def __init__(self, array: int, shape: tuple[int, ...]):
         super().__init__(array)
@@ -180,42 +185,97 @@ def _added(total: Any, part: Any) -> Any:
     return Parts.of(total) + part if isinstance(part, Parts) or isinstance(total, Parts) else total + part
 
 
-def pushed_map(region: Any, record_map: RecordMap, tangents: Sequence[Any], operands: Sequence[Any]) -> Parts | None:
-    """Return the tangents of the results of a map, from those of its operands."""
+def pushed_map(
+    region: Any, record_map: RecordMap, tangents: Sequence[Sequence[Any]], operands: Sequence[Any]
+) -> list[Parts | None]:
+    """Return the tangents of the results of a map, from those of its operands, along several directions at once."""
     arrays = [k for k, a in enumerate(region.array.tolist()) if a >= 0]
-    mapped = {}
-    for k in arrays:
-        m = region.leaf_operand.get(k)
-        block = None if m is None or tangents[m] is None else _whole_of(Parts.of(tangents[m]), int(region.array[k]))
-        if block is not None:
-            mapped[k] = block
-    captured = [m for m in sorted(region.captured) if tangents[m] is not None]
+    blocks = [_blocks_of(region, arrays, along) for along in tangents]
+    mapped = [k for k in arrays if any(k in of for of in blocks)]
+    captured = [m for m in sorted(region.captured) if any(along[m] is not None for along in tangents)]
     if not mapped and not captured:
-        return None
+        return [None] * len(tangents)
     body, home, outside = _Body(region, arrays), operands[0]._tape, [_outside(operands[m]) for m in captured]
+    # numbers that are known, and the same in all lanes, stay numbers: most of them are 0, or 1
+    passed = [(d, k) for d, of in enumerate(blocks) for k in of if region.axes[k] is not None or is_handle(of[k])]
+    mixed = region.reduce in (None, MIXED)
+    keys: list[tuple[int, Any]] = []  # of each leaf of the result, sums first: the direction, and the key among parts
 
     def pushed(*given: Any) -> Any:
         trace = current_trace()
         assert trace is not None
-        call = body.call(given[: len(arrays)], list(mapped), [stand_in(trace, x) for x in outside])
-        directions: list[Any] = []
-        for nesting, along in zip(call.nestings, given[len(arrays) :]):
-            directions += [along] if nesting is LEAF else _numbers_of(along)
-        directions += [_inner_parts(tangents[m], trace, home) for m in captured]
-        return call.nesting.unflatten(call.tangents(call.variables, directions))
+        call = body.call(given[: len(arrays)], mapped, [stand_in(trace, x) for x in outside])
+        here = dict(zip(passed, given[len(arrays) :]))
+        directions = []
+        for d, along in enumerate(tangents):
+            parts: list[Any] = []
+            for nesting, k in zip(call.nestings, mapped):
+                block = here.get((d, k), blocks[d].get(k))
+                apart = [None] * nesting.size if block is None else [block] if nesting is LEAF else _numbers_of(block)
+                parts += apart
+            directions.append(parts + [_inner_parts(along[m], trace, home) for m in captured])
+        decides = len(trace.guards) > 0  # then another path may bring something where this one does not
+        sums: list[Any] = []
+        stacked: list[Any] = []
+        for d, found in enumerate(call.tangents_together(directions)):
+            for i, x in enumerate(body.by_result(call, found)):
+                start, shape = region.results[i]
+                a = region.value_arrays[i][0] if region.value_arrays else -1
+                if a < 0:
+                    numbers = x if isinstance(x, list) else _numbers_of(x)
+                    there = [(k, y) for k, y in enumerate(numbers, start) if decides or y is not None]
+                    sums += [((d, k), 0.0 if y is None else y) for k, y in there]
+                elif not isinstance(x, list):
+                    stacked.append(((d, (a, 0)), x))
+                elif decides or any(y is not None for y in x):
+                    numbers = [0.0 if y is None else y for y in x]
+                    part = numbers[0] if shape is None else Bundle(object_array(numbers, shape))
+                    stacked.append(((d, (a, 0)), part))
+        keys[:] = [key for key, _ in (*sums, *stacked)]
+        leaves = [x for _, x in sums], [x for _, x in stacked]
+        return leaves if mixed else leaves[0]
 
-    leaves = [*[region.given[k] for k in arrays], *mapped.values()]
-    axes = [*[region.axes[k] for k in arrays], *[region.axes[k] for k in mapped]]
+    leaves = [*[region.given[k] for k in arrays], *[blocks[d][k] for d, k in passed]]
+    axes = [region.axes[k] for k in (*arrays, *[k for _, k in passed])]
     reduce = "sum" if region.reduce == "mean" and not region.lanes else region.reduce  # that mean hangs on nothing
-    result = flatten(record_map(pushed, region.name, leaves, tuple(axes), reduce), nones=True)[0]
-    found: dict[Any, Any] = {}
-    for i, ((start, shape), x) in enumerate(zip(region.results, result)):
-        a = region.value_arrays[i][0] if region.value_arrays else -1
-        if a >= 0:
-            found[a, 0] = x
-        else:
-            found.update({start + k: number for k, number in enumerate([x] if shape is None else _numbers_of(x))})
-    return Parts(found)
+    result = record_map(pushed, region.name, leaves, tuple(axes), MIXED if mixed else reduce)
+    parts: list[dict[Any, Any]] = [{} for _ in tangents]
+    for (d, key), x in zip(keys, [*result[0], *result[1]] if mixed else result):
+        parts[d][key] = x
+    return [Parts(part) if part else None for part in parts]
+
+
+def _blocks_of(region: Any, arrays: Sequence[int], tangents: Sequence[Any]) -> dict[int, Any]:
+    """Return the tangents of those leaves of a map's arguments that are arrays and have some."""
+    found = {}
+    for k in arrays:
+        m = region.leaf_operand.get(k)
+        block = None if m is None or tangents[m] is None else _whole_of(Parts.of(tangents[m]), int(region.array[k]))
+        if block is not None:
+            found[k] = block
+    return found
+
+
+def swept_map(region: Any, record_map: RecordMap, leaves: Sequence[int], reduce: str) -> tuple[Any, Sequence[Any]]:
+    """Return the sum or mean over the lanes of a body's value, and its gradients by some leaves of its arguments.
+
+    These are the same in all lanes, and so what is pulled on them is added up by the sweep of the map, as products of
+    matrices where there are such forward.
+    """
+    arrays = [k for k, a in enumerate(region.array.tolist()) if a >= 0]
+    body = _Body(region, arrays)
+
+    def total(*variables: Any) -> Any:
+        stand_ins = dict(zip(leaves, variables))
+
+        def lane(*given: Any) -> Any:
+            return body.at({**stand_ins, **dict(zip(arrays, given))})
+
+        found = [stand_ins.get(k, region.given[k]) for k in arrays]
+        return record_map(lane, region.name, found, tuple(region.axes[k] for k in arrays), reduce)
+
+    found: tuple[Any, Sequence[Any]] = value_and_grad(total, range(len(leaves)))(*[region.given[k] for k in leaves])
+    return found
 
 
 class _Body:
@@ -226,6 +286,12 @@ class _Body:
         self.arrays = arrays
         self.outputs = region.results
 
+    def at(self, leaves: dict[int, Any]) -> Any:
+        """Call it with leaves of its arguments, the others as they were given."""
+        found = [leaves.get(k, leaf) for k, leaf in enumerate(self.leaves)]
+        given, named = self.signature.build(self.signature.as_given(found), construct=True)
+        return self.function(*given, **named)
+
     def call(self, given: Sequence[Any], differentiated: Sequence[int], captured: Sequence[Any]) -> Call:
         """Call it with what stands for the arrays in a lane, some of them and what it captures being variables."""
         leaves = list(self.leaves)
@@ -233,10 +299,25 @@ class _Body:
             leaves[k] = x
 
         def flat(*leaves: Any) -> Any:
-            given, named = self.signature.build(self.signature.as_given(leaves), construct=True)
-            return map_leaves(_here, self.function(*given, **named))
+            return map_leaves(_here, self.at(dict(enumerate(leaves))))
 
         return Call("vjp", flat, leaves, {}, differentiated, captured=captured)
+
+    def by_result(self, call: Call, tangents: Sequence[Any]) -> list[Any]:
+        """Return tangents of a call's outputs by its result: blocks of arrays, else lists (None: there is none)."""
+        found: list[Any] = []
+        parts = iter(zip(tangents, call.outputs))
+        for _, shape in self.outputs:
+            numbers: list[Any] = []
+            while len(numbers) < math.prod(shape or ()):
+                x, output = next(parts)
+                if x is not None and shape_of(output):
+                    found.append(x)
+                    break
+                numbers += [x] if x is not None else [None] * size_of(output)
+            else:
+                found.append(numbers)
+        return found
 
     def pulls_by_output(self, call: Call, along: dict[int, Any]) -> dict[int, Any]:
         """Return pulls on the outputs of a call, which takes blocks of numbers apart, from those on its results."""

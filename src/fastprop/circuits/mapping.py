@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastprop import gates
-from fastprop.circuits.derived import Packed, Unpacked
+from fastprop.circuits.derived import Packed, Unpacked, swept_map
 from fastprop.circuits.lanes import Asked
 from fastprop.circuits.recorded_map import Given, Grown, RecordedMap
 from fastprop.circuits.signature import Signature, lane_signature, positions_of, scale_of
@@ -25,6 +25,7 @@ from fastprop.circuits.trace import (
     recording_of,
 )
 from fastprop.circuits.unrolling import MIXED, lane_by_lane
+from fastprop.derivatives.swept import may_sweep
 from fastprop.engine.bundle import Bundle, LaneBlock, lane_block, let_lane_blocks
 from fastprop.engine.masks import as_ones, as_truths
 from fastprop.engine.run import Kind, MapRun, sources
@@ -345,12 +346,16 @@ def _mapped(f: Any, operands: Any, axes: Any, reduce: Any) -> Any:
     return record_map(f, getattr(f, "name", "a gate"), operands, axes, reduce) if total is None else total
 
 
-def _summed_up(block: LaneBlock, reduce: str) -> Unit | None:
+def _summed_up(block: LaneBlock, reduce: str) -> Any:
     """Record that a map itself adds up the numbers that it makes, so that nobody keeps them; None if it can't."""
     trace = current_trace()
     assert trace is not None
     region = trace.regions.get(block.map_unit._slot) if block.map_unit._tape is trace else None
-    if type(region) is not RecordedMap or region.gradients or region.value_arrays != [(block.number, ())]:
+    if type(region) is not RecordedMap:
+        return None
+    if region.gradients:
+        return _sum_of_gradients(region, block, reduce)
+    if region.value_arrays != [(block.number, ())]:
         return None
     total = region.reduced(reduce)
     outer: Recording = trace.recording
@@ -358,6 +363,24 @@ def _summed_up(block: LaneBlock, reduce: str) -> Unit | None:
     value = float(np.sum(outer.examples[block.number], dtype=np.float64)) * total.scale
     unit: Unit = unit_at(trace, record_region(trace, total, total.operands.slots, [value]))
     return unit
+
+
+def _sum_of_gradients(region: RecordedMap, block: LaneBlock, reduce: str) -> Any:
+    """Return the sum or mean over the lanes of values, or of gradients by what is the same in all; None if it isn't.
+
+    One sweep brings all of them, which adds up as it goes: they need not be there lane by lane.
+    """
+    shared = [k for k, _ in region.gradient_arrays if region.axes[k] is None and not is_integer(region.given[k])]
+    place = {a: shared.index(k) for k, a in region.gradient_arrays if k in shared}
+    of_value = any(a == block.number for a, _ in region.value_arrays)
+    if not (of_value or block.number in place) or not region.lanes or not may_sweep(region.trace):
+        return None
+    if not shared or not all(is_handle(region.given[k]) for k in shared):
+        return None
+    if reduce not in region.sums_of_gradients:
+        region.sums_of_gradients[reduce] = swept_map(region, record_map, shared, reduce)
+    value, gradients = region.sums_of_gradients[reduce]
+    return value if of_value else gradients[place[block.number]]
 
 
 let_lane_blocks(_mapped, _unpacked)

@@ -82,6 +82,7 @@ class RecordedMap(MapRegion):
         self.reduce: str | None = None
         self.given: list[Any] = []  # the leaves
         self.axes: list[int | None] = []
+        self.sums_of_gradients: dict[str, Any] = {}  # by what is reduced: the value, and gradients by what is shared
         self.leaf_operand: dict[int, int] = {}  # leaf that is an array -> the operand that stands for it
         self.keeps_arrays = True  # what maps in the body make is returned as arrays
         self.operands = Operands(name, trace)
@@ -309,11 +310,21 @@ class RecordedMap(MapRegion):
 
     def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Any:
         """Return the tangents of the results, recorded as a map."""
-        return pushed_map(self, self._record_map, tangents, operands)
+        return pushed_map(self, self._record_map, [tangents], operands)[0]
+
+    def recorded_tangents(self, tangents: Sequence[Sequence[Any]], operands: Sequence[Any]) -> list[Any]:
+        """Return them along several directions at once, recorded as one map."""
+        found: list[Any] = pushed_map(self, self._record_map, tangents, operands)
+        return found
+
+    @property
+    def tangent_work(self) -> int:
+        """How many gates a tangent takes, about, in a lane."""
+        return max((leaf.end for leaf in self.body.leaves), default=1)
 
     def forget(self) -> None:
         """Let go of what only derivatives need."""
-        self.given = []
+        self.given, self.sums_of_gradients = [], {}
 
     def bind_arrays(self, recording: Recording, outer: Recording) -> None:
         """Say what the arrays of the body are outside of it; those that it returns are among `value_arrays` already."""

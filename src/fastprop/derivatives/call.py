@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.derivatives.recorded import pull_back, push_forward
+from fastprop.derivatives.recorded import pull_back, push_forward, push_forward_together, work_of_tangents
 from fastprop.derivatives.swept import may_sweep, swept_gradients, variables_of
-from fastprop.engine.bundle import Bundle, lanes_moved, object_array
+from fastprop.engine.bundle import Bundle, LaneBlock, lanes_moved, object_array
 from fastprop.engine.integers import as_integer
 from fastprop.engine.parts import Parts
 from fastprop.engine.tape import Array, Trace, Unit, active_scope, innermost
@@ -52,6 +52,10 @@ from fastprop.handles.nesting import (
 )
 
 __all__ = ["Call", "active_scope", "in_numbers", "instead", "is_active", "name_of"]
+
+# Gates that the columns of a traced Jacobian may take, in all, or for each row that there would be, if that is more;
+# how many columns there may be; and, without maps, how many times less than the rows' sweeps they take.
+MOST_WORK, OF_A_ROW, MOST_COLUMNS, LESS = 1 << 17, 64, 1 << 10, 4
 
 
 class Call:
@@ -261,10 +265,48 @@ class Call:
 
         return active_scope(self.engine, self.tape).run(pushed)
 
+    def tangents_together(self, directions: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Sweep forward, inside of another recording, along several directions: the tangents of the outputs, or None.
+
+        A direction says what the tangent of each variable is, or None.
+        """
+        outputs = [output for output, live in zip(self.outputs, self.live) if live]
+
+        def pushed() -> list[list[Any]]:
+            steps = self.tape._steps(list(map(_unit_of, outputs)), _units_of(self.variables))
+            along = [_directions_of(self.variables, direction) for direction in directions]
+            by_unit = [{d: x for d, x in enumerate(parts) if x is not None} for parts in zip(*along)]
+            swept = iter(push_forward_together(steps, by_unit))
+            found = [next(swept) if live else {} for live in self.live]
+            return [
+                [_own_part(tangents.get(d), x) for tangents, x in zip(found, self.outputs)]
+                for d in range(len(directions))
+            ]
+
+        return active_scope(self.engine, self.tape).run(pushed)
+
     def jacobian(self) -> list[list[Any]]:
         """Return a block of derivatives for each output and variable, by whichever sweep takes fewer of them."""
         inputs, outputs = sum(map(size_of, self.variables)), sum(map(size_of, self.outputs))
-        return self.by_columns() if self.numeric and inputs < outputs else self.by_rows()
+        if self.numeric:
+            return self.by_columns() if inputs < outputs else self.by_rows()
+        together = self._columns_that_pay(inputs, outputs) if isinstance(self.tape, Trace) else None
+        return self.by_rows() if together is None else self.by_columns_together(*together)
+
+    def _columns_that_pay(self, inputs: int, outputs: int) -> Any:
+        """Return the gates to sweep, and directions, if columns cost less together, in traced code, than row after row.
+
+        Maps are pushed once, along all directions, and pulled row by row; of other gates columns meet few, where most
+        numbers of the Jacobian are 0, or there are few columns.
+        """
+        if not 0 < inputs <= min(outputs, MOST_COLUMNS):
+            return None
+        snapshot, directions = self._snapshot(), _unit_directions_of(self.variables)
+        _, _, steps = snapshot
+        work = work_of_tangents(snapshot, directions)
+        maps = any(hasattr(gate, "recorded_tangents") for _, gate, _, _ in steps)
+        pays = work <= max(MOST_WORK, OF_A_ROW * outputs) and (maps or LESS * work <= outputs * len(steps))
+        return (snapshot, directions) if pays else None
 
     def by_rows(self) -> list[list[Any]]:
         """Return the blocks of the Jacobian, by one sweep backward for every number in the output."""
@@ -291,6 +333,24 @@ class Call:
                     block = block.transpose((*range(inner, inner + outer), *range(inner)))
                 blocks[i].append(block)
         return blocks
+
+    def by_columns_together(self, snapshot: Any, directions: Sequence[dict[int, Any]]) -> list[list[Any]]:
+        """Return the blocks of the Jacobian in traced code, by one sweep forward along all numbers in the arguments."""
+        keys, variable_keys, steps = snapshot
+        sizes = list(map(size_of, self.variables))
+
+        def pushed() -> list[list[Any]]:
+            found = push_forward_together((list(keys.values()), variable_keys, steps), directions)
+            by_output = dict(zip(keys, found))
+            blocks = []
+            for i, output in enumerate(self.outputs):
+                along = {d: _own_part(tangent, output) for d, tangent in by_output.get(i, {}).items()}
+                begins = np.cumsum([0, *sizes]).tolist()
+                parts = [[along.get(d) for d in range(begin, begin + n)] for begin, n in zip(begins, sizes)]
+                blocks.append([_columns(part, output, shape_of(x)) for part, x in zip(parts, self.variables)])
+            return blocks
+
+        return active_scope(self.engine, self.tape).run(pushed)
 
     def _block(self, parts: list[Any], outer: Any, inner: Any) -> Any:
         """Return derivatives shaped like `inner`, one for each number in `outer`, as one block."""
@@ -377,6 +437,9 @@ def _directions_of(variables: Sequence[Any], directions: Sequence[Any]) -> list[
     for x, direction in zip(variables, directions):
         if _is_whole(x):
             whole, numbers = x.made_units()
+            if direction is None:
+                found += [None] * ((whole is not None) + len(numbers))
+                continue
             found += [] if whole is None else [Parts({(x.array(), 0): direction})]
             found += (
                 list(direction.numbers.flat if hasattr(direction, "numbers") else direction.flat) if numbers else []
@@ -384,6 +447,44 @@ def _directions_of(variables: Sequence[Any], directions: Sequence[Any]) -> list[
         else:
             found.append(direction)
     return found
+
+
+def _unit_directions_of(variables: Sequence[Any]) -> list[dict[int, Any]]:
+    """Return the tangents of the Units of variables along each of their numbers, which are counted through."""
+    found: list[dict[int, Any]] = []
+    begin = 0
+    for x in variables:
+        unit = enumerate(unit_directions(x), begin)
+        if _is_whole(x):
+            whole, numbers = x.made_units()
+            found += [] if whole is None else [{d: Parts({(x.array(), 0): direction}) for d, direction in unit}]
+            found += [{begin + k: 1.0} for k in range(len(numbers))]
+        else:
+            found.append(dict(unit))
+        begin += size_of(x)
+    return found
+
+
+def _in_list(x: Any) -> list[Any]:
+    """Return the numbers of a block, or a number."""
+    return list(x.numbers.flat) if isinstance(x, Bundle) else np.ravel(x).tolist() if shape_of(x) else [x]
+
+
+def _columns(tangents: Sequence[Any], output: Any, shape: tuple[int, ...]) -> Any:
+    """Return the tangents of an output (None: 0) as one block, whose last axes have this shape."""
+    there = [x for x in tangents if x is not None]
+
+    def stacked(output: Any, there: Sequence[Any]) -> Any:
+        parts = iter(there)
+        columns = [_in_list(next(parts)) if x is not None else [0.0] * size_of(output) for x in tangents]
+        numbers = [column[k] for k in range(size_of(output)) for column in columns]
+        whole = shape_of(output) + shape
+        return Bundle(object_array(numbers, whole)) if whole else numbers[0]
+
+    lanes = next((x for x in there if isinstance(x, LaneBlock)), None)
+    if lanes is None:
+        return stacked(output, there)
+    return lanes.mapped(lambda *there: stacked(there[0], there), there, (0,) * len(there), None)
 
 
 def _part_of(pull: Any, output: Any) -> Any:

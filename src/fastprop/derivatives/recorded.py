@@ -8,18 +8,25 @@ of one leave no trace on the tape.
 
 from __future__ import annotations
 
+import functools
+import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fastprop import gates
+from fastprop.engine.bundle import Bundle, object_array
 from fastprop.engine.parts import Parts
+from fastprop.engine.tape import Trace, Unit
 from fastprop.gates.blocks import GetItem, Scatter, Stack, broadcast_to, unbroadcast
 from fastprop.handles.nesting import is_handle, shape_of
 from fastprop.handles.operands import gate_tangent, pulls_of
 
-__all__ = ["pull_back", "push_forward"]
+__all__ = ["pull_back", "push_forward", "push_forward_together", "work_of_tangents"]
+
+SEVERAL = 4  # tangents from which on their products with a partial are recorded at once
 
 
 def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
@@ -92,6 +99,81 @@ def push_forward(snapshot: Any, directions: Sequence[Any]) -> list[Any]:
     return [tangents.get(key) for key in output_keys]
 
 
+def push_forward_together(snapshot: Any, directions: Sequence[dict[int, Any]]) -> list[dict[int, Any]]:
+    """Sweep forward with gates along several directions at once: the tangents of each output, by the direction.
+
+    `directions` says of each variable what its tangents are, by the direction; there are none along the others.
+    Partials are there once, and a map is pushed along all directions by one map.
+    """
+    output_keys, variable_keys, steps = snapshot
+    tangents: dict[int, dict[int, Any]] = {}
+    for key, along in zip(variable_keys, directions):
+        for d, direction in along.items():
+            _accumulate(tangents.setdefault(key, {}), d, direction)
+    with np.errstate(all="ignore"):
+        for key, gate, operands, keys in reversed(steps):
+            arriving = [_nothing if k is None else tangents.get(k, _nothing) for k in keys]
+            found = tangents.get(key)
+            if found:  # a variable, along these
+                arriving = [{d: tangent for d, tangent in along.items() if d not in found} for along in arriving]
+            if any(arriving):
+                found = tangents.setdefault(key, {})
+                for d, tangent in _tangents_together(gate, arriving, operands).items():
+                    _accumulate(found, d, tangent)
+    return [tangents.get(key, {}) for key in output_keys]
+
+
+_nothing: dict[int, Any] = {}
+
+
+def _tangents_together(gate: Any, arriving: Sequence[dict[int, Any]], operands: tuple[Any, ...]) -> dict[int, Any]:
+    """Return the tangents of a gate's result by the direction, from those of its operands."""
+    if gate is gates.positive:
+        return arriving[0]
+    if isinstance(gate, gates.Row):
+        found: dict[int, Any] = {}
+        for along, partial in zip(arriving, _partials(gate, operands, [along or None for along in arriving])):
+            for d, part in _products(along, partial).items():
+                _accumulate(found, d, part)
+        shape = _shape_of_row(gate, operands)
+        return {d: broadcast_to(part, shape) for d, part in found.items()} if shape else found
+    reached = dict.fromkeys(d for along in arriving for d in along)
+    apart = [tuple([along.get(d) for along in arriving]) for d in reached]
+    if hasattr(gate, "recorded_tangents"):
+        return dict(zip(reached, gate.recorded_tangents(apart, operands)))
+    return {d: _tangent(gate, each, operands) for d, each in zip(reached, apart)}
+
+
+def _products(tangents: dict[int, Any], partial: Any) -> dict[int, Any]:
+    """Return tangents, by the direction, times a partial: those that are numbers of a trace at once."""
+    parts = {d: _of_first_result(tangent) for d, tangent in tangents.items()}
+    units = [d for d, part in parts.items() if type(part) is Unit and isinstance(part._tape, Trace)]
+    if len(units) < SEVERAL or type(partial) is not Unit:
+        return {d: _product(part, partial) for d, part in parts.items()}
+    made = gates.strong_multiply(Bundle(object_array([parts.pop(d) for d in units], (len(units),))), partial)
+    return {**dict(zip(units, made.numbers)), **{d: _product(part, partial) for d, part in parts.items()}}
+
+
+def work_of_tangents(snapshot: Any, directions: Sequence[dict[int, Any]]) -> float:
+    """Return how many gates it takes, about, to push forward along several directions at once; infinite: it can't be.
+
+    Along each of them, those are met that its variables reach.
+    """
+    _, variable_keys, steps = snapshot
+    reached: dict[int, int] = {}  # key -> the directions along which it moves, a bit for each
+    work = 0.0
+    for key, along in zip(variable_keys, directions):
+        reached[key] = reached.get(key, 0) | sum(1 << d for d in along)
+    for key, gate, _, keys in reversed(steps):
+        moving = [reached.get(k, 0) for k in keys if k is not None]
+        if isinstance(gate, gates.Row):
+            work += sum(map(int.bit_count, moving))
+        else:
+            work += int.bit_count(functools.reduce(operator.or_, moving, 0)) * getattr(gate, "tangent_work", math.inf)
+        reached[key] = functools.reduce(operator.or_, moving, reached.get(key, 0))
+    return work
+
+
 def _accumulate(sums: dict[int, Any], key: int | None, term: Any) -> None:
     """Add a pull or tangent to the sum at a key; an exact zero adds nothing."""
     if key is None or term is None:
@@ -149,10 +231,12 @@ def _row_tangent(row: gates.Row, arriving: Sequence[Any], operands: Sequence[Any
     total: dict[int, Any] = {}
     for tangent, partial in zip(arriving, _partials(row, operands, arriving)):
         _accumulate(total, 0, _product(tangent, partial))
-    if not total:
-        return None
-    shape = () if row.arity == gates.SEQUENCE else np.broadcast_shapes(*map(shape_of, operands))
-    return broadcast_to(total[0], shape)
+    return broadcast_to(total[0], _shape_of_row(row, operands)) if total else None
+
+
+def _shape_of_row(row: gates.Row, operands: Sequence[Any]) -> tuple[int, ...]:
+    """Return the shape of a row's result."""
+    return () if row.arity == gates.SEQUENCE else np.broadcast_shapes(*map(shape_of, operands))
 
 
 def _partials(row: gates.Row, operands: Sequence[Any], wanted: Sequence[Any]) -> list[Any]:

@@ -280,7 +280,7 @@ def jacobian(
     Notes
     -----
     Name, order and meaning are those of ``jax.jacobian``. The function is recorded once, and swept backward once per
-    output, or forward once per input if there are fewer of these.
+    output, or forward once per input if there are fewer of these; in compiled code, forward along all inputs at once.
 
     Examples
     --------
@@ -323,7 +323,8 @@ def hessian(
 
     Notes
     -----
-    Name, order and meaning are those of ``jax.hessian``. The gradient is recorded, then swept once per row.
+    Name, order and meaning are those of ``jax.hessian``. The gradient is recorded, then swept once per row; in compiled
+    code the maps in it are pushed along all columns at once.
 
     Examples
     --------

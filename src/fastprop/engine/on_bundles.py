@@ -26,6 +26,8 @@ from fastprop.engine.slots import REDUCED, Slots, at_once
 from fastprop.engine.tape import Unit, apply_gate, handle_again
 from fastprop.gates import Gate, Row, blocks
 
+MANY = 1 << 10  # numbers that a map has made from which on another map reduces each lane's, which are no gates then
+
 __all__ = ["apply_to_bundles", "is_opaque", "unwrapped"]
 
 
@@ -115,6 +117,9 @@ def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> A
             return _apply_to_lanes(gate, (over,), over)
         reduce = "sum" if isinstance(gate, blocks.Sum) else "mean"
         return block.mapped(gates.positive, (block,), 0, reduce)
+    if type(gate) in REDUCED and block.size >= MANY and gate.axes(block) and 0 not in gate.axes(block):
+        within = tuple([axis - 1 for axis in gate.axes(block)])
+        return block.mapped(type(gate)(within, gate.keepdims), (block,), 0, None)
     return None
 
 

@@ -39,6 +39,7 @@ class Pick:
     """The gate that gives one result of another one."""
 
     name = "pick"
+    tangent_work = 1
 
     def __init__(self, result: int):
         self.result = result
@@ -56,6 +57,7 @@ class Item:
     """The gate that gives one of several numbers: its operands are an index, then these."""
 
     name = "item"
+    tangent_work = 1
 
     def __init__(self, record: Callable[[Any, list[Any]], Any]):
         self.record = record

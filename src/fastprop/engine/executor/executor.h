@@ -56,6 +56,18 @@ static void add_outer_of_lanes(
         add_outer(space, left, rows, right, columns, sums);
 }
 
+static void pull_outer_of_lanes(
+    const Space *space, const int32_t *left, ptrdiff_t rows, const int32_t *right, ptrdiff_t columns, const void *pulls,
+    int single
+) {
+    const unsigned before = flush_small(single);
+    if (single)
+        pull_outerf(space, left, rows, right, columns, pulls);
+    else
+        pull_outer(space, left, rows, right, columns, pulls);
+    flush_as(before);
+}
+
 #include "executor/matrices.h"
 
 #if defined(__AVX512F__)
@@ -88,8 +100,8 @@ static void turn_lanes(
 }
 
 static const Executor EXECUTOR = {
-    INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf, turn_lanes, add_outer_of_lanes, matrices_forward,
-    matrices_backward
+    INSTRUCTION_SET, run_forward, run_backward, run_words, run_wordsf, turn_lanes, add_outer_of_lanes,
+    pull_outer_of_lanes, matrices_forward, matrices_backward
 };
 
 #endif

@@ -192,6 +192,9 @@ cdef extern from * nogil:
         void (*add_outer)(
             const Space*, const int32_t*, Py_ssize_t, const int32_t*, Py_ssize_t, double*, int
         ) noexcept nogil
+        void (*pull_outer)(
+            const Space*, const int32_t*, Py_ssize_t, const int32_t*, Py_ssize_t, const void*, int
+        ) noexcept nogil
         int (*matrices_forward)(
             const Matrices*, const double*, const double*, double*, double*
         ) noexcept nogil

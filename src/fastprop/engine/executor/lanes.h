@@ -11,6 +11,7 @@ typedef struct {
 INLINE REAL *NAME(row_of)(const NAME(Lanes) *m, int32_t slot) { return m->row[CHECKED(slot, m->slots)]; }
 
 #include "executor/matmul.h"
+#include "executor/outer.h"
 #include "executor/batch_matmul.h"
 
 /* An operand as a row: one number is repeated, in `space`. */

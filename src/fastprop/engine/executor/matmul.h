@@ -467,22 +467,6 @@ static void NAME(sum_up)(
     }
 }
 
-/* Products of rows, each of the left with each of the right ones, summed up over the lanes that are there. */
-static void NAME(add_outer)(
-    const Space *space, const int32_t *left, ptrdiff_t rows, const int32_t *right, ptrdiff_t columns, double *sums
-) {
-    NAME(Matrix) x = {.room = (char *)space->scratch};
-    REAL **row = NAME(taken)(&x, (rows + columns) * (ptrdiff_t)sizeof(REAL *));
-    for (ptrdiff_t i = 0; i < rows; i++)
-        row[i] = (REAL *)space->row[left[i]];
-    for (ptrdiff_t j = 0; j < columns; j++)
-        row[rows + j] = (REAL *)space->row[right[j]];
-    const NAME(Product) product = {
-        rows, space->count, (const REAL **)row, 1, NAME(transposed)(&x, row + rows, columns, space->count)
-    };
-    NAME(add_matrix)(&product, columns, &(NAME(Sums)){sums, NULL, columns, 1});
-}
-
 /* Put the rows of a step beside those of the steps before it; of them all, they are n numbers each. */
 static void NAME(put_aside)(
     const NAME(Lanes) *m, const NAME(Matrix) *x, Later *later, REAL **pull, REAL **right, ptrdiff_t *n

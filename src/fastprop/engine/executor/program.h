@@ -236,6 +236,11 @@ typedef struct { /* what one instruction set offers */
     void (*add_outer)(
         const Space *, const int32_t *left, ptrdiff_t rows, const int32_t *right, ptrdiff_t columns, double *sums, int single
     );
+    /* Pulls on these rows, from the pulls on what they sum up to, which are doubles or floats. */
+    void (*pull_outer)(
+        const Space *, const int32_t *left, ptrdiff_t rows, const int32_t *right, ptrdiff_t columns, const void *pulls,
+        int single
+    );
     int (*matrices_forward)(const Matrices *, const double *a, const double *b, double *value, double *room);
     int (*matrices_backward)(
         const Matrices *, const double *a, const double *b, const double *pull, double *on_a, double *on_b, double *room

@@ -119,14 +119,17 @@ cdef class Assembler(Pulls):
         return 0
 
     cdef int write_outers(self) except -1:
-        """Write to the index which rows the outer products are of."""
+        """Write to the index which rows the outer products are of, and make room for how these are pulled."""
         cdef int32_t x
         found = []
         for first, left, right in self.outers.found:
             found.append((first, len(left), len(right), self.program.indices))
             self.measure(MATMUL, len(left), len(right))
-            for x in np.concatenate([left, right]):
+            factors = np.concatenate([left, right])
+            for x in factors:
                 self.program.push_index(self.slot_of(x))
+            for x in np.full(2 * len(factors) if self.gradient else 0, -1, np.int32):
+                self.program.push_index(x)
         self.program.outers = np.array(found, np.int32).reshape(-1, 4)
         return 0
 
@@ -164,9 +167,9 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
     arrays : iterable of int, optional
         The arrays of the recording whose gradients are wanted.
     sums : int, optional
-        So many outputs, the first ones, of lanes that are not run backward, are only summed up.
+        So many outputs of lanes, the first ones, are only summed up: what is pulled on one is the same in all lanes.
     dots : bool, optional
-        Whether, in lanes that are not run backward, sums whose products are strong may become products of matrices.
+        Whether, in lanes, sums whose products are strong may become products of matrices.
 
     Raises
     ------

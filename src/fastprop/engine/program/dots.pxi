@@ -28,7 +28,7 @@ cdef class Dots:
     cdef readonly dict columns      # the first gate of each -> the factors that all have in common
     cdef readonly dict numbers      # gate -> its factors that are numbers
     cdef readonly object part       # uint8: gate -> which part it is
-    cdef readonly object read_at    # int32: gate -> the first row of what it has factors of, or -1
+    cdef readonly object read_at    # int32: gate -> the first row of the product that it is a part of, or -1
 
     def __init__(self, Draft draft, uniform, const int32_t[::1] stands_for):
         self.rows, self.columns, self.numbers = {}, {}, {}
@@ -70,7 +70,7 @@ cdef class Dots:
                 continue
             self.rows[gates[0]], self.columns[gates[0]] = gates, np.frombuffer(key, np.int32)
             for gate in gates:
-                part[gate] = OTHER_ROW if gate != gates[0] else FIRST_ROW
+                part[gate], read_at[gate] = OTHER_ROW if gate != gates[0] else FIRST_ROW, gates[0]
                 for j in range(first[gate], first[gate + 1]):
                     part[operand[j] - inputs], read_at[operand[j] - inputs] = FACTORS, gates[0]
         return 0

@@ -178,6 +178,7 @@ cdef class Forward(Layout):
         cdef int32_t rows = <int32_t>len(gates), columns = <int32_t>column.shape[0], k
         cdef Py_ssize_t at = self.program.indices
         cdef Instruction* step
+        self.matrix_at[self.run_of[gate]] = [at]
         for k in range(5):
             self.program.push_index(-1)
         for k in range(columns):

@@ -64,7 +64,7 @@ cdef class Layout(Operands):
     cdef uint8_t[::1] dropped       # run -> whether it is a part of these
     cdef Dots dots
     cdef uint8_t[::1] part          # run -> which part of these it is
-    cdef int32_t[::1] read_at       # run -> when its operands are read, if that is later
+    cdef int32_t[::1] read_at       # part -> the first row: when operands are read, if that is later; else -1
     cdef bint lanes, gradient, recycling
 
     def __init__(
@@ -120,7 +120,7 @@ cdef class Layout(Operands):
         self.stands_for = stand_ins(draft)
         self.outers = outers_of(draft, self.uniform, self.stands_for, sums)
         self.dropped = self.outers.dropped[np.asarray(self.run)[: self.runs]]
-        self.take_dots(draft, dots and lanes and not gradient)
+        self.take_dots(draft, dots and lanes)
         self.program.regions = []
         self.program.active_arrays = self.active_arrays
 
@@ -239,8 +239,10 @@ cdef class Layout(Operands):
                         self.note_use(x, place)
                     if self.is_active(x) and self.opcode[i] != REGION:
                         self.active[i] = 1
-                    until = self.runs if self.dropped[r] else max(r, self.read_at[r])
-                    if self.gradient and is_read_backward(self.opcode[i], j - self.first[i]):
+                    until = max(r, self.read_at[r])
+                    if self.dropped[r]:     # beyond the pulls on outputs
+                        until = self.runs + self.gradient
+                    elif self.gradient and is_read_backward(self.opcode[i], j - self.first[i]):
                         until = 2 * self.runs - r
                     self.outlive(x, until)
                 if self.opcode[i] == REGION:

@@ -1,7 +1,9 @@
 """Outer products that are summed over the lanes: outputs of a program, in rows and columns, that no row is written for.
 
 Where second derivatives are summed up, an output for every number of a matrix is a product of two rows of lanes, or a
-sum of a few. All these products share their factors: the sums are a product of matrices, whose depth are the lanes.
+sum of a few. All these products share their factors: the sums are a product of matrices, whose depth are the lanes. Run
+backward, what is pulled on the sums is a matrix that is the same in all lanes, and the pulls on the factors are its
+products with the rows of the other side.
 """
 import numpy as np
 

@@ -83,7 +83,7 @@ cdef class Program:
     cdef readonly object single         # uint8, per input: whether it is read by itself, not only as one of a matrix
     cdef readonly object starts         # int32: inputs at which matrices begin, the first and the last one of them
     cdef readonly object entire         # uint8, per input: whether its gradient is one number of one such matrix's
-    cdef readonly object outers         # int32: outer products: the first output, rows, columns, where their slots are
+    cdef readonly object outers         # int32: outer products: first output, rows, columns, where the index has more
     cdef int32_t* outer                 # the same numbers
     cdef Py_ssize_t outers_count
     cdef readonly Py_ssize_t sums_begin     # the inputs whose gradients products add up, number by number

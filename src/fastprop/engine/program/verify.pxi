@@ -16,10 +16,10 @@ from fastprop.engine.trace import is_verifying, verify
 cdef int verify_before(Draft draft, bint lanes, bint gradient, wanted, uniform, Py_ssize_t sums) except -1:
     """Raise a ValueError unless a draft can be assembled."""
     verify(draft)
-    most = len(draft.outputs) if lanes and not gradient else 0
+    most = len(draft.outputs) if lanes else 0
     if not 0 <= sums <= most:
         what = f"{sums} outputs of {len(draft.outputs)} are summed up"
-        raise ValueError(f"{what}; expected some of lanes run forward, or none")
+        raise ValueError(f"{what}; expected some of lanes, or none")
     for name, flags in (("wanted", wanted), ("uniform", uniform)):
         if flags is not None and np.shape(flags) != (draft.inputs,):
             raise ValueError(f"{name} has the shape {np.shape(flags)}; expected a flag per input, {draft.inputs}")
@@ -74,13 +74,15 @@ cdef int verify_outers(Program program) except -1:
     alone = np.zeros(len(program.outputs), np.bool_)
     for number, (output, rows, columns, at) in enumerate(program.outers.tolist()):
         what = f"outer product {number}"
-        if program.gradient or not program.lanes or not 0 <= output <= len(program.outputs) - rows * columns:
+        if not program.lanes or not 0 <= output <= len(program.outputs) - rows * columns:
             raise ValueError(f"{what} gives {rows * columns} outputs from {output} on, of {len(program.outputs)}")
         verify_listed(program, what, at, rows + columns, 0)
         for k in range(at, at + rows + columns):
             x = program.index[k]
             if program.uniform[x] if x < program.inputs else x < program.inputs + program.constants_count:
                 raise ValueError(f"{what} reads slot {x} as a row; it is one number for all lanes")
+        if program.gradient:
+            verify_targets(program, f"the pull of {what}", at + rows + columns, rows + columns)
         alone[output : output + rows * columns] = True
     if np.any(alone != (program.outputs < 0)):
         raise ValueError("outputs without a slot are not those of outer products")
@@ -208,16 +210,26 @@ cdef int verify_listed(Program program, str what, Py_ssize_t begin, Py_ssize_t c
 cdef int verify_matrix_pull(Program program, str what, Instruction step) except -1:
     """Check where the index says that a product's pulls go."""
     cdef Py_ssize_t at = step.operand, k
-    verify_listed(program, what, at + 4, step.arity, -1)
+    if at < 0 or at + 4 > program.indices:
+        raise ValueError(f"{what} has its pulls at {at} of the index, which has {program.indices} numbers")
     verify_matrix(program, what, program.index[at], step.count, step.arity)
-    if program.index[at + 1] not in (0, program.inputs) or at + 4 + 2 * step.arity > program.indices:
+    if program.index[at + 1] not in (0, program.inputs):
         raise ValueError(f"{what} sums up the gradients of {program.index[at + 1]} inputs, there are {program.inputs}")
     for k in (at + 2, at + 3):
         if not -1 <= program.index[k] < len(program.starts):
             raise ValueError(f"{what} has the start {program.index[k]}, there are {len(program.starts)}")
-    for k in range(at + 4, at + 4 + step.arity):
-        if program.index[k] >= 0 and program.index[k + step.arity] not in (ASSIGN, ADD_TO):
-            raise ValueError(f"{what} has a target of the kind {program.index[k + step.arity]}, which there is not")
+    return verify_targets(program, what, at + 4, step.arity)
+
+
+cdef int verify_targets(Program program, str what, Py_ssize_t at, Py_ssize_t count) except -1:
+    """Check rows that are pulled, in lanes (-1: one is not), and, behind them, how."""
+    cdef Py_ssize_t k
+    verify_listed(program, what, at, count, -1)
+    if at + 2 * count > program.indices:
+        raise ValueError(f"{what} lists the kinds of {count} targets, and the index ends at {program.indices}")
+    for k in range(at, at + count):
+        if program.index[k] >= 0 and program.index[k + count] not in (ASSIGN, ADD_TO):
+            raise ValueError(f"{what} has a target of the kind {program.index[k + count]}, which there is not")
     return 0
 
 

@@ -221,7 +221,7 @@ cdef class Along(LaneRegion):
                 a = region.array_of[source.which]
                 wanted[i] = gradient and not region.gradients and self.is_pulled(a)
                 uniform[i] = self.outer.same[a] and not (wanted[i] and not self.outer.pooled[a])
-            if region.gradients and source.kind != NUMBER and self.wires.leaf[i] >= 0:
+            if region.gradients and self.wires.leaf[i] >= 0:
                 wanted[i] = self.gradient_array[self.wires.leaf[i]] >= 0
                 uniform[i] = uniform[i] and not wanted[i]
         program = self.program(plan, gradient, same, asked, self.wanted_in_body(gradient))
@@ -234,6 +234,8 @@ cdef class Along(LaneRegion):
         for i in range(self.wires.inputs):
             if self.wires.source[i].kind == NUMBER:
                 steps.set_number(i, self.wires.source[i].number)
+                if not uniform[i]:      # its gradient is one of every lane
+                    fill_row(inner.bench.space.row[i], run.width, self.wires.source[i].number, region.single)
         return inner
 
     cdef int part_inputs(self, Inner inner) except -1:

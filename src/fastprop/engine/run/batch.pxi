@@ -91,6 +91,7 @@ cdef class Batch:
         cdef Py_ssize_t most_threads
         self.open()
         self.run.prepare()
+        take_outer_pulls(self.run)
         most_threads = 1 + self.run.lanes * self.gates // <Py_ssize_t>THREAD_WORTHY
         if most_threads == 1 or self.run.program.ordered:
             self.run.work(self.gradient, True)

@@ -83,6 +83,9 @@ cdef class LanesRun:
     cdef bint sums_values
     cdef Py_ssize_t values_summed       # so many outputs have partial sums
     cdef int32_t[::1] value_row         # output -> its row of these, or -1: an outer product is summed up
+    cdef int32_t[::1] in_rows           # the outputs that have one
+    cdef bint knows_sums                # outputs were summed up before, at the same inputs
+    cdef Memory outer_pulls             # on sums of outer products, by the output; or None
     cdef Py_ssize_t lead                # lanes of a short first block, which lets the others begin on a cache line
     cdef Py_ssize_t summed_inputs
     cdef int32_t[::1] summed            # the inputs that have partial sums

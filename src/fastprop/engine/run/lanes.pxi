@@ -86,7 +86,8 @@ cdef class LanesRun:
         for i in range(self.summed_inputs):
             self.sum_row[self.summed[i]] = <int32_t>i
         self.value_row = np.where(program.outputs >= 0, np.cumsum(program.outputs >= 0) - 1, -1).astype(np.int32)
-        self.values_summed = int(np.count_nonzero(program.outputs >= 0)) if sums_values else 0
+        self.in_rows = places_where(program.outputs >= 0)
+        self.values_summed = self.in_rows.shape[0] if sums_values else 0
         self.starts = program.starts
         self.pointers = Memory(2 * self.starts.shape[0] * <Py_ssize_t>sizeof(char*))
         self.start = <char**>self.pointers.start
@@ -338,7 +339,7 @@ cdef class LanesRun:
         cdef Column* pull
         cdef char* row
         cdef char* pulls
-        for k in range(self.program.outputs_count):
+        for k in self.in_rows:
             slot = self.program.seed[k]
             if slot < 0:
                 continue
@@ -376,10 +377,11 @@ cdef class LanesRun:
 
     cdef void aim_outputs(self, Bench bench, Py_ssize_t begin, Py_ssize_t count) noexcept nogil:
         """Let outputs be written in place where they can."""
-        cdef Py_ssize_t k, slot
-        for k in range(self.program.outputs_count - 1, -1, -1):     # of two in one slot, the first is written
+        cdef Py_ssize_t j, k, slot
+        for j in range(self.in_rows.shape[0] - 1, -1, -1):      # of two in one slot, the first is written
+            k = self.in_rows[j]
             slot = self.program.output[k]
-            if slot >= 0 and not self.is_input(slot):
+            if not self.is_input(slot):
                 bench.space.row[slot] = (
                     self.value[k].data + begin * self.size if self.is_whole(&self.value[k], count)
                     else <char*>bench.space.base + slot * self.width * self.size
@@ -396,10 +398,8 @@ cdef class LanesRun:
         """Add up the outputs, and write those that aren't in place yet."""
         cdef Py_ssize_t k, slot, row = self.summed_inputs if self.program.gradient else 0
         cdef const char* out
-        for k in range(self.program.outputs_count):
+        for k in self.in_rows:
             slot = self.program.output[k]
-            if slot < 0:
-                continue
             out = <const char*>bench.space.row[slot]
             if self.is_number(slot):
                 fill_row(bench.space.scratch, count, self.number(out), self.single)
@@ -408,12 +408,12 @@ cdef class LanesRun:
                 memcpy(bench.space.scratch, out, <size_t>(count * self.size))
                 silence(self, <char*>bench.space.scratch, begin, count)
                 out = <const char*>bench.space.scratch
-            if self.sums_values:
+            if self.sums_values and not self.knows_sums:
                 add_up_row(self.partial_sums(strand, row + self.value_row[k]), count, out, self.single)
             if self.value[k].data != NULL and out != self.value[k].data + begin * self.size:
                 self.scatter(out, &self.value[k], begin, count)
-        for k in range(self.program.outers_count):
-            add_outer(self, bench, strand, self.program.outer + 4 * k)
+        if not self.knows_sums:
+            add_outers(self, bench, strand)
 
     cdef inline Py_ssize_t begin_of(self, Py_ssize_t block) noexcept nogil:
         if self.lead > 0:
@@ -442,6 +442,7 @@ cdef class LanesRun:
         if self.program.prologue:
             self.sweep(bench, False, 0, self.program.prologue, begin, count)
         self.seed(bench, begin, count)
+        pull_outers(self, bench)
         self.sweep(bench, False, self.program.prologue, bench.back.length, begin, count)
         self.deliver(bench, begin, count, False)
         return 1

@@ -26,6 +26,7 @@ cdef class MapRun:
     cdef Py_ssize_t size                # of one, in bytes
     cdef double* pulled                 # what was pulled on them
     cdef double* sums
+    cdef bint knows_sums                # of this sweep nobody wants them: they were summed up before
     cdef double* pull
     cdef uint8_t[::1] wanted            # operand
     cdef uint8_t[::1] wanted_leaf
@@ -532,6 +533,7 @@ cdef class MapAtPoint(PointRegion):
         cdef MapRegion region = self.run.region
         cdef Py_ssize_t k
         self.operands.copy(self.run.operand, run)
+        self.run.knows_sums = False
         for k in range(region.outputs if self.fused else 0):
             self.run.pull[k] = run.get(self.wiring.operand[region.numbers + k])
         self.run.sweep(self.fused or region.gradients)
@@ -546,6 +548,7 @@ cdef class MapAtPoint(PointRegion):
             self.operands.copy(self.run.operand, run)
             for k in range(region.outputs if region.summed else 0):
                 self.run.pull[k] = run.get(self.wiring.pull + k)
+            self.run.knows_sums = True
             self.run.sweep(True)
         self.targets.add(run, self.run.pulled)
         forget_made(self.wiring, run.arrays)

@@ -97,12 +97,43 @@ cdef inline double* outer_sums(LanesRun run, Py_ssize_t strand) noexcept nogil:
     return run.matrix_sums(strand) + run.program.sums_end
 
 
-cdef void add_outer(LanesRun run, Bench bench, Py_ssize_t strand, const int32_t* outer) noexcept nogil:
-    """Add up an outer product: its first output, rows, columns, and where the slots of these are listed."""
-    cdef const int32_t* slot = run.program.index + outer[3]
-    run.executor.add_outer(
-        &bench.space, slot, outer[1], slot + outer[1], outer[2], outer_sums(run, strand) + outer[0], run.single
-    )
+cdef void add_outers(LanesRun run, Bench bench, Py_ssize_t strand) noexcept nogil:
+    """Add up outer products."""
+    cdef Py_ssize_t k
+    cdef const int32_t* outer       # the first output, rows, columns, and where their slots are listed
+    cdef const int32_t* slot
+    for k in range(run.program.outers_count):
+        outer = run.program.outer + 4 * k
+        slot = run.program.index + outer[3]
+        run.executor.add_outer(
+            &bench.space, slot, outer[1], slot + outer[1], outer[2], outer_sums(run, strand) + outer[0], run.single
+        )
+
+
+cdef int take_outer_pulls(LanesRun run) except -1:
+    """Lay the pulls on sums of outer products side by side, as numbers of the program."""
+    cdef Py_ssize_t k, outputs = run.program.outputs_count
+    if not run.program.gradient or run.program.outers_count == 0:
+        return 0
+    if run.outer_pulls is None:
+        run.outer_pulls = Memory(outputs * run.size)
+    for k in range(outputs):
+        put_number_at(run.outer_pulls.start + k * run.size, run.pull[k].constant, run.single)
+    return 0
+
+
+cdef void pull_outers(LanesRun run, Bench bench) noexcept nogil:
+    """Pull on the factors of outer products."""
+    cdef Py_ssize_t k
+    cdef const int32_t* outer
+    cdef const int32_t* slot
+    for k in range(run.program.outers_count):
+        outer = run.program.outer + 4 * k
+        slot = run.program.index + outer[3]
+        run.executor.pull_outer(
+            &bench.space, slot, outer[1], slot + outer[1], outer[2], run.outer_pulls.start + outer[0] * run.size,
+            run.single
+        )
 
 
 cdef double value_sum(LanesRun run, Py_ssize_t k) noexcept nogil:
@@ -114,6 +145,22 @@ cdef double value_sum(LanesRun run, Py_ssize_t k) noexcept nogil:
     for strand in range(run.strands):
         total += outer_sums(run, strand)[k]
     return total
+
+
+cdef void value_sums(LanesRun run, double* sums) noexcept nogil:
+    """Add the sums of all outputs over all lanes to numbers."""
+    cdef Py_ssize_t k, n, strand
+    cdef const int32_t* outer = run.program.outer
+    cdef const double* part
+    for k in run.in_rows:
+        sums[k] += value_sum(run, k)
+    for n in range(run.program.outers_count):
+        if n > 0 and outer[4 * n] == outer[4 * n - 4]:      # another term of the same outputs
+            continue
+        for strand in range(run.strands):
+            part = outer_sums(run, strand)
+            for k in range(outer[4 * n], outer[4 * n] + outer[4 * n + 1] * outer[4 * n + 2]):
+                sums[k] += part[k]
 
 
 cdef double gradient_sum(LanesRun run, Py_ssize_t i) noexcept nogil:

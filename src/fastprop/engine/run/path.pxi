@@ -209,7 +209,7 @@ cdef class Path:
         batch = Batch(
             self.wires.plan, gradient, same, asked, region.lanes,
             region.summed and not self.wires.is_part, self.wanted_in_body(gradient), not self.wires.is_part,
-            0 if gradient or self.wires.is_part else self.sums_alone()
+            0 if self.wires.is_part else self.sums_alone()
         )
         batch.run.arrays = self.arrays_of(batch.run.program)
         self.spread = Memory(self.wires.inputs * batch.run.size)
@@ -239,11 +239,11 @@ cdef class Path:
         cdef Py_ssize_t i
         if source.kind == COLUMN:
             memset(wanted + stretch.first, 1, <size_t>stretch.count)
-        elif source.kind == NUMBER:
-            return
         elif self.owner.region.gradients:
             for i in range(stretch.first, stretch.first + stretch.count):
                 wanted[i] = self.wires.leaf[i] >= 0 and differentiated[self.wires.leaf[i]]
+        elif source.kind == NUMBER:
+            return
         elif source.kind == OPERAND:
             memcpy(wanted + stretch.first, &self.owner.wanted[source.which], <size_t>stretch.count)
         else:
@@ -322,6 +322,7 @@ cdef class Path:
     cdef Batch opened(self, bint both, bint adds):
         """The same, which reads and writes the arrays; `adds`: gradients of lanes are added to what is there."""
         cdef Batch batch = self.batch(both)
+        batch.run.knows_sums = self.owner.knows_sums
         self.read(batch)
         if batch.run.arrays is not None:
             self.bind(batch.run.arrays, both)
@@ -524,8 +525,8 @@ cdef class Path:
         cdef Source* source
         cdef Py_ssize_t i, j, k
         cdef bint all_wanted
-        for k in range(self.wires.outputs if region.summed and not self.wires.is_part else 0):
-            self.owner.sums[k] += batch.value_sum(k)
+        if region.summed and not self.wires.is_part and not batch.run.knows_sums:
+            value_sums(batch.run, self.owner.sums)
         if not both or region.gradients:
             return 0
         if batch.run.arrays is not None:

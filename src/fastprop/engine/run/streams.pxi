@@ -52,7 +52,7 @@ cdef int list_streams(LanesRun run, Bench bench) noexcept nogil:
         step = bench.ahead.instruction[i]
         if step.arity == 1 and (step.saved >= 0 or step.opcode == EXP):
             chances += pieces     # one per piece of a gate that takes long
-    for i in range(run.program.outputs_count):
+    for i in run.in_rows:
         if run.is_whole(&run.value[i], run.width):
             row[n] = run.value[i].data
             n += 1

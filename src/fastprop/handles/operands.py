@@ -34,6 +34,7 @@ from fastprop.gates.numbers import as_array, as_real, as_reals, number, without_
 from fastprop.gates.shares import LogSumExp
 from fastprop.gates.values import strong_multiply, strong_product
 from fastprop.handles.nesting import is_container, tree_map
+from fastprop.hints import ATTRIBUTES, elsewhere
 
 # Numbers and blocks of numbers, as they come in
 
@@ -71,6 +72,10 @@ class Values(np.ndarray[Any, np.dtype[Any]]):
 
     def __repr__(self) -> str:
         return repr(np.asarray(self))
+
+
+for _name, _hint in ATTRIBUTES["Values"].items():
+    setattr(Values, _name, elsewhere(_name, _hint))
 
 
 def as_plain(x: Any, held: Callable[[Any], Any]) -> Any:

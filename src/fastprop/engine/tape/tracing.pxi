@@ -45,8 +45,9 @@ class OutsideError(ValueError):
 
 cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
 cdef str REMEDY = (
-    "use gates (fp.exp, fp.where …), np.stack or fp.Array instead of np.array, or compute what is constant before "
-    "fp.trace or fp.compile"
+    "use gates (fp.exp, fp.where …), np.stack or fp.Array instead of np.array, out = fp.at(out)[i].set(v) instead of "
+    "out[i] = v, or compute what is constant before fp.trace or fp.compile; within fp.eager() there are values to look "
+    "at"
 )
 
 cdef str TO_INDEX = (
@@ -268,14 +269,26 @@ cdef int note_source(PyObject* home) except -1:
 
 def refuse(str what, str place="", str remedy=REMEDY):
     """Raise the error for what would make a number of a traced value; names the line that did."""
+    raise TypeError(
+        f"{line_here()}: {what}{' (recorded at ' + place + ')' if place else ''} was read: it would bake a constant "
+        f"into the circuit; {remedy}"
+    )
+
+
+def refuse_gradient():
+    """Raise the error for a gradient, or a sweep, of a traced value; names the line that asked."""
+    raise TypeError(
+        f"{line_here()}: a traced value has no gradient, and no backward(): differentiate the circuit, or the function "
+        "in it (fp.grad)"
+    )
+
+
+cdef str line_here():
+    """The line at work, as file:line, that is neither ours nor NumPy's."""
     here = sys._getframe()
     while here.f_back is not None and (is_ours(here.f_code) or here.f_code.co_filename.startswith(NUMPY)):
         here = here.f_back
-    raise TypeError(
-        f"{here.f_code.co_filename}:{here.f_lineno}: {what}"
-        f"{' (recorded at ' + place + ')' if place else ''} was read: it would bake a constant into the circuit; "
-        f"{remedy}"
-    )
+    return f"{here.f_code.co_filename}:{here.f_lineno}"
 
 
 cdef int refuse_to_bake(str what, const Link* link) except -1:

@@ -107,12 +107,12 @@ def trace(
     kind = signature.call_form.dtype
     leaves = signature.leaves(example_args, kind)
     wanted = checked_passes(passes)
-    circuit = Circuit(Plan(record(f, signature, leaves, kind), wanted))
+    circuit = Circuit(Plan(record(f, signature, leaves, kind, passes=wanted), wanted))
     while True:  # Python rounds otherwise than a circuit: where a guard tells, the branch is the circuit's
         forced = circuit._plan.first_branches(leaves)
         if forced is None:
             return circuit
-        circuit = Circuit(Plan(record(f, signature, leaves, kind, forced=forced), wanted))
+        circuit = Circuit(Plan(record(f, signature, leaves, kind, forced=forced, passes=wanted), wanted))
 
 
 class Circuit:

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import fastprop as fp
 from fastprop import nn
 from fastprop.circuits import mapping
+from fastprop.circuits.enclosed import _Look
 from fastprop.circuits.mapping import _give_gradients
 from fastprop.engine.program import Program
 from fastprop.handles.nesting import flatten
@@ -322,6 +323,18 @@ def operands(f, differentiated=True):
 @pytest.mark.parametrize("f", HELD, ids=lambda f: f.__name__)
 def test_no_number_of_them_is_an_operand(f):
     assert max(operands(f)) <= 1
+
+
+@pytest.mark.parametrize("call", [fp.compile, lambda f: fp.compile(fp.value_and_grad(f))])
+def test_what_is_around_a_body_is_looked_through_twice(call, monkeypatch):
+    """Before it is recorded, and after: what it has put where is then known to whatever keeps what was around it."""
+    rows = [{"a": float(k), "more": [W]} for k in range(100)]
+    looked = []
+    into = _Look._of_container
+    monkeypatch.setattr(_Look, "_of_container", lambda look, x: (looked.extend([x] * (x is rows)), into(look, x))[1])
+    compiled = call(lambda w, xs: sum(fp.sum(fp.vmap(lambda x: fp.sum(w @ x) * len(rows))(xs)) for _ in range(5)))
+    compiled(W, XS)
+    assert len(looked) == 5 * 2
 
 
 GRADIENTS = {

@@ -153,7 +153,7 @@ def test_stop_gradient_of_nests_keeps_what_has_no_derivative(engine):
     assert x.grad == 9.0
     assert_array_equal(a.grad, [1.0, 2.0])
     for wrong in ("x", [1j], object()):
-        with pytest.raises(TypeError, match=r"stop_gradient: the operand, element 0, is .*; expected a real number"):
+        with pytest.raises(TypeError, match=r"stop_gradient: the operand.* is .*; expected a real number"):
             engine.stop_gradient(wrong)
 
 

@@ -374,9 +374,10 @@ class Circuit:
             Whose gradient: by default that of the first argument, in its nesting; a tuple of them for a sequence.
         """
         recording = self._recording
-        if recording.nesting is not LEAF or recording.outputs[0][1] is not None:
+        if recording.nesting is not LEAF or recording.outputs[0][1] is not None or recording.truth_outputs[0]:
+            what = "truth values" if any(recording.truth_outputs) else "more"
             raise TypeError(
-                f"value_and_grad is only defined for functions that return one number, and {self.name} returns more; "
+                f"value_and_grad is only defined for functions that return one number, and {self.name} returns {what}; "
                 "use vjp with a pull"
             )
         positions, single = positions_of(argnums, recording.signature.count, self.name)

@@ -291,9 +291,12 @@ def spread_axes(in_axes: Any, signature: Signature) -> list[int | None]:
     if in_axes is None or isinstance(in_axes, int):
         in_axes = (in_axes,) * signature.count
     if not isinstance(in_axes, (tuple, list)) or len(in_axes) != signature.count:
+        nested = f": for a nest of them in_axes=({in_axes!r:.60},)" * (
+            isinstance(in_axes, dict) and signature.count == 1
+        )
         raise ValueError(
             f"{signature.owner}: in_axes is {in_axes!r}; expected an integer, None, or a tuple of {signature.count} of "
-            "them, one per argument"
+            f"them, one per argument{nested}"
         )
     axes: list[int | None] = []
     for i, nesting in zip(signature.positions, signature.nestings):
@@ -312,7 +315,12 @@ def spread_axes(in_axes: Any, signature: Signature) -> list[int | None]:
             raise TypeError(f"{signature.name(k)}: its lane axis is {axis!r}; expected an integer or None")
         shape = signature.shapes[k]
         if shape is None:
-            raise ValueError(f"{signature.name(k)} is a number and has no axis {axis}; give None for it in in_axes")
+            what = described(signature.fixed[k]) if k in signature.fixed else "a number"
+            listed = signature.nesting_of(signature.places[k][0]).kind in (list, tuple)
+            raise ValueError(
+                f"{signature.name(k)} is {what} and has no axis {axis}; give None for it in in_axes"
+                + " (a list of numbers is a container: give np.array of it)" * listed
+            )
         if not -len(shape) <= axis < len(shape):
             raise ValueError(f"{signature.name(k)} has shape {shape} and no axis {axis}")
         axes[k] = axis % len(shape)
@@ -394,6 +402,6 @@ def lane_count(signature: Signature, axes: Sequence[int | None]) -> int:
     if not found:
         raise ValueError(f"{signature.owner}: no argument has a lane axis; give at least one in in_axes")
     if len(found) > 1:
-        sizes = ", ".join(f"{name} has {size}" for size, name in found.items())
+        sizes = ", ".join(f"{name} has {size}".removeprefix(f"{signature.owner}: ") for size, name in found.items())
         raise ValueError(f"{signature.owner}: the arguments have different numbers of lanes: {sizes}")
     return next(iter(found))

@@ -32,7 +32,7 @@ from fastprop.engine.tape import (
 from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
-from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
+from fastprop.handles.nesting import LEAF, Nesting, as_number, flatten, returned
 
 __all__ = [
     "LazyBundle",
@@ -453,7 +453,7 @@ class Recording:
                 if number is None:
                     where = f" at {self.nesting.path(i)}" if self.nesting is not LEAF else ""
                     raise TypeError(
-                        f"{self.name} returned {described(leaf)}{where}; a circuit's outputs are numbers, arrays, and "
+                        f"{self.name} returned {returned(leaf)}{where}; a circuit's outputs are numbers, arrays, and "
                         "nested containers of them"
                     )
                 shape = np.shape(number) or None

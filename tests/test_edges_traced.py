@@ -405,3 +405,13 @@ def test_traced_arrays_can_not_be_changed():
     refused(lambda x: x.item(), TypeError, r"use .value, or .value.item\(\); recorded, it has no value")
     refused(lambda x: x.__delitem__(0), TypeError, r"nothing can be taken out of an Array; write a = a\[index\]")
     refused(lambda x: x.__setitem__(x > 1.0, 0.0), TypeError, r"of a mask a = fp.where\(mask, v, a\)")
+
+
+def test_functions_of_scipy_are_none_of_its_lines():
+    from scipy import special
+
+    for f in (lambda x: special.logsumexp(x), lambda x: special.softmax(x)):
+        with pytest.raises(TypeError, match=rf"{HERE}:{f.__code__.co_firstlineno}: "):
+            fp.trace(f, np.array([0.5, 1.0]))
+        with pytest.raises(TypeError, match=r"drop its derivative; use .* instead of SciPy's"):
+            fp.grad(f)(np.array([0.5, 1.0]))

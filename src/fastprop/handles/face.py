@@ -236,8 +236,8 @@ class Face(GateMethods):
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         raise TypeError(
             f"a plain NumPy array made of {described(self)} would drop its derivative; "
-            "use fastprop.Array([...]), out = fastprop.at(out)[i].set(v) for out[i] = v, or .value if plain numbers "
-            "are meant"
+            "use fastprop.Array([...]), fastprop's functions instead of SciPy's, out = fastprop.at(out)[i].set(v) for "
+            "out[i] = v, or .value if plain numbers are meant"
         )
 
     def __format__(self, spec: str) -> str:

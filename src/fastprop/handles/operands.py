@@ -43,7 +43,8 @@ def as_float(x: Any, what: str) -> float:
     """Return a real number as `float()` rounds it; `what` names it in the TypeError for anything else."""
     real = as_real(x)
     if real is None:
-        raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number")
+        such = ", such as 0.0" * (x is None)
+        raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number{such}")
     return real
 
 
@@ -69,6 +70,14 @@ class Values(np.ndarray[Any, np.dtype[Any]]):
 
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array[()] if return_scalar else array
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not self.flags.writeable:  # what NumPy makes of it, it also fills
+            raise ValueError(
+                "values and gradients are read-only, and assigned as wholes: write w.value = "
+                "fastprop.at(w.value)[i].set(v), or w.grad = 0.0"
+            )
+        super().__setitem__(index, value)
 
     def __repr__(self) -> str:
         return repr(np.asarray(self))

@@ -55,6 +55,7 @@ cdef str TO_INDEX = (
     "fp.take(table, i, axis=0) for table[i]; what is a length or an axis is named in static_argnums of fp.compile"
 )
 cdef str NUMPY = np.__file__.rpartition("__init__")[0]
+cdef str SCIPY = NUMPY.rpartition("numpy")[0] + "scipy"      # beside it, and not imported before it is used
 
 
 cdef set SHOWN = set()      # files of the package that are named like anybody's
@@ -284,9 +285,9 @@ def refuse_gradient():
 
 
 cdef str line_here():
-    """The line at work, as file:line, that is neither ours nor NumPy's."""
+    """The line at work, as file:line, that is neither ours nor NumPy's nor SciPy's."""
     here = sys._getframe()
-    while here.f_back is not None and (is_ours(here.f_code) or here.f_code.co_filename.startswith(NUMPY)):
+    while here.f_back is not None and (is_ours(here.f_code) or here.f_code.co_filename.startswith((NUMPY, SCIPY))):
         here = here.f_back
     return f"{here.f_code.co_filename}:{here.f_lineno}"
 

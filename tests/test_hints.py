@@ -51,7 +51,7 @@ def test_attributes_of_others(kind):
         assert not hasattr(thing, name)
 
 
-CALLS = {"Module": nn.Linear, "Optimizer": optim.Adam, "of arrays": fp.softmax}
+CALLS = {"Module": nn.Linear, "Optimizer": optim.Adam, "of arrays": fp.softmax, "of random": fp.random.normal}
 GIVEN = {
     "Module": (2, 1),
     "Optimizer": (MODEL,),
@@ -60,6 +60,8 @@ GIVEN = {
     "scan": (lambda carry, x: (carry, x), 0.0, np.ones(1)),
     "vmap": (fp.exp,),
     "of arrays": (fp.Array([1.0, 2.0]),),
+    "of random": (0,),
+    "Array": ([1.0],),
     **{name: (fp.exp,) for name in ("grad", "value_and_grad", "jacobian", "hessian")},
 }
 
@@ -182,6 +184,8 @@ def test_other_names_get_pythons_error():
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.fit(*GIVEN["fit"], nowhere=1))
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: nn.Linear(2, 1, nowhere=1))
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.vmap(fp.exp, nowhere=1))
+    assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.Array([1.0], nowhere=1))
+    assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.random.uniform(0, nowhere=1))
 
 
 @pytest.mark.parametrize("given, options", [((3,), {}), ((), {"nowhere": 1})])
@@ -217,6 +221,7 @@ def test_layers_of_ones_own():
     for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert again.activation == "tanh"
     assert list(inspect.signature(Own).parameters) == ["activation", "more"]
+    assert list(inspect.signature(fp.Array).parameters) == ["values", "grad", "dtype", "name"]
     assert list(inspect.signature(fp.fit).parameters)[:4] == ["model", "loss", "data", "optimizer"]
 
 

@@ -337,6 +337,18 @@ DERIVED = {
 }
 
 OPTIONS: dict[str, Rows] = {
+    "Array": {
+        "requires_grad trainable": "leaves always get gradients, and plain numbers none: leave it out",
+        "device": DEVICE,
+        "copy ndmin order": "numbers are always copied, and keep their shape: leave it out",
+    },
+    "of random": {
+        "size": "it is shape, as in shape=(2, 3)",
+        "loc scale mean std": "write mean + scale * normal(key, shape)",
+        "low high a b": "they are minval and maxval",
+        "dtype": "numbers are float64, and float32 where that is computed in: leave it out",
+        "seed rng generator": "it is key, as in key=fastprop.random.key(0)",
+    },
     "of arrays": {
         "dim": "it is axis, as in axis=0",
         "dims": "it is axis, as in axis=(0, 1), or axes of tensordot and transpose",

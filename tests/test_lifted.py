@@ -456,3 +456,17 @@ def test_what_another_call_has_left_is_no_array_of_this_one():
     compiled = fp.compile(lambda xs: fp.sum(fp.vmap(lambda x: fp.sum(x) * len(left))(xs)))
     assert_allclose(compiled(XS), XS.sum())
     assert_array_equal(compiled(XS), compiled(XS))
+
+
+def test_a_map_that_is_called_by_itself_records_its_body_once():
+    """What is run once is not worth another recording."""
+    calls = []
+
+    def counted(w, x):
+        calls.append(None)
+        return fp.sum(fp.tanh(w @ x))
+
+    by_itself = fp.vmap(fp.grad(counted), in_axes=(None, 0))
+    found = by_itself(W, XS)
+    assert len(calls) == 1
+    assert_allclose(fp.compile(by_itself)(W, XS), found, rtol=1e-13)

@@ -81,7 +81,8 @@ def record_map(
     if outer.parent is not None and decides(recording.draft):  # a map in a map has one path
         return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
     region.in_turn = region.takes_turns()
-    if kind and (region.in_turn or not _sweeps_well(region, kind, recording)):  # then each lane has its own sweep
+    if kind and (region.in_turn or not (outer.once or _sweeps_well(region, kind, recording))):
+        # then each lane has its own sweep, for which the body is recorded again
         return record_map(f, name, args, in_axes, reduce, kwargs, sweeps=False)
     if kind:
         _give_gradients(region, kind, recording)

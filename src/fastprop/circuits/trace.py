@@ -219,6 +219,7 @@ class Recording:
         self.parent = parent
         self.differentiable = True  # whether its gradient may be asked for
         self.passes: Any = None
+        self.once = False  # it is run where it is recorded, and never again
         self.stale = False  # what it uses from outside is not what it will be when it runs
         self.inward = False  # the body of a map that is differentiated where it is recorded
         self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
@@ -568,6 +569,7 @@ def record(
     differentiable: bool = True,
     max_paths: int = 0,
     passes: Any = None,
+    once: bool = False,
     forced: tuple[bool, ...] = (),
     known: Sequence[Sequence[Any]] = (),
     finished: bool = True,
@@ -584,7 +586,7 @@ def record(
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
     recording.forced, recording.known, recording.inward, recording.stale = forced, known, inward, stale
-    recording.keeps_arrays, recording.unrolled = keeps_arrays, unrolled
+    recording.keeps_arrays, recording.unrolled, recording.once = keeps_arrays, unrolled, once
     recording.run(leaves, range(len(leaves)) if lazily is None else lazily)
     if finished:
         recording.finish()

@@ -198,7 +198,7 @@ def _map_now(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, A
     signature = Signature(args, (), name, kwargs)
     dtype = signature.call_form.dtype
     leaves = signature.leaves(args, dtype, kwargs)
-    recording = record(once, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS)
+    recording = record(once, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS, once=True)
     return found[0], bool(recording.captured_handles())
 
 

@@ -23,6 +23,7 @@ ATTRIBUTES = {
     "Picture": fp.draw.curves({}),
     "Unit": fp.Unit(1.0),
     "Values": fp.Array([1.0]).grad,
+    "Circuit": fp.trace(fp.exp, 1.0),
 }
 
 

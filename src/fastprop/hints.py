@@ -310,6 +310,7 @@ ATTRIBUTES: dict[str, Rows] = {
         "zero_": "write x.grad = 0.0, or fastprop.zero_grad([x])",
         "detach numpy cpu clone": "it is a plain array: leave it out",
     },
+    "Circuit": {"save": "a circuit is pickled: pickle.dump(circuit, file)"},
     "Optimizer": {
         "minimize": "loss.backward(), then step(); of numbers params = step(params, gradients)",
         "apply_gradients apply_updates": "of numbers params = step(params, gradients)",

@@ -21,6 +21,7 @@ from fastprop.engine.run import PointRun, Route, handlers_raised, profile
 from fastprop.gates.values import strong_product
 from fastprop.handles.face import picture
 from fastprop.handles.nesting import LEAF, Nesting, described, flatten, is_handle, map_leaves, plain
+from fastprop.hints import ATTRIBUTES, elsewhere
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]
 
@@ -127,6 +128,8 @@ class Circuit:
     >>> run.value, run.grads
     (9.0, (6.0,))
     """
+
+    save = elsewhere("save", ATTRIBUTES["Circuit"]["save"])
 
     def __init__(self, plan: Plan):
         self._plan = plan

@@ -12,7 +12,16 @@ from fastprop.engine.door import Form
 from fastprop.engine.masks import as_truths
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.indexing import check_exact, is_integer
-from fastprop.handles.nesting import LEAF, Nesting, checked, described, is_handle, static_key
+from fastprop.handles.nesting import (
+    LEAF,
+    Nesting,
+    checked,
+    children_of,
+    described,
+    is_container,
+    is_handle,
+    static_key,
+)
 
 __all__ = [
     "LeafName",
@@ -83,7 +92,8 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: object, own: Any = None) -> A
     if real is None:
         raise TypeError(
             f"{name} is {described(leaf)}; give floats, integers, arrays of them, or nested containers of these "
-            "(static_argnums names arguments that are no numbers, which are then given by position)"
+            "(what is no number stands around the function, or is named in fp.compile's static_argnums, and given by "
+            "position)"
         )
     return real
 
@@ -345,10 +355,8 @@ def axes_of(nesting: Nesting, given: Any, name: str, noun: str = "argument") -> 
 
 
 def _parts(given: Any, name: str) -> tuple[Any, list[Any]]:
-    if isinstance(given, dict):
-        return tuple(given), list(given.values())
-    if isinstance(given, (list, tuple)):
-        return None, list(given)
+    if is_container(type(given)):
+        return children_of(given)
     raise TypeError(f"{name} holds {described(given)}; expected integers, None, or nested containers of them")
 
 

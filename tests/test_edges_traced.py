@@ -298,3 +298,120 @@ def test_threads_trace_side_by_side():
     for thread in threads:
         thread.join()
     assert found == {k: pytest.approx(2.0 * k) for k in range(4)}
+
+
+SHOWS = {
+    "repr": repr,
+    "str": str,
+    "f-string": lambda x: f"{x}",
+    "%s": lambda x: "%s" % x,  # noqa: UP031
+    "in a list": lambda x: str([x]),
+}
+
+
+@pytest.mark.parametrize("show", SHOWS)
+@pytest.mark.parametrize("call", ["compile", "compiled gradient", "vmap", "scan"])
+def test_what_is_recorded_shows_no_value(show, call):
+    shown = []
+
+    def f(x):
+        shown.append(SHOWS[show](x * 2.0))
+        return x * 2.0
+
+    calls = {
+        "vmap": lambda: fp.vmap(f)(np.array([1.5, 2.5])),
+        "scan": lambda: fp.compile(lambda xs: fp.scan(lambda carry, x: (carry + f(x), None), 0.0, xs))(np.ones(2)),
+    }
+    calls.get(call, lambda: RECORDERS[call](f, 1.5))()
+    assert shown == [("[{}]" if show == "in a list" else "{}").format("<traced Unit: recorded, no value>")]
+    with fp.eager():
+        calls.get(call, lambda: fp.compile(f)(1.5))()
+    assert shown[-1].strip("[]").removeprefix("np.float64(").rstrip(")") in ("3.0", "2.0", "5.0")
+    assert repr(fp.Unit(2.0) * 3.0) == "Unit(6.0, grad=0.0)"
+
+
+FORMATS = [lambda x: f"{x:.3f}", lambda x: "%.3f" % x, "{:.3f}".format]  # noqa: UP031
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_formats_say_where_values_are(form):
+    with pytest.raises(TypeError, match=r"bake a constant.*within fp.eager\(\) there are values to look at"):
+        fp.compile(lambda x: (form(x), x)[1])(1.5)
+    with fp.eager():
+        assert fp.compile(lambda x: (form(x), x)[1])(1.5) == 1.5
+
+
+ASSIGNED = {
+    "a number": lambda out, x: out.__setitem__(0, x[0]),
+    "a slice": lambda out, x: out.__setitem__(slice(2), x[:2]),
+    "a sum": lambda out, x: out.__setitem__(0, out[0] + x[0]),
+    "all": lambda out, x: out.fill(x[0]),
+}
+
+
+@pytest.mark.parametrize("call", [fp.grad, fp.compile, fp.vmap], ids=["grad", "compile", "vmap"])
+@pytest.mark.parametrize("given", ["floats", "integers"])
+@pytest.mark.parametrize("assign", ASSIGNED)
+def test_numbers_of_plain_arrays_can_not_be_assigned(assign, given, call):
+    x = np.array([1.0, 2.0, 3.0])[(None,) * (call is fp.vmap)]
+    x = x if given == "floats" else x.astype(int)
+
+    def f(x):
+        ASSIGNED[assign](np.zeros(3), x)
+        return fp.sum(x)
+
+    with pytest.raises(TypeError) as raised:
+        call(f)(x)
+    text = str(raised.value)
+    assert "at(out)[i].set(v)" in text or "fp.at(table)[i].set(v) for table[i] = v" in text
+
+
+def test_what_is_written_instead_of_assignments_works():
+    x = np.array([1.0, 2.0, 3.0])
+
+    def f(x, lists):
+        out = np.zeros(3)
+        out = fp.at(out)[0].set(x[0])
+        out = fp.at(out)[1].add(x[1] * x[1])
+        out = fp.where(out > 2.0, x * out, out)
+        if lists:
+            parts = [0.0, 0.0, 0.0]
+            for k in range(3):
+                parts[k] = out[k] * 1.0
+            out = fp.stack(parts)
+        return fp.sum(out)
+
+    for lists in (False, True):
+        for gradient in (
+            fp.grad(f),
+            fp.compile(fp.grad(f)),
+            lambda x, lists: fp.vmap(lambda x: fp.grad(f)(x, lists))(x[None])[0],
+        ):
+            np.testing.assert_array_equal(gradient(x, lists), [1.0, 12.0, 0.0])
+
+
+def test_traced_arrays_can_not_be_changed():
+    def refused(change, error, text):
+        def f(x):
+            with pytest.raises(error, match=text):
+                change(x)
+            return fp.sum(x)
+
+        assert fp.compile(f)(np.array([1.0, 2.0])) == 3.0
+
+    refused(lambda x: setattr(x, "value", 3.0), ValueError, r"can't be assigned.*write x = x.at\[i\].set\(v\)")
+    refused(lambda x: x.backward(), TypeError, rf"{HERE}:\d+: a traced value has no gradient, and no backward")
+    refused(lambda x: x[0].backward(), TypeError, rf"{HERE}:\d+: a traced value has no gradient, and no backward")
+    refused(lambda x: x.item(), TypeError, r"use .value, or .value.item\(\); recorded, it has no value")
+    refused(lambda x: x.__delitem__(0), TypeError, r"nothing can be taken out of an Array; write a = a\[index\]")
+    refused(lambda x: x.__setitem__(x > 1.0, 0.0), TypeError, r"of a mask a = fp.where\(mask, v, a\)")
+
+
+def test_functions_of_scipy_are_none_of_its_lines():
+    from scipy import special
+
+    for f in (lambda x: special.logsumexp(x), lambda x: special.softmax(x)):
+        with pytest.raises(TypeError, match=rf"{HERE}:{f.__code__.co_firstlineno}: "):
+            fp.trace(f, np.array([0.5, 1.0]))
+        with pytest.raises(TypeError, match=r"drop its derivative; use .* instead of SciPy's"):
+            fp.grad(f)(np.array([0.5, 1.0]))

@@ -48,6 +48,15 @@ def test_metrics_have_names_of_their_own(metrics, error, text):
         fp.training.evaluate(model, fp.nn.squared_error, data, metrics=metrics)
 
 
+@pytest.mark.parametrize("data", [{"x": np.ones((3, 2)), "y": np.ones((3, 1))}, "train.csv", 3.0])
+def test_data_of_other_kinds(data):
+    model = nn.Linear(2, 1, rng=0)
+    with pytest.raises(
+        TypeError, match=rf"data is {type(data).__name__}; expected \(x, y\), an iterable of batches, or"
+    ):
+        fp.fit(model, nn.squared_error, data, fp.optim.SGD(model))
+
+
 @pytest.mark.parametrize("where", ["data", "validation"])
 def test_arrays_go_in_a_tuple(where):
     model = nn.Linear(2, 1, rng=0)

@@ -7,7 +7,8 @@ import pytest
 
 import fastprop as fp
 from fastprop import gates, reference
-from fastprop.gates.functions import _INSTEAD, FAMILIES, functions, methods, of_numpy, refusal
+from fastprop.gates.functions import FAMILIES, functions, methods, of_numpy, refusal
+from fastprop.hints import INSTEAD
 
 OURS = ["softmax", "log_softmax", "conv1d", "conv2d", "solve_triangular"]
 OURS += [f"{kind}_pool{axes}d" for kind in ("max", "avg") for axes in (1, 2)]
@@ -51,7 +52,7 @@ def test_what_is_no_gate_says_what_to_use():
 
 
 def test_what_is_to_be_used_instead_is_there():
-    for name, text in _INSTEAD.items():
+    for name, text in INSTEAD.items():
         missing = getattr(np.linalg, name.removeprefix("linalg.")) if "linalg." in name else np
         for part in name.split(".") if missing is np else ():
             missing = getattr(missing, part)
@@ -64,7 +65,7 @@ def test_what_is_to_be_used_instead_is_there():
 
 
 def test_methods_of_ufuncs_say_what_to_use():
-    for name in [name for name in _INSTEAD if name.endswith((".reduce", ".accumulate"))]:
+    for name in [name for name in INSTEAD if name.endswith((".reduce", ".accumulate"))]:
         ufunc, method = name.split(".")
-        with pytest.raises(TypeError, match=f"np.{name} is no gate of fastprop's; {_INSTEAD[name]}"):
+        with pytest.raises(TypeError, match=f"np.{name} is no gate of fastprop's; {INSTEAD[name]}"):
             getattr(getattr(np, ufunc), method)(fp.Array([1.0, 2.0]))

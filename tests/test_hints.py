@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import fastprop as fp
-from fastprop import hints, nn, optim
+from fastprop import gates, hints, nn, optim
+from fastprop.gates import SEQUENCE
+from fastprop.gates.functions import functions
 from fastprop.training import History
 
 MODEL = nn.Linear(2, 1, rng=0)
@@ -20,6 +22,8 @@ ATTRIBUTES = {
     "History": History(),
     "Picture": fp.draw.curves({}),
     "Unit": fp.Unit(1.0),
+    "Values": fp.Array([1.0]).grad,
+    "Circuit": fp.trace(fp.exp, 1.0),
 }
 
 
@@ -48,7 +52,7 @@ def test_attributes_of_others(kind):
         assert not hasattr(thing, name)
 
 
-CALLS = {"Module": nn.Linear, "Optimizer": optim.Adam}
+CALLS = {"Module": nn.Linear, "Optimizer": optim.Adam, "of arrays": fp.softmax, "of random": fp.random.normal}
 GIVEN = {
     "Module": (2, 1),
     "Optimizer": (MODEL,),
@@ -56,6 +60,10 @@ GIVEN = {
     "compile": (fp.exp,),
     "scan": (lambda carry, x: (carry, x), 0.0, np.ones(1)),
     "vmap": (fp.exp,),
+    "of arrays": (fp.Array([1.0, 2.0]),),
+    "of random": (0,),
+    "Array": ([1.0],),
+    **{name: (fp.exp,) for name in ("grad", "value_and_grad", "jacobian", "hessian")},
 }
 
 
@@ -65,6 +73,46 @@ def test_options_of_others(kind):
     for name, hint in hints.OPTIONS[kind].items():
         text = shown(TypeError, lambda name=name: call(*GIVEN[kind], **{name: 1}))
         assert text == f"{call.__name__}() takes no {name}: {hint}"
+
+
+FUNCTIONS = [
+    *functions,
+    "take",
+    *[name for name, row in gates.table.items() if row.arity == SEQUENCE and name != "dot"],
+]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_options_of_functions_of_arrays(name, engine):
+    of_arrays = getattr(fp if name == "take" else engine, name)
+    first = "ij->ji" if name == "einsum" else engine.Array([[1.0, 2.0], [3.0, 4.0]])
+    for option, text in {"dim": "it is axis, as in axis=0", "dims": "it is axis", "keepdim": "it is keepdims"}.items():
+        message = shown(TypeError, lambda option=option: of_arrays(first, **{option: 0}))
+        assert message.startswith(f"{name}() takes no {option}: {text}")
+    assert "'nowhere'" in shown(TypeError, lambda: of_arrays(first, nowhere=0))
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "prod", "max", "min", "std", "argmax", "cumsum", "squeeze"])
+def test_options_of_methods_of_arrays(name, engine):
+    for x in (engine.Array([1.0, 2.0]), engine.Array([1.0, 2.0]) * 2.0):
+        assert (
+            shown(TypeError, lambda x=x: getattr(x, name)(dim=0)) == f"{name}() takes no dim: it is axis, as in axis=0"
+        )
+
+    def body(x):
+        assert shown(TypeError, lambda: getattr(x, name)(keepdim=True)) == f"{name}() takes no keepdim: it is keepdims"
+        return fp.sum(x)
+
+    assert fp.compile(body)(np.array([1.0, 2.0])) == 3.0
+    assert fp.vmap(body)(np.ones((2, 2))).tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("f", [lambda x: x.sum(), lambda x: x.mean(), lambda x: x.max() * x.min(), lambda x: x.prod()])
+def test_single_numbers_are_summed_up_as_numpys_are(f, engine):
+    expected = f(np.float64(3.0))
+    assert f(engine.Unit(3.0)).value == expected
+    assert engine.grad(f)(3.0) == (6.0 if expected == 9.0 else 1.0)
+    assert fp.compile(f)(3.0) == expected and fp.vmap(f)(np.array([3.0, 3.0])).tolist() == [expected] * 2
 
 
 def test_what_hints_name_is_there():
@@ -102,6 +150,24 @@ def test_names_of_other_rooms(room, name, where):
     assert shown(AttributeError, lambda: getattr(module, name)).endswith(f"{name!r}: it is {where}")
 
 
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("mse_loss", "see fastprop.nn: losses are functions of one example: fastprop.nn.squared_error"),
+        ("StepLR", "see fastprop.optim: it is Step, given to an optimizer"),
+        ("median", "use numpy.sort and its middle"),
+        ("svd", "use numpy.linalg.eigh of a.T @ a, or numpy.linalg.qr"),
+        ("trapezoid", "NumPy has it, for plain numbers: numpy.trapezoid"),
+        ("linalg", "such as fastprop.solve"),
+        ("expit", "it is fastprop.sigmoid"),
+        ("special", "such as fastprop.logsumexp"),
+        ("pi", "it is NumPy's: numpy.pi"),
+    ],
+)
+def test_names_that_fastprop_has_not(name, text):
+    assert text in shown(AttributeError, lambda: getattr(fp, name)).partition(f"no attribute {name!r}: ")[2]
+
+
 def test_other_names_get_pythons_error():
     for room in hints.NAMES:
         module = importlib.import_module(room)
@@ -119,6 +185,8 @@ def test_other_names_get_pythons_error():
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.fit(*GIVEN["fit"], nowhere=1))
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: nn.Linear(2, 1, nowhere=1))
     assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.vmap(fp.exp, nowhere=1))
+    assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.Array([1.0], nowhere=1))
+    assert "unexpected keyword argument 'nowhere'" in shown(TypeError, lambda: fp.random.uniform(0, nowhere=1))
 
 
 @pytest.mark.parametrize("given, options", [((3,), {}), ((), {"nowhere": 1})])
@@ -154,6 +222,7 @@ def test_layers_of_ones_own():
     for again in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert again.activation == "tanh"
     assert list(inspect.signature(Own).parameters) == ["activation", "more"]
+    assert list(inspect.signature(fp.Array).parameters) == ["values", "grad", "dtype", "name"]
     assert list(inspect.signature(fp.fit).parameters)[:4] == ["model", "loss", "data", "optimizer"]
 
 

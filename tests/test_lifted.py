@@ -11,6 +11,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import nn
+from fastprop.circuits import mapping
+from fastprop.circuits.enclosed import _Look
+from fastprop.circuits.mapping import _give_gradients
 from fastprop.engine.program import Program
 from fastprop.handles.nesting import flatten
 
@@ -250,6 +253,14 @@ def in_each_other(w, v, b, xs):
     return fp.mean(fp.vmap(lambda x: network(w, held[3][2]["v"], b, x) * len(held[0]))(xs))
 
 
+def of_gradients(w, v, b, xs):
+    """Around a function whose gradient is mapped: arrays come behind its arguments, from whose end it counts, too."""
+    pull = fp.vmap(fp.grad(lambda x: network(w, v, b, x)))(xs)
+    both = fp.vmap(fp.value_and_grad(lambda y, x: network(w, v, b, x * y), argnums=(-1, 0)))(xs, pull)
+    rows = fp.vmap(fp.jacobian(lambda x: fp.tanh(w @ x + b)))(xs)
+    return fp.sum(pull**2) + fp.sum(both[0]) + fp.sum(both[1][0] * both[1][1]) + fp.sum(rows * w)
+
+
 PROGRAMS = [
     in_variables,
     in_a_dict,
@@ -274,6 +285,7 @@ PROGRAMS = [
     in_slots,
     in_other_classes,
     in_each_other,
+    of_gradients,
 ]
 
 
@@ -298,11 +310,11 @@ def test_values_and_derivatives(f):
 HELD = [*PROGRAMS[:7], by_identity, in_slots]
 
 
-def operands(f):
+def operands(f, differentiated=True):
     """Return of each map of a program how many numbers it reads one by one."""
     gc.collect()
     before = {id(found) for found in gc.get_objects() if isinstance(found, Program)}
-    compiled = fp.compile(fp.value_and_grad(f, (0, 1, 2)))
+    compiled = fp.compile(fp.value_and_grad(f, (0, 1, 2)) if differentiated else f)
     compiled(W, V, B, XS)
     programs = [found for found in gc.get_objects() if isinstance(found, Program) and id(found) not in before]
     return [len(wiring.operands) for program in programs for wiring in program.regions]
@@ -311,6 +323,69 @@ def operands(f):
 @pytest.mark.parametrize("f", HELD, ids=lambda f: f.__name__)
 def test_no_number_of_them_is_an_operand(f):
     assert max(operands(f)) <= 1
+
+
+@pytest.mark.parametrize("call", [fp.compile, lambda f: fp.compile(fp.value_and_grad(f))])
+def test_what_is_around_a_body_is_looked_through_twice(call, monkeypatch):
+    """Before it is recorded, and after: what it has put where is then known to whatever keeps what was around it."""
+    rows = [{"a": float(k), "more": [W]} for k in range(100)]
+    looked = []
+    into = _Look._of_container
+    monkeypatch.setattr(_Look, "_of_container", lambda look, x: (looked.extend([x] * (x is rows)), into(look, x))[1])
+    compiled = call(lambda w, xs: sum(fp.sum(fp.vmap(lambda x: fp.sum(w @ x) * len(rows))(xs)) for _ in range(5)))
+    compiled(W, XS)
+    assert len(looked) == 5 * 2
+
+
+GRADIENTS = {
+    "gradient": lambda w, v, b, xs: fp.vmap(fp.grad(lambda x: network(w, v, b, x)))(xs),
+    "both": lambda w, v, b, xs: fp.vmap(fp.value_and_grad(lambda y, x: network(w, v, b, x * y), -1))(xs, xs),
+    "jacobian": lambda w, v, b, xs: fp.vmap(fp.jacobian(lambda x: fp.tanh(w @ x + b)))(xs),
+    "with aux": lambda w, v, b, xs: fp.vmap(fp.grad(lambda x: (network(w, v, b, x), x), has_aux=True))(xs),
+    "decided": lambda w, v, b, xs: fp.vmap(fp.grad(lambda x: network(w, v, b, x) if x[0] > 0.0 else fp.sum(x)))(xs),
+}
+
+
+@pytest.mark.parametrize("f", GRADIENTS.values(), ids=list(GRADIENTS))
+def test_arrays_around_functions_whose_gradients_are_mapped(f):
+    assert max(operands(f, differentiated=False)) <= 1
+    found, _ = flatten(fp.compile(f)(W, V, B, XS))
+    with fp.eager():
+        expected, _ = flatten(f(W, V, B, XS))
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("argnums", [2, -3, (0, 2), True, "x"])
+def test_gradients_by_what_is_no_argument(argnums):
+    def f(w, xs):
+        return fp.sum(fp.vmap(fp.grad(lambda x, y: fp.sum(w @ x) * fp.sum(y), argnums))(xs, xs))
+
+    with pytest.raises((TypeError, ValueError), match="argnums"):
+        fp.compile(f)(W, XS)
+
+
+def per_example(w, v, b, xs):
+    return fp.vmap(fp.grad(network, (0, 1, 2)), in_axes=(None, None, None, 0))(w, v, b, xs)
+
+
+def of_windows(w, v, b, xs):
+    """Each number is used at every place: what comes of that is added up as it comes."""
+    return fp.vmap(fp.grad(lambda k, x: fp.sum(fp.convolve(x, k) ** 3)), in_axes=(None, 0))(b, np.tile(xs, 5))
+
+
+@pytest.mark.parametrize(("f", "sweeps"), [(per_example, False), (of_windows, True), (GRADIENTS["decided"], True)])
+def test_gradients_per_example(f, sweeps, monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        mapping, "_give_gradients", lambda region, *rest: (given.append(region), _give_gradients(region, *rest))
+    )
+    found, _ = flatten(fp.compile(f)(W, V, B, XS))
+    with fp.eager():
+        expected, _ = flatten(f(W, V, B, XS))
+    for one, other in zip(found, expected, strict=True):
+        assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    assert bool(given) is sweeps
 
 
 def test_what_a_body_has_for_its_own_is_read_number_by_number():
@@ -381,3 +456,17 @@ def test_what_another_call_has_left_is_no_array_of_this_one():
     compiled = fp.compile(lambda xs: fp.sum(fp.vmap(lambda x: fp.sum(x) * len(left))(xs)))
     assert_allclose(compiled(XS), XS.sum())
     assert_array_equal(compiled(XS), compiled(XS))
+
+
+def test_a_map_that_is_called_by_itself_records_its_body_once():
+    """What is run once is not worth another recording."""
+    calls = []
+
+    def counted(w, x):
+        calls.append(None)
+        return fp.sum(fp.tanh(w @ x))
+
+    by_itself = fp.vmap(fp.grad(counted), in_axes=(None, 0))
+    found = by_itself(W, XS)
+    assert len(calls) == 1
+    assert_allclose(fp.compile(by_itself)(W, XS), found, rtol=1e-13)

@@ -104,3 +104,80 @@ def test_estimators_name_the_extra_that_they_need(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)  # as if it were not installed
     with pytest.raises(ImportError, match=r"scikit-learn, which is not installed: pip install fastprop\[estimators\]"):
         importlib.import_module("fastprop.estimators")
+
+
+def forgetful(x):
+    fp.sum(x)
+
+
+class Table:
+    """What is an array of something else, as tables with texts are."""
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([[1.0, "a"]], object)
+
+
+TRANSFORMS = {
+    "eager": lambda f: fp.grad(f),
+    "compiled": lambda f: fp.compile(fp.grad(f)),
+    "both": lambda f: fp.compile(fp.value_and_grad(f)),
+    "inside": lambda f: fp.compile(lambda x: fp.grad(f)(x)),
+    "circuit": lambda f: fp.trace(f, X).value_and_grad,
+    "reference": lambda f: reference.grad(f),
+    "by differences": lambda f: lambda x: fp.numerical_grad(f, (x,)),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize(
+    ("f", "text"),
+    [
+        (forgetful, r"forgetful returned None \(does it end without a return\?\)"),
+        (lambda x: x[0] > 0.0, "needs a function that returns numbers or arrays|returns truth values"),
+        (lambda x: x > 0.0, "needs a function that returns numbers or arrays|returns truth values|shape"),
+        (
+            lambda x: x * 2.0,
+            r"returned an array of shape \(3,\); add it up \(fastprop.sum|returns more|the shapes \(3,\)",
+        ),
+    ],
+)
+def test_what_can_not_be_differentiated(transform, f, text):
+    with pytest.raises(TypeError, match=text):
+        TRANSFORMS[transform](f)(X)
+
+
+MISTAKES = [
+    (lambda: fp.vmap(lambda x: x)([1.0, 2.0]), ValueError, "a list of numbers is a container: give np.array of it"),
+    (lambda: fp.vmap(lambda x, y: x)(X, "ab"), ValueError, "argument 1 is a str ('ab') and has no axis 0; give None"),
+    (lambda: fp.vmap(lambda d: d["a"], {"a": 0})({"a": X}), ValueError, "for a nest of them in_axes=({'a': 0},)"),
+    (lambda: fp.vmap(lambda x, y: x)(X, X[:2]), ValueError, "lanes: argument 0 has 3, argument 1 has 2"),
+    (
+        lambda: fp.grad(lambda x: fp.sum(x))(Table()),
+        TypeError,
+        "a Table, which makes an array of dtype object and shape",
+    ),
+    (lambda: fp.compile(lambda x: fp.sum(x))(Table()), TypeError, "a Table, which makes an array of dtype object"),
+    (
+        lambda: fp.Array(float(k) for k in range(2)),
+        TypeError,
+        "(generator); expected a real number, or a list or array of them",
+    ),
+    (lambda: fp.Array({"a": 1.0}), TypeError, "values is {'a': 1.0} (dict); expected a real number, or a list or"),
+    (lambda: fp.Array([1.0, "a"]), TypeError, "values, element 1, is 'a' (str); expected a real number"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "text"), MISTAKES, ids=[text[:40] for _, _, text in MISTAKES])
+def test_mistakes_say_how_to_mend_them(call, error, text):
+    with pytest.raises(error) as raised:
+        call()
+    assert text in str(raised.value)
+
+
+def test_columns_of_numbers_are_arrays():
+    class Columns(Table):
+        def __array__(self, dtype=None, copy=None):
+            return X
+
+    for f in (fp.grad(lambda x: fp.sum(x * x)), fp.compile(fp.grad(lambda x: fp.sum(x * x)))):
+        assert f(Columns()).tolist() == (2.0 * X).tolist()

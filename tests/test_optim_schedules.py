@@ -192,6 +192,71 @@ def test_clip_norm(grads, limit, expected, arrays):
         assert np.ravel(found).tolist() == expected
 
 
+RECORDED = {
+    "compiled": fp.compile,
+    "inside of a gradient": lambda f: (
+        lambda nest: fp.value_and_grad(lambda x: (0.0 * x, f(nest)), has_aux=True)(1.0)[0][1]
+    ),
+    "in lanes": lambda f: (
+        lambda nest: fp.tree_map(
+            lambda x: x[1], fp.vmap(f)(fp.tree_map(lambda x: np.stack([0.5 * np.asarray(x), x]), nest))
+        )
+    ),
+    "recorded": lambda f: (
+        lambda nest: fp.tree_map(
+            lambda x: x.value, f(fp.tree_map(lambda x: fp.Array(x) if np.ndim(x) else fp.Unit(x), nest))
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("front", RECORDED.values(), ids=list(RECORDED))
+@pytest.mark.parametrize(
+    ("nest", "limit"),
+    [
+        ({"w": np.array([[3.0, -4.0], [0.5, 0.0]]), "b": 2.0, "n": None}, 1.0),
+        ({"w": np.array([3e200, 4e200]), "b": 0.0}, 1.0),
+        ([np.array([3.0, 4.0])], 5.0),
+        ([np.array([3.0, 4.0])], 0.0),
+        ([np.zeros(2), 0.0], 1.0),
+        ([np.array([math.inf, 1.0]), 3.0], 1.0),
+        ([np.array([math.nan, 1.0]), 3.0], 1.0),
+    ],
+)
+def test_clipping_can_be_recorded(front, nest, limit):
+    for clip in (optim.clip_norm, optim.clip_value):
+        found, expected = front(lambda nest: clip(nest, limit))(nest), clip(nest, limit)  # noqa: B023
+        fp.tree_map(lambda one, other: np.testing.assert_allclose(one, other, rtol=4e-16), found, expected)
+    np.testing.assert_allclose(front(lambda nest: [optim.norm(nest)])(nest)[0], optim.norm(nest), rtol=4e-16)
+
+
+def test_a_step_that_is_clipped_can_be_compiled():
+    params, state = {"w": np.array([3.0, -2.0]), "b": 1.0}, None
+    adam = optim.Adam(params, lr=0.1)
+
+    def step(params, state):
+        grads = fp.grad(lambda p: fp.sum(p["w"] ** 4) + p["b"] ** 2)(params)
+        return adam.update(params, optim.clip_norm(grads, 1.0), state)
+
+    state = adam.init()
+    compiled, plain = fp.compile(step), (params, state)
+    found = (params, state)
+    for _ in range(3):
+        found, plain = compiled(*found), step(*plain)
+    fp.tree_map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-13), found[0], plain[0])
+
+
+@pytest.mark.parametrize("wrong", ["a", ["a"], [np.array(["a"])], {"x": True}], ids=str)
+def test_what_can_not_be_clipped(wrong):
+    for name, call in {
+        "norm": optim.norm,
+        "clip_norm": lambda x: optim.clip_norm(x, 1.0),
+        "clip_value": lambda x: optim.clip_value(x, 1.0),
+    }.items():
+        with pytest.raises(TypeError, match=rf"{name}: grads.* is an? .*; expected numbers and arrays"):
+            call(wrong)
+
+
 def test_clip_norm_of_float32():
     grads = {"w": np.array([3.0, 4.0], np.float32), "b": None, "e": np.zeros((0, 2))}
     found = optim.clip_norm(grads, 1.0)

@@ -488,6 +488,31 @@ def test_summary_tells_of_every_pass_and_of_its_time():
     assert "merge" in shorter and "fold" not in shorter and "schedule" not in shorter and "recycle" not in shorter
 
 
+def _twice(x):
+    return fp.sum(fp.exp(x) * 2.0 + fp.exp(x))
+
+
+MAPPED = {
+    "map": lambda rows: fp.sum(fp.vmap(_twice)(rows)),
+    "map in a map": lambda rows: fp.sum(fp.vmap(lambda x: fp.sum(fp.vmap(_twice)(fp.outer(x, x))))(rows)),
+    "scan": lambda rows: fp.scan(lambda carry, x: (carry * 0.5 + _twice(x), None), 0.0, rows)[0],
+}
+
+
+@pytest.mark.parametrize("passes", [(), ("merge",), ("fold", "schedule")], ids=str)
+@pytest.mark.parametrize("f", MAPPED.values(), ids=list(MAPPED))
+def test_passes_are_left_out_of_bodies_too(f, passes):
+    rows = np.array([[0.5, -1.0], [0.25, 2.0], [1.5, -0.5]])
+    compiled, circuit = fp.compile(fp.value_and_grad(f), passes=passes), fp.trace(f, rows, passes=passes)
+    value, gradient = fp.value_and_grad(f)(rows)
+    for found in (compiled(rows), circuit.value_and_grad(rows)):
+        np.testing.assert_allclose(found[0], value, rtol=1e-14)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-14)
+    for summary in (compiled.summary(), circuit.summary()):
+        ran = {line.split()[0] for line in summary.splitlines() if line.strip()}
+        assert "body" in ran and ran & set(PASSES) == set(passes)
+
+
 def test_summary_tells_what_was_hoisted_for_lanes():
     circuit = fp.trace(lambda x, w: fp.sin(fp.exp(w)) * x, 1.0, 0.5)
     assert "hoist" not in circuit.summary()

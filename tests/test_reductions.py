@@ -365,6 +365,28 @@ def test_hessians_of_shares_keep_their_digits(x):
                 assert_allclose(front(lambda m, a: m.softmax(a)[k], np.array(x)), of_share[k], rtol=1e-13)  # noqa: B023
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_hessians_of_logsumexp_are_finite_where_shares_vanish(dtype):
+    """The slope of the logarithm of what others are, below the least normal number, would be infinite."""
+    smallest = np.finfo(dtype).tiny
+    far = -np.log(smallest)
+
+    def f(a):
+        return fp.logsumexp(a)
+
+    for apart in (far - 2.0, far + 2.0, far + 12.0, far + 40.0):
+        x, v = np.array([apart, 0.0, 1.0, -2.0], dtype), np.array([1.0, 1.0, -1.0, 0.5], dtype)
+        expected = fp.hessian(f)(x)
+        for front in (fp.compile(fp.hessian(f)), lambda x: fp.vmap(fp.hessian(f))(x[None])[0]):
+            assert_allclose(front(x), expected, rtol=1e-3, atol=2.0 * smallest)
+        for product in (
+            lambda x, v: fp.hvp(f, (x,), (v,)),
+            lambda x, v: fp.grad(lambda x: fp.dot(fp.grad(f)(x), v))(x),
+            lambda x, v: fp.hvp(lambda x: fp.nn.cross_entropy(x, 1), (x,), (v,)),
+        ):
+            assert_allclose(fp.compile(product)(x, v), expected @ v, rtol=1e-3, atol=2.0 * smallest)
+
+
 @pytest.mark.parametrize("x", [[1.0, 2.0, 4.0], [2.0, 2.0, 2.0], [-1.0, 5.0]], ids=str)
 def test_an_infinite_pull_on_a_variance(x):
     x = np.array(x)

@@ -537,3 +537,18 @@ def test_what_is_not_the_same_at_all_points_is_refused_at_every_call():
                     call(X)
             with pytest.raises(ValueError, match="there are no points"):
                 call(np.zeros(0))
+
+
+@dataclasses.dataclass
+class Both:
+    w: object
+    b: object
+
+
+def test_axes_are_nested_in_dataclasses_too():
+    given = Both(np.arange(6.0).reshape(3, 2), 2.0)
+    mapped = fp.vmap(lambda p: fp.sum(p.w) * p.b, in_axes=(Both(0, None),))
+    for f in (mapped, fp.compile(mapped)):
+        assert_array_equal(f(given), [2.0, 10.0, 18.0])
+    with pytest.raises(ValueError, match="which is not nested as the argument is"):
+        fp.vmap(lambda p: p["w"], in_axes=(Both(0, None),))({"w": np.ones(2)})

@@ -10,10 +10,21 @@ import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-__all__ = ["ATTRIBUTES", "Hinted", "elsewhere", "let_hint", "no_attribute", "with_hints"]
+__all__ = [
+    "ATTRIBUTES",
+    "INSTEAD",
+    "OPTIONS",
+    "Hinted",
+    "elsewhere",
+    "let_hint",
+    "let_options_hint",
+    "no_attribute",
+    "refuse_options",
+    "with_hints",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,45 +44,107 @@ Rows = dict[str, str]
 
 
 def _table(rows: Rows) -> Rows:
-    """Return rows by each of their names, which are written in a row."""
-    return {name: hint for names, hint in rows.items() for name in names.split()}
+    """Return rows by each of their names, which are written in a row, and stand in their texts as NAME."""
+    return {name: hint.replace("NAME", name) for names, hint in rows.items() for name in names.split()}
 
 
 NAMES: dict[str, Rows] = {
     "fastprop": {
-        "tensor Tensor Parameter asarray array": "an array of leaves is fastprop.Array",
+        "tensor Tensor Parameter asarray array from_numpy as_tensor FloatTensor DoubleTensor "
+        "LongTensor": "an array of leaves is fastprop.Array; what is no leaf is a NumPy array",
         "Value Variable Scalar": "one number is fastprop.Unit, an array fastprop.Array",
-        "no_grad inference_mode": "what leaves go into is recorded; model.apply(params, x) with plain numbers is not",
+        "no_grad inference_mode enable_grad set_grad_enabled "
+        "is_grad_enabled": "what leaves go into is recorded; model.apply(params, x) with plain numbers is not",
         "jit function": "it is fastprop.compile",
+        "grad_and_value value_and_gradient": "it is fastprop.value_and_grad",
+        "gradient derivative": "it is fastprop.grad(f)",
+        "elementwise_grad egrad": "it is fastprop.vmap(fastprop.grad(f))",
+        "make_vjp": "it is fastprop.vjp",
+        "make_jvp custom_jvp defjvp": "it is fastprop.jvp; a gate of one's own is a subclass of fastprop.Gate",
+        "hessian_vector_product make_hvp": "it is fastprop.hvp",
+        "gradcheck gradgradcheck testing": "it is fastprop.check_grads",
+        "make_jaxpr eval_shape": "fastprop.trace(f, *arguments).summary() says what is recorded",
+        "debug": "print within fastprop.eager() shows numbers, and fastprop.debug_nans() finds the first NaN",
+        "enable_x64 set_default_dtype": "float64 is the default, and float32 where arrays are: "
+        "fastprop.compile(f, dtype='float32')",
+        "functional_call": "it is model.apply(params, x)",
+        "func functorch jax torch": "functions of functions stand in fastprop itself, such as fastprop.grad",
         "jacrev jacfwd": "it is fastprop.jacobian",
         "linearize": "it is fastprop.jvp",
-        "fori_loop while_loop": "a loop is Python's, or fastprop.scan, which is recorded once",
+        "fori_loop while_loop associative_scan": "a loop is Python's, or fastprop.scan, which is recorded once",
         "checkpoint remat": "fastprop.scan keeps what steps carry, and runs each of them again: leave it out",
         "one_hot": "it is labels[:, None] == numpy.arange(classes); or take scores[label], with the label as it is",
-        "pmap vectorize": "it is fastprop.vmap, whose lanes run on threads: see fastprop.set_num_threads",
+        "pmap vectorize apply_along_axis map": "it is fastprop.vmap, whose lanes run on threads: see "
+        "fastprop.set_num_threads",
         "numpy jnp np math": "functions stand in fastprop itself, such as fastprop.exp",
+        "linalg": "solve, inv, cholesky and their like stand in fastprop itself, such as fastprop.solve",
+        "special scipy stats": "sigmoid (for expit), erf, gammaln and their like stand in fastprop itself, such as "
+        "fastprop.logsumexp",
+        "expit": "it is fastprop.sigmoid",
+        "log_expit logsigmoid": "it is fastprop.log_sigmoid",
+        "logit": "write fastprop.log(p) - fastprop.log1p(-p)",
+        "lgamma loggamma": "it is fastprop.gammaln",
+        "psi": "it is fastprop.digamma",
+        "betaln": "write fastprop.gammaln(a) + fastprop.gammaln(b) - fastprop.gammaln(a + b)",
+        "xlogy": "write fastprop.where(x == 0.0, 0.0, x * fastprop.log(y))",
         "functional layers losses keras": "see fastprop.nn",
-        "zeros ones full eye arange linspace rand randn": "NumPy makes arrays, fastprop.Array leaves of them; "
+        "zeros ones full empty eye identity logspace meshgrid "
+        "arange linspace rand randn": "NumPy makes arrays, fastprop.Array leaves of them; "
         "fastprop.at(numpy.zeros(3))[i].set(x) changes one",
         "seed manual_seed PRNGKey": "random numbers come from rng=0, or fastprop.random",
         "save load": SAVED,
-        "device cuda": DEVICE,
+        "device cuda device_put device_get block_until_ready": DEVICE,
         "GradientTape autograd": "result.backward() sweeps what was recorded; or take fastprop.value_and_grad(f)",
         "backward": "it is a method: result.backward()",
         "cat concat": "it is fastprop.concatenate",
         "abs fabs": "it is fastprop.absolute",
         "pow": "it is fastprop.power",
         "mod": "it is fastprop.remainder",
-        "atan2": "it is fastprop.arctan2",
+        "acos asin atan acosh asinh atanh atan2": "it has NumPy's name, such as fastprop.arccos, fastprop.arctan2",
+        "neg": "write -x, or fastprop.negative(x)",
+        "mul": "write x * y, or fastprop.multiply(x, y)",
+        "sub": "write x - y, or fastprop.subtract(x, y)",
+        "div truediv true_divide": "write x / y, or fastprop.divide(x, y)",
+        "equal eq gt ge lt le greater less": "write x == y, x > y and their like",
+        "rsqrt": "write 1.0 / fastprop.sqrt(x)",
+        "clamp relu6 hardtanh hard_tanh": "it is fastprop.clip(x, low, high)",
+        "softsign": "write x / (1.0 + fastprop.absolute(x))",
+        "mish": "write x * fastprop.tanh(fastprop.softplus(x))",
+        "mm bmm mv": "write a @ b, or fastprop.matmul(a, b)",
+        "t permute permute_dims": "it is fastprop.transpose",
+        "unsqueeze": "it is fastprop.expand_dims",
+        "view": "it is fastprop.reshape",
+        "chunk": "it is fastprop.split",
+        "unbind": "iterate over it",
+        "gather": "it is fastprop.take_along_axis",
+        "index_select embedding": "it is fastprop.take(table, indices, axis=0)",
+        "scatter scatter_add index_add index_put segment_sum": "write x.at[indices].set(values), or .add(values); of a "
+        "NumPy array fastprop.at(x)[indices].add(values)",
+        "masked_fill": "it is fastprop.where(mask, value, x)",
+        "topk": "take fastprop.sort(x), or fastprop.argsort(x)",
+        "dropout": "it is the layer fastprop.nn.Dropout",
+        "piecewise": "it is fastprop.select",
+        "isnan isinf isfinite signbit": "it is NAME of NumPy: numpy.NAME(x)",
+        "zeros_like ones_like full_like empty_like": "it is NumPy's, and makes a plain array: numpy.NAME(x)",
+        "is_tensor": "write isinstance(x, (fastprop.Unit, fastprop.Array))",
+        "detach": "it is fastprop.stop_gradient",
+        "nan inf pi e float32 float64 int32 int64 newaxis ndarray": "it is NumPy's: numpy.NAME",
         "swish": "it is fastprop.silu",
         "lax": "fastprop.scan is a loop; branches are Python's if, or fastprop.where",
-        "cond": "branches are Python's if, or fastprop.where",
-        "tree tree_util map_structure": "nests go through all transforms as they are; there is fastprop.tree_map",
+        "cond switch": "branches are Python's if, or fastprop.where",
+        "tree tree_util map_structure tree_leaves tree_flatten "
+        "flatten_util ravel_pytree": "nests go through all transforms as they are; there is fastprop.tree_map",
         "custom_vjp Function": "a gate of one's own is a subclass of fastprop.Gate",
         "DataLoader": BATCHES,
     },
     "fastprop.random": {
         "PRNGKey": "it is key",
+        "seed default_rng RandomState Generator manual_seed": "there is no hidden state: numbers are drawn by a key, "
+        "normal(key(0), (2, 3)); outside of functions, numpy.random.default_rng(0) has plain ones",
+        "lognormal": "it is exp(normal(key))",
+        "multivariate_normal": "it is mean + fastprop.cholesky(covariance) @ normal(key, n)",
+        "truncated_normal laplace logistic gamma beta poisson dirichlet": "uniform, normal and bernoulli are there: "
+        "write it by these; constants are drawn by numpy.random.default_rng(0)",
         "rand": "it is uniform",
         "randn": "it is normal",
         "randint": "it is numpy.argmax(uniform(key, n)), from 0 to n - 1",
@@ -111,7 +184,9 @@ NAMES: dict[str, Rows] = {
         "EmbeddingBag": "take the mean of what Embedding gives",
         "ModuleList ParameterList": "a list in an attribute will do: what is in it is found",
         "ModuleDict ParameterDict": "a dict in an attribute will do: what is in it is found",
-        "Parameter Variable param parameter": LEAVES,
+        "Parameter Variable param parameter Tensor": LEAVES,
+        "initializers": "they stand in fastprop.nn.init, and are given by name: Linear(2, 3, init='he_normal')",
+        "flatten": "it is the layer Flatten, or fastprop.reshape(x, -1)",
         "Model": "a network is a subclass of Module with a __call__, or a Sequential",
         "Input InputLayer": SIZES,
         "Swish swish": "it is SiLU, and fastprop.silu",
@@ -192,6 +267,36 @@ ATTRIBUTES: dict[str, Rows] = {
     "Unit": {
         "detach": "fastprop.stop_gradient(x), or .value, which is a plain number or array",
         "numpy cpu": "it is .value",
+        "softmax log_softmax logsumexp norm tile split flip roll pad tril triu diag outer expand_dims broadcast_to "
+        "take_along_axis moveaxis": "it is a function: fastprop.NAME(x, ...)",
+        "abs": "write abs(x), or fastprop.absolute(x)",
+        "pow": "write x ** y, or fastprop.power(x, y)",
+        "neg": "write -x",
+        "mul sub div": "write x * y, x - y, x / y",
+        "matmul mm bmm mv": "write a @ b",
+        "add_ sub_ mul_ div_ zero_ fill_ copy_ clamp_ fill put": "nothing is computed in place: write x = x + y, "
+        "x = x.at[i].set(v), or assign to a leaf: x.value = numbers",
+        "zero_grad": "it is fastprop.zero_grad([x]), or x.grad = 0.0",
+        "retain_grad": "results have gradients as long as they are held: leave it out",
+        "is_leaf": "what you made, fastprop.Unit(2.0), is a leaf; what gates gave is none",
+        "register_hook": "a gate of one's own is a subclass of fastprop.Gate",
+        "dim": "it is ndim",
+        "t": "it is T",
+        "float double half long int type": "it is astype(numpy.float32)",
+        "eq ne gt ge lt le": "write x == y, x > y and their like",
+        "clamp": "it is clip",
+        "gather": "it is fastprop.take_along_axis",
+        "index_select": "it is fastprop.take(x, indices, axis=0)",
+        "scatter scatter_ scatter_add scatter_add_ index_add index_add_ index_put index_put_": "write "
+        "x.at[indices].set(values), or .add(values)",
+        "masked_fill masked_fill_": "it is fastprop.where(mask, value, x)",
+        "expand expand_as": "it is fastprop.broadcast_to(x, shape)",
+        "chunk": "it is fastprop.split",
+        "unbind": "iterate over it",
+        "topk": "take fastprop.sort(x), or fastprop.argsort(x)",
+        "contiguous block_until_ready": "leave it out",
+        "device is_cuda": DEVICE,
+        "new_zeros new_ones new_full": "NumPy makes plain arrays: numpy.zeros(x.shape)",
         "requires_grad requires_grad_": "leaves that are handed to gates get gradients; plain numbers get none",
         "to cuda": DEVICE,
         "view": "it is reshape",
@@ -201,6 +306,11 @@ ATTRIBUTES: dict[str, Rows] = {
         "clone": "results are never written in place: use it as it is",
         "_prev _op _backward grad_fn": "fastprop.draw.circuit(x) shows what it was computed from",
     },
+    "Values": {
+        "zero_": "write x.grad = 0.0, or fastprop.zero_grad([x])",
+        "detach numpy cpu clone": "it is a plain array: leave it out",
+    },
+    "Circuit": {"save": "a circuit is pickled: pickle.dump(circuit, file)"},
     "Optimizer": {
         "minimize": "loss.backward(), then step(); of numbers params = step(params, gradients)",
         "apply_gradients apply_updates": "of numbers params = step(params, gradients)",
@@ -219,7 +329,44 @@ ATTRIBUTES: dict[str, Rows] = {
 }
 """What is written instead of attributes, by the class that does not have them."""
 
+DERIVED = {
+    "argnum argnames": "it is argnums, of positions: argnums=(0, 1)",
+    "allow_int": "integers count as floats: leave it out",
+    "holomorphic": "numbers are real: leave it out",
+    "create_graph retain_graph allow_unused": "derivatives can be derived again: leave it out",
+    "vectorize chunk_size strategy strict": "leave it out",
+}
+
 OPTIONS: dict[str, Rows] = {
+    "Array": {
+        "requires_grad trainable": "leaves always get gradients, and plain numbers none: leave it out",
+        "device": DEVICE,
+        "copy ndmin order": "numbers are always copied, and keep their shape: leave it out",
+    },
+    "of random": {
+        "size": "it is shape, as in shape=(2, 3)",
+        "loc scale mean std": "write mean + scale * normal(key, shape)",
+        "low high a b": "they are minval and maxval",
+        "dtype": "numbers are float64, and float32 where that is computed in: leave it out",
+        "seed rng generator": "it is key, as in key=fastprop.random.key(0)",
+    },
+    "of arrays": {
+        "dim": "it is axis, as in axis=0",
+        "dims": "it is axis, as in axis=(0, 1), or axes of tensordot and transpose",
+        "keepdim": "it is keepdims",
+        "dtype": "results have the dtype of what they are made of; write .astype(numpy.float32) behind it",
+        "out": "nothing is computed in place: write a = f(x)",
+        "where": "take it of fastprop.where(mask, x, 0.0)",
+        "initial": "leave it out, or use fastprop.maximum or + with it",
+        "correction unbiased": "it is ddof: ddof=1 divides by n - 1, ddof=0 by n",
+        "p": "it is ord, as in ord=1",
+        "a_min": "it is min, as in min=0.0",
+        "a_max": "it is max, as in max=1.0",
+        "input other tensor tensors": "arrays are given by position: leave the name out",
+        "descending": "take fastprop.flip of what is in order",
+        "stable kind": "equal numbers stay in their order: leave it out",
+    },
+    **{name: DERIVED for name in ("grad", "value_and_grad", "jacobian", "hessian")},
     "compile": {
         "static_argnames": "static_argnums=1 has positions, and these arguments are given by position; bools, None and "
         "strings are static wherever they stand",
@@ -276,6 +423,54 @@ OPTIONS: dict[str, Rows] = {
 }
 """What is written instead of options, by what is made or called with them."""
 
+INSTEAD: Rows = {
+    "nonzero": "their number depends on values: use fp.where, or .value",
+    "argwhere": "their number depends on values: use fp.where, or .value",
+    "unique": "their number depends on values: use .value",
+    "median": "use np.sort and its middle",
+    "average": "use np.sum(a * weights) / np.sum(weights)",
+    "copyto": "write a = b",
+    "put": "use a.at[i].set(v)",
+    "append": "use np.concatenate",
+    "insert": "use np.concatenate",
+    "delete": "use np.concatenate, or an index",
+    "column_stack": "use np.stack(…, axis=-1), or np.concatenate(…, axis=-1) of matrices",
+    "dstack": "use np.stack(…, axis=-1)",
+    "block": "use np.concatenate",
+    "fliplr": "use np.flip(a, axis=1)",
+    "flipud": "use np.flip(a, axis=0)",
+    "ptp": "use np.max(a) - np.min(a)",
+    "linspace": "use start + (stop - start) * np.linspace(0.0, 1.0, n)",
+    "percentile": "use np.sort and an index",
+    "quantile": "use np.sort and an index",
+    "heaviside": "use np.where(a > 0.0, 1.0, 0.0)",
+    "nan_to_num": "use np.where(np.isnan(a), 0.0, a)",
+    "allclose": "use np.all(np.abs(a - b) < 1e-8)",
+    "array_equal": "use np.all(a == b)",
+    "add.reduce": "use np.sum",
+    "multiply.reduce": "use np.prod",
+    "maximum.reduce": "use np.max",
+    "minimum.reduce": "use np.min",
+    "logaddexp.reduce": "use fp.logsumexp",
+    "add.accumulate": "use np.cumsum",
+    "multiply.accumulate": "use np.cumprod",
+    "add.at": "use a.at[i].add(v)",
+    "vecdot": "use np.sum(a * b, axis=-1)",
+    "linalg.vecdot": "use np.sum(a * b, axis=-1)",
+    "linalg.multi_dot": "use @",
+    "linalg.matrix_power": "use @",
+    "linalg.cross": "use np.stack of its three numbers",
+    "cross": "use np.stack of its three numbers",
+    "linalg.diagonal": "use np.diagonal(a, axis1=-2, axis2=-1)",
+    "linalg.trace": "use np.trace(a, axis1=-2, axis2=-1)",
+    "linalg.eigvalsh": "use np.linalg.eigh(a)[0]",
+    "linalg.lstsq": "use np.linalg.qr and fp.solve_triangular",
+    "linalg.eig": "use np.linalg.eigh of a symmetric matrix",
+    "linalg.svd": "use np.linalg.eigh of a.T @ a, or np.linalg.qr",
+    "linalg.pinv": "use np.linalg.solve or np.linalg.inv",
+}
+"""What is written instead of NumPy's functions that are no gates."""
+
 NAMES, ATTRIBUTES, OPTIONS = ({owner: _table(rows) for owner, rows in t.items()} for t in (NAMES, ATTRIBUTES, OPTIONS))
 
 
@@ -297,13 +492,20 @@ def no_attribute(module: str, name: str) -> AttributeError:
 
 
 def _elsewhere(module: str, name: str) -> str:
-    """Say in which other room a name stands."""
+    """Say in which other room a name stands, or what is written instead there, or of NumPy's function."""
     if name.startswith("_"):
         return ""
-    for other in ("fastprop", *(f"fastprop.{room}" for room in ROOMS)):
-        if other != module and name in importlib.import_module(other).__all__:
+    others = [room for room in ("fastprop", *(f"fastprop.{room}" for room in ROOMS)) if room != module]
+    for other in others:
+        if name in importlib.import_module(other).__all__:
             return f"it is {other}.{name}"
-    return ""
+    for key in (name, f"linalg.{name}"):
+        if key in INSTEAD:
+            return INSTEAD[key].replace("np.", "numpy.").replace("fp.", "fastprop.")
+    for other in others:
+        if name in NAMES[other]:
+            return f"see {other}: {NAMES[other][name]}"
+    return f"NumPy has it, for plain numbers: numpy.{name}" if name in importlib.import_module("numpy").__all__ else ""
 
 
 def _of(kind: type, tables: dict[str, Rows]) -> Rows:
@@ -318,9 +520,8 @@ class Hinted:
 
         def __new__(cls, *given: Any, **options: Any) -> Any:  # noqa: D102
             takes_none = cls.__init__ is object.__init__
-            for option in options.keys() & _of(cls, OPTIONS).keys() if options else ():
-                if takes_none or not _takes(cls.__init__, option):
-                    raise TypeError(f"{cls.__name__}() takes no {option}: {_of(cls, OPTIONS)[option]}")
+            if options:
+                refuse_options(cls.__name__, options, _of(cls, OPTIONS), None if takes_none else cls.__init__)
             if takes_none and (given or options):
                 raise TypeError(f"{cls.__name__}() takes no arguments")
             return super().__new__(cls)
@@ -342,18 +543,32 @@ def elsewhere(name: str, hint: str) -> property:
     return property(missing, missing)
 
 
-def with_hints(f: F) -> F:
-    """Let a function say what to write instead of options that others have."""
-    table = OPTIONS[f.__name__]
+def with_hints(f: F, kind: str = "") -> F:
+    """Let a function say what to write instead of options that others have; `kind` names their table, or its name."""
+    table = OPTIONS[kind or f.__name__]
 
     @functools.wraps(f)
     def hinting(*args: Any, **options: Any) -> Any:
-        for option in options.keys() & table.keys():
-            if not _takes(f, option):
-                raise TypeError(f"{f.__name__}() takes no {option}: {table[option]}")
-        return f(*args, **options)
+        try:
+            return f(*args, **options)
+        except TypeError:
+            refuse_options(f.__name__, options, table, f)
+            raise
 
     return hinting  # type: ignore[return-value]
+
+
+def let_options_hint(module: str, kind: str) -> None:
+    """Let all public functions of a module say what to write instead of options that others have."""
+    functions = vars(sys.modules[module])
+    functions.update({name: with_hints(functions[name], kind) for name in functions["__all__"]})
+
+
+def refuse_options(called: str, options: Iterable[str], table: Rows, f: Callable[..., Any] | None = None) -> None:
+    """Raise the error for the first option that `f`, if given, does not take, and that others have."""
+    for option in options:
+        if option in table and (f is None or not _takes(f, option)):
+            raise TypeError(f"{called}() takes no {option}: {table[option]}") from None
 
 
 def _takes(f: Callable[..., Any], option: str) -> bool:

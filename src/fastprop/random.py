@@ -21,7 +21,7 @@ from fastprop.circuits.trace import current_trace
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_real, as_reals, shape_of
 from fastprop.handles.nesting import described, is_handle
-from fastprop.hints import let_hint
+from fastprop.hints import let_hint, let_options_hint
 
 __all__ = ["bernoulli", "fold_in", "key", "normal", "split", "uniform"]
 
@@ -285,3 +285,6 @@ def _fitting(x: Any, shape: tuple[int, ...] | None, what: str) -> Any:
     if not fits:
         raise ValueError(f"{what} has shape {own}, which does not broadcast to the shape {shape} that is asked for")
     return found
+
+
+let_options_hint(__name__, "of random")

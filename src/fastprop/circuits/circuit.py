@@ -21,6 +21,7 @@ from fastprop.engine.run import PointRun, Route, handlers_raised, profile
 from fastprop.gates.values import strong_product
 from fastprop.handles.face import picture
 from fastprop.handles.nesting import LEAF, Nesting, described, flatten, is_handle, map_leaves, plain
+from fastprop.hints import ATTRIBUTES, elsewhere
 
 __all__ = ["Circuit", "Profile", "Run", "trace"]
 
@@ -107,12 +108,12 @@ def trace(
     kind = signature.call_form.dtype
     leaves = signature.leaves(example_args, kind)
     wanted = checked_passes(passes)
-    circuit = Circuit(Plan(record(f, signature, leaves, kind), wanted))
+    circuit = Circuit(Plan(record(f, signature, leaves, kind, passes=wanted), wanted))
     while True:  # Python rounds otherwise than a circuit: where a guard tells, the branch is the circuit's
         forced = circuit._plan.first_branches(leaves)
         if forced is None:
             return circuit
-        circuit = Circuit(Plan(record(f, signature, leaves, kind, forced=forced), wanted))
+        circuit = Circuit(Plan(record(f, signature, leaves, kind, forced=forced, passes=wanted), wanted))
 
 
 class Circuit:
@@ -127,6 +128,8 @@ class Circuit:
     >>> run.value, run.grads
     (9.0, (6.0,))
     """
+
+    save = elsewhere("save", ATTRIBUTES["Circuit"]["save"])
 
     def __init__(self, plan: Plan):
         self._plan = plan
@@ -374,9 +377,10 @@ class Circuit:
             Whose gradient: by default that of the first argument, in its nesting; a tuple of them for a sequence.
         """
         recording = self._recording
-        if recording.nesting is not LEAF or recording.outputs[0][1] is not None:
+        if recording.nesting is not LEAF or recording.outputs[0][1] is not None or recording.truth_outputs[0]:
+            what = "truth values" if any(recording.truth_outputs) else "more"
             raise TypeError(
-                f"value_and_grad is only defined for functions that return one number, and {self.name} returns more; "
+                f"value_and_grad is only defined for functions that return one number, and {self.name} returns {what}; "
                 "use vjp with a pull"
             )
         positions, single = positions_of(argnums, recording.signature.count, self.name)

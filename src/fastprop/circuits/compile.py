@@ -459,6 +459,11 @@ class Compiled(Door):
                     f"but {name_of(self._inner)} returned something else"
                 )
             nesting = nesting.children[0] if nesting.children else LEAF
+        if nesting is LEAF and recording.truth_outputs[0]:
+            raise TypeError(
+                f"{self._kind} needs a function that returns numbers or arrays, but {name_of(self._inner)} returned "
+                "truth values; fastprop.where chooses numbers by them"
+            )
         if nesting is not LEAF or outputs[0][1] is not None:
             what = f"an array of shape {outputs[0][1]}" if nesting is LEAF else "a container of several"
             raise TypeError(

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import operator
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import CellType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
@@ -33,7 +33,8 @@ def enclosed(f: Callable[..., Any]) -> Callable[..., Any]:
     it was for the length of a call.
     """
     holders = Holders(is_handle)
-    places = [each for each in _places(f, set(), 0) if type(each[0]) is CellType or holders.holds(each[2])]
+    found = _Look(f).found
+    places = [each for each in found if type(each[0]) is CellType or holders.holds(each[2])]
     places += [(place, key, _get(place, key)) for place, key in _thread.exchanged]
     if not places:
         return f
@@ -118,11 +119,13 @@ class Holders:
 class Lifted:
     """A function that takes one argument more: what stands, for the length of a call, for handles around it."""
 
-    __slots__ = ("__name__", "_handles", "_holders", "_places", "function")
+    __slots__ = ("__name__", "_handles", "_holders", "_places", "_was_called", "function", "looked")
 
     def __init__(self, f: Callable[..., Any], places: list[tuple[Any, Any, Any]], holders: Holders):
         self.function, self._places, self._holders = f, places, holders
         self._handles = list(holders.found.values())
+        self._was_called = False
+        self.looked: _Look | None = None  # what there was at the end of the first call, for who looks next
         self.__name__ = getattr(f, "__name__", "f")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -133,21 +136,26 @@ class Lifted:
         instead = dict(zip(map(id, self._handles), stand_ins))
         before = [(place, key, _get(place, key)) for place, key, _ in self._places]
         _put([(place, key, self._holders.replaced(then, instead)) for place, key, then in self._places])
-        before += self._exchanged(instead)  # in what it has put elsewhere when it was called before
+        first, self._was_called, self.looked = not self._was_called, True, None
+        if not first:  # in what it has put elsewhere when it was called before, too
+            before += _exchanged(_Look(self.function), instead)
         put = [_get(place, key) for place, key, _ in before]
         try:
             with _exchanged_in(before):
                 return self.function(*own, **kwargs)
         finally:
             _put([old for old, new in zip(before, put) if _get(*old[:2]) is new])
-            self._exchanged({id(new): old for old, new in zip(self._handles, stand_ins)})
+            look = _Look(self.function)
+            _exchanged(look, {id(new): old for old, new in zip(self._handles, stand_ins)})
+            self.looked = look if first else None
 
-    def _exchanged(self, instead: dict[int, Any]) -> list[tuple[Any, Any, Any]]:
-        """Put something else in the place of handles around the function; returns what was there."""
-        holders = Holders(lambda x: id(x) in instead)
-        places = [each for each in _places(self.function, set(), 0) if holders.holds(each[2])]
-        _put([(place, key, holders.replaced(now, instead)) for place, key, now in places])
-        return places
+
+def _exchanged(look: _Look, instead: dict[int, Any]) -> list[tuple[Any, Any, Any]]:
+    """Put something else in the place of handles around a function; returns what was there."""
+    holders = Holders(lambda x: id(x) in instead)
+    places = [each for each in look.found if holders.holds(each[2])]
+    _put([(place, key, holders.replaced(now, instead)) for place, key, now in places])
+    return places
 
 
 def lifted(f: Callable[..., Any], is_wanted: Callable[[Any], bool]) -> tuple[Callable[..., Any], list[Any]]:
@@ -156,7 +164,7 @@ def lifted(f: Callable[..., Any], is_wanted: Callable[[Any], bool]) -> tuple[Cal
     These are handles that are wanted, in variables, dicts and lists around the function, and in tuples there.
     """
     holders = Holders(is_wanted)
-    places = [each for each in _places(f, set(), 0) if holders.holds(each[2])]
+    places = [each for each in _Look(f).found if holders.holds(each[2])]
     return (Lifted(f, places, holders), list(holders.found.values())) if places else (f, [])
 
 
@@ -167,7 +175,7 @@ def _is_remade(x: tuple[Any, ...]) -> bool:
 
 _NOTHING = object()
 _LOOKED_INTO = {FunctionType, dict, list}  # of what is global
-_PLAIN = {type(_NOTHING), type(None), bool, int, float, complex, str, bytes, np.ndarray}
+_PLAIN = {type(_NOTHING), type(None), bool, int, float, complex, str, bytes, np.ndarray, np.float64, np.int64, np.bool_}
 
 
 def _may_hold(x: Any) -> bool:
@@ -228,43 +236,78 @@ def _put(places: list[tuple[Any, Any, Any]]) -> None:
             object.__setattr__(place, key, contents)  # of a frozen dataclass, too
 
 
-def _places(x: Any, seen: set[int], depth: int) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield variables (cells), and places that may hold handles, with what is there now.
+class _Look:
+    """What there is around a function: variables (cells), and places that may hold handles, with what is there now.
 
     These are in dicts and lists, attributes, and defaults and arguments of functions.
     """
-    if id(x) in seen or depth > _DEEP or len(seen) > _ALL or type(x) in _PLAIN or is_handle(x):
-        return
-    seen.add(id(x))
-    if isinstance(x, FunctionType):
-        for cell in x.__closure__ or ():
+
+    __slots__ = ("_names", "found", "seen")
+
+    def __init__(self, f: Any):
+        self.found: list[tuple[Any, Any, Any]] = []
+        self.seen: set[int] = set()
+        self._names: dict[type, tuple[str, ...]] = {}  # of a class: its slots
+        self._into((f,), 0)
+
+    def _into(self, parts: Iterable[Any], depth: int) -> None:
+        """Look into each of some things."""
+        seen = self.seen
+        for x in parts:
+            if type(x) in _PLAIN or id(x) in seen or depth > _DEEP or len(seen) > _ALL:
+                continue
+            if isinstance(x, (list, tuple, set, frozenset, dict)):
+                seen.add(id(x))
+                self._into(self._of_container(x), depth + 1)
+                continue
+            if is_handle(x):
+                continue
+            seen.add(id(x))
+            if isinstance(x, FunctionType):
+                self._into(self._of_function(x, depth), depth + 1)
+            elif isinstance(x, Lifted) and x.looked is not None:
+                look, x.looked = x.looked, None
+                self.found += [(place, key, _get(place, key)) for place, key, _ in look.found]
+            else:
+                self._into(self._of_object(x), depth + 1)
+
+    def _of_function(self, f: FunctionType, depth: int) -> list[Any]:
+        for cell in f.__closure__ or ():
             contents = _get(cell, None)
-            if contents is not _NOTHING and id(cell) not in seen:
-                seen.add(id(cell))
-                yield cell, None, contents
-                yield from _places(contents, seen, depth + 1)
-        held: Any = {name: x.__globals__[name] for name in x.__code__.co_names if name in x.__globals__}
-        yield from ((x.__globals__, name, value) for name, value in held.items() if _may_hold(value))
-        if x.__defaults__:
-            yield x, "__defaults__", x.__defaults__
-        parts: Any = [x.__kwdefaults__, *[value for value in held.values() if type(value) in _LOOKED_INTO]]
-    elif isinstance(x, functools.partial):
-        yield x, "args", x.args
-        parts = (x.func, *x.args, x.keywords)
-    elif isinstance(x, Lifted):
-        parts = (x.function,)
-    elif isinstance(x, MethodType):
-        parts = (x.__func__, x.__self__)
-    elif isinstance(x, (list, tuple, set, frozenset, dict)):
-        parts = (tuple(dict.values(x)) if isinstance(x, dict) else tuple(x)) if len(x) <= _MANY else ()
-        if isinstance(x, (list, dict)) and parts:
-            items = list(dict.items(x)) if isinstance(x, dict) else enumerate(list.__iter__(x))
-            yield from [(x, key, value) for key, value in items if _may_hold(value)]
-    elif isinstance(x, (ModuleType, type)):
-        parts = ()
-    else:
-        slots = {name: _get(x, name) for name in _slots(type(x))}
-        yield from [(x, name, value) for name, value in slots.items() if _may_hold(value)]
-        parts = (_attributes(x), *slots.values())
-    for part in parts:
-        yield from _places(part, seen, depth + 1)
+            if contents is not _NOTHING and id(cell) not in self.seen:
+                self.seen.add(id(cell))
+                self.found.append((cell, None, contents))
+                self._into((contents,), depth + 1)
+        held = {name: f.__globals__[name] for name in f.__code__.co_names if name in f.__globals__}
+        self.found += [(f.__globals__, name, value) for name, value in held.items() if _may_hold(value)]
+        if f.__defaults__:
+            self.found.append((f, "__defaults__", f.__defaults__))
+        return [f.__kwdefaults__, *[value for value in held.values() if type(value) in _LOOKED_INTO]]
+
+    def _of_container(self, x: Any) -> list[Any]:
+        if len(x) > _MANY:
+            return []
+        parts = list(dict.values(x)) if isinstance(x, dict) else list(list.__iter__(x) if isinstance(x, list) else x)
+        if _PLAIN.issuperset(map(type, parts)):
+            return []
+        if isinstance(x, (list, dict)):
+            items = dict.items(x) if isinstance(x, dict) else enumerate(parts)
+            self.found += [(x, key, value) for key, value in items if _may_hold(value)]
+        return parts
+
+    def _of_object(self, x: Any) -> Iterable[Any]:
+        if isinstance(x, functools.partial):
+            self.found.append((x, "args", x.args))
+            return (x.func, *x.args, x.keywords)
+        if isinstance(x, Lifted):
+            return (x.function,)
+        if isinstance(x, MethodType):
+            return (x.__func__, x.__self__)
+        if isinstance(x, (ModuleType, type)):
+            return ()
+        kind = type(x)
+        if kind not in self._names:
+            self._names[kind] = _slots(kind)
+        slots = {name: _get(x, name) for name in self._names[kind]}
+        self.found += [(x, name, value) for name, value in slots.items() if _may_hold(value)]
+        return (_attributes(x), *slots.values())

@@ -46,6 +46,8 @@ __all__ = [
     "take_leaves",
 ]
 
+OFTEN = 8  # uses of each number in a lane, on average
+
 # Recording ------------------------------------------------------------------------------------------------------------
 
 
@@ -80,7 +82,8 @@ def record_map(
     if outer.parent is not None and decides(recording.draft):  # a map in a map has one path
         return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
     region.in_turn = region.takes_turns()
-    if kind and region.in_turn:  # then each lane has its own sweep
+    if kind and (region.in_turn or not (outer.once or _sweeps_well(region, kind, recording))):
+        # then each lane has its own sweep, for which the body is recorded again
         return record_map(f, name, args, in_axes, reduce, kwargs, sweeps=False)
     if kind:
         _give_gradients(region, kind, recording)
@@ -129,6 +132,25 @@ def _gradient_kind(f: Any, outer: Recording) -> Any:
     if kind is None or outer.differentiable or kind[0] not in ("grad", "value_and_grad") or kind[3]:
         return None
     return kind
+
+
+def _sweeps_well(region: RecordedMap, kind: Any, recording: Recording) -> bool:
+    """Say whether lanes are better run backward than given a sweep each, whose products of matrices are such.
+
+    That is where ways part, and where numbers that are the same in all lanes are used over and over in each, as those
+    of a convolution: what comes of these is added up as it comes.
+    """
+    draft, one = recording.draft, region.signature
+    if decides(draft):
+        return True
+    uses = np.bincount(draft.operand[(draft.operand >= 0) & (draft.operand < draft.inputs)], minlength=draft.inputs)
+    leaves = [k for place in positions_of(kind[2], one.count, region.name)[0] for k in one.leaves_of_argument(place)]
+    found = [
+        uses[begin : begin + one.size(k)]
+        for k in leaves
+        if region.axes[k] is None and (begin := recording.starts[k]) >= 0
+    ]
+    return sum(map(np.sum, found)) > OFTEN * sum(map(len, found))
 
 
 def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:

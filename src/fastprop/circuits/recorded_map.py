@@ -73,7 +73,8 @@ class RecordedMap(MapRegion):
         outer: Recording = trace.recording
         super().__init__(name, lanes, outer.dtype == np.float32)
         self.trace, self.dtype, self._record_map = trace, outer.dtype, record_map
-        self.passes, self.differentiable = outer.passes or PASSES, outer.differentiable
+        self.passes = PASSES if outer.passes is None else outer.passes
+        self.differentiable = outer.differentiable
         self.signature = signature  # of one lane's arguments
         self.leaves: list[Given | None] = []
         self.function: Any = f

@@ -12,7 +12,16 @@ from fastprop.engine.door import Form
 from fastprop.engine.masks import as_truths
 from fastprop.gates.numbers import as_array, as_real
 from fastprop.handles.indexing import check_exact, is_integer
-from fastprop.handles.nesting import LEAF, Nesting, checked, described, is_handle, static_key
+from fastprop.handles.nesting import (
+    LEAF,
+    Nesting,
+    checked,
+    children_of,
+    described,
+    is_container,
+    is_handle,
+    static_key,
+)
 
 __all__ = [
     "LeafName",
@@ -83,7 +92,8 @@ def as_leaf(leaf: Any, dtype: np.dtype[Any], name: object, own: Any = None) -> A
     if real is None:
         raise TypeError(
             f"{name} is {described(leaf)}; give floats, integers, arrays of them, or nested containers of these "
-            "(static_argnums names arguments that are no numbers, which are then given by position)"
+            "(what is no number stands around the function, or is named in fp.compile's static_argnums, and given by "
+            "position)"
         )
     return real
 
@@ -291,9 +301,12 @@ def spread_axes(in_axes: Any, signature: Signature) -> list[int | None]:
     if in_axes is None or isinstance(in_axes, int):
         in_axes = (in_axes,) * signature.count
     if not isinstance(in_axes, (tuple, list)) or len(in_axes) != signature.count:
+        nested = f": for a nest of them in_axes=({in_axes!r:.60},)" * (
+            isinstance(in_axes, dict) and signature.count == 1
+        )
         raise ValueError(
             f"{signature.owner}: in_axes is {in_axes!r}; expected an integer, None, or a tuple of {signature.count} of "
-            "them, one per argument"
+            f"them, one per argument{nested}"
         )
     axes: list[int | None] = []
     for i, nesting in zip(signature.positions, signature.nestings):
@@ -312,7 +325,12 @@ def spread_axes(in_axes: Any, signature: Signature) -> list[int | None]:
             raise TypeError(f"{signature.name(k)}: its lane axis is {axis!r}; expected an integer or None")
         shape = signature.shapes[k]
         if shape is None:
-            raise ValueError(f"{signature.name(k)} is a number and has no axis {axis}; give None for it in in_axes")
+            what = described(signature.fixed[k]) if k in signature.fixed else "a number"
+            listed = signature.nesting_of(signature.places[k][0]).kind in (list, tuple)
+            raise ValueError(
+                f"{signature.name(k)} is {what} and has no axis {axis}; give None for it in in_axes"
+                + " (a list of numbers is a container: give np.array of it)" * listed
+            )
         if not -len(shape) <= axis < len(shape):
             raise ValueError(f"{signature.name(k)} has shape {shape} and no axis {axis}")
         axes[k] = axis % len(shape)
@@ -337,10 +355,8 @@ def axes_of(nesting: Nesting, given: Any, name: str, noun: str = "argument") -> 
 
 
 def _parts(given: Any, name: str) -> tuple[Any, list[Any]]:
-    if isinstance(given, dict):
-        return tuple(given), list(given.values())
-    if isinstance(given, (list, tuple)):
-        return None, list(given)
+    if is_container(type(given)):
+        return children_of(given)
     raise TypeError(f"{name} holds {described(given)}; expected integers, None, or nested containers of them")
 
 
@@ -394,6 +410,6 @@ def lane_count(signature: Signature, axes: Sequence[int | None]) -> int:
     if not found:
         raise ValueError(f"{signature.owner}: no argument has a lane axis; give at least one in in_axes")
     if len(found) > 1:
-        sizes = ", ".join(f"{name} has {size}" for size, name in found.items())
+        sizes = ", ".join(f"{name} has {size}".removeprefix(f"{signature.owner}: ") for size, name in found.items())
         raise ValueError(f"{signature.owner}: the arguments have different numbers of lanes: {sizes}")
     return next(iter(found))

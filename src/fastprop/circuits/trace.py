@@ -32,7 +32,7 @@ from fastprop.engine.tape import (
 from fastprop.engine.trace import NAMES, Draft, draft_of, inputs_of
 from fastprop.gates import is_condition
 from fastprop.gates.numbers import as_flag
-from fastprop.handles.nesting import LEAF, Nesting, as_number, described, flatten
+from fastprop.handles.nesting import LEAF, Nesting, as_number, flatten, returned
 
 __all__ = [
     "LazyBundle",
@@ -219,6 +219,7 @@ class Recording:
         self.parent = parent
         self.differentiable = True  # whether its gradient may be asked for
         self.passes: Any = None
+        self.once = False  # it is run where it is recorded, and never again
         self.stale = False  # what it uses from outside is not what it will be when it runs
         self.inward = False  # the body of a map that is differentiated where it is recorded
         self.keeps_arrays = True  # what maps make is returned as arrays, not as numbers
@@ -453,7 +454,7 @@ class Recording:
                 if number is None:
                     where = f" at {self.nesting.path(i)}" if self.nesting is not LEAF else ""
                     raise TypeError(
-                        f"{self.name} returned {described(leaf)}{where}; a circuit's outputs are numbers, arrays, and "
+                        f"{self.name} returned {returned(leaf)}{where}; a circuit's outputs are numbers, arrays, and "
                         "nested containers of them"
                     )
                 shape = np.shape(number) or None
@@ -568,6 +569,7 @@ def record(
     differentiable: bool = True,
     max_paths: int = 0,
     passes: Any = None,
+    once: bool = False,
     forced: tuple[bool, ...] = (),
     known: Sequence[Sequence[Any]] = (),
     finished: bool = True,
@@ -584,7 +586,7 @@ def record(
     recording = Recording(f, signature, dtype, parent)
     recording.differentiable, recording.max_paths, recording.passes = differentiable, max_paths, passes
     recording.forced, recording.known, recording.inward, recording.stale = forced, known, inward, stale
-    recording.keeps_arrays, recording.unrolled = keeps_arrays, unrolled
+    recording.keeps_arrays, recording.unrolled, recording.once = keeps_arrays, unrolled, once
     recording.run(leaves, range(len(leaves)) if lazily is None else lazily)
     if finished:
         recording.finish()

@@ -14,10 +14,11 @@ from fastprop.circuits.function_gate import call_as_gate
 from fastprop.circuits.lanes import Asker, in_stages
 from fastprop.circuits.mapping import is_array_here, record_map
 from fastprop.circuits.paths import MOST_PATHS
-from fastprop.circuits.signature import Signature, axes_of, checked_reduce
+from fastprop.circuits.signature import Signature, axes_of, checked_reduce, positions_of
 from fastprop.circuits.trace import Recording, current_trace, innermost_scope, record
 from fastprop.circuits.unrolling import lane_by_lane
 from fastprop.derivatives.call import active_scope, is_active, name_of
+from fastprop.derivatives.transforms import grad, jacobian, value_and_grad
 from fastprop.engine.bundle import Bundle, LaneBlock
 from fastprop.engine.masks import as_ones
 from fastprop.engine.run import is_eager
@@ -107,17 +108,28 @@ def vmap(
     return mapped
 
 
+# Around whose functions one looks, and which make the same of other functions
+_LIFTED: dict[str, Any] = {"": None, "grad": grad, "value_and_grad": value_and_grad, "jacobian": jacobian}
+
+
 def _with_arrays(f: Any, name: str, args: tuple[Any, ...], in_axes: Any) -> tuple[Any, str, tuple[Any, ...], Any]:
     """Return a body, its name, arguments and their axes, where arrays around it are arguments, too.
 
     So they are read as wholes, as those are that are given with None in `in_axes`, and not number by number.
     """
     single = in_axes is None or isinstance(in_axes, int)
-    if hasattr(f, "__fastprop__") or not (single or (isinstance(in_axes, (tuple, list)) and len(in_axes) == len(args))):
+    if not (single or (isinstance(in_axes, (tuple, list)) and len(in_axes) == len(args))):
         return f, name, args, in_axes
-    body, arrays = lifted(f, is_array_here)
+    transform, function, *options = getattr(f, "__fastprop__", ("", f))
+    if transform not in _LIFTED:
+        return f, name, args, in_axes
+    body, arrays = lifted(function, is_array_here)
     if not arrays:
         return f, name, args, in_axes
+    if transform:
+        argnums, has_aux = options
+        positions, alone = positions_of(argnums, len(args), name)  # the arrays come last: counted from there, too
+        body = _LIFTED[transform](body, positions[0] if alone else positions, has_aux)
     return body, name, (*args, arrays), (*([in_axes] * len(args) if single else in_axes), None)
 
 
@@ -186,7 +198,7 @@ def _map_now(mapped: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, A
     signature = Signature(args, (), name, kwargs)
     dtype = signature.call_form.dtype
     leaves = signature.leaves(args, dtype, kwargs)
-    recording = record(once, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS)
+    recording = record(once, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS, once=True)
     return found[0], bool(recording.captured_handles())
 
 

@@ -45,6 +45,7 @@ from fastprop.handles.nesting import (
     is_whole,
     map_leaves,
     plain,
+    returned,
     shape_of,
     size_of,
     unit_directions,
@@ -134,7 +135,7 @@ class Call:
             place = f" at {self.nesting.path(index)}" if self.nesting is not LEAF else ""
             raise TypeError(
                 f"{self.name} needs a function that returns numbers or arrays, "
-                f"but {name_of(self.function)} returned {described(leaf)}{place}"
+                f"but {name_of(self.function)} returned {returned(leaf)}{place}"
             )
         return output
 
@@ -167,14 +168,12 @@ class Call:
         """Return the gradient of each variable, if the function returned one number."""
         if self.nesting is LEAF and shape_of(self.outputs[0]) == ():
             return self.gradients({0: 1.0})
-        if self.nesting is LEAF:
-            returned = f"an array of shape {shape_of(self.outputs[0])}"
-        else:
-            outputs = self.outputs if isinstance(self.tape, Trace) else map(plain, self.outputs)
-            returned = described(self.nesting.unflatten(outputs))
+        found = self.nesting.unflatten(self.outputs if isinstance(self.tape, Trace) else map(plain, self.outputs))
+        is_array = self.nesting is LEAF or is_handle(found)  # which under trace is a nest of its numbers
         raise TypeError(
             f"{self.name} is only defined for functions that return one number, but {name_of(self.function)} returned "
-            f"{returned}; {instead(self.nesting)}"
+            f"{f'an array of shape {shape_of(found)}' if is_array else described(found)}; "
+            f"{instead(LEAF if is_array else self.nesting)}"
         )
 
     def gradients(self, pulls: dict[int, Any], snapshot: Any = None) -> list[Any]:
@@ -378,6 +377,8 @@ def in_numbers(direction: Any) -> Any:
 
 def instead(nesting: Nesting) -> str:
     """Say what to do with a function that returns more than one number."""
+    if nesting is LEAF:
+        return "add it up (fastprop.sum, fastprop.mean), or take jacobian or vjp"
     pair = nesting.kind is tuple and len(nesting) == 2
     lanes = '; fastprop.nn.weighted_mean in the place of vmap if it is that of a loss with reduction="pair"'
     return f"take jacobian or vjp, or has_aux=True if it is a pair (value, aux){lanes if pair else ''}"

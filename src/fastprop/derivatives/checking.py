@@ -26,6 +26,7 @@ import numpy as np
 
 from fastprop.derivatives.call import Call, name_of
 from fastprop.handles.nesting import (
+    LEAF,
     Nesting,
     as_number,
     checked,
@@ -33,6 +34,7 @@ from fastprop.handles.nesting import (
     dtype_of,
     flatten,
     plain,
+    returned,
     shape_of,
 )
 
@@ -310,13 +312,14 @@ class _Point:
         """Return the flat list of what the function (or `f` instead) gives, on floats and arrays of float64."""
         parts = iter([np.array(value) if shape_of(value) else float(value) for value in values])
         args = [nesting.unflatten(itertools.islice(parts, nesting.size), construct=True) for nesting in self.nestings]
-        leaves, nesting = flatten((f or self.function)(*args), nones=True)
+        result = (f or self.function)(*args)
+        leaves, nesting = ([None], LEAF) if result is None else flatten(result, nones=True)
         outputs = [as_number(leaf) for leaf in leaves]
         for i, output in enumerate(outputs):
             if output is None:
                 raise TypeError(
                     f"{self.name} needs a function that returns numbers or arrays, but {name_of(self.function)} "
-                    f"returned {described(leaves[i])}{nesting.path(i) and ' at ' + nesting.path(i)}"
+                    f"returned {returned(leaves[i])}{nesting.path(i) and ' at ' + nesting.path(i)}"
                 )
         return [np.asarray(plain(output), np.float64) for output in outputs]
 

@@ -21,10 +21,12 @@ import numpy as np
 
 from fastprop.derivatives.call import Call, in_numbers, name_of, taken_apart
 from fastprop.handles.nesting import checked, checked_alike, described, flatten
+from fastprop.hints import with_hints
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 
+@with_hints
 def grad(
     f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, *, _engine: Any = None
 ) -> Callable[..., Any]:
@@ -87,6 +89,7 @@ def grad(
     return _named(gradient, "grad", f)
 
 
+@with_hints
 def value_and_grad(
     f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, *, _engine: Any = None
 ) -> Callable[..., Any]:
@@ -249,6 +252,7 @@ def jvp(
     return (*found, call.plain_aux()) if has_aux else found
 
 
+@with_hints
 def jacobian(
     f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, *, _engine: Any = None
 ) -> Callable[..., Any]:
@@ -300,6 +304,7 @@ def jacobian(
     return _named(jacobian_of, "jacobian", f)
 
 
+@with_hints
 def hessian(
     f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False, *, _engine: Any = None
 ) -> Callable[..., Any]:

@@ -207,7 +207,7 @@ class Bundle(Unread, IntegerOperators, ArrayFace):
         return iter(self.numbers.tolist()) if len(self.shape) == 1 else super().__iter__()
 
     def __repr__(self) -> str:
-        return f"<traced Array of shape {self.shape}>"
+        return f"<traced Array of shape {self.shape}: recorded, no values>"
 
     # fmt: off
     def __eq__(self, other: Any) -> Any: return _compared(self, other, operator.eq, False)

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fastprop import gates
-from fastprop.engine.tape import Array, Unit, handle_again, refuse
+from fastprop.engine.tape import Array, Unit, handle_again, no_sequence, refuse
 from fastprop.handles.indexing import is_integer
 from fastprop.handles.nesting import is_handle
 
@@ -153,6 +153,9 @@ class Integer(IntegerOperators, Unit):
         return super().__array_ufunc__(ufunc, method, *operands, **options) if found is NotImplemented else found
 
 
+no_sequence(Integer)
+
+
 class IntegerArray(IntegerOperators, Array):
     """An integer array that is differentiated, outside of traces: as an index a constant."""
 
@@ -179,6 +182,7 @@ def refuse_index() -> NoReturn:
     """Refuse: it would bake a constant in."""
     refuse(
         "a traced integer, as the index of a list or a captured ndarray, as a length or by NumPy,",
-        remedy="write fp.take(table, i, axis=0) for table[i], or give the function the table as an argument; of what "
-        "are no numbers choose by an if, as i == 0; a length is named in static_argnums of fp.compile",
+        remedy="write fp.take(table, i, axis=0) for table[i], table = fp.at(table)[i].set(v) for table[i] = v, or give "
+        "the function the table as an argument; of what are no numbers choose by an if, as i == 0; a length is named "
+        "in static_argnums of fp.compile",
     )

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from fastprop import gates
 from fastprop.engine.integers import refuse_index
-from fastprop.engine.tape import refuse
+from fastprop.engine.tape import refuse, refuse_gradient
 
 __all__ = ["Unread"]
 
@@ -21,10 +21,20 @@ class Unread:
         """Refuse: it would bake a constant in."""
         refuse("the value of a traced Array")
 
+    @value.setter
+    def value(self, value: Any) -> NoReturn:
+        raise ValueError(
+            "the value of a traced Array can't be assigned: it is recorded; write x = x.at[i].set(v), or x = v"
+        )
+
     @property
     def grad(self) -> Any:
         """Refuse: a traced value has none."""
-        raise TypeError("a traced Array has no gradient; differentiate the circuit, or the function in it (fp.grad)")
+        refuse_gradient()
+
+    def backward(self, pull: Any = None) -> NoReturn:
+        """Refuse: there is nothing to sweep yet."""
+        refuse_gradient()
 
     def __float__(self) -> NoReturn:
         refuse("the value of a traced Array, by float(),")
@@ -41,7 +51,8 @@ class Unread:
         if gates.is_condition(self):
             refuse(
                 "traced truth values, by NumPy,",
-                remedy="for x[mask] write fp.where(mask, x, 0.0), or fp.Array(x)[mask], an if for each of them",
+                remedy="for x[mask] write fp.where(mask, x, 0.0), or fp.Array(x)[mask], an if for each of them; for "
+                "x[mask] = v write x = fp.where(mask, v, x)",
             )
         refuse("the value of a traced Array, by NumPy,")
 

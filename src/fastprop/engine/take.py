@@ -13,6 +13,7 @@ from fastprop.gates import recorder_of
 from fastprop.gates.selection import taken
 from fastprop.handles.indexing import is_integer, own_index, trace_of
 from fastprop.handles.nesting import is_handle
+from fastprop.hints import let_options_hint
 
 __all__ = ["take"]
 
@@ -63,3 +64,6 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
     found = np.take(table, index.astype(np.int64), axis)
     numbers = isinstance(a, (list, tuple)) or table.dtype.kind == "f"
     return float(found) if np.ndim(found) == 0 and numbers else found
+
+
+let_options_hint(__name__, "of arrays")

@@ -15,10 +15,14 @@ import numpy as np
 from fastprop import gates
 from fastprop.gates import blocks, convolution, linear_algebra, products, reductions, scans, selection, shapes
 from fastprop.gates.items import is_traced
+from fastprop.hints import INSTEAD, let_options_hint
 
 __all__ = ["FAMILIES", "functions", "methods", "of_numpy", "refusal"]
 
 FAMILIES = (shapes, selection, reductions, scans, products, convolution, linear_algebra)
+
+for _family in FAMILIES:
+    let_options_hint(_family.__name__, "of arrays")
 
 # The public ones, and those whose name means something else in the package
 functions: dict[str, Callable[..., Any]] = {
@@ -61,54 +65,6 @@ _ROWS: dict[str, Callable[..., Any]] = {
     "size": lambda a: math.prod(blocks.shape_of(a)),
 }
 
-# What to use instead of what is no gate
-_INSTEAD = {
-    "nonzero": "their number depends on values: use fp.where, or .value",
-    "argwhere": "their number depends on values: use fp.where, or .value",
-    "unique": "their number depends on values: use .value",
-    "median": "use np.sort and its middle",
-    "average": "use np.sum(a * weights) / np.sum(weights)",
-    "copyto": "write a = b",
-    "put": "use a.at[i].set(v)",
-    "append": "use np.concatenate",
-    "insert": "use np.concatenate",
-    "delete": "use np.concatenate, or an index",
-    "column_stack": "use np.stack(…, axis=-1), or np.concatenate(…, axis=-1) of matrices",
-    "dstack": "use np.stack(…, axis=-1)",
-    "block": "use np.concatenate",
-    "fliplr": "use np.flip(a, axis=1)",
-    "flipud": "use np.flip(a, axis=0)",
-    "ptp": "use np.max(a) - np.min(a)",
-    "linspace": "use start + (stop - start) * np.linspace(0.0, 1.0, n)",
-    "percentile": "use np.sort and an index",
-    "quantile": "use np.sort and an index",
-    "heaviside": "use np.where(a > 0.0, 1.0, 0.0)",
-    "nan_to_num": "use np.where(np.isnan(a), 0.0, a)",
-    "allclose": "use np.all(np.abs(a - b) < 1e-8)",
-    "array_equal": "use np.all(a == b)",
-    "add.reduce": "use np.sum",
-    "multiply.reduce": "use np.prod",
-    "maximum.reduce": "use np.max",
-    "minimum.reduce": "use np.min",
-    "logaddexp.reduce": "use fp.logsumexp",
-    "add.accumulate": "use np.cumsum",
-    "multiply.accumulate": "use np.cumprod",
-    "add.at": "use a.at[i].add(v)",
-    "vecdot": "use np.sum(a * b, axis=-1)",
-    "linalg.vecdot": "use np.sum(a * b, axis=-1)",
-    "linalg.multi_dot": "use @",
-    "linalg.matrix_power": "use @",
-    "linalg.cross": "use np.stack of its three numbers",
-    "cross": "use np.stack of its three numbers",
-    "linalg.diagonal": "use np.diagonal(a, axis1=-2, axis2=-1)",
-    "linalg.trace": "use np.trace(a, axis1=-2, axis2=-1)",
-    "linalg.eigvalsh": "use np.linalg.eigh(a)[0]",
-    "linalg.lstsq": "use np.linalg.qr and fp.solve_triangular",
-    "linalg.eig": "use np.linalg.eigh of a symmetric matrix",
-    "linalg.svd": "use np.linalg.eigh of a.T @ a, or np.linalg.qr",
-    "linalg.pinv": "use np.linalg.solve or np.linalg.inv",
-}
-
 
 def _twins() -> dict[Any, Callable[..., Any]]:
     """Return our functions by NumPy's own that they stand for."""
@@ -131,4 +87,4 @@ def refusal(function: Any) -> str:
 
 def instead_of(name: str) -> str:
     """Say what to use instead of what is no gate, by its name in NumPy."""
-    return _INSTEAD.get(name, "for plain numbers use .value; traced values have none: write it with gates")
+    return INSTEAD.get(name, "for plain numbers use .value; traced values have none: write it with gates")

@@ -69,6 +69,10 @@ def as_reals(x: Any, what: str, flags: bool = False) -> np.ndarray:
             real = as_flag(item) if real is None and flags else real
             if real is None:
                 kind = type(item).__name__
+                if item is given:
+                    raise TypeError(
+                        f"{what} is {item!r:.60} ({kind}); expected a real number, or a list or array of them"
+                    )
                 raise TypeError(f"{what}, element {len(reals)}, is {item!r:.60} ({kind}); expected a real number")
             reals.append(real)
     array: np.ndarray[Any, Any] = np.asarray(given)

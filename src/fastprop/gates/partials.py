@@ -130,6 +130,13 @@ def remainder_divisor(x: Any, y: Any) -> Any:
     return choose((gates.absolute(y) == inf) & (rest == rest), choose(rest == y, 1.0, 0.0), usual)
 
 
+def least(x: Any) -> float:
+    """Return the least number whose reciprocal is finite, in what a trace or a block computes in."""
+    recording = getattr(getattr(x, "_tape", None), "recording", None)
+    dtype = getattr(recording, "dtype", getattr(x, "dtype", np.float64))
+    return float(np.finfo(np.result_type(dtype, np.float32)).tiny)  # also of integers
+
+
 def larger(x: Any, y: Any) -> Any:
     """Return 1 if x is the larger, 1/2 at a tie, 0 if it is the smaller, NaN at NaN."""
     return branch(x > y, lambda: 1.0, lambda: branch(x == y, lambda: 0.5, lambda: flat(gates.maximum(x, y))))
@@ -155,7 +162,8 @@ def logsumexp_partials(x: Sequence[Any]) -> list[Any]:
     top = gates.max(x) if x else 0.0
     above = [choose(d == d, d, 0.0) for d in map(gates.subtract, x, [held(top)] * len(x))]  # NaN: both are infinite
     powers = [gates.exp(d) for d in above]
-    ordered = branch(top > -inf, lambda: 0.0, lambda: -top)  # else infinity, for all are -inf, or NaN
+    # of less than the least number, the logarithm would have an infinite slope; of -inf alone, or NaN, all are in order
+    ordered = branch(top > -inf, lambda: least(top), lambda: -top)
     after = list(accumulate(powers[:0:-1], gates.add, initial=0.0))[::-1]
     others = map(gates.add, accumulate(powers[:-1], gates.add, initial=ordered), after)
     return [gates.sigmoid(d - gates.log(rest)) for d, rest in zip(above, others)]

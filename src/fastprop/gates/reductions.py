@@ -16,8 +16,8 @@ from fastprop import gates
 from fastprop.gates import blocks
 from fastprop.gates.blocks import Composed, Max, Mean, Min, Reduction, Sum, shape_of, value_of
 from fastprop.gates.items import as_item, as_recorded, is_traced
-from fastprop.gates.partials import choose, held
-from fastprop.gates.shares import LogSoftmax, Softmax, least
+from fastprop.gates.partials import choose, held, least
+from fastprop.gates.shares import LogSoftmax, Softmax
 
 __all__ = ["var", "std", "norm", "softmax", "log_softmax", "argmax", "argmin", "any", "all", "count_nonzero"]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastprop.gates.numbers import number, without_flags
 from fastprop.gates.values import random_integers, strong_product
+from fastprop.hints import OPTIONS, refuse_options
 
 SEQUENCE = -1  # the arity of a gate that takes one sequence (dot: two) of any length
 
@@ -78,6 +79,7 @@ class Row:
                 break
         unknown = [name for name in options if name not in self.names[len(operands) :]]
         if unknown:
+            refuse_options(self.name, unknown, OPTIONS["of arrays"])
             raise TypeError(f"{self.name}() got an unexpected or repeated keyword {unknown[0]!r}")
         if len(given) != self.arity:
             raise TypeError(f"{self.name}() takes {self.arity} operand{'s' * (self.arity > 1)}, got {len(operands)}")
@@ -199,6 +201,7 @@ def _bind_sequence(row: Row, operands: tuple[Any, ...], options: dict[str, Any])
         )
     for name in options:
         if name not in ("axis", "keepdims") or expected == 2:
+            refuse_options(row.name, [name], OPTIONS["of arrays"])
             raise TypeError(f"{row.name}() got an unexpected keyword {name!r}")
     return operands, options
 

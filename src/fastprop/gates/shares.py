@@ -14,12 +14,12 @@ import numpy as np
 from fastprop import gates
 from fastprop.gates import blocks
 from fastprop.gates.blocks import Block, Composed, Max, Reduction, Sum, is_handle, shape_of, value_of
-from fastprop.gates.partials import held
+from fastprop.gates.partials import held, least
 from fastprop.gates.row import logsumexp_array
 from fastprop.gates.shapes import concatenate
 from fastprop.gates.values import strong_product
 
-__all__ = ["LogSoftmax", "LogSumExp", "Softmax", "least"]
+__all__ = ["LogSoftmax", "LogSumExp", "Softmax"]
 
 
 class Others(Block):
@@ -189,13 +189,6 @@ def _above_others(x: Any, axis: int) -> tuple[Any, Any]:
 def _unless_alone(found: Any, others: Any, alone: float, x: Any) -> Any:
     """Return what was found, and a constant where the sum of the others' powers is but what is added to it."""
     return found if others is None else gates.where(others == least(x), alone, found)
-
-
-def least(x: Any) -> float:
-    """Return the least number whose reciprocal is finite, in what a trace or a block computes in."""
-    recording = getattr(getattr(x, "_tape", None), "recording", None)
-    dtype = getattr(recording, "dtype", getattr(x, "dtype", np.float64))
-    return float(np.finfo(np.result_type(dtype, np.float32)).tiny)  # also of integers
 
 
 class LogSumExp(Reduction):

@@ -35,7 +35,7 @@ from fastprop.handles.indexing import of_index, own_index, trace_of
 from fastprop.handles.methods import ArrayMethods, GateMethods
 from fastprop.handles.operands import as_item
 from fastprop.handles.updates import At, refuse_assignment
-from fastprop.hints import ATTRIBUTES, elsewhere
+from fastprop.hints import ATTRIBUTES, elsewhere, with_hints
 
 _ON_VALUES = frozenset(  # ufuncs that give bools: no derivative is lost
     ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "isnan", "isinf", "isfinite", "signbit"]
@@ -159,7 +159,7 @@ class Face(GateMethods):
     def __float__(self) -> NoReturn:
         raise TypeError(
             f"float() of {described(self)} would drop its derivative; use fastprop's gates (fastprop.exp for "
-            "math.exp), or .value if the plain number is meant"
+            "math.exp; out = fastprop.at(out)[i].set(v) for out[i] = v), or .value if the plain number is meant"
         )
 
     @property
@@ -199,18 +199,45 @@ class Face(GateMethods):
         """Return the number as it is, a float64; a plain integer or bool, which pulls nothing, of others."""
         return self.reshape(1).astype(dtype)[0]
 
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the sum, of all numbers (a Unit) or along axes."""
+        return Sum(axis, keepdims)(self)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the mean, of all numbers (a Unit) or along axes."""
+        return Mean(axis, keepdims)(self)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the product, of all numbers (a Unit) or along axes."""
+        return Prod(axis, keepdims)(self)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the largest number, of all (a Unit) or along axes; ties share the gradient."""
+        return Max(axis, keepdims)(self)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """Return the smallest number, of all (a Unit) or along axes; ties share the gradient."""
+        return Min(axis, keepdims)(self)
+
     def item(self, *index: int) -> NoReturn:
         """Refuse: a plain number has no derivative."""
-        raise TypeError(f"item() of {described(self)} would drop its derivative; use .value, or .value.item()")
+        raise TypeError(
+            f"item() of {described(self)} would drop its derivative; use .value, or .value.item(); recorded, it has no "
+            "value"
+        )
 
     def tolist(self) -> NoReturn:
         """Refuse: plain numbers have no derivative."""
-        raise TypeError(f"tolist() of {described(self)} would drop its derivative; use .value, or .value.tolist()")
+        raise TypeError(
+            f"tolist() of {described(self)} would drop its derivative; use .value, or .value.tolist(); recorded, it "
+            "has no value"
+        )
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         raise TypeError(
             f"a plain NumPy array made of {described(self)} would drop its derivative; "
-            "use fastprop.Array([...]), or .value if plain numbers are meant"
+            "use fastprop.Array([...]), fastprop's functions instead of SciPy's, out = fastprop.at(out)[i].set(v) for "
+            "out[i] = v, or .value if plain numbers are meant"
         )
 
     def __format__(self, spec: str) -> str:
@@ -234,7 +261,10 @@ class Face(GateMethods):
             if gate is not None:
                 return gate(*operands)
         if options.get("out") is not None:
-            raise TypeError(f"np.{name} into an existing array would drop the derivative; write a = a + x, not a += x")
+            raise TypeError(
+                f"np.{name} into an existing array would drop the derivative; write a = a + x for a += x, and "
+                f"a = np.{name}(…) for out=a"
+            )
         how = "" if method == "__call__" else f".{method}"
         given = f" with {', '.join(options)}" if options else ""
         raise TypeError(f"np.{name}{how}{given} is no gate of fastprop's; {instead_of(name + how)}")
@@ -248,6 +278,8 @@ class Face(GateMethods):
 
 for _name, _hint in ATTRIBUTES["Unit"].items():
     setattr(Face, _name, elsewhere(_name, _hint))
+for _name in ("sum", "mean", "prod", "max", "min"):
+    setattr(Face, _name, with_hints(vars(Face)[_name], "of arrays"))
 
 
 class ArrayFace(Face, ArrayMethods):
@@ -302,6 +334,11 @@ class ArrayFace(Face, ArrayMethods):
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
         refuse_assignment(described(self))
 
+    def __delitem__(self, index: Any) -> NoReturn:
+        raise TypeError(
+            f"nothing can be taken out of {described(self)}; write a = a[index] with the index of what stays"
+        )
+
     @property
     def at(self) -> At:
         """Where to change numbers: ``a.at[index].set(v)``, ``.add(v)`` and their like are new blocks, recorded."""
@@ -326,26 +363,6 @@ class ArrayFace(Face, ArrayMethods):
             return f"<stale Array: {error}>"
         name = f", name={self.name!r}" if self.name is not None else ""
         return f"Array({value}, grad={grad}{name})"
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Return the sum, of all numbers (a Unit) or along axes."""
-        return Sum(axis, keepdims)(self)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Return the mean, of all numbers (a Unit) or along axes."""
-        return Mean(axis, keepdims)(self)
-
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Return the product, of all numbers (a Unit) or along axes."""
-        return Prod(axis, keepdims)(self)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Return the largest number, of all (a Unit) or along axes; ties share the gradient."""
-        return Max(axis, keepdims)(self)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """Return the smallest number, of all (a Unit) or along axes; ties share the gradient."""
-        return Min(axis, keepdims)(self)
 
     def dot(self, other: Any) -> Any:
         """Return NumPy's dot product with another block."""

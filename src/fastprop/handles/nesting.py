@@ -7,6 +7,7 @@ what counts as such), arrays of floats, and handles: the Units and Arrays of eit
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import itertools
@@ -480,4 +481,12 @@ def described(x: Any) -> str:
         return "None"
     kind, text = type(x).__name__, repr(x)
     article = "an" if kind[0] in "aeiouAEIO" else "a"
+    if hasattr(type(x), "__array__") and not isinstance(x, np.generic) and not is_handle(x):
+        with contextlib.suppress(Exception):  # whatever it makes of itself
+            return f"{article} {kind}, which makes {described(np.asarray(x))}"
     return f"{article} {kind} ({text})" if len(text) <= 40 and "\n" not in text else f"{article} {kind}"
+
+
+def returned(x: Any) -> str:
+    """Say what a function returned; of None, that it may have been forgotten."""
+    return "None (does it end without a return?)" if x is None else described(x)

@@ -34,6 +34,7 @@ from fastprop.gates.numbers import as_array, as_real, as_reals, number, without_
 from fastprop.gates.shares import LogSumExp
 from fastprop.gates.values import strong_multiply, strong_product
 from fastprop.handles.nesting import is_container, tree_map
+from fastprop.hints import ATTRIBUTES, elsewhere
 
 # Numbers and blocks of numbers, as they come in
 
@@ -42,7 +43,8 @@ def as_float(x: Any, what: str) -> float:
     """Return a real number as `float()` rounds it; `what` names it in the TypeError for anything else."""
     real = as_real(x)
     if real is None:
-        raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number")
+        such = ", such as 0.0" * (x is None)
+        raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number{such}")
     return real
 
 
@@ -69,8 +71,20 @@ class Values(np.ndarray[Any, np.dtype[Any]]):
     def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
         return array[()] if return_scalar else array
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not self.flags.writeable:  # what NumPy makes of it, it also fills
+            raise ValueError(
+                "values and gradients are read-only, and assigned as wholes: write w.value = "
+                "fastprop.at(w.value)[i].set(v), or w.grad = 0.0"
+            )
+        super().__setitem__(index, value)
+
     def __repr__(self) -> str:
         return repr(np.asarray(self))
+
+
+for _name, _hint in ATTRIBUTES["Values"].items():
+    setattr(Values, _name, elsewhere(_name, _hint))
 
 
 def as_plain(x: Any, held: Callable[[Any], Any]) -> Any:

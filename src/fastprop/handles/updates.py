@@ -184,7 +184,7 @@ def refuse_assignment(what: str) -> NoReturn:
     """Refuse: a block is a value."""
     raise TypeError(
         f"{what} is what it was computed as, and can't be assigned to; write a = a.at[i].set(v), or "
-        "a = a.at[i].add(v) for a[i] += v"
+        "a = a.at[i].add(v) for a[i] += v; of a mask a = fp.where(mask, v, a)"
     )
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from fastprop import gates
 from fastprop.engine.program import current_instruction_set
 from fastprop.engine.update import divided, sum_of_squares
+from fastprop.gates import reductions
 from fastprop.gates.numbers import as_real
-from fastprop.handles.nesting import flatten
+from fastprop.gates.shapes import stack
+from fastprop.handles.nesting import Nesting, as_number, described, flatten, is_handle, shape_of
 
 from .optimizer import given, leaves_of
 
@@ -20,18 +23,18 @@ _READ = (np.dtype(np.float32), np.dtype(np.float64))
 _LEAST, _MOST = 1e-270, 1e300  # sums of squares between these have lost nothing
 
 
-def norm(grads: Any) -> float:
+def norm(grads: Any) -> Any:
     """Return the Euclidean norm of all numbers in a nested container; their squares need not be finite.
 
     Parameters
     ----------
-    grads : nested containers of numbers and arrays
+    grads : nested containers of numbers, arrays, Units and Arrays
         None in it counts as nothing.
 
     Returns
     -------
-    float
-        In float64, whatever the arrays are.
+    float or Unit
+        In float64, whatever the arrays are; of Units and Arrays, such as those of a step that is compiled, recorded.
 
     Examples
     --------
@@ -39,7 +42,10 @@ def norm(grads: Any) -> float:
     >>> fp.optim.norm([3.0, {"b": 4.0}])
     5.0
     """
-    unit, root = _measured(flatten(grads)[0])
+    leaves, _ = _leaves("norm", grads)
+    if any(map(is_handle, leaves)):
+        return _length(leaves)
+    unit, root = _measured(leaves)
     return unit * root
 
 
@@ -48,7 +54,7 @@ def clip_norm(grads: Any, max_norm: float) -> Any:
 
     Parameters
     ----------
-    grads : nested containers of numbers and arrays
+    grads : nested containers of numbers, arrays, Units and Arrays
         None in it stays.
     max_norm : float
         0 makes zeros of everything. Gradients that are not finite are left for the optimizer to refuse.
@@ -73,8 +79,9 @@ def clip_norm(grads: Any, max_norm: float) -> Any:
     >>> fp.optim.clip_norm({"w": 3.0, "b": 4.0}, 1.0)
     {'w': 0.6, 'b': 0.8}
     """
-    leaves, nesting = flatten(grads)
-    return nesting.unflatten(_clipped(leaves, _limit("clip_norm", "max_norm", max_norm))[0])
+    leaves, nesting = _leaves("clip_norm", grads)
+    limit = _limit("clip_norm", "max_norm", max_norm)
+    return nesting.unflatten(_shortened(leaves, limit) if any(map(is_handle, leaves)) else _clipped(leaves, limit)[0])
 
 
 def clip_value(grads: Any, clip_value: float) -> Any:
@@ -82,7 +89,7 @@ def clip_value(grads: Any, clip_value: float) -> Any:
 
     Parameters
     ----------
-    grads : nested containers of numbers and arrays
+    grads : nested containers of numbers, arrays, Units and Arrays
         None in it stays.
     clip_value : float
         The limit; NaN stays what it is, for the optimizer to refuse.
@@ -104,7 +111,7 @@ def clip_value(grads: Any, clip_value: float) -> Any:
     [1.0, -0.5]
     """
     limit = _limit("clip_value", "clip_value", clip_value)
-    leaves, nesting = flatten(grads)
+    leaves, nesting = _leaves("clip_value", grads)
     return nesting.unflatten(_within(leaf, limit) for leaf in leaves)
 
 
@@ -163,6 +170,30 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
         leaf.grad = _within(leaf.grad, limit)
 
 
+def _leaves(function: str, grads: Any) -> tuple[list[Any], Nesting]:
+    """Return the gradients in a nest, and the nest; TypeError if one of them is none."""
+    leaves, nesting = flatten(grads)
+    for k, leaf in enumerate(leaves):
+        usual = type(leaf) is np.ndarray and leaf.dtype in _READ
+        if not (usual or leaf is None) and as_number(leaf) is None:
+            raise TypeError(f"{function}: grads{nesting.path(k)} is {described(leaf)}; expected numbers and arrays")
+    return leaves, nesting
+
+
+def _length(grads: list[Any]) -> Any:
+    """Return the norm of gradients some of which are recorded, by gates."""
+    found = [grad for grad in grads if grad is not None]
+    return reductions.norm(stack([reductions.norm(grad) if shape_of(grad) else gates.absolute(grad) for grad in found]))
+
+
+def _shortened(grads: list[Any], limit: float) -> list[Any]:
+    """Return such gradients with a norm within the limit; what is not finite is left as it is, as in `_clipped`."""
+    before = _length(grads)
+    longer = (before > limit) & (before < math.inf)
+    share = gates.where(longer, limit / gates.where(longer, before, 1.0), 1.0)
+    return [None if grad is None else grad * share for grad in grads]
+
+
 def _in_line(grad: Any) -> Any:
     """Return a gradient as an array that the engine reads."""
     if type(grad) is np.ndarray and grad.flags.carray and grad.dtype in _READ:
@@ -210,6 +241,8 @@ def _within(grad: Any, limit: float) -> Any:
     """Return a gradient with every number within the limit; NaN stays."""
     if grad is None:
         return None
+    if is_handle(grad):
+        return gates.clip(grad, -limit, limit)
     clipped = np.clip(np.asarray(grad), -limit, limit)
     return clipped if np.shape(grad) else float(clipped)
 

@@ -238,7 +238,7 @@ def feed_of(
     """Return what gives the batches of data, whichever way they were given."""
     if is_arrays(data):
         return arrays_of(data, dtype, sample_weight).dealt(batch_size, shuffle, Weighting(class_weight))
-    if not callable(data) and not isinstance(data, Iterable):
+    if isinstance(data, (dict, str)) or not (callable(data) or isinstance(data, Iterable)):
         raise TypeError(f"data is {type(data).__name__}; expected (x, y), an iterable of batches, or a function")
     if sample_weight is not None:
         raise ValueError("sample_weight goes with arrays; batches of an iterable bring theirs: (x, y, weights)")

@@ -222,7 +222,8 @@ cdef class Form:
             )
         return (
             f"{self.name(index)} is {described(leaf)}; give floats, integers, arrays of them, or nested containers of "
-            "these (static_argnums names arguments that are no numbers, which are then given by position)"
+            "these (what is no number stands around the function, or is named in fp.compile's static_argnums, and "
+            "given by position)"
         )
 
     def _let_go(self):

@@ -3,6 +3,7 @@
 No list comprehensions here nor in the other modules of the engine: those that Cython 3.3 compiles free an item twice
 when memory runs out.
 """
+import inspect
 import operator
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastprop import gates
 from fastprop.gates.blocks import GetItem, Transpose, value_of
 from fastprop.handles.face import ArrayFace
 from fastprop.handles.operands import Values, as_block, as_float, frozen, holds_handles, like_block, stack
+from fastprop.hints import OPTIONS, refuse_options
 
 cdef enum:
     FEW_AXES = 5
@@ -216,7 +218,10 @@ class Array(Block, ArrayFace):
     __slots__ = ()
     __hash__ = object.__hash__
 
-    def __new__(cls, values, grad=None, *, dtype=None, name=None):
+    def __new__(cls, values, grad=None, *, dtype=None, name=None, **others):
+        if others:
+            refuse_options("Array", others, OPTIONS["Array"])
+            raise TypeError(f"Array() got an unexpected keyword argument {next(iter(others))!r}")
         if link_of_any(values) != NULL or holds_handles(values):
             self = stack(values) if isinstance(values, (list, tuple)) else gates.positive(values)
         else:
@@ -248,6 +253,10 @@ class Array(Block, ArrayFace):
 
     def __ge__(self, other):
         return compared_numbers(self, other, operator.ge)
+
+
+arguments = inspect.signature(Array)
+Array.__signature__ = arguments.replace(parameters=[*arguments.parameters.values()][:-1])    # others are refused
 
 
 cdef object compared_numbers(Block block, object other, object relation):

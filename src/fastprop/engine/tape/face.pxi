@@ -16,7 +16,9 @@ cdef extern from *:
     """
     static PyObject *members_of(PyObject *kind) { return ((PyTypeObject *)kind)->tp_dict; } /* borrowed */
     static void members_changed(PyObject *kind) { PyType_Modified((PyTypeObject *)kind); }
+    static void take_items(PyObject *kind) { ((PyTypeObject *)kind)->tp_as_sequence->sq_item = NULL; }
     """
+    void take_items(PyObject* kind) noexcept
     PyObject* members_of(PyObject* kind) noexcept
     void members_changed(PyObject* kind) noexcept
     PyObject* PyDict_GetItem(dict items, object key) noexcept      # borrowed
@@ -119,6 +121,11 @@ cdef bint is_recorded(tuple operands):
     return False
 
 
+def no_sequence(kind):
+    """Let a class of Units be no sequences to C, where NumPy would hide what `float` says of `out[i] = unit`."""
+    take_items(<PyObject*>kind)
+
+
 cdef int complete_unit() except -1:
     cdef dict members = <dict>members_of(<PyObject*>Unit)
     for name, opcode in kernels.opcode_of.items():
@@ -129,7 +136,9 @@ cdef int complete_unit() except -1:
     members["__format__"] = Face.__format__
     members["__reduce_ex__"] = Face.__reduce_ex__
     members["_repr_svg_"] = Face._repr_svg_
-    for name in ("astype", "copy", "flatten", "item", "ndim", "reshape", "size", "tolist"):
+    for name in (
+        "astype", "copy", "flatten", "item", "max", "mean", "min", "ndim", "prod", "reshape", "size", "sum", "tolist"
+    ):
         members[name] = vars(Face)[name]
     for name in ATTRIBUTES["Unit"]:  # what others have, and it has not
         members[name] = vars(Face)[name]
@@ -140,6 +149,7 @@ cdef int complete_unit() except -1:
         if name not in vars(ArrayFace):
             setattr(Array, name, members[name])
     members_changed(<PyObject*>Unit)
+    no_sequence(Unit)
     return 0
 
 

@@ -45,8 +45,9 @@ class OutsideError(ValueError):
 
 cdef str PACKAGE = __file__.rpartition("engine")[0]     # its folder
 cdef str REMEDY = (
-    "use gates (fp.exp, fp.where …), np.stack or fp.Array instead of np.array, or compute what is constant before "
-    "fp.trace or fp.compile"
+    "use gates (fp.exp, fp.where …), np.stack or fp.Array instead of np.array, out = fp.at(out)[i].set(v) instead of "
+    "out[i] = v, or compute what is constant before fp.trace or fp.compile; within fp.eager() there are values to look "
+    "at"
 )
 
 cdef str TO_INDEX = (
@@ -54,6 +55,7 @@ cdef str TO_INDEX = (
     "fp.take(table, i, axis=0) for table[i]; what is a length or an axis is named in static_argnums of fp.compile"
 )
 cdef str NUMPY = np.__file__.rpartition("__init__")[0]
+cdef str SCIPY = NUMPY.rpartition("numpy")[0] + "scipy"      # beside it, and not imported before it is used
 
 
 cdef set SHOWN = set()      # files of the package that are named like anybody's
@@ -268,14 +270,26 @@ cdef int note_source(PyObject* home) except -1:
 
 def refuse(str what, str place="", str remedy=REMEDY):
     """Raise the error for what would make a number of a traced value; names the line that did."""
-    here = sys._getframe()
-    while here.f_back is not None and (is_ours(here.f_code) or here.f_code.co_filename.startswith(NUMPY)):
-        here = here.f_back
     raise TypeError(
-        f"{here.f_code.co_filename}:{here.f_lineno}: {what}"
-        f"{' (recorded at ' + place + ')' if place else ''} was read: it would bake a constant into the circuit; "
-        f"{remedy}"
+        f"{line_here()}: {what}{' (recorded at ' + place + ')' if place else ''} was read: it would bake a constant "
+        f"into the circuit; {remedy}"
     )
+
+
+def refuse_gradient():
+    """Raise the error for a gradient, or a sweep, of a traced value; names the line that asked."""
+    raise TypeError(
+        f"{line_here()}: a traced value has no gradient, and no backward(): differentiate the circuit, or the function "
+        "in it (fp.grad)"
+    )
+
+
+cdef str line_here():
+    """The line at work, as file:line, that is neither ours nor NumPy's nor SciPy's."""
+    here = sys._getframe()
+    while here.f_back is not None and (is_ours(here.f_code) or here.f_code.co_filename.startswith((NUMPY, SCIPY))):
+        here = here.f_back
+    return f"{here.f_code.co_filename}:{here.f_lineno}"
 
 
 cdef int refuse_to_bake(str what, const Link* link) except -1:

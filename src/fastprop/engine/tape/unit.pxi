@@ -421,7 +421,8 @@ cdef class Unit:
     def grad(self):
         """The sum of what sweeps backward have brought; it can be assigned."""
         check_fresh(&self.link)
-        refuse_to_bake("gradient", &self.link)
+        if is_traced(&self.link):
+            refuse_gradient()
         return self.link.gradient
 
     @grad.setter
@@ -467,7 +468,8 @@ cdef class Unit:
         """
         cdef double seed = as_number(pull, "the pull")
         check_fresh(&self.link)
-        refuse_to_bake("gradient", &self.link)
+        if is_traced(&self.link):
+            refuse_gradient()
         if self.link.tape == NULL:
             self.link.gradient += seed
             return
@@ -581,6 +583,8 @@ cdef class Unit:
     def __repr__(self):
         if self.link.tape == NULL and self.link.key == STALE:
             return "<stale Unit: its tape was reset>"
+        if is_traced(&self.link):
+            return "<traced Unit: recorded, no value>"      # the one that it has there is of another call
         name = f", name={self.name!r}" if self.label != NULL else ""
         return f"Unit({self.link.value!r}, grad={self.link.gradient!r}{name})"
 

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
+from fastprop.derivatives.recorded import _accumulate
 from fastprop.engine import slots
+from fastprop.engine.parts import Parts
 from fastprop.engine.trace import NAMES, Draft, apart, drop, hoist, merge, reroll
+from fastprop.training.diagnosis import first_bad_gate
 
 NEVER = 1 << 60
 
@@ -382,3 +385,139 @@ def test_a_compiled_function_with_products_can_be_pickled(whole):
     circuit = fp.trace(functools.partial(loss, layer), x, w, b)
     again = pickle.loads(pickle.dumps(circuit))
     assert_allclose(again(x, w, b), circuit(x, w, b), rtol=1e-14)
+
+
+def test_few_numbers_of_many_rows_and_columns_are_sums():
+    draft = a_draft([(3, range(6), range(6, 12))], outputs=[12, 16, 20])
+    diagonal = drop(draft)
+    assert names(diagonal) == ["products"] * 3
+    assert diagonal.gate(1)[1] == [2, 8, 3, 9]
+
+
+# ------------------------------------------------------------------------------------------------ where there are ways
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 4])
+def test_ties_with_sums_in_order_are_ties(rows, dtype, whole):
+    def body(x, w):
+        y, total = x @ w, 0.0
+        for k in range(x.shape[1]):
+            total = total + x[0, k] * w[k, 0]
+        return 2.0 if y[0, 0] < total else 3.0 if y[0, 0] == total else 4.0
+
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, w = rng.normal(size=(rows, 40)).astype(dtype), rng.normal(size=(40, 5)).astype(dtype)
+        mapped, alone = fp.compile(fp.vmap(body, in_axes=(0, None))), fp.compile(body)
+        assert_array_equal(mapped(np.stack([x] * 3), w), [3.0] * 3)
+        assert alone(x, w) == 3.0 and len(alone.cache_info()) == 1
+
+
+def test_a_product_of_what_is_the_same_in_all_lanes_above_a_branch(whole):
+    rng = np.random.default_rng(0)
+    a, b, xs = rng.normal(size=(4, 5)), rng.normal(size=(5, 4)), rng.normal(size=200)
+
+    def body(x, a, b):
+        y = a @ b
+        if x > 0.0:
+            z = y[0, 1] * x + y[2, 2]
+            for _ in range(40):
+                z = fp.sin(z) * fp.exp(-z * z)
+            return z
+        z = y[1, 1] * x * x
+        for _ in range(40):
+            z = fp.cos(z) * fp.tanh(-z * z)
+        return z
+
+    every = fp.value_and_grad(body, argnums=(0, 1, 2))
+    for mapped in (fp.vmap(every, in_axes=(0, None, None)), fp.compile(fp.vmap(every, in_axes=(0, None, None)))):
+        found = mapped(xs, a, b)
+        for k in (0, 7, 199):
+            for one, other in zip(flat(found), flat(every(xs[k], a, b)), strict=True):
+                assert_allclose(one[k], other, rtol=1e-9, atol=1e-12)
+
+
+def test_ways_whose_products_differ_in_their_shapes_alone_stay_two(whole):
+    def body(c, z):
+        if c > 0.0:
+            y = z[:4].reshape(2, 2) @ z[4:].reshape(3, 2).T
+        else:
+            y = z[:6].reshape(3, 2) @ z[6:].reshape(2, 2).T
+        y = y.reshape(6)
+        return y[0] + 2.0 * y[1] + 3.0 * y[2] + 4.0 * y[5]
+
+    rng = np.random.default_rng(0)
+    cs, zs = rng.normal(size=40), rng.normal(size=(40, 10))
+    assert_allclose(fp.compile(fp.vmap(body))(cs, zs), [body(c, z) for c, z in zip(cs, zs)], rtol=1e-12)
+
+
+# -------------------------------------------------------------------------------------------------- what looks at gates
+
+
+def test_pictures_and_diagnoses_show_every_number():
+    def function(x, w):
+        return fp.sum(x @ w)
+
+    x, w, _ = operands(2, 3, 2, seed=0)
+    with OneGateFrom(NEVER):
+        expected = fp.draw.circuit(function, x, w), fp.draw.circuit(fp.trace(function, x, w))
+    with OneGateFrom(1):
+        found = fp.draw.circuit(function, x, w), fp.draw.circuit(fp.trace(function, x, w))
+        bad = first_bad_gate(function, (np.full((2, 3), np.inf), -w), np.dtype(np.float64))
+    assert str(found[0]) == str(expected[0]) and str(found[1]).count("dot") == str(expected[1]).count("dot")
+    assert bad.startswith("dot in ")
+
+
+def test_what_only_unused_rows_need_is_left_out():
+    first = a_draft([(2, [0, 1, 2, 3], [4, 5, 6, 7])])
+    code = {name: opcode for opcode, name in NAMES.items()}
+    head, n = 12, 4
+    both = first.replace(  # (2 x 2) @ (2 x 2), the last row of the product of that with inputs 8 to 11
+        opcode=np.append(first.opcode, [code["batch_matmul"], *[code["result"]] * 3]).astype(np.uint8),
+        first=np.append(first.first, first.first[-1] + np.array([9, 10, 11, 12])).astype(np.int32),
+        operand=np.concatenate([first.operand, [-1, *range(head, head + n), 8, 9, 10, 11], [head + n] * 3]),
+        origin=np.arange(8, dtype=np.int32),
+        outputs=np.array([18, 19], np.int32),
+    )
+    narrow = drop(both)
+    assert names(narrow) == ["batch_matmul", "result"] * 2
+    assert narrow.gate(0)[1][1:] == [2, 3, 4, 5, 6, 7] and narrow.gate(2)[1][1:] == [12, 13, 8, 9, 10, 11]
+
+
+@pytest.mark.parametrize("count", [1.5, np.nan, 0.0, 4.0])
+@pytest.mark.parametrize("name", ["matmul", "batch_matmul"])
+def test_products_say_whole_numbers(name, count):
+    code = next(opcode for opcode, known in NAMES.items() if known == name)
+    result = next(opcode for opcode, known in NAMES.items() if known == "result")
+    with pytest.raises(ValueError, match=rf"gate 0 \({name}\) has 3 results of {count}"):
+        Draft(4, [count], [code, result, result], [0, 4, 5, 6], [-1, 0, 1, 2, 4, 4], [0] * 3, [4, 5, 6], [], [])
+
+
+def test_sums_of_many_parts_are_not_copied():
+    first, sums = Parts({0: 1.0}), {}
+    _accumulate(sums, 7, first)
+    own = sums[7]
+    for k in range(5):
+        _accumulate(sums, 7, Parts({k: 2.0}))
+    assert sums[7] is own and own is not first and first.found == {0: 1.0}
+    assert own.found == {0: 3.0, 1: 2.0, 2: 2.0, 3: 2.0, 4: 2.0}
+
+
+@pytest.mark.parametrize("kind", ["along a row", "of the diagonal"])
+def test_sparse_tangents_and_pulls_record_no_more_than_sums_do(kind):
+    a, b = np.ones((12, 9)), np.ones((9, 12))
+
+    def along(a, b):
+        moved = np.zeros(a.shape)
+        moved[3] = 2.0
+        return fp.sum(fp.jvp(lambda a: a @ b, (a,), (moved,))[1] ** 2)
+
+    def diagonal(a, b):
+        return fp.sum(fp.jvp(fp.grad(lambda a: fp.sum(fp.diagonal(a @ b) ** 2)), (a,), (np.full(a.shape, 2.0),))[1])
+
+    function, gates = (along if kind == "along a row" else diagonal), []
+    for one_gate_from in (1, NEVER):
+        with OneGateFrom(one_gate_from):
+            gates.append(len(fp.trace(function, a, b)))
+    assert gates[0] <= 1.4 * gates[1]

@@ -453,9 +453,9 @@ def _with_its_region(draft: Draft, gate: int) -> range:
     while NAMES[int(draft.opcode[first])] == "result":
         first -= 1
     end = gate + 1
-    while first in draft.payload and end < len(draft) and NAMES[int(draft.opcode[end])] == "result":
+    while end < len(draft) and NAMES[int(draft.opcode[end])] == "result":
         end += 1
-    return range(first, end) if first in draft.payload else range(gate, gate + 1)
+    return range(first, end)
 
 
 def _with_gates(
@@ -513,7 +513,7 @@ def _with_gates(
 def _costs() -> np.ndarray[Any, Any]:
     """Return what a gate costs a lane by its opcode, in additions."""
     plain = "add subtract multiply negative positive square absolute sign maximum minimum where relu fma "
-    plain += "less less_equal equal not_equal both either not stop_gradient sum prod mean dot"
+    plain += "less less_equal equal not_equal both either not stop_gradient sum prod mean dot batch_matmul result"
     found = np.full(256, OF_A_FUNCTION, np.int64)
     for opcode, name in NAMES.items():
         if name in plain.split():

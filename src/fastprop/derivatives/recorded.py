@@ -179,7 +179,12 @@ def _accumulate(sums: dict[int, Any], key: int | None, term: Any) -> None:
     if key is None or term is None:
         return
     if isinstance(term, Parts) or isinstance(sums.get(key), Parts):
-        sums[key] = Parts.of(sums[key]) + term if key in sums else term
+        own = Parts({})  # not the term itself: it may be another's, and many terms are not to be copied each time
+        if not isinstance(sums.get(key), Parts):
+            if key in sums:
+                own.add(sums[key])
+            sums[key] = own
+        sums[key].add(term)
     elif not _is_zero(term):
         sums[key] = sums[key] + term if key in sums else term
 

@@ -17,8 +17,9 @@ from fastprop import engine, gates
 from fastprop.circuits.circuit import Circuit, Run
 from fastprop.circuits.signature import as_leaf
 from fastprop.circuits.trace import Recording, record
+from fastprop.engine.slots import every_number_by_itself
 from fastprop.engine.tape import Array, Tape, Unit, depths, reached, read_gates
-from fastprop.engine.trace import NAMES
+from fastprop.engine.trace import NAMES, apart
 from fastprop.gates import Row
 from fastprop.gates.blocks import GetItem
 from fastprop.handles.nesting import LEAF, flatten
@@ -275,7 +276,8 @@ def of_run(run: Run, pull: Any, swept: bool = True) -> Wires:
         pull = 1.0
     if recording.draft.payload:
         return _called(recording, run._leaves, pull if swept else None)
-    again = record(recording.function, recording.signature, run._leaves, circuit.dtype, finished=False)
+    with every_number_by_itself():
+        again = record(recording.function, recording.signature, run._leaves, circuit.dtype, finished=False)
     trace = again.trace
     assert trace is not None
     ends = [end for end in again.ends if type(end) is not float]
@@ -386,7 +388,7 @@ def _region_text(region: Any) -> str:
 def of_draft(circuit: Circuit) -> Wires:
     """Return a circuit as it was recorded, without values."""
     recording = circuit._recording
-    draft, inputs = recording.draft, recording.draft.inputs
+    draft, inputs = apart(recording.draft), recording.draft.inputs
     first = np.concatenate([np.zeros(inputs, np.int32), draft.first]).astype(np.int32)
     outputs = [int(x) for x in draft.outputs if x >= 0]
     kept = np.flatnonzero(reached(first, draft.operand, outputs))

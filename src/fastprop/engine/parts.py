@@ -26,11 +26,15 @@ class Parts:
         """Return parts as they are; anything else belongs to the first result."""
         return x if isinstance(x, Parts) else Parts({0: x})
 
-    def __add__(self, other: Any) -> Parts:
-        found = dict(self.found)
+    def add(self, other: Any) -> None:
+        """Add others to these."""
         for key, part in Parts.of(other).found.items():
-            found[key] = found[key] + part if key in found else part
-        return Parts(found)
+            self.found[key] = self.found[key] + part if key in self.found else part
+
+    def __add__(self, other: Any) -> Parts:
+        total = Parts(dict(self.found))
+        total.add(other)
+        return total
 
     __radd__ = __add__
 

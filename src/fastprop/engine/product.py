@@ -10,7 +10,7 @@ import numpy as np
 from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.items import object_array
 from fastprop.engine.parts import Parts
-from fastprop.gates.blocks import MatMul, StrongMatMul, swap_last, total
+from fastprop.gates.blocks import MatMul, StrongMatMul
 
 __all__ = ["Product"]
 
@@ -39,38 +39,65 @@ class Product:
             left, right = MatMul().backward(pulls.reshape(self.rows, self.columns), *self._matrices(numbers))
         return np.concatenate([[0.0], left.ravel(), right.T.ravel()])
 
+    @property
+    def tangent_work(self) -> int:
+        """How many products of numbers tangents take."""
+        return 2 * self.rows * self.depth * self.columns
+
     def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
-        """Return what is pulled on every operand, recorded: of rows and columns on which nothing is pulled, None."""
-        left, right = self._matrices(object_array(list(operands), (len(operands),)))
-        rows, columns = (np.unique(x) for x in np.divmod(np.fromiter(pull.found, np.intp), self.columns))
-        pulls = Bundle(self._array([pull.found.get(i * self.columns + j, 0.0) for i in rows for j in columns], rows))
-        on_left, on_right = np.full(left.shape, None), np.full((self.columns, self.depth), None)
-        if any(wanted[1 : 1 + left.size]):
-            on_left[rows] = numbers_of(StrongMatMul()(pulls, Bundle(right[:, columns].T)))
-        if any(wanted[1 + left.size :]):
-            on_right[columns] = numbers_of(StrongMatMul()(swap_last(pulls), Bundle(left[rows])))
+        """Return what is pulled on every operand that is wanted, recorded; None where nothing is."""
+        left, right = self._matrices(_objects(operands))
+        wanted_left, wanted_right = self._matrices(np.array(wanted))
+        pulls = {divmod(place, self.columns): part for place, part in pull.found.items()}
+        turned = {(j, i): part for (i, j), part in pulls.items()}
+        on_left = _products(pulls, right.T, wanted_left.any(axis=1), left.shape)
+        on_right = _products(turned, left, wanted_right.any(axis=0), (self.columns, self.depth))
         return [None, *on_left.flat, *on_right.flat]
 
     def recorded_tangent(self, tangents: Sequence[Any], operands: Sequence[Any]) -> Parts:
-        """Return the tangents of all numbers, recorded."""
+        """Return the tangents of the numbers that have some, recorded."""
         along = [None if tangent is None else Parts.of(tangent).found.get(0) for tangent in tangents]
-        there = self._matrices(np.array([x is not None for x in along]))
-        moving = self._matrices(object_array([0.0 if x is None else x for x in along], (len(along),)))
-        left, right = self._matrices(object_array(list(operands), (len(operands),)))
-        parts = []
-        if there[0].any():
-            terms = np.flatnonzero(there[0].any(axis=0))
-            parts.append(StrongMatMul()(Bundle(moving[0][:, terms]), Bundle(right[terms])))
-        if there[1].any():
-            terms = np.flatnonzero(there[1].any(axis=1))
-            parts.append(StrongMatMul()(Bundle(left[:, terms]), Bundle(moving[1][terms])))
-        return Parts(dict(enumerate(numbers_of(total(parts)).flat)))
+        left, right = self._matrices(_objects(operands))
+        left_moves, right_moves = self._matrices(np.array([x is not None for x in along]))
+        left_along, right_along = self._matrices(_objects([0.0 if x is None else x for x in along]))
+        found = Parts({})
+        for moves, moving, other, turned in (
+            (left_moves, left_along, right.T, False),
+            (right_moves.T, right_along.T, left, True),
+        ):
+            rows, terms = np.flatnonzero(moves.any(axis=1)), np.flatnonzero(moves.any(axis=0))
+            if not len(rows):
+                continue
+            made = numbers_of(StrongMatMul()(Bundle(moving[np.ix_(rows, terms)]), Bundle(other[:, terms].T)))
+            for (i, j), number in np.ndenumerate(made):
+                place = j * self.columns + rows[i] if turned else rows[i] * self.columns + j
+                found.add(Parts({int(place): number}))
+        return found
 
     def _matrices(self, numbers: Any) -> tuple[Any, Any]:
         """Return the operands as two matrices."""
         middle = 1 + self.rows * self.depth
         return numbers[1:middle].reshape(self.rows, self.depth), numbers[middle:].reshape(self.columns, self.depth).T
 
-    @staticmethod
-    def _array(numbers: list[Any], rows: Any) -> Any:
-        return object_array(numbers, (len(rows), len(numbers) // max(len(rows), 1)))
+
+def _objects(numbers: Sequence[Any]) -> Any:
+    return object_array(list(numbers), (len(numbers),))
+
+
+def _products(pulls: dict[tuple[int, int], Any], others: Any, wanted: Any, shape: tuple[int, int]) -> Any:
+    """Return the sums of pulls on (row, column) times those rows of others that the columns are, for rows wanted.
+
+    Rows on whose same columns is pulled are one product.
+    """
+    found = np.full(shape, None)
+    columns: dict[int, list[int]] = {}
+    for i, j in sorted(pulls):
+        columns.setdefault(i, []).append(j)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for i, those in columns.items():
+        if wanted[i]:
+            alike.setdefault(tuple(those), []).append(i)
+    for same, rows in alike.items():
+        block = object_array([pulls[i, j] for i in rows for j in same], (len(rows), len(same)))
+        found[rows] = numbers_of(StrongMatMul()(Bundle(block), Bundle(others[list(same)])))
+    return found

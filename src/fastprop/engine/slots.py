@@ -5,9 +5,11 @@ What a block can't do in this way is left to be done number by number (None), wi
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +44,7 @@ __all__ = [
     "aliases",
     "at_once",
     "elements",
+    "every_number_by_itself",
     "every_slot",
     "inward",
     "logic",
@@ -61,6 +64,25 @@ REDUCED = {
 TURNED = {operator.gt: operator.lt, operator.ge: operator.le}
 ROOM = 1 << 20  # operands of gates that are recorded at once
 DEEP, LARGE = 8, 1 << 12  # terms, and products in all, from which on a product of matrices is one gate
+
+
+class _Manner(threading.local):
+    """How a thread records."""
+
+    in_sums = False
+
+
+_manner = _Manner()
+
+
+@contextlib.contextmanager
+def every_number_by_itself() -> Iterator[None]:
+    """Let this thread record each number of a product as a gate, for who looks at the gates one by one."""
+    before, _manner.in_sums = _manner.in_sums, True
+    try:
+        yield
+    finally:
+        _manner.in_sums = before
 
 
 @dataclass(frozen=True, eq=False)
@@ -340,7 +362,8 @@ def dots(x: Slots | None, y: Slots | None, product: Any) -> Slots | None:
     rows = x.moved(lambda part: part.reshape(-1, 1, part.shape[-1]))
     columns = y.moved(lambda part: part.reshape(len(part), -1).T)
     m, n, depth = len(rows.at), len(columns.at), columns.at.shape[1]
-    if depth >= DEEP and m * n * depth >= LARGE and not (is_constant(rows) and is_constant(columns)):
+    large = depth >= DEEP and m * n * depth >= LARGE and not _manner.in_sums
+    if large and not (is_constant(rows) and is_constant(columns)):
         return as_one_gate(rows, columns, product(m, depth, n)).moved(lambda part: part.reshape(shape))
     step = max(1, ROOM // columns.at.size)
     found: list[Slots | None] = [
@@ -361,10 +384,8 @@ def as_one_gate(rows: Slots, columns: Slots, product: Any) -> Slots:
     parts = [np.full(1, CONSTANT, np.int32), rows.at.ravel(), columns.at.ravel()]
     numbers = [np.full(1, float(product.rows))]
     numbers += [np.zeros(x.at.size) if x.constants is None else x.constants.ravel() for x in (rows, columns)]
-    with np.errstate(all="ignore"):
-        values = blocks.MatMul().forward(rows.values()[:, 0], columns.values().T)
-    first = record_product(rows.trace, product, np.concatenate(parts), np.concatenate(numbers), np.ravel(values))
-    return Slots(rows.trace, np.arange(first, first + values.size, dtype=np.int32))
+    first = record_product(rows.trace, product, np.concatenate(parts), np.concatenate(numbers))
+    return Slots(rows.trace, np.arange(first, first + len(rows.at) * len(columns.at), dtype=np.int32))
 
 
 def strong_dots(x: Slots | None, y: Slots | None) -> Slots | None:

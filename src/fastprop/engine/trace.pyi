@@ -202,11 +202,18 @@ def fuse_inside(draft: Draft) -> Draft | None: ...
 class Factors:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
-# passes/reroll
+# passes/products
 
 def apart(draft: Draft, products: list[int] | None = None) -> Draft: ...
+
+@disjoint_base
+class Products:
+    def __init__(self, draft: Draft, uniform: Any) -> None: ...
+
+# passes/reroll
+
 def reroll(draft: Draft, uniform: Any = None, report: dict[str, Any] | None = None) -> Draft: ...
 
 @disjoint_base
-class Rolls:
+class Rolls(Products):
     def __init__(self, draft: Draft, uniform: Any) -> None: ...

@@ -10,6 +10,7 @@ import numpy as np
 from fastprop.circuits.paths import MOST_PATHS
 from fastprop.circuits.signature import Signature
 from fastprop.circuits.trace import record
+from fastprop.engine.slots import every_number_by_itself
 from fastprop.engine.tape import values_at
 
 __all__ = ["first_bad_gate"]
@@ -27,7 +28,8 @@ def first_bad_gate(f: Callable[..., Any], args: Sequence[Any], dtype: np.dtype[A
     """
     signature = Signature(args, (), "loss", {})
     leaves = signature.leaves(args, dtype, {})
-    recording = record(f, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS, finished=False)
+    with every_number_by_itself():
+        recording = record(f, signature, leaves, dtype, differentiable=False, max_paths=MOST_PATHS, finished=False)
     trace = recording.trace
     assert trace is not None  # it is not finished
     values = np.asarray(values_at(trace, np.arange(len(trace), dtype=np.int32)))

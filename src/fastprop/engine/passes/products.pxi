@@ -1,8 +1,8 @@
 """Products of two matrices that were recorded as such: of a matrix with vectors, of two matrices, or sums after all.
 
 In lanes, where one of the matrices is the same in all of them, a product is one of that with the vectors of the other
-one, and takes a bias with it that is added to every one of its results. At one point, the numbers of the matrix are
-inputs. Where both are computed, it stays as it is. What guards depend on is written as sums, which are rounded in one
+one; at one point, where its numbers are inputs or constants. It takes with it a bias that is added to every one of its
+results. Where both are computed, it stays as it is. What guards depend on is written as sums, which are rounded in one
 way wherever they are computed.
 """
 import numpy as np
@@ -18,6 +18,7 @@ cdef enum:
     LEAST_RESULTS = 3       # of a product of two matrices, in lanes
     LEAST_SIDE = 4          # at one point, of both sides: what is gathered should be used again and again
     NO_NUMBER = 2147483647
+    FEWEST = 2              # less than one of so many numbers of rows and columns: each is quicker by itself
 
 cdef enum Side:             # of a product, which the matrix is that does not vary
     LEFT
@@ -81,13 +82,19 @@ cdef Draft narrower(Draft draft, const uint8_t[::1] used):
 
 
 cdef int write_narrower(Writer writer, int32_t[::1] moved, Py_ssize_t gate, used) except -1:
-    """Write the rows and columns of a product of which numbers are used."""
+    """Write the rows and columns of a product of which numbers are used; if these are few, as sums of pairs."""
     cdef Draft draft = writer.draft
     cdef int32_t x
     cdef int32_t[::1] operand
     left, right = matrices_of(draft, gate)
     used = used.reshape(len(left), len(right))
     rows, columns = np.flatnonzero(used.any(axis=1)), np.flatnonzero(used.any(axis=0))
+    if FEWEST * np.count_nonzero(used) < len(rows) * len(columns):
+        for place in np.flatnonzero(used).tolist():
+            pairs = np.stack([left[place // len(right)], right[place % len(right)]], axis=1)
+            operand = translate(pairs.ravel(), draft.inputs, moved)
+            moved[gate + place] = writer.gate(PRODUCTS, &operand[0], operand.shape[0], draft.origin[gate + place])
+        return 0
     operands = np.concatenate([left[rows].ravel(), right[columns].ravel()])
     operand = np.append(np.int32(writer.constant(<double>len(rows))), translate(operands, draft.inputs, moved))
     places = (gate + rows[:, None] * len(right) + columns).ravel()
@@ -116,6 +123,11 @@ cdef object used_numbers(Draft draft):
         if opcode[i] == RESULT:
             k = operand[first[i]] - inputs
             whole[k] = whole[k] or used[i]
+        elif opcode[i] == BATCH_MATMUL and (used[i] or whole[i]):
+            left, right = matrices_of(draft, i)
+            numbers = found[i : i + len(left) * len(right)].reshape(len(left), len(right))
+            taken = np.concatenate([left[numbers.any(axis=1)].ravel(), right[numbers.any(axis=0)].ravel()])
+            found[taken[taken >= inputs] - inputs] = 1
         elif used[i] or whole[i]:
             for j in range(first[i], first[i + 1]):
                 if operand[j] >= inputs:

@@ -9,7 +9,7 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.string cimport memcmp
 
-from fastprop.engine.executor.instructions cimport BOTH, NEITHER, REGION
+from fastprop.engine.executor.instructions cimport BATCH_MATMUL, BOTH, NEITHER, REGION
 from fastprop.engine.kernels cimport WHERE
 
 
@@ -55,7 +55,8 @@ cdef class Segment:
             found[earlier] = -2 - self.before[operands[earlier] - self.inputs]
             found[operands >= draft.inputs] += (1 << 40) - draft.inputs
             ends.append(found.tobytes())
-        return tuple(ends)
+        rows = draft.operand[draft.first[:-1][draft.opcode == BATCH_MATMUL]]     # how many a product has is no number
+        return *ends, draft.constants[~rows].tobytes()
 
     def part(self, Py_ssize_t begin, Py_ssize_t end, outputs, guards, expected):
         """Return the gates from one place of the whole to another as a segment of their own."""

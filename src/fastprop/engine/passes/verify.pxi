@@ -250,7 +250,7 @@ cdef int verify_product(Draft draft, Py_ssize_t gate, bint batch, Py_ssize_t res
     cdef int32_t said = draft.operand[draft.first[gate]] if operands > 0 else 0
     cdef double count = draft.constants[~said] if said < 0 else 0.0
     cdef Py_ssize_t rows, left
-    if operands > 1 and 1.0 <= count <= results and results % count == 0:
+    if operands > 1 and 1.0 <= count <= results and count == <Py_ssize_t>count and results % count == 0:
         rows = <Py_ssize_t>(results // count)
         left = (operands - 1) % (rows + <Py_ssize_t>count)
         if operands > rows + count and (left == 0 or (left == rows and not batch)):

@@ -141,6 +141,8 @@ cdef class Program:
         return self.operands - 1
 
     cdef Py_ssize_t push_index(self, int32_t index) except -1:
+        if self.indices >= 2147483000:
+            raise OverflowError("a program lists more operands than 4 bytes can number")
         grow(<void**>&self.index, &self.index_capacity, self.indices + 1, sizeof(int32_t))
         self.index[self.indices] = index
         self.indices += 1

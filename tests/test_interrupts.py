@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fastprop as fp
+from fastprop import reference
 from fastprop.derivatives.call import is_active
 
 X = np.array([1.0, -2.0, 3.0])
@@ -82,6 +83,21 @@ def numbers(result):
 @pytest.mark.parametrize("name", CALLS)
 def test_an_interrupt_at_any_instruction(engine, name):
     check(CALLS[name], engine)
+
+
+def test_a_tape_of_the_reference_is_let_go_at_every_instruction():
+    tape = reference.Tape()
+    with Interruption(0) as whole:
+        tape.reset()
+    interrupts = 0
+    for number in range(1, whole.passed + 1):
+        try:
+            with Interruption(number):
+                tape.reset()
+        except KeyboardInterrupt:
+            interrupts += 1
+        tape.reset()
+    assert interrupts >= 20
 
 
 @pytest.mark.parametrize("name", TRACED)

@@ -100,7 +100,7 @@ class Tape:
         self._slots: dict[int, Slot] = {}
         self._keys = itertools.count()
         self._full = Tape._fewest  # with so many slots it is time to reclaim
-        self._alone = threading.Lock()  # held by a sweep and by a reset
+        self._alone = shared.Alone()  # held by a sweep and by a reset
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -130,10 +130,8 @@ class Tape:
         with self._claimed("reset"):
             self._slots, self._full = {}, Tape._fewest
 
-    def _claimed(self, purpose: str) -> threading.Lock:
-        if self._alone.locked():
-            raise RuntimeError(f"{purpose} of {self}, which is in the middle of a sweep; wait until it has ended")
-        return self._alone
+    def _claimed(self, purpose: str) -> Any:
+        return self._alone.held(f"{purpose} of {self}, which is in the middle of a sweep; wait until it has ended")
 
     def _record(self, gate: Any, operands: Many, values: Many, partials: Many, value: Any) -> Any:
         """Write a slot and return its handle."""

@@ -296,6 +296,7 @@ class Block:
     def __fastprop_gate__(gate: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any: ...
 
 class Array(Block, ArrayFace):
+    __signature__: Any
     def __new__(
         cls, values: Any, grad: ArrayLike | None = None, *, dtype: Any = None, name: str | None = None
     ) -> Self: ...

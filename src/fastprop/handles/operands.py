@@ -6,7 +6,9 @@ with `product`, `fit`, `gate_pulls` and `gate_tangent`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,22 @@ def as_float(x: Any, what: str) -> float:
         such = ", such as 0.0" * (x is None)
         raise TypeError(f"{what} is {x!r:.60} ({type(x).__name__}); expected a real number{such}")
     return real
+
+
+class Alone:
+    """What is held for the length of a ``with``, by one at a time; given back wherever an interrupt comes."""
+
+    def __init__(self) -> None:
+        self._holder: Callable[[], Any] = lambda: None
+
+    @contextlib.contextmanager
+    def held(self, busy: str) -> Iterator[None]:
+        """Hold it, or raise a RuntimeError that says who does."""
+        if self._holder() is not None:
+            raise RuntimeError(busy)
+        holder: set[None] = set()  # which is gone with this call, also where it is not come back to
+        self._holder = weakref.ref(holder)
+        yield
 
 
 class Values(np.ndarray[Any, np.dtype[Any]]):

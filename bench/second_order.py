@@ -6,6 +6,8 @@ And the mean of gradients that are taken example by example.
 
 One thread, float32, 64-64-10; the least of many calls, as a multiple of the gradient's in the same run; and JAX under
 `jit`, if it is there. Products with the Hessian are held to differences of gradients in float64 first.
+
+Then whole Hessians and Jacobians, in float64, which are held to differences of gradients and values.
 """
 
 from __future__ import annotations
@@ -66,6 +68,69 @@ def programs(m: Any, vmap: Any, grad: Any, jvp: Any, logsumexp: Any) -> dict[str
     }
 
 
+def whole(m: Any, vmap: Any, hessian: Any, jacobian: Any, softplus: Any) -> dict[str, tuple[Any, Any, tuple[Any, ...]]]:
+    """Hessians and Jacobians by one library: a function of its first argument, the derivative, and arguments."""
+    generator = np.random.default_rng(1)
+    xs, ys = generator.normal(size=(1000, 20)), (generator.random(1000) > 0.5) * 1.0
+    few, targets = generator.normal(size=(200, 10)), generator.normal(size=200)
+    square = generator.normal(size=(50, 50)) / 7.0
+
+    def logistic(w: Any, xs: Any, ys: Any) -> Any:
+        return m.mean(vmap(lambda x, y: softplus(x @ w) - y * (x @ w))(xs, ys))
+
+    def residuals(p: Any, xs: Any, ys: Any) -> Any:
+        def one(x: Any, y: Any) -> Any:
+            return p[88:96] @ m.tanh(p[:80].reshape(8, 10) @ x + p[80:88]) + p[96] - y
+
+        return vmap(one)(xs, ys)
+
+    def squares(p: Any, xs: Any, ys: Any) -> Any:
+        return m.mean(residuals(p, xs, ys) ** 2)
+
+    def rows(w: Any, xs: Any) -> Any:
+        return m.tanh(xs @ w)
+
+    def two_layers(x: Any, square: Any) -> Any:
+        return m.tanh(square @ m.tanh(square @ x))
+
+    def valley(x: Any) -> Any:
+        return m.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+    at = {n: generator.normal(size=n) * 0.3 for n in (20, 50, 97)}
+    return {
+        "Hessian, logistic, 20": (logistic, hessian(logistic), (at[20], xs, ys)),
+        "Hessian, network, 97": (squares, hessian(squares), (at[97], few, targets)),
+        "Hessian, Rosenbrock, 50": (valley, hessian(valley), (at[50],)),
+        "Jacobian, residuals, 97": (residuals, jacobian(residuals), (at[97], few, targets)),
+        "Jacobian, 1,000 rows, 20": (rows, jacobian(rows), (at[20], xs)),
+        "Jacobian, two layers, 50": (two_layers, jacobian(two_layers), (at[50], square)),
+    }
+
+
+def compare_whole() -> None:
+    """Prove whole Hessians and Jacobians, then print their times."""
+    libraries = {"fastprop": (whole(fp, fp.vmap, fp.hessian, fp.jacobian, fp.softplus), fp.compile)}
+    if importlib.util.find_spec("jax"):
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        made = whole(jax.numpy, jax.vmap, jax.hessian, jax.jacfwd, jax.nn.softplus)
+        made["Jacobian, two layers, 50"] = whole(jax.numpy, jax.vmap, jax.hessian, jax.jacrev, jax.nn.softplus)[
+            "Jacobian, two layers, 50"
+        ]
+        libraries["jax"] = made, jax.jit
+    for name, (f, _, args) in libraries["fastprop"][0].items():
+        below = fp.compile(fp.grad(f) if name.startswith("Hessian") else f)
+        steps = 1e-5 * np.eye(len(args[0]))
+        slopes = [(below(args[0] + step, *args[1:]) - below(args[0] - step, *args[1:])) / 2e-5 for step in steps]
+        times = []
+        for derivatives, compiled in libraries.values():
+            run = compiled(derivatives[name][1])
+            np.testing.assert_allclose(run(*args), np.transpose(slopes), rtol=1e-5, atol=1e-6)
+            times.append(least(lambda: np.asarray(run(*args))))  # noqa: B023
+        print(f"{name:24}" + "".join(f" {library} {time:8.1f} us" for library, time in zip(libraries, times)))
+
+
 def flat(layers: Layers) -> np.ndarray:
     """All numbers of a network."""
     return np.concatenate([np.ravel(np.asarray(part)) for pair in layers for part in pair])
@@ -108,6 +173,7 @@ def main(examples: int = 32) -> None:
             time = least(lambda: np.asarray(f(*given)[0][0]))  # noqa: B023
             base = base or time
             print(f"{library:8} {name:24} {time:8.1f} us, {time / base:.2f} x")
+    compare_whole()
 
 
 if __name__ == "__main__":

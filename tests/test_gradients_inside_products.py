@@ -1,10 +1,16 @@
 """Gradients inside of what is compiled, through products of matrices: at a point, in steps of a scan, in lanes."""
 
+import gc
+import itertools
+
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 import fastprop as fp
+from fastprop.engine.program import Program
 from fastprop.engine.trace import let_verify
+from programs import seeds
 
 RANDOM = np.random.default_rng(7)
 NETWORK = [0.4 * RANDOM.normal(size=shape) for shape in ((12, 16), (12,), (5, 12), (5,))]
@@ -150,3 +156,89 @@ def test_what_is_the_same_in_all_lanes_multiplies_in_each_of_them():
         error = x @ a.T * s - y
         np.testing.assert_allclose(value, np.mean(error**2), rtol=1e-12)
         np.testing.assert_allclose(slope, 2.0 * s * error.T @ x / error.size, rtol=1e-10, atol=1e-13)
+
+
+def layers(ws, x):
+    """Layers with what products are not, numbers that many read, and a number that decides nothing."""
+    for w in ws:
+        x = fp.tanh(w @ x) + x[0] * 0.1
+    return fp.where(x > 0.2, x * x, x)
+
+
+def gradients_in(compiled):
+    """The lines of listings that begin gradients inside, and products that are taken together in them."""
+    gc.collect()
+    programs = [x for x in gc.get_objects() if isinstance(x, Program) and not x.lanes]
+    lines = [line for program in programs for line in program.listing()]
+    return (
+        sum(line.startswith("gradient of") for line in lines),
+        sum(line.startswith("pull matmul") and "together" in line for line in lines),
+    )
+
+
+@pytest.mark.parametrize("seed", seeds(30, 300))
+def test_rows_of_a_jacobian_are_what_they_are_eagerly(seed):
+    rng = np.random.default_rng(seed)
+    sizes, single = rng.integers(1, 40, rng.integers(2, 5)).tolist(), rng.random() < 0.5
+    special, dtype = [None, 0.0, -0.0, np.inf, np.nan][seed % 5], np.float32 if single else np.float64
+    ws = [rng.normal(size=(b, a)).astype(dtype) * 0.5 for a, b in itertools.pairwise(sizes)]
+    x = rng.normal(size=sizes[0]).astype(dtype)
+    if special is not None:
+        ws[-1][rng.integers(sizes[-1]), rng.integers(sizes[-2])] = special
+        x[rng.integers(sizes[0])] = special
+    compiled = fp.compile(lambda ws, x: fp.jacobian(lambda x: layers(ws, x))(x))
+    tolerance = 1e-4 if single else 1e-11
+    with fp.eager():
+        expected = fp.jacobian(lambda x: layers(ws, x))(x)
+    for _ in range(2):
+        found = compiled(ws, x)
+        assert found.dtype == dtype
+        assert_allclose(found, expected, tolerance, tolerance)
+
+
+@pytest.mark.parametrize("size", [20, 70, 300])
+def test_rows_are_swept_together_and_products_of_one_matrix_with_them(size):
+    """As many as stay in the cache, and 64 at most."""
+    rng = np.random.default_rng(0)
+    ws = [rng.normal(size=(size, size)) * size**-0.5 for _ in range(2)]
+    x = rng.normal(size=size)
+    before = gradients_in(None)
+    compiled = fp.compile(lambda ws, x: fp.jacobian(lambda x: fp.tanh(ws[1] @ fp.tanh(ws[0] @ x)))(x))
+    found = compiled(ws, x)
+    groups, products = np.subtract(gradients_in(compiled), before)
+    assert (groups == 1) == (size == 20)
+    assert groups <= size / 10
+    assert products == 2 * groups
+    hidden = np.tanh(ws[0] @ x)
+    outside = 1.0 - np.tanh(ws[1] @ hidden) ** 2
+    assert_allclose(found, outside[:, None] * (ws[1] * (1.0 - hidden**2)) @ ws[0], 1e-10, 1e-13)
+
+
+def test_pulls_that_hang_on_other_gradients_are_swept_after_them():
+    def chained(w, x):
+        _, pull = fp.vjp(lambda x: fp.tanh(w @ x), x)
+        found = [pull(direction)[0] for direction in np.eye(6)]
+        more = [pull(found[k] * 0.5)[0] for k in range(6)]
+        return found, more, [pull(part * 2.0)[0] for part in more]
+
+    w, x = RANDOM.normal(size=(6, 6)), RANDOM.normal(size=6)
+    compiled = fp.compile(chained)(w, x)
+    jacobian = (1.0 - np.tanh(w @ x) ** 2)[:, None] * w
+    expected = [jacobian, 0.5 * jacobian @ jacobian, jacobian @ jacobian @ jacobian]
+    for part, other in zip(compiled, expected, strict=True):
+        assert_allclose(part, other, 1e-12, 1e-14)
+
+
+def test_rows_through_maps_and_arrays_are_swept_one_by_one():
+    xs = RANDOM.normal(size=(30, 5))
+
+    def values(w):
+        found = fp.vmap(lambda x: fp.tanh(w @ x))(xs)
+        return fp.stack([fp.sum(found), fp.sum(found * found), found[0], found[3] * w[0], w[1]])
+
+    w = RANDOM.normal(size=5)
+    with fp.eager():
+        expected = fp.jacobian(values)(w)
+    compiled = fp.compile(lambda w: [fp.grad(lambda w, k=k: values(w)[k])(w) for k in range(5)])
+    for _ in range(2):
+        assert_allclose(compiled(w), expected, 1e-12, 1e-14)

@@ -199,7 +199,7 @@ def pushed_map(
     # numbers that are known, and the same in all lanes, stay numbers: most of them are 0, or 1
     passed = [(d, k) for d, of in enumerate(blocks) for k in of if region.axes[k] is not None or is_handle(of[k])]
     mixed = region.reduce in (None, MIXED)
-    keys: list[tuple[int, Any]] = []  # of each leaf of the result, sums first: the direction, and the key among parts
+    keys: list[tuple[int, Any]] = []  # of each leaf of the result, sums first: the direction, and its keys among parts
 
     def pushed(*given: Any) -> Any:
         trace = current_trace()
@@ -223,10 +223,12 @@ def pushed_map(
                 a = region.value_arrays[i][0] if region.value_arrays else -1
                 if a < 0:
                     numbers = x if isinstance(x, list) else _numbers_of(x)
-                    there = [(k, y) for k, y in enumerate(numbers, start) if decides or y is not None]
-                    sums += [((d, k), 0.0 if y is None else y) for k, y in there]
+                    there = [k for k, y in enumerate(numbers) if decides or y is not None]
+                    known = [0.0 if numbers[k] is None else numbers[k] for k in there]
+                    if there:
+                        sums.append(((d, [start + k for k in there]), Bundle(object_array(known, (len(known),)))))
                 elif not isinstance(x, list):
-                    stacked.append(((d, (a, 0)), x))
+                    stacked.append(((d, (a, 0)), x))  # an array
                 elif decides or any(y is not None for y in x):
                     numbers = [0.0 if y is None else y for y in x]
                     part = numbers[0] if shape is None else Bundle(object_array(numbers, shape))
@@ -241,7 +243,7 @@ def pushed_map(
     result = record_map(pushed, region.name, leaves, tuple(axes), MIXED if mixed else reduce)
     parts: list[dict[Any, Any]] = [{} for _ in tangents]
     for (d, key), x in zip(keys, [*result[0], *result[1]] if mixed else result):
-        parts[d][key] = x
+        parts[d].update(zip(key, _numbers_of(x)) if isinstance(key, list) else {key: x})
     return [Parts(part) if part else None for part in parts]
 
 

@@ -18,6 +18,7 @@ the inner one recorded.
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,6 +58,7 @@ __all__ = ["Call", "active_scope", "in_numbers", "instead", "is_active", "name_o
 # Gates that the columns of a traced Jacobian may take, in all, or for each row that there would be, if that is more;
 # how many columns there may be; and, without maps, how many times less than the rows' sweeps they take.
 MOST_WORK, OF_A_ROW, MOST_COLUMNS, LESS = 1 << 17, 64, 1 << 10, 4
+SMALL = 1 << 13  # gates of a trace in all up to which one looks whether that is so, of no fewer columns than rows
 
 
 class Call:
@@ -298,14 +300,16 @@ class Call:
         Maps are pushed once, along all directions, and pulled row by row; of other gates columns meet few, where most
         numbers of the Jacobian are 0, or there are few columns.
         """
-        if not 0 < inputs <= min(outputs, MOST_COLUMNS):
+        maps = any(hasattr(region, "recorded_tangents") for region in self.tape.regions.values())
+        worth_a_look = maps or LESS * inputs <= outputs or len(self.tape) <= SMALL
+        if not 0 < inputs <= min(outputs, MOST_COLUMNS) or not worth_a_look:
             return None
         snapshot, directions = self._snapshot(), _unit_directions_of(self.variables)
         _, _, steps = snapshot
-        work = work_of_tangents(snapshot, directions)
-        maps = any(hasattr(gate, "recorded_tangents") for _, gate, _, _ in steps)
-        pays = work <= max(MOST_WORK, OF_A_ROW * outputs) and (maps or LESS * work <= outputs * len(steps))
-        return (snapshot, directions) if pays else None
+        most = max(MOST_WORK, OF_A_ROW * outputs)
+        if not any(hasattr(gate, "recorded_tangents") for _, gate, _, _ in steps):
+            most = min(most, outputs * len(steps) // LESS)
+        return (snapshot, directions) if work_of_tangents(snapshot, directions, most) < math.inf else None
 
     def by_rows(self) -> list[list[Any]]:
         """Return the blocks of the Jacobian, by one sweep backward for every number in the output."""

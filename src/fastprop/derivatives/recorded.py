@@ -154,8 +154,8 @@ def _products(tangents: dict[int, Any], partial: Any) -> dict[int, Any]:
     return {**dict(zip(units, made.numbers)), **{d: _product(part, partial) for d, part in parts.items()}}
 
 
-def work_of_tangents(snapshot: Any, directions: Sequence[dict[int, Any]]) -> float:
-    """Return how many gates it takes, about, to push forward along several directions at once; infinite: it can't be.
+def work_of_tangents(snapshot: Any, directions: Sequence[dict[int, Any]], most: float) -> float:
+    """Return how many gates it takes, about, to push forward along several directions at once; infinite: too many.
 
     Along each of them, those are met that its variables reach.
     """
@@ -170,6 +170,8 @@ def work_of_tangents(snapshot: Any, directions: Sequence[dict[int, Any]]) -> flo
             work += sum(map(int.bit_count, moving))
         else:
             work += int.bit_count(functools.reduce(operator.or_, moving, 0)) * getattr(gate, "tangent_work", math.inf)
+        if work > most:
+            return math.inf
         reached[key] = functools.reduce(operator.or_, moving, reached.get(key, 0))
     return work
 

@@ -2,10 +2,14 @@
 import numpy as np
 
 from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcpy
 
 from fastprop.engine.trace cimport Draft
 from fastprop.engine.kernels cimport POSITIVE
 from fastprop.engine.executor.instructions cimport *
+
+cdef enum:
+    TOGETHER_SLOTS = 1 << 15    # of gradients that are written together: what they pull stays in the cache
 
 
 cdef class Assembler(Pulls):
@@ -60,22 +64,38 @@ cdef class Assembler(Pulls):
         return 0
 
     cdef int sweep(self, int32_t r) except -1:
-        """Write a gradient: what says where it ends, then its instructions backward."""
+        """Write a gradient: what says where it ends, then its instructions backward, and those of others with it."""
+        cdef int32_t end = self.end_of_group(r), k
+        cdef Gradient region = self.draft.payload[self.run[r]]
+        cdef Instruction* step
+        for k in range(<int32_t>region.ends):       # what fills a row is written before
+            self.row_of(self.operand[self.first[self.run[r]] + k])
+        cdef Py_ssize_t at = self.program.ahead.length
+        step = self.program.write(&self.program.ahead)
+        step.opcode, step.closed, step.saved = REGION, 1, -1
+        if end > r + 1:
+            self.write_together(r, end)
+        else:
+            self.write_sweep(r, [])
+        self.program.ahead.instruction[at].count = <int32_t>self.program.ahead.length
+        return 0
+
+    cdef int write_sweep(self, int32_t r, list keys) except -1:
+        """Write a gradient's instructions; and, for each, of which run it pulls, the last one first, and its number."""
         cdef int32_t q, k, place, lowest = self.mark(r), begin = self.first[self.run[r]]
         cdef Gradient region = self.draft.payload[self.run[r]]
         cdef int32_t ends = <int32_t>region.ends
-        cdef Instruction* step
         pulls = [self.row_of(self.operand[begin + k]) for k in range(ends)]
         self.aim_variables(r, begin + 2 * ends)
         self.pulls = &self.program.ahead
         cdef Py_ssize_t at = self.program.ahead.length
-        step = self.program.write(self.pulls)
-        step.opcode, step.closed, step.saved = REGION, 1, -1
         for k in range(ends):
             self.put_pull(self.operand[begin + ends + k], pulls[k])
+        at = self.note_sweep(keys, at, self.runs)
         for q in range(r - 1, lowest - 1, -1):
             if self.adjoint[self.base + q] >= 0 and self.aim_of[self.base + q] < 0:
                 self.pull_run(q)
+                at = self.note_sweep(keys, at, q)
         for q in range(lowest, r):
             place = self.base + q
             for k in range(self.run[q], self.run[q + 1] if self.aim_of[place] >= 0 else 0):
@@ -86,8 +106,69 @@ cdef class Assembler(Pulls):
             self.adjoint[place], self.owner[place], self.sharers[place], self.aim_of[place] = -1, place, 1, -1
             if self.swept[q] == r and self.saved[place] >= 0:
                 self.release(self.saved[place], self.size_of(place) * self.kept_arity(q))
-        self.program.ahead.instruction[at].count = <int32_t>self.program.ahead.length
+        self.note_sweep(keys, at, -1)
         self.pulls = &self.program.back
+        return 0
+
+    cdef Py_ssize_t note_sweep(self, list keys, Py_ssize_t at, int32_t q) except -1:
+        """Note of what was written from an instruction on that it pulls a run; returns what comes next."""
+        cdef Py_ssize_t i
+        for i in range(at, self.program.ahead.length):
+            keys.append((-q, i - at))
+        return self.program.ahead.length
+
+    cdef int32_t end_of_group(self, int32_t r) except -1:
+        """The run behind the gradients, from one on, at a point, that need nothing of each other, and no region."""
+        cdef int32_t end = r, gate, begin, j, x, lowest = r
+        cdef Gradient region
+        if self.lanes or not self.recycling:
+            return r + 1
+        while end < self.runs and end - r < MOST_TOGETHER and self.is_gradient(end):
+            gate, region = self.run[end], self.draft.payload[self.run[end]]
+            begin = self.first[gate] + 2 * <int32_t>region.ends
+            for j in range(self.first[gate], self.first[gate + 1]):
+                x = self.operand[j] - self.inputs
+                if x >= 0 and self.run_of[x] >= r:
+                    return end if end - r >= LEAST_TOGETHER else r + 1
+                if j >= begin:
+                    lowest = min(lowest, self.run_of[x])
+            end += 1
+        for j in range(lowest, r if end - r >= LEAST_TOGETHER else lowest):
+            if self.opcode[self.run[j]] == REGION and not self.is_variables(j) and not self.is_gradient(j):
+                return r + 1
+        return end if end - r >= LEAST_TOGETHER else r + 1
+
+    cdef int write_together(self, int32_t r, int32_t end) except -1:
+        """Write gradients run by run, one after the other's, so that what they multiply by one matrix lies together.
+
+        Each has slots of its own, as many as stay in the cache; what is left is written later.
+        """
+        cdef Py_ssize_t begin = self.program.ahead.length, slots = self.program.slots
+        cdef int32_t row, start, size
+        cdef int32_t[::1] spare = self.spare
+        cdef list freed = [], keys = []
+        cdef Instruction* step
+        for row in range(r, end):
+            if row > r:
+                if (self.program.slots - slots) // (row - r) * (row - r + 1) > TOGETHER_SLOTS:
+                    break
+                self.value[self.base + row] = self.allocate(self.run[row + 1] - self.run[row])
+            self.spare = np.full(POOLED_SIZES + 1, -1, np.int32)
+            self.write_sweep(row, keys)
+            for size in range(POOLED_SIZES + 1):
+                start = self.spare[size]
+                while start >= 0:
+                    freed.append((start, size))
+                    start = self.next_spare[start]
+            self.spare = spare
+        for start, size in freed:
+            self.release(start, size)
+        step = self.program.ahead.instruction + begin
+        written = np.empty((len(keys), sizeof(Instruction)), np.uint8)
+        cdef uint8_t[:, ::1] copy = written
+        memcpy(&copy[0, 0], step, len(keys) * sizeof(Instruction))
+        written[:] = written[sorted(range(len(keys)), key=keys.__getitem__)]
+        memcpy(step, &copy[0, 0], len(keys) * sizeof(Instruction))
         return 0
 
     cdef int aim_variables(self, int32_t r, int32_t begin) except -1:

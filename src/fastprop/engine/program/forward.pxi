@@ -67,8 +67,9 @@ cdef class Forward(Layout):
                 self.bury(r)
                 continue
             if self.is_gradient(r):
-                self.value[place] = self.allocate(count)
-                self.sweep(r)
+                if self.value[place] < 0:       # else it was written together with one before it
+                    self.value[place] = self.allocate(count)
+                    self.sweep(r)
                 self.bury(r)
                 continue
             if self.is_chain(r):

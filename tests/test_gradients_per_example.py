@@ -1,5 +1,6 @@
 """Gradients of single examples, by a map of a gradient: what is summed over the examples is swept at once."""
 
+import gc
 import itertools
 import math
 
@@ -9,7 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import fastprop as fp
 from fastprop import nn
-from test_outer import programs_of
+from fastprop.circuits.pipeline import Plan
+from fastprop.circuits.recorded_map import RecordedMap
 
 RANDOM = np.random.default_rng(3)
 SIZES = (5, 6, 4)
@@ -45,11 +47,17 @@ def cast(p, dtype):
     return {"layers": [(w.astype(dtype), b.astype(dtype)) for w, b in p["layers"]], "scale": p["scale"]}
 
 
+def plans():
+    gc.collect()
+    return [found for found in gc.get_objects() if type(found) is Plan]
+
+
 def keeps_examples(call):
-    """Whether a program that the call makes has gradients that are kept example by example, or reads them."""
-    return any(program.lanes and len(program.outputs) > 1 for program in programs_of(call)) or any(
-        program.lanes and not program.sums_end and program.gradient for program in programs_of(call)
-    )
+    """Whether a map that the call needs makes arrays of something of every example."""
+    before = {id(plan) for plan in plans()}
+    call()
+    regions = [region for plan in plans() if id(plan) not in before for region in plan.draft.payload.values()]
+    return any(isinstance(region, RecordedMap) and len(region.makes) for region in regions)
 
 
 @pytest.mark.parametrize("examples", [1, 3, 8, 40])
@@ -59,6 +67,8 @@ def test_sums_of_gradients(how, dtype, examples):
     p, xs, ys = cast(P, dtype), XS[:examples].astype(dtype), YS[:examples]
     compiled = fp.compile(lambda p, xs, ys: reduced(each(p, xs, ys), how))
     found = []
+    one_by_one = fp.compile(each)
+    assert keeps_examples(lambda: one_by_one(p, xs, ys))  # else this would say nothing
     assert not keeps_examples(lambda: found.append(compiled(p, xs, ys)))
     expected = [flat(fp.grad(example_loss)(P, x, int(y))) for x, y in zip(XS[:examples], ys)]
     expected = np.sum(expected, axis=0) / (examples if how is fp.mean else 1)

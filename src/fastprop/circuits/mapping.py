@@ -31,9 +31,9 @@ from fastprop.engine.masks import as_ones, as_truths
 from fastprop.engine.run import Kind, MapRun, sources
 from fastprop.engine.slots import Slots, every_slot, inward, slots_in, unit_at
 from fastprop.engine.tape import CONSTANT, Unit, record_region
-from fastprop.engine.trace import region_gate, varying_gates
+from fastprop.engine.trace import region_gate, uses_of_inputs, varying_gates
 from fastprop.handles.indexing import OutOfRangeError, is_integer
-from fastprop.handles.nesting import LEAF, as_number, described, is_handle
+from fastprop.handles.nesting import LEAF, as_number, described, flatten, is_handle
 
 __all__ = [
     "RecordedMap",
@@ -84,7 +84,10 @@ def record_map(
     region.in_turn = region.takes_turns()
     if kind and (region.in_turn or not (outer.once or _sweeps_well(region, kind, recording))):
         # then each lane has its own sweep, for which the body is recorded again
-        return record_map(f, name, args, in_axes, reduce, kwargs, sweeps=False)
+        found = record_map(f, name, args, in_axes, reduce, kwargs, sweeps=False)
+        if not region.in_turn:
+            _remember(region, kind, found, trace)
+        return found
     if kind:
         _give_gradients(region, kind, recording)
     else:
@@ -143,14 +146,28 @@ def _sweeps_well(region: RecordedMap, kind: Any, recording: Recording) -> bool:
     draft, one = recording.draft, region.signature
     if decides(draft):
         return True
-    uses = np.bincount(draft.operand[(draft.operand >= 0) & (draft.operand < draft.inputs)], minlength=draft.inputs)
+    uses = uses_of_inputs(draft)
     leaves = [k for place in positions_of(kind[2], one.count, region.name)[0] for k in one.leaves_of_argument(place)]
     found = [
         uses[begin : begin + one.size(k)]
         for k in leaves
         if region.axes[k] is None and (begin := recording.starts[k]) >= 0
     ]
-    return sum(map(np.sum, found)) > OFTEN * sum(map(len, found))
+    return bool(sum(map(np.sum, found)) > OFTEN * sum(map(len, found)))
+
+
+def _remember(region: RecordedMap, kind: Any, found: Any, trace: Any) -> None:
+    """Let a map whose lanes have a sweep each know the one whose lanes are run backward, for sums of what it makes."""
+    blocks, one = flatten(found, nones=True)[0], region.signature
+    if not all(isinstance(block, LaneBlock) and block.map_unit._tape is trace for block in blocks):
+        return
+    leaves = [k for place in positions_of(kind[2], one.count, region.name)[0] for k in one.leaves_of_argument(place)]
+    numbers = [block.number for block in blocks]
+    if kind[0] == "value_and_grad":
+        region.value_arrays = [(numbers.pop(0), ())]
+    own = trace.regions.get(blocks[0].map_unit._slot) if blocks else None
+    if type(own) is RecordedMap and len(numbers) == len(leaves):
+        region.gradient_arrays, own.swept = list(zip(leaves, numbers)), region
 
 
 def _run_examples(region: RecordedMap, outer: Recording) -> list[float]:
@@ -375,8 +392,10 @@ def _summed_up(block: LaneBlock, reduce: str) -> Any:
     region = trace.regions.get(block.map_unit._slot) if block.map_unit._tape is trace else None
     if type(region) is not RecordedMap:
         return None
-    if region.gradients:
-        return _sum_of_gradients(region, block, reduce)
+    swept = region if region.gradients else region.swept
+    found = None if swept is None else _sum_of_gradients(swept, block, reduce)
+    if found is not None or region.gradients:
+        return found
     if region.value_arrays != [(block.number, ())]:
         return None
     total = region.reduced(reduce)

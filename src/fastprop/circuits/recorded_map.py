@@ -84,6 +84,7 @@ class RecordedMap(MapRegion):
         self.given: list[Any] = []  # the leaves
         self.axes: list[int | None] = []
         self.sums_of_gradients: dict[str, Any] = {}  # by what is reduced: the value, and gradients by what is shared
+        self.swept: RecordedMap | None = None  # the same run backward, where each lane has a sweep of its own
         self.leaf_operand: dict[int, int] = {}  # leaf that is an array -> the operand that stands for it
         self.keeps_arrays = True  # what maps in the body make is returned as arrays
         self.operands = Operands(name, trace)
@@ -325,7 +326,7 @@ class RecordedMap(MapRegion):
 
     def forget(self) -> None:
         """Let go of what only derivatives need."""
-        self.given, self.sums_of_gradients = [], {}
+        self.given, self.sums_of_gradients, self.swept = [], {}, None
 
     def bind_arrays(self, recording: Recording, outer: Recording) -> None:
         """Say what the arrays of the body are outside of it; those that it returns are among `value_arrays` already."""

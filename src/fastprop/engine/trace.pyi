@@ -205,6 +205,7 @@ class Factors:
 # passes/products
 
 def apart(draft: Draft, products: list[int] | None = None) -> Draft: ...
+def uses_of_inputs(draft: Draft) -> Any: ...
 
 @disjoint_base
 class Products:

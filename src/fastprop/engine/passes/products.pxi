@@ -135,6 +135,19 @@ cdef object used_numbers(Draft draft):
     return found
 
 
+def uses_of_inputs(Draft draft):
+    """Return how often each input is an operand: of a product, in how many products of numbers it is."""
+    there = (draft.operand >= 0) & (draft.operand < draft.inputs)
+    times = np.ones(len(draft.operand))
+    cdef Py_ssize_t gate, middle
+    for gate in np.flatnonzero(draft.opcode == BATCH_MATMUL).tolist():
+        left, right = matrices_of(draft, gate)
+        middle = draft.first[gate] + 1 + left.size
+        times[draft.first[gate] : middle] = len(right)
+        times[middle : draft.first[gate + 1]] = len(left)
+    return np.bincount(draft.operand[there], times[there], draft.inputs).astype(np.int64)
+
+
 cdef tuple matrices_of(Draft draft, Py_ssize_t gate):
     """The operands of a product, as two matrices: the right one by columns."""
     cdef Py_ssize_t rows = rows_said(draft, gate), results = results_of(draft.opcode, len(draft), gate)

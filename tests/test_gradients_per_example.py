@@ -214,3 +214,48 @@ def test_pulls_of_exactly_0(dtype, every_instruction_set):
         with fp.eager():
             expected = np.asarray(mapped(w, xs)).sum(0)
         assert_array_equal(fp.compile(lambda w, xs: fp.sum(mapped(w, xs), axis=0))(w, xs), expected)
+
+
+# ------------------------------------------------------------------------------------ in what is differentiated again
+
+
+def bent(w, x):
+    return fp.sum(fp.tanh(x * w))
+
+
+def three_maps(w, xs):
+    """A map of a map of the square of a mean of gradients."""
+
+    def task(x):
+        return fp.vmap(fp.grad(bent), in_axes=(None, 0))(w, x).mean(axis=0) ** 2
+
+    return fp.vmap(lambda s: s * fp.vmap(task, reduce="mean")(xs), reduce="sum")(np.array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("uses", [1, 8, 9, 40])
+def test_means_of_gradients_in_maps_are_differentiated_again(uses):
+    xs = np.linspace(0.1, 1.0, 2 * uses).reshape(2, 1, uses)
+    by_differences = fp.numerical_grad(lambda w: three_maps(w, xs), (0.7,))[0]
+    for gradient in (
+        fp.compile(lambda w: fp.grad(three_maps)(w, xs))(0.7),
+        fp.compile(lambda w: fp.value_and_grad(three_maps)(w, xs))(0.7)[1],
+        fp.compile(fp.grad(three_maps))(0.7, xs),
+        fp.compile(lambda w: fp.jvp(lambda w: three_maps(w, xs), (w,), (1.0,))[1])(0.7),
+        fp.grad(three_maps)(0.7, xs),
+    ):
+        assert_allclose(gradient, by_differences, rtol=1e-7)
+
+
+@pytest.mark.parametrize("uses", [4, 9, 16])
+def test_gradients_of_lanes_that_take_means_of_gradients(uses):
+    w, z = np.array([0.3, -0.2]), RANDOM.normal(size=(3, 4, uses, 2))
+
+    def lane(w, z):
+        each = fp.vmap(fp.grad(lambda w, z: fp.sum(fp.tanh(z @ w))), in_axes=(None, 0))(w, z)
+        return (each.mean(axis=0) ** 2).sum()
+
+    expected = np.mean([fp.grad(lane)(w, part) for part in z], axis=0)
+    mapped = fp.compile(lambda w: fp.vmap(fp.grad(lane), in_axes=(None, 0))(w, z).mean(axis=0))
+    inside = fp.compile(lambda w: fp.grad(lambda w: fp.vmap(lane, in_axes=(None, 0), reduce="mean")(w, z))(w))
+    for found in (mapped(w), inside(w)):
+        assert_allclose(found, expected, rtol=1e-10)

@@ -70,7 +70,7 @@ def record_map(
     if outer.unrolled:
         return lane_by_lane(f, name, args, in_axes, reduce, kwargs)
     one, axes, lanes = lane_signature(name, args, in_axes, (), kwargs)
-    plain = reduce is None and innermost_scope() is outer.scope
+    plain = reduce is None and innermost_scope() is outer.scope and not trace.inward
     kind = _gradient_kind(f, outer) if plain and sweeps else None
     region = RecordedMap(kind[1] if kind else f, name, lanes, one, trace, record_map)
     region.scale, region.gradients = scale_of(reduce, lanes), kind is not None

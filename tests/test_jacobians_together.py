@@ -155,7 +155,7 @@ def test_one_map_for_all_columns_whose_sums_are_products():
     programs = programs_of(lambda: compiled(w, xs, ys))
     assert max(program.outers[:, 1:3].tolist() for program in programs if len(program.outers)) == [[9, 9]]
     slope = 1.0 / (1.0 + np.exp(-xs @ w))
-    assert_allclose(compiled(w, xs, ys), (xs.T * slope * (1.0 - slope)) @ xs / 300, 1e-12)
+    assert_allclose(compiled(w, xs, ys), (xs.T * slope * (1.0 - slope)) @ xs / 300, 1e-12, 1e-12)
 
 
 def test_few_columns_of_many_rows_without_maps(monkeypatch):
@@ -185,7 +185,7 @@ def test_sparse_hessians(monkeypatch):
         expected[i, i] += 1200.0 * x[i] ** 2 - 400.0 * x[i + 1] + 2.0
         expected[i + 1, i + 1] += 200.0
         expected[i, i + 1] = expected[i + 1, i] = -400.0 * x[i]
-    assert_allclose(compiled, expected, 1e-12)
+    assert_allclose(compiled, expected, 1e-12, 1e-12)
 
 
 def test_dense_hessians_of_few_gates_are_swept(monkeypatch):

@@ -59,7 +59,7 @@ def test_sums_of_several_products():
     a, b, c = (RANDOM.normal(size=(50, n)) for n in (4, 6, 4))
     compiled = fp.compile(fp.vmap(loss, reduce="sum"))
     assert programs_with_outers(lambda: compiled(a, b, c)) == [2]
-    assert_allclose(compiled(a, b, c), ((a + c).T @ b).ravel(), 1e-12)
+    assert_allclose(compiled(a, b, c), ((a + c).T @ b).ravel(), 1e-12, 1e-12)
 
 
 def beside(a, b):
@@ -73,7 +73,7 @@ def test_what_is_no_outer_product():
     a, b = RANDOM.normal(size=(20, 5)), RANDOM.normal(size=(20, 5))
     compiled = fp.compile(fp.vmap(beside, reduce="sum"))
     for _ in range(2):
-        assert_allclose(compiled(a, b), np.array([beside(x, y) for x, y in zip(a, b)]).sum(0), 1e-12)
+        assert_allclose(compiled(a, b), np.array([beside(x, y) for x, y in zip(a, b)]).sum(0), 1e-12, 1e-12)
 
 
 @pytest.mark.parametrize("lanes", [1, 5, 40])
@@ -86,7 +86,7 @@ def test_variables_that_stand_for_one_number_of_all_lanes_are_no_rows(lanes):
 
     v, xs = RANDOM.normal(size=4), RANDOM.normal(size=(lanes, 6))
     compiled = fp.compile(fp.vmap(body, in_axes=(None, 0), reduce="sum"))
-    assert_allclose(compiled(v, xs), np.outer([*v, 2.0], xs.sum(0)).ravel(), 1e-12)
+    assert_allclose(compiled(v, xs), np.outer([*v, 2.0], xs.sum(0)).ravel(), 1e-12, 1e-12)
 
 
 @given(
@@ -198,7 +198,7 @@ def test_pulls_where_a_row_is_on_both_sides():
 
     compiled = fp.compile(lambda a: fp.grad(total)(a))
     assert programs_with_outers(lambda: compiled(a))
-    assert_allclose(compiled(a), a @ (pulls + pulls.T), 1e-12)
+    assert_allclose(compiled(a), a @ (pulls + pulls.T), 1e-12, 1e-12)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -270,7 +270,7 @@ def test_other_numbers_of_lanes_one_after_the_other():
     for lanes in (40, 7, 1, 23, 40):
         with fp.eager():
             expected = flat(hessian_product(P, Q, XS[:lanes], YS[:lanes]))
-        assert_allclose(flat(compiled(P, Q, XS[:lanes], YS[:lanes])), expected, 1e-10, 1e-12)
+        assert_allclose(flat(compiled(P, Q, XS[:lanes], YS[:lanes])), expected, 1e-10, 1e-12, 1e-12)
 
 
 def test_same_bits_on_any_threads_and_right_on_all_processors(always_threads, threads_as_before, every_instruction_set):
@@ -284,7 +284,7 @@ def test_same_bits_on_any_threads_and_right_on_all_processors(always_threads, th
         assert_array_equal(found[1], found[0])
         assert_array_equal(found[2], found[0])
         expected = found[0] if expected is None else expected
-        assert_allclose(found[0], expected, 1e-9, 1e-12)
+        assert_allclose(found[0], expected, 1e-9, 1e-12, 1e-12)
 
 
 def test_without_products_there_are_none():
@@ -344,7 +344,7 @@ def test_same_bits_of_gradients_on_any_threads_and_processors(always_threads, th
         assert_array_equal(found[1], found[0])
         assert_array_equal(found[2], found[0])
         expected = found[0] if expected is None else expected
-        assert_allclose(found[0], expected, 1e-9, 1e-12)
+        assert_allclose(found[0], expected, 1e-9, 1e-12, 1e-12)
 
 
 def outer_draft(**changed):

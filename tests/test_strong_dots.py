@@ -191,7 +191,7 @@ def test_sums_that_are_no_rows():
     found = fp.compile(fp.vmap(body, in_axes=(None, 0)))(w, xs)
     expected = xs @ w[0], (xs[:, :4] * xs[:, 1:]).sum(1), xs[:, :4] @ w[1, :4], xs[:, 1:] @ w[2, :4], xs[:, 0] * w[0, 0]
     for x, y in zip(found, expected, strict=True):
-        assert_allclose(x, y, 1e-12)
+        assert_allclose(x, y, 1e-12, 1e-12)
 
 
 def test_products_with_a_hessian_have_them():

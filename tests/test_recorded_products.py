@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -521,3 +522,14 @@ def test_sparse_tangents_and_pulls_record_no_more_than_sums_do(kind):
         with OneGateFrom(one_gate_from):
             gates.append(len(fp.trace(function, a, b)))
     assert gates[0] <= 1.4 * gates[1]
+
+
+def test_columns_of_a_jacobian_are_pushed_together_through_products():
+    x, w = np.random.default_rng(0).normal(size=(300, 20)), np.linspace(-1.0, 1.0, 20)
+    instructions = []
+    for one_gate_from in (1, NEVER):
+        with OneGateFrom(one_gate_from):
+            compiled = fp.compile(fp.jacobian(lambda w: fp.tanh(x @ w)))
+            assert_allclose(compiled(w), (1.0 - np.tanh(x @ w) ** 2)[:, None] * x, rtol=1e-12, atol=1e-14)
+            instructions.append(int(re.search(r"program: (\d+) instructions", compiled.summary()).group(1)))
+    assert instructions[0] <= 1.2 * instructions[1]  # many more, if its rows are swept one by one

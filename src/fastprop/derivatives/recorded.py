@@ -165,8 +165,10 @@ def work_of_tangents(snapshot: Any, directions: Sequence[dict[int, Any]], most: 
     for key, along in zip(variable_keys, directions):
         reached[key] = reached.get(key, 0) | sum(1 << d for d in along)
     for key, gate, _, keys in reversed(steps):
-        moving = [reached.get(k, 0) for k in keys if k is not None]
-        if isinstance(gate, gates.Row):
+        moving = [0 if k is None else reached.get(k, 0) for k in keys]
+        if hasattr(gate, "work_of_tangents"):
+            work += gate.work_of_tangents(moving)
+        elif isinstance(gate, gates.Row):
             work += sum(map(int.bit_count, moving))
         else:
             work += int.bit_count(functools.reduce(operator.or_, moving, 0)) * getattr(gate, "tangent_work", math.inf)

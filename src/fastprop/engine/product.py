@@ -39,10 +39,10 @@ class Product:
             left, right = MatMul().backward(pulls.reshape(self.rows, self.columns), *self._matrices(numbers))
         return np.concatenate([[0.0], left.ravel(), right.T.ravel()])
 
-    @property
-    def tangent_work(self) -> int:
-        """How many products of numbers tangents take."""
-        return 2 * self.rows * self.depth * self.columns
+    def work_of_tangents(self, moving: Sequence[int]) -> int:
+        """Return how many products of numbers tangents take, from the directions in which operands move, bit by bit."""
+        counts, middle = list(map(int.bit_count, moving)), 1 + self.rows * self.depth
+        return self.columns * sum(counts[1:middle]) + self.rows * sum(counts[middle:])
 
     def recorded_pulls(self, pull: Parts, operands: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
         """Return what is pulled on every operand that is wanted, recorded; None where nothing is."""
@@ -68,7 +68,9 @@ class Product:
             rows, terms = np.flatnonzero(moves.any(axis=1)), np.flatnonzero(moves.any(axis=0))
             if not len(rows):
                 continue
-            made = numbers_of(StrongMatMul()(Bundle(moving[np.ix_(rows, terms)]), Bundle(other[:, terms].T)))
+            made, block = np.repeat(other[:, terms].T, len(rows), axis=0), moving[np.ix_(rows, terms)]
+            if len(terms) > 1 or any(type(x) is not float or x != 1.0 for x in block.flat):
+                made = numbers_of(StrongMatMul()(Bundle(block), Bundle(other[:, terms].T)))
             for (i, j), number in np.ndenumerate(made):
                 place = j * self.columns + rows[i] if turned else rows[i] * self.columns + j
                 found.add(Parts({int(place): number}))

@@ -137,6 +137,12 @@ def _gradient_kind(f: Any, outer: Recording) -> Any:
     return kind
 
 
+def _differentiated(region: RecordedMap, kind: Any) -> list[int]:
+    """Return the leaves of the arguments by which a map of gradients differentiates, in order."""
+    one = region.signature
+    return [k for place in positions_of(kind[2], one.count, region.name)[0] for k in one.leaves_of_argument(place)]
+
+
 def _sweeps_well(region: RecordedMap, kind: Any, recording: Recording) -> bool:
     """Say whether lanes are better run backward than given a sweep each, whose products of matrices are such.
 
@@ -147,7 +153,7 @@ def _sweeps_well(region: RecordedMap, kind: Any, recording: Recording) -> bool:
     if decides(draft):
         return True
     uses = uses_of_inputs(draft)
-    leaves = [k for place in positions_of(kind[2], one.count, region.name)[0] for k in one.leaves_of_argument(place)]
+    leaves = _differentiated(region, kind)
     found = [
         uses[begin : begin + one.size(k)]
         for k in leaves
@@ -158,10 +164,10 @@ def _sweeps_well(region: RecordedMap, kind: Any, recording: Recording) -> bool:
 
 def _remember(region: RecordedMap, kind: Any, found: Any, trace: Any) -> None:
     """Let a map whose lanes have a sweep each know the one whose lanes are run backward, for sums of what it makes."""
-    blocks, one = flatten(found, nones=True)[0], region.signature
+    blocks = flatten(found, nones=True)[0]
     if not all(isinstance(block, LaneBlock) and block.map_unit._tape is trace for block in blocks):
         return
-    leaves = [k for place in positions_of(kind[2], one.count, region.name)[0] for k in one.leaves_of_argument(place)]
+    leaves = _differentiated(region, kind)
     numbers = [block.number for block in blocks]
     if kind[0] == "value_and_grad":
         region.value_arrays = [(numbers.pop(0), ())]
@@ -439,9 +445,8 @@ def _give_gradients(region: RecordedMap, kind: Any, recording: Recording) -> Non
     one = region.signature
     if kind[0] == "value_and_grad":
         region.value_arrays = [(_made(outer, region.lanes, None), ())]
-    for position in positions_of(kind[2], one.count, region.name)[0]:
-        for k in one.leaves_of_argument(position):
-            region.gradient_arrays.append((k, _made(outer, region.lanes, one.shapes[k])))
+    for k in _differentiated(region, kind):
+        region.gradient_arrays.append((k, _made(outer, region.lanes, one.shapes[k])))
     region.spread([k for k, _ in region.gradient_arrays])
 
 

@@ -158,13 +158,13 @@ def _top(x: Any, axis: int) -> Any:
     return gates.where((top < math.inf) & (top > -math.inf), top, gates.divide(math.nan, Sum(axis, True)(x)))
 
 
-def _others(powers: Any, axis: int, least: float) -> Any:
+def _others(powers: Any, axis: int, more: float) -> Any:
     """Return for each power the sum of the others along an axis, and of a number that is added to all."""
     n = shape_of(powers)[axis]
     if n == 1:
-        return np.full(shape_of(powers), least)
+        return np.full(shape_of(powers), more)
     part = [powers[(*[slice(None)] * axis, slice(i, i + 1))] for i in range(n)]
-    before, behind = [least], [0.0]
+    before, behind = [more], [0.0]
     for i in range(n - 1):
         before.append(before[-1] + part[i])
         behind.append(behind[-1] + part[-1 - i])

@@ -183,14 +183,14 @@ def steps(x):
     return x
 
 
-MANY, STEPS = np.linspace(-2.0, 2.0, 400_000), np.linspace(-1.0, 1.0, 60_000)
+MANY, STEPS = np.linspace(-2.0, 2.0, 150_000), np.linspace(-1.0, 1.0, 20_000)
 LONG = {
     "lanes": (fp.vmap(fp.value_and_grad(far)), MANY),
     "lanes that part": (fp.vmap(fp.value_and_grad(lambda x: far(steps(x)))), MANY),
     "a sum": (fp.value_and_grad(lambda w: fp.vmap(lambda w, x: far(w * x), (None, 0), "sum")(w, MANY)), 0.7),
     "steps": (fp.value_and_grad(lambda c: fp.scan(lambda c, x: (far(c + x), None), c, STEPS)[0]), 0.1),
     "steps in lanes": (
-        fp.vmap(lambda c: fp.scan(lambda c, x: (far(c + x), None), c, STEPS[::20])[0]),
+        fp.vmap(lambda c: fp.scan(lambda c, x: (far(c + x), None), c, STEPS[::7])[0]),
         np.linspace(-1.0, 1.0, 64),
     ),
     "lanes in steps": (
@@ -199,8 +199,8 @@ LONG = {
         ],
         0.1,
     ),
-    "a gate of one's own": (fp.vmap(fp.grad(lambda x: Slow()(x) * x)), MANY[:10_000]),
-    "one behind an if": (lambda x: [Slow()(y) for y in x] if x[0] < 0.0 else x, MANY[:10_000]),
+    "a gate of one's own": (fp.vmap(fp.grad(lambda x: Slow()(x) * x)), MANY[:5_000]),
+    "one behind an if": (lambda x: [Slow()(y) for y in x] if x[0] < 0.0 else x, MANY[:5_000]),
 }
 
 

@@ -318,7 +318,7 @@ def test_gradients_of_what_has_gradients_inside(name, dtype, lanes):
     assert found.dtype == dtype
     with fp.eager():
         assert_allclose(found, flat(fp.grad(f)(p)), 2e-4 if dtype == "float32" else 1e-11, 1e-6)
-    if dtype == "float64":
+    if dtype == "float64" and lanes <= 3:  # more lanes are compared above, and cost as many calls
         assert_allclose(found, flat(fp.numerical_grad(f, (p,))[0]), 1e-5, 1e-8)
     assert_array_equal(flat(compiled(p)), found)
 

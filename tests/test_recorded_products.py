@@ -182,7 +182,7 @@ def flat(x):
     return [np.asarray(x)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     rows=st.integers(1, 7),
     depth=st.integers(1, 9),

@@ -325,10 +325,20 @@ class Plan:
             key, lambda: self._in_lanes(self._for_lanes(uniform, rolls, False)[1], gradient, uniform, wanted, arrays)
         )
 
-    def step(self, gradient: bool, wanted: np.ndarray[Any, Any], arrays: Sequence[int]) -> Program:
-        """Return the program for one step of a scan at one point, for inputs and arrays whose gradients are wanted."""
-        if not gradient:
+    def step(
+        self, gradient: bool, wanted: np.ndarray[Any, Any], arrays: Sequence[int], onward: np.ndarray[Any, Any]
+    ) -> Program:
+        """Return the program for one step of a scan at one point, for inputs and arrays whose gradients are wanted.
+
+        `onward` says for each output which input it is at the next step, -1: none; forward alone it may be put there.
+        """
+        if not gradient and not (onward >= 0).any():
             return self.point(False)
+        if not gradient:
+            return self._program(
+                ("step", onward.tobytes()),
+                lambda: assemble(self._in_order(), gradient=False, recycling=self._recycles, onward=onward),
+            )
         self._check_differentiable()
         return self._program(
             ("step", wanted.tobytes(), tuple(arrays)),

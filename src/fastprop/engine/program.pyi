@@ -192,6 +192,7 @@ def assemble(
     arrays: Any = (),
     sums: int = 0,
     dots: bool = False,
+    onward: Any = None,
 ) -> Program: ...
 
 # program/words

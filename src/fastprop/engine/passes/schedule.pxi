@@ -30,7 +30,7 @@ def schedule(Draft draft, Py_ssize_t window=WINDOW):
     order = np.asarray(ordered(depth, kind, n, window))
     moved = permuted(draft, order)
     runs = boundaries(moved, np.asarray(kind)[order], np.asarray(depth)[order], window)
-    return replaced(moved, {"run": runs})
+    return by_need(replaced(moved, {"run": runs}))
 
 
 cdef int32_t[::1] ordered(int32_t[::1] depth, int32_t[::1] kind, Py_ssize_t n, Py_ssize_t window):
@@ -90,6 +90,72 @@ def boundaries(Draft draft, int32_t[::1] kind, int32_t[::1] depth, Py_ssize_t wi
             begin = i
     found[runs] = <int32_t>n
     return np.asarray(found)[: runs + 1].copy()
+
+
+cdef Draft by_need(Draft draft):
+    """Put runs right before those that read them, if some are as long as can be: parts of something longer.
+
+    What the first part of it needs is then computed, used and forgotten before the second one is begun, in the cache.
+    Regions and products stay where they are.
+    """
+    cdef int32_t[::1] run = draft.run
+    cdef Py_ssize_t runs = run.shape[0] - 1, r, begin = 0
+    if runs == 0 or np.diff(np.asarray(run)).max() < RUN:
+        return draft
+    cdef int32_t[::1] run_of = np.repeat(np.arange(runs, dtype=np.int32), np.diff(np.asarray(run)))
+    cdef int32_t[::1] order = np.empty(runs, np.int32)
+    for r in range(runs + 1):
+        if r == runs or has_results(draft.opcode[run[r]]):
+            put_by_need(draft, run_of, order, begin, r)
+            if r < runs:
+                order[r] = <int32_t>r
+            begin = r + 1
+    sizes = np.diff(np.asarray(run))[np.asarray(order)]
+    ends = np.cumsum(sizes, dtype=np.int32)
+    gates = np.repeat(np.asarray(run)[np.asarray(order)] - ends + sizes, sizes) + np.arange(len(draft), dtype=np.int32)
+    moved = permuted(replaced(draft, {"run": None}), gates)
+    return replaced(moved, {"run": np.concatenate([np.zeros(1, np.int32), ends])})
+
+
+cdef int put_by_need(Draft draft, int32_t[::1] run_of, int32_t[::1] order, Py_ssize_t begin, Py_ssize_t end) except -1:
+    """Write the runs of a stretch in the order in which those that nobody reads there need them."""
+    cdef int32_t[::1] run = draft.run
+    cdef int32_t[::1] first = draft.first
+    cdef int32_t[::1] operand = draft.operand
+    cdef int32_t[::1] waits = np.empty(end - begin + 1, np.int32)           # runs that wait for the next one
+    cdef int32_t[::1] looked = np.empty(end - begin + 1, np.int32)          # at operands of it, before this one
+    cdef uint8_t[::1] is_read = np.zeros(end - begin + 1, np.uint8)
+    cdef uint8_t[::1] seen = np.zeros(end - begin + 1, np.uint8)
+    cdef Py_ssize_t r, k, at = begin, depth = 0
+    cdef int32_t x, q
+    for r in range(begin, end):
+        for k in range(first[run[r]], first[run[r + 1]]):
+            x = operand[k] - draft.inputs
+            if x >= 0 and begin <= run_of[x] < r:
+                is_read[run_of[x] - begin] = 1
+    for r in range(begin, end):
+        if is_read[r - begin]:
+            continue
+        waits[0], looked[0], depth = <int32_t>r, first[run[r]], 1
+        while depth:
+            q = waits[depth - 1]
+            k = looked[depth - 1]
+            while k < first[run[q + 1]]:
+                x = operand[k] - draft.inputs
+                k += 1
+                if x >= 0 and begin <= run_of[x] < q and not seen[run_of[x] - begin]:
+                    break
+            else:
+                order[at] = q
+                at += 1
+                depth -= 1
+                continue
+            looked[depth - 1] = <int32_t>k
+            q = run_of[x]
+            seen[q - begin] = 1
+            waits[depth], looked[depth] = q, first[run[q]]
+            depth += 1
+    return 0
 
 
 cdef int32_t[::1] chains(Draft draft, Py_ssize_t window):

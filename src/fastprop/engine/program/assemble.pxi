@@ -228,7 +228,7 @@ cdef class Assembler(Pulls):
 
 
 def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, uniform=None, bint recycling=True,
-             arrays=(), Py_ssize_t sums=0, bint dots=False):
+             arrays=(), Py_ssize_t sums=0, bint dots=False, onward=None):
     """Return the program of a draft.
 
     Parameters
@@ -251,14 +251,17 @@ def assemble(Draft draft, *, bint lanes=False, bint gradient=True, wanted=None, 
         So many outputs of lanes, the first ones, are only summed up: what is pulled on one is the same in all lanes.
     dots : bool, optional
         Whether, in lanes, sums whose products are strong may become products of matrices.
+    onward : array of int, optional
+        At one point, for each output the input that it is at the next step, or -1. If it can be, and nothing is run
+        backward, it is written there at once: the inputs are then others after a run than before.
 
     Raises
     ------
     ValueError
         Where an index of the draft is wrong, or a gate of it has to be expanded.
     """
-    verify_before(draft, lanes, gradient, wanted, uniform, sums)
-    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays, sums, dots)
+    verify_before(draft, lanes, gradient, wanted, uniform, sums, onward)
+    cdef Assembler assembler = Assembler(draft, lanes, gradient, wanted, uniform, recycling, arrays, sums, dots, onward)
     assembler.survey()
     assembler.layout()
     assembler.forward()

@@ -96,7 +96,7 @@ cdef class Forward(Layout):
             elif opcode != REGION:
                 for j in range(arity):
                     self.take(r, j)
-            self.value[place] = self.allocate(count)
+            self.value[place] = self.place_for(r)
             if self.swept[r] >= 0 or (self.gradient and rule_of(opcode, 0).u == KEPT and self.any_active(r)):
                 self.saved[place] = self.allocate(count * arity)
             self.measure(opcode, count, arity)

@@ -5,7 +5,8 @@ from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.trace cimport Draft
 from fastprop.engine.kernels cimport (
-    ABSOLUTE, ADD, DIVIDE, LOGSUMEXP, MAX, MAXIMUM, MIN, MINIMUM, MULTIPLY, RELU, SQUARE, STRONG_MULTIPLY, WHERE,
+    ABSOLUTE, ADD, DIVIDE, LOGSUMEXP, MAX, MAXIMUM, MIN, MINIMUM, MULTIPLY, NEGATIVE, POSITIVE, RECIPROCAL, RELU, SQRT,
+    SQUARE, STRONG_MULTIPLY, SUBTRACT, WHERE,
 )
 from fastprop.engine.executor.instructions cimport *
 from fastprop.engine.executor.rules cimport KEPT, NOTHING, VALUE, Rule, rule_of
@@ -18,6 +19,15 @@ cdef enum:
 cdef inline bint is_list(int opcode) noexcept:
     """Whether at one point the gate takes a list of numbers."""
     return opcode == MAX or opcode == MIN or opcode == LOGSUMEXP
+
+
+cdef inline bint is_written_last(int opcode) noexcept:
+    """Whether at one point the gate's number may be written where an operand of it is: that is read before."""
+    if opcode == ADD or opcode == SUBTRACT or opcode == MULTIPLY or opcode == DIVIDE:
+        return True
+    if opcode == PRODUCTS or opcode == TOTAL or opcode == MAXIMUM or opcode == MINIMUM or opcode == WHERE:
+        return True
+    return opcode == NEGATIVE or opcode == POSITIVE or opcode == RECIPROCAL or opcode == SQRT or opcode == SQUARE
 
 
 cdef class Layout(Operands):
@@ -39,6 +49,8 @@ cdef class Layout(Operands):
     cdef int32_t[::1] death         # range -> when its values are not needed any more
     cdef int32_t[::1] dying         # time -> a range that dies then
     cdef int32_t[::1] next_dying    # range -> another one
+    cdef int32_t[::1] last_read     # input, at one point -> when it is read for the last time
+    cdef int32_t[::1] becomes       # gate -> the input that it is at the next step, or -1
     cdef int32_t[::1] value         # range -> its first slot
     cdef int32_t[::1] saved         # range
     cdef int32_t[::1] adjoint       # range -> its first adjoint slot, or -1
@@ -69,7 +81,7 @@ cdef class Layout(Operands):
 
     def __init__(
         self, Draft draft, bint lanes, bint gradient, wanted, uniform, bint recycling, arrays, Py_ssize_t sums,
-        bint dots
+        bint dots, onward
     ):
         n = len(draft)
         self.active_arrays = set(arrays)
@@ -97,6 +109,8 @@ cdef class Layout(Operands):
         self.dying = np.full(2 * self.runs + 2, -1, np.int32)
         self.next_dying = np.full(ranges, -1, np.int32)
         self.value = np.full(ranges, -1, np.int32)
+        self.last_read = np.full(0 if lanes else self.inputs, -1, np.int32)
+        self.take_onward(onward)
         self.saved = np.full(ranges, -1, np.int32)
         self.adjoint = np.full(ranges, -1, np.int32)
         self.owner = np.arange(ranges, dtype=np.int32)
@@ -215,6 +229,32 @@ cdef class Layout(Operands):
         self.spare[size] = start
         return 0
 
+    cdef int take_onward(self, onward) except -1:
+        """Find which gates are inputs at the next step: those of one input alone, whom no guard asks for afterwards."""
+        self.becomes = np.full(max(len(self.draft), 1), -1, np.int32)
+        if onward is None or self.lanes or self.gradient or not self.recycling or len(self.draft.guards):
+            return 0
+        ends = np.asarray(self.draft.outputs)
+        gates, places = ends[onward >= 0] - self.inputs, onward[onward >= 0]
+        alone = np.isin(gates, np.flatnonzero(np.bincount(gates[gates >= 0], minlength=1) == 1))
+        np.asarray(self.becomes)[gates[alone]] = places[alone]
+        return 0
+
+    cdef int32_t place_for(self, int32_t r) except -1:
+        """The slots for a run's numbers: of the inputs that they are at the next step, if nobody needs these any more."""
+        cdef int32_t begin = self.run[r], count = self.run[r + 1] - begin, start = self.becomes[begin], i, j, x
+        if start < 0 or self.is_chain(r) or not is_written_last(self.opcode[begin]):
+            return self.allocate(count)
+        for i in range(count):
+            x = start + i
+            if self.becomes[begin + i] != x or self.last_read[x] > r:
+                return self.allocate(count)
+            for j in range(self.first[begin + i], self.first[begin + i + 1]):
+                x = self.number_of(self.operand[j]) if self.operand[j] >= 0 else -1
+                if start <= x < start + count and x != start + i:
+                    return self.allocate(count)
+        return start
+
     # what is known beforehand
 
     cdef int survey(self) except -1:
@@ -281,9 +321,12 @@ cdef class Layout(Operands):
 
     cdef inline int outlive(self, int32_t x, int32_t time) noexcept:
         """Let an operand's value be there until then."""
-        cdef int32_t place = self.range_of(self.number_of(x))
+        x = self.number_of(x)
+        cdef int32_t place = self.range_of(x)
         if place >= 0:
             self.death[place] = max(self.death[place], time)
+        if 0 <= x < self.last_read.shape[0]:
+            self.last_read[x] = max(self.last_read[x], time)
         return 0
 
     cdef bint is_gradient(self, int32_t r) except -1:

@@ -13,7 +13,7 @@ from fastprop.engine.trace cimport Draft
 from fastprop.engine.trace import is_verifying, verify
 
 
-cdef int verify_before(Draft draft, bint lanes, bint gradient, wanted, uniform, Py_ssize_t sums) except -1:
+cdef int verify_before(Draft draft, bint lanes, bint gradient, wanted, uniform, Py_ssize_t sums, onward) except -1:
     """Raise a ValueError unless a draft can be assembled."""
     verify(draft)
     most = len(draft.outputs) if lanes else 0
@@ -23,6 +23,8 @@ cdef int verify_before(Draft draft, bint lanes, bint gradient, wanted, uniform, 
     for name, flags in (("wanted", wanted), ("uniform", uniform)):
         if flags is not None and np.shape(flags) != (draft.inputs,):
             raise ValueError(f"{name} has the shape {np.shape(flags)}; expected a flag per input, {draft.inputs}")
+    if onward is not None and (np.shape(onward) != draft.outputs.shape or not np.all(np.asarray(onward) < draft.inputs)):
+        raise ValueError(f"onward is {onward}; expected an input, of {draft.inputs}, or -1 for each of the outputs")
     for gate, what in draft.payload.items():
         if not isinstance(what, Region):
             raise ValueError(f"gate {gate} (region) has the payload {type(what).__name__}; expected a Region")

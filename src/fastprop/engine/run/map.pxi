@@ -22,9 +22,11 @@ cdef class MapRun:
     cdef readonly MapRegion region
     cdef readonly Arrays arrays
     cdef Memory memory
-    cdef char* operand                  # their values, as programs have them
+    cdef char* own                      # room for their values, as programs have them
+    cdef char* operand                  # where these are
     cdef Py_ssize_t size                # of one, in bytes
     cdef double* pulled                 # what was pulled on them
+    cdef bint brings                    # it stands there as programs have it: each number was put there at once
     cdef double* sums
     cdef bint knows_sums                # of this sweep nobody wants them: they were summed up before
     cdef double* pull
@@ -50,7 +52,8 @@ cdef class MapRun:
         cdef Py_ssize_t n = region.numbers, leaves = len(region.array)
         self.region, self.arrays = region, arrays
         self.memory = Memory((2 * n + 2 * region.outputs + 4) * <Py_ssize_t>sizeof(double))
-        self.operand, self.size = self.memory.start, 4 if region.single else 8
+        self.own = self.operand = self.memory.start
+        self.size = 4 if region.single else 8
         self.pulled = <double*>self.memory.start + n
         self.sums = self.pulled + n
         self.pull = self.sums + region.outputs
@@ -83,8 +86,7 @@ cdef class MapRun:
         """Run all lanes forward, or forward and backward."""
         cdef MapRegion region = self.region
         memset(self.sums, 0, <size_t>region.outputs * sizeof(double))
-        if both:
-            memset(self.pulled, 0, <size_t>region.numbers * sizeof(double))
+        self.brings = False
         if region.in_turn:
             return self.sweep_in_turn(both)
         for a, shape in region.value_arrays:
@@ -95,6 +97,7 @@ cdef class MapRun:
         self.only = region.sole if region.sole is not None else region.only_path()
         if self.only is None:
             self.take_tree()                    # once, lest another thread lets it grow meanwhile
+            memset(self.pulled, 0, <size_t>region.numbers * sizeof(double))
         if both and region.gradients:
             for leaf, a in region.gradient_arrays:
                 if region.is_whole(leaf) or not self.is_covered(leaf):
@@ -495,13 +498,16 @@ cdef class MapRun:
         pulled = np.empty(self.region.numbers)
         cdef double[::1] arrived = pulled
         for k in range(self.region.numbers):
-            arrived[k] = self.pulled[k]
+            arrived[k] = number_at(<char*>self.pulled + k * self.size, self.region.single) if self.brings else (
+                self.pulled[k]
+            )
         return pulled, [self.sums[k] for k in range(self.region.outputs)]
 
     cdef int take_operands(self, operands) except -1:
         """Let operands have these values."""
         cdef const double[::1] number = np.ascontiguousarray(operands, np.float64)
         cdef Py_ssize_t k
+        self.operand = self.own
         for k in range(number.shape[0]):
             put_number_at(self.operand + k * self.size, number[k], self.region.single)
         return 0
@@ -529,10 +535,18 @@ cdef class MapAtPoint(PointRegion):
         self.run = MapRun(region, run.arrays, wanted, active)
         self.fused = len(wiring.operands) > region.numbers and wiring.pull >= 0
 
+    cdef int take_operands(self, PointRun run) except -1:
+        """Let the operands be what they are now, where they lie if that is side by side."""
+        self.run.operand = self.operands.whole(run)
+        if self.run.operand == NULL:
+            self.run.operand = self.run.own
+            self.operands.copy(self.run.own, run)
+        return 0
+
     cdef int forward(self, PointRun run) except -1:
         cdef MapRegion region = self.run.region
         cdef Py_ssize_t k
-        self.operands.copy(self.run.operand, run)
+        self.take_operands(run)
         self.run.knows_sums = False
         for k in range(region.outputs if self.fused else 0):
             self.run.pull[k] = run.get(self.wiring.operand[region.numbers + k])
@@ -545,11 +559,14 @@ cdef class MapAtPoint(PointRegion):
         cdef MapRegion region = self.run.region
         cdef Py_ssize_t k
         if not self.fused:
-            self.operands.copy(self.run.operand, run)
+            self.take_operands(run)
             for k in range(region.outputs if region.summed else 0):
                 self.run.pull[k] = run.get(self.wiring.pull + k)
             self.run.knows_sums = True
             self.run.sweep(True)
-        self.targets.add(run, self.run.pulled)
+        if self.run.brings:
+            self.targets.add_own(run, <const char*>self.run.pulled)
+        else:
+            self.targets.add(run, self.run.pulled)
         forget_made(self.wiring, run.arrays)
         return 0

@@ -57,12 +57,17 @@ cdef bint are_apart(LanesRun run, Py_ssize_t i, Py_ssize_t count) noexcept nogil
     return True
 
 
-cdef void put_gradients(LanesRun run, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil:
-    """Let the gradients of some inputs be put side by side, if each is whole at once: all lanes are one block."""
-    cdef Py_ssize_t k
+cdef bint can_put(LanesRun run, Py_ssize_t i, const char* at, Py_ssize_t count) noexcept nogil:
+    """Whether the gradients of some inputs can be put side by side: each is whole at once, all lanes are one block."""
     if run.strands != 1 or run.lanes > run.width or not lies_well(at, run.size):
-        return
-    if run.entire[i + count] - run.entire[i] != count or not are_apart(run, i, count):
+        return False
+    return run.entire[i + count] - run.entire[i] == count and are_apart(run, i, count)
+
+
+cdef void put_gradients(LanesRun run, Py_ssize_t i, char* at, Py_ssize_t count) noexcept nogil:
+    """Let the gradients of some inputs be put side by side, if they can be."""
+    cdef Py_ssize_t k
+    if not can_put(run, i, at, count):
         return
     for k in range(run.starts.shape[0]):
         if i <= run.starts[k, 0] < i + count:

@@ -349,6 +349,10 @@ cdef class Path:
             index = lanes
             batch.run.take_lanes(index.shape[0], &index[0] if index.shape[0] else NULL)
         self.opened(both, lanes is not None)
+        if both and lanes is None:
+            self.owner.brings = self.puts_operands(batch)
+            if not self.owner.brings:
+                memset(self.owner.pulled, 0, <size_t>self.owner.region.numbers * sizeof(double))
         if both and not self.owner.region.gradients:
             self.put_gradients(batch)
         try:
@@ -368,6 +372,8 @@ cdef class Path:
         for k in range(self.wires.stretches):
             stretch = &self.wires.stretch[k]
             source = &self.wires.source[stretch.first]
+            if source.kind == OPERAND and self.owner.brings:
+                put_gradients(batch.run, stretch.first, self.place_for_pulled(source), stretch.count)
             if source.kind != SAME or not self.owner.assigns[source.which]:
                 continue
             if batch.takes_before(stretch.first, stretch.count):
@@ -378,6 +384,25 @@ cdef class Path:
                     batch.run, stretch.first, array.data + offset_of(array, -1, source.element), stretch.count
                 )
         return 0
+
+    cdef inline char* place_for_pulled(self, const Source* source) noexcept:
+        """Where what is pulled on an operand is put, as programs have it."""
+        return <char*>self.owner.pulled + source.which * self.owner.size
+
+    cdef bint puts_operands(self, Batch batch) noexcept:
+        """Whether the gradients of all operands can be put where they go."""
+        cdef const Stretch* stretch
+        cdef Py_ssize_t k
+        cdef bint found = False
+        for k in range(0 if self.owner.region.gradients else self.wires.stretches):
+            stretch = &self.wires.stretch[k]
+            if self.wires.source[stretch.first].kind == OPERAND:
+                found = not batch.takes_before(stretch.first, stretch.count) and can_put(
+                    batch.run, stretch.first, self.place_for_pulled(&self.wires.source[stretch.first]), stretch.count
+                )
+                if not found:
+                    return False
+        return found
 
     cdef int read(self, Batch batch) except -1:
         """Let the inputs be what they are now."""
@@ -541,7 +566,7 @@ cdef class Path:
                     array, source.element, total + i, self.wires.stretch[k].count, region.single,
                     not self.owner.assigns[source.which]
                 )
-            if source.kind == OPERAND:
+            if source.kind == OPERAND and not self.owner.brings:
                 pulled = self.owner.pulled + source.which
                 all_wanted = memchr(&batch.wanted[i], 0, <size_t>self.wires.stretch[k].count) == NULL
                 for j in range(self.wires.stretch[k].count if all_wanted else 0):

@@ -51,6 +51,7 @@ cdef class ScanRun:
     cdef bint kept                      # whether what is carried is there for all steps
     cdef Py_ssize_t rooms               # for what is carried: of all steps, or two
     cdef int32_t[::1] begins
+    cdef SlotRuns starts                # the same, in runs
     cdef uint8_t[::1] wanted
     cdef uint8_t[::1] wanted_leaf
     cdef object active_arrays
@@ -61,8 +62,11 @@ cdef class ScanRun:
     cdef list rows                      # and what goes to each of the stacks
     cdef Memory memory
     cdef Memory numbers                 # as the programs have them: the operands, then what is carried
-    cdef char* operand
+    cdef char* own                      # room for the operands
+    cdef char* operand                  # where they are
     cdef char* carry                    # one room after the other
+    cdef char* before                   # what is carried into the first step, if it lies elsewhere
+    cdef char* after                    # where what the last one carries on goes, if that is elsewhere
     cdef Py_ssize_t size                # of a number, in bytes
     cdef double* pulled                 # on the operands
     cdef double* pull                   # on what is carried
@@ -88,13 +92,14 @@ cdef class ScanRun:
         self.carried, self.backwards, self.begins = 0, False, np.zeros(0, np.int32)
         if not region.in_turn:
             self.carried, self.backwards, self.begins = region.carried, region.backwards, region.begins
+        self.starts = SlotRuns(self.begins)
         self.rooms = region.lanes + 1 if keeps else 2
         cdef Py_ssize_t n = region.numbers, inputs = self.wires.inputs, outputs = self.wires.outputs
         if self.carried and self.rooms > (<Py_ssize_t>1 << 43) // self.carried:
             raise MemoryError(f"{region.name}: no memory for {self.rooms} steps that carry {self.carried} numbers")
         self.size = 4 if region.single else 8
         self.numbers = Memory((n + self.rooms * self.carried) * self.size)
-        self.operand = self.numbers.start
+        self.own = self.operand = self.numbers.start
         self.carry = self.operand + n * self.size
         self.memory = Memory((n + self.carried + 3 * outputs + inputs) * <Py_ssize_t>sizeof(double))
         self.pulled = <double*>self.memory.start
@@ -179,13 +184,22 @@ cdef class ScanRun:
             if self.wanted_leaf[<Py_ssize_t>which] if bound == LEAF else bound == OUTER and which in self.active_arrays:
                 arrays.append(b)
         run = PointRun(
-            self.wires.plan.step(gradient, asked, arrays), self.region.single, len(self.region.body_arrays)
+            self.wires.plan.step(gradient, asked, arrays, self.carried_to()), self.region.single,
+            len(self.region.body_arrays)
         )
         for i in range(self.wires.inputs):
             source = &self.wires.source[i]
             if source.kind == NUMBER:
                 run.put(i, source.number)
         return run
+
+    cdef object carried_to(self):
+        """For each output the input that it is at the next step; -1: none, or what is carried is kept for all steps."""
+        given, found = self.wires.given, np.full(self.wires.outputs, -1, np.int32)
+        if self.rooms == 2:
+            inputs = np.flatnonzero(given["kind"] == CARRY)
+            found[given["element"][inputs]] = inputs
+        return found
 
     cdef bint is_wanted(self, const Source* source):
         """Whether an input that is not carried has a gradient."""
@@ -225,6 +239,10 @@ cdef class ScanRun:
 
     cdef inline char* carry_of(self, Py_ssize_t step) noexcept:
         """What is carried into a step."""
+        if step == 0 and self.before != NULL:
+            return self.before
+        if step == self.region.lanes and self.after != NULL:
+            return self.after
         return self.carry + (step if self.rooms > 2 else step & 1) * self.carried * self.size
 
     cdef int find_moves(self) except -1:
@@ -381,8 +399,8 @@ cdef class ScanRun:
             if a >= 0:
                 self.make_array(a, shape, a in stacked)
         run = self.opened(False)
-        for k in range(self.carried):
-            move(self.carry + k * self.size, self.operand + self.begins[k] * self.size, self.region.single)
+        if self.before == NULL:
+            self.starts.copy_from(self.operand, self.carry, self.region.single)
         for step in range(self.region.lanes):
             self.take_step(run, step, False)
             self.leave_step(run, step)
@@ -497,11 +515,28 @@ cdef class ScanRun:
         for i in range(first, first if run.single else first + count):
             self.total[i] += wide[i]
 
+    cdef int take_operands(self, PointRun run, SlotRuns slots, char* result) except -1:
+        """Let the operands be what they are now; what the last step carries on goes to `result`.
+
+        If nothing is kept for running backward, that is done without a copy, where numbers lie side by side.
+        """
+        cdef char* whole = slots.whole(run) if self.rooms == 2 and self.region.lanes > 0 else NULL
+        self.before = self.after = NULL
+        self.operand = self.own if whole == NULL else whole
+        if whole == NULL:
+            slots.copy(self.own, run)
+            return 0
+        self.after = result
+        if self.starts.runs == 1:
+            self.before = whole + self.starts.run.slot * self.size
+        return 0
+
     # for Python: where it is recorded
 
     def run_at(self, operands):
         """Run forward at some operands; returns what the last step carries on."""
         cdef Py_ssize_t k
+        self.operand, self.before, self.after = self.own, NULL, NULL
         for k, number in enumerate(operands):
             put_number_at(self.operand + k * self.size, number, self.region.single)
         self.forward()
@@ -537,18 +572,17 @@ cdef class ScanAtPoint(PointRegion):
         self.run = ScanRun(region, run.arrays, wanted, active, run.program.gradient)
 
     cdef int forward(self, PointRun run) except -1:
-        self.operands.copy(self.run.operand, run)
+        cdef char* result = <char*>run.space.base + self.wiring.result * run.size
+        self.run.take_operands(run, self.operands, result)
         self.run.kept = False
         self.run.forward()
-        memcpy(
-            <char*>run.space.base + self.wiring.result * run.size, self.run.carry_of(self.run.region.lanes),
-            <size_t>(self.run.carried * run.size)
-        )
+        if self.run.after == NULL:
+            memcpy(result, self.run.carry_of(self.run.region.lanes), <size_t>(self.run.carried * run.size))
         return 0
 
     cdef int backward(self, PointRun run) except -1:
         if not self.run.kept:
-            self.operands.copy(self.run.operand, run)
+            self.run.take_operands(run, self.operands, NULL)
         read_numbers(self.run.pull, run, self.wiring.pull, self.run.carried)
         self.run.backward()
         self.targets.add(run, self.run.pulled)

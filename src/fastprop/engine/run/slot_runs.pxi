@@ -37,15 +37,36 @@ cdef class SlotRuns:
 
     cdef void copy(self, char* to, PointRun run) noexcept:
         """Copy the numbers, in the program's dtype."""
-        cdef Py_ssize_t k
+        self.copy_from(<const char*>run.space.base, to, run.single)
+
+    cdef void copy_from(self, const char* base, char* to, bint single) noexcept:
+        """The same of slots that begin there."""
+        cdef Py_ssize_t k, size = 4 if single else 8
         cdef const SlotRun* some
         for k in range(self.runs):
             some = &self.run[k]
             if some.slot >= 0:
-                copy_numbers(
-                    to + some.first * run.size, <const char*>run.space.base + some.slot * run.size, some.count,
-                    run.single
-                )
+                copy_numbers(to + some.first * size, base + some.slot * size, some.count, single)
+
+    cdef char* whole(self, PointRun run) noexcept:
+        """Where the numbers lie, if they lie side by side; else NULL."""
+        if self.runs != 1 or self.run.slot < 0:
+            return NULL
+        return <char*>run.space.base + self.run.slot * run.size
+
+    cdef void add_own(self, PointRun run, const char* numbers) noexcept:
+        """Add to the numbers, what is in the program's dtype."""
+        cdef Py_ssize_t k, i
+        cdef const SlotRun* some
+        cdef float* narrow
+        cdef double* wide
+        for k in range(self.runs):
+            some = &self.run[k]
+            narrow, wide = <float*>run.space.base + some.slot, <double*>run.space.base + some.slot
+            for i in range(some.count if some.slot >= 0 and run.single else 0):
+                narrow[i] += (<const float*>numbers)[some.first + i]
+            for i in range(0 if some.slot < 0 or run.single else some.count):
+                wide[i] += (<const double*>numbers)[some.first + i]
 
     cdef void add(self, PointRun run, const double* numbers) noexcept:
         """Add to the numbers."""

@@ -120,7 +120,7 @@ def test_what_is_read_again_is_not_written_over() -> None:
 def test_errors_say_what_a_step_was_given() -> None:
     compiled = fp.compile(lambda i, table: fp.scan(lambda i, x: (i + 1, table[i]), i, None, length=4)[1])
     assert_array_equal(compiled(np.array(0), np.arange(5.0)), np.arange(4.0))
-    with pytest.raises(IndexError, match="index 5 .* at step 2"):
+    with pytest.raises(IndexError, match=r"index 5 .* at step 2"):
         compiled(np.array(3), np.arange(5.0))
 
 

@@ -375,7 +375,7 @@ def test_a_step_that_is_compiled_with_its_update_costs_no_python_per_number(func
         return found
 
     calls(100)  # what is done once, in the whole process
-    assert calls(6400) <= calls(1600) + 100  # there are 19,200 numbers more
+    assert calls(12_800) <= calls(6_400) + 100  # there are 25,600 numbers more
 
 
 def masked(x):

@@ -5,12 +5,26 @@ from fastprop.engine.executor.instructions cimport Coming, Instruction
 from fastprop.engine.kernels cimport EXP
 
 
+cdef extern from *:
+    """
+    #include <unistd.h>
+    static Py_ssize_t near_cache(void) { /* bytes of the nearest one; 0: nobody knows */
+    #ifdef _SC_LEVEL1_DCACHE_SIZE
+        const long found = sysconf(_SC_LEVEL1_DCACHE_SIZE);
+        return found > 0 ? (Py_ssize_t)found : 0;
+    #else
+        return 0;
+    #endif
+    }
+    """
+    Py_ssize_t near_cache() noexcept nogil
+
+cdef Py_ssize_t NEAR_CACHE = 7 * (near_cache() or 32 << 10) // 10   # of it for rows: callers' rows and sums need some
 cdef enum:
     WIDEST = 512
     WIDEST_STREAMED = 256   # where gradients go past the cache: their rows and the foreseen inputs want the nearest one
     CACHE = 2500000         # bytes that the rows of a block may take; half of them, at most, are at work together
-    NEAR_CACHE = 36 << 10   # bytes of the nearest one: if a block of NEAR_WIDTH fits there, it is no wider than fits
-    NEAR_WIDTH = 128
+    NEAR_WIDTH = 128        # if a block of so many fits into the nearest one, it is no wider than fits
     NARROW = 32             # where lanes are more: rows of products want two registers
 
 

@@ -446,9 +446,7 @@ def _directions_of(variables: Sequence[Any], directions: Sequence[Any]) -> list[
                 found += [None] * ((whole is not None) + len(numbers))
                 continue
             found += [] if whole is None else [Parts({(x.array(), 0): direction})]
-            found += (
-                list(direction.numbers.flat if hasattr(direction, "numbers") else direction.flat) if numbers else []
-            )
+            found += _in_list(direction) if numbers else []
         else:
             found.append(direction)
     return found
@@ -472,7 +470,7 @@ def _unit_directions_of(variables: Sequence[Any]) -> list[dict[int, Any]]:
 
 def _in_list(x: Any) -> list[Any]:
     """Return the numbers of a block, or a number."""
-    return list(x.numbers.flat) if isinstance(x, Bundle) else np.ravel(x).tolist() if shape_of(x) else [x]
+    return list(x.numbers.flat) if hasattr(x, "numbers") else np.ravel(x).tolist() if shape_of(x) else [x]
 
 
 def _columns(tangents: Sequence[Any], output: Any, shape: tuple[int, ...]) -> Any:

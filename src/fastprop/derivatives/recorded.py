@@ -27,6 +27,8 @@ from fastprop.handles.operands import gate_tangent, pulls_of
 __all__ = ["pull_back", "push_forward", "push_forward_together", "work_of_tangents"]
 
 SEVERAL = 4  # tangents from which on their products with a partial are recorded at once
+SUMS = (gates.sum, gates.mean, gates.dot)  # whose partials are what they are for arrays, too
+ALIKE = 8  # rows of one kind that follow each other, from which on they are recorded as a block
 
 
 def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
@@ -87,46 +89,114 @@ def _is_number_of_array(gate: Any, pull: Any) -> bool:
 
 def push_forward(snapshot: Any, directions: Sequence[Any]) -> list[Any]:
     """Sweep forward with gates: the tangent of each output, None where no path leads."""
-    output_keys, variable_keys, steps = snapshot
-    tangents: dict[int, Any] = {}
-    for key, direction in zip(variable_keys, directions):
-        _accumulate(tangents, key, direction)
-    with np.errstate(all="ignore"):
-        for key, gate, operands, keys in reversed(steps):
-            arriving = tuple(map(tangents.get, keys))
-            if key not in tangents and any(tangent is not None for tangent in arriving):
-                _accumulate(tangents, key, _tangent(gate, arriving, operands))
-    return [tangents.get(key) for key in output_keys]
+    along = [{} if direction is None else {0: direction} for direction in directions]
+    return [tangents.get(0) for tangents in push_forward_together(snapshot, along)]
 
 
 def push_forward_together(snapshot: Any, directions: Sequence[dict[int, Any]]) -> list[dict[int, Any]]:
     """Sweep forward with gates along several directions at once: the tangents of each output, by the direction.
 
     `directions` says of each variable what its tangents are, by the direction; there are none along the others.
-    Partials are there once, and a map is pushed along all directions by one map.
+    Partials are there once, a map is pushed along all directions by one map, and rows that are alike are one block.
     """
     output_keys, variable_keys, steps = snapshot
     tangents: dict[int, dict[int, Any]] = {}
     for key, along in zip(variable_keys, directions):
         for d, direction in along.items():
             _accumulate(tangents.setdefault(key, {}), d, direction)
+    order, begin = steps[::-1], 0
     with np.errstate(all="ignore"):
-        for key, gate, operands, keys in reversed(steps):
-            arriving = [_nothing if k is None else tangents.get(k, _nothing) for k in keys]
-            found = tangents.get(key)
-            if found:  # a variable, along these
-                arriving = [{d: tangent for d, tangent in along.items() if d not in found} for along in arriving]
-            if any(arriving):
-                found = tangents.setdefault(key, {})
-                for d, tangent in _tangents_together(gate, arriving, operands).items():
-                    _accumulate(found, d, tangent)
+        while begin < len(order):
+            end = _end_of_alike(order, begin, tangents)
+            if end - begin >= ALIKE:
+                _push_alike(order[begin:end], tangents)
+            for key, gate, operands, keys in order[begin:end] if end - begin < ALIKE else ():
+                arriving = [_nothing if k is None else tangents.get(k, _nothing) for k in keys]
+                found = tangents.get(key)
+                if found:  # a variable, along these
+                    arriving = [{d: tangent for d, tangent in along.items() if d not in found} for along in arriving]
+                if any(arriving):
+                    _put_tangents(tangents, key, _tangents_of(gate, arriving, operands))
+            begin = end
     return [tangents.get(key, {}) for key in output_keys]
+
+
+def _put_tangents(tangents: dict[int, dict[int, Any]], key: int, found: dict[int, Any]) -> None:
+    """Note the tangents of a result."""
+    own = tangents.setdefault(key, {})
+    for d, tangent in found.items():
+        _accumulate(own, d, tangent)
+
+
+# rows that are alike: as arrays are recorded, the same row for one number after the other
+
+
+def _end_of_alike(order: Sequence[Any], begin: int, tangents: dict[int, dict[int, Any]]) -> int:
+    """Return the end of the gates, from one on, that are one row, on numbers of the same kinds, none on another."""
+    key, gate, operands, keys = order[begin]
+    kinds = None
+    if isinstance(gate, gates.Row) and (gate in SUMS or gate.arity != gates.SEQUENCE and gate.partials[0] is not None):
+        kinds = _kinds(key, operands, keys, tangents)
+    results, end = {key}, begin + 1
+    while kinds is not None and end < len(order) and order[end][1] is gate:
+        key, _, operands, keys = order[end]
+        if not results.isdisjoint(keys) or _kinds(key, operands, keys, tangents) != kinds:
+            break
+        results.add(key)
+        end += 1
+    return end
+
+
+def _kinds(key: int, operands: Sequence[Any], keys: Sequence[int | None], tangents: dict[int, dict[int, Any]]) -> Any:
+    """Return of what kinds operands and their tangents are, if they are numbers of a trace or plain; else None."""
+    if tangents.get(key):
+        return None
+    found: list[Any] = []
+    for operand, k in zip(operands, keys):
+        if not (type(operand) is float or (type(operand) is Unit and isinstance(operand._tape, Trace))):
+            return None
+        found.append(type(operand))
+        for d, tangent in (_nothing if k is None else tangents.get(k, _nothing)).items():
+            if type(tangent) is not float and type(tangent) is not Unit:
+                return None
+            found.append((d, tangent if type(tangent) is float else Unit))
+    return found
+
+
+def _push_alike(alike: Sequence[Any], tangents: dict[int, dict[int, Any]]) -> None:
+    """Push forward through rows that are alike, which are recorded as a block."""
+    _, gate, _, first = alike[0]
+    operands = [_column(part) for part in zip(*[operands for _, _, operands, _ in alike])]
+    arriving: list[dict[int, Any]] = []
+    for k, column in zip(first, zip(*[keys for _, _, _, keys in alike])):
+        along = _nothing if k is None else tangents.get(k, _nothing)
+        arriving.append({d: _column([tangents[key][d] for key in column]) for d in along})
+    if not any(arriving):
+        return
+    found = _tangents_of(gate, arriving, operands)
+    parts = {d: np.broadcast_to(_numbers_of(part), len(alike)).tolist() for d, part in found.items()}
+    for i, (key, _, _, _) in enumerate(alike):
+        tangents[key] = {d: numbers[i] for d, numbers in parts.items() if type(numbers[i]) is not float or numbers[i]}
+
+
+def _column(items: Sequence[Any]) -> Any:
+    """Return numbers as an array, or as the one number that they all are."""
+    if all(item is items[0] for item in items):
+        return items[0]
+    if all(type(item) is float for item in items):
+        return np.array(items)
+    return Bundle(object_array(items, (len(items),)))
+
+
+def _numbers_of(x: Any) -> Any:
+    """Return the numbers of a block."""
+    return x.numbers if isinstance(x, Bundle) else x
 
 
 _nothing: dict[int, Any] = {}
 
 
-def _tangents_together(gate: Any, arriving: Sequence[dict[int, Any]], operands: tuple[Any, ...]) -> dict[int, Any]:
+def _tangents_of(gate: Any, arriving: Sequence[dict[int, Any]], operands: tuple[Any, ...]) -> dict[int, Any]:
     """Return the tangents of a gate's result by the direction, from those of its operands."""
     if gate is gates.positive:
         return arriving[0]
@@ -141,7 +211,9 @@ def _tangents_together(gate: Any, arriving: Sequence[dict[int, Any]], operands: 
     apart = [tuple([along.get(d) for along in arriving]) for d in reached]
     if hasattr(gate, "recorded_tangents"):
         return dict(zip(reached, gate.recorded_tangents(apart, operands)))
-    return {d: _tangent(gate, each, operands) for d, each in zip(reached, apart)}
+    if hasattr(gate, "recorded_tangent"):
+        return {d: gate.recorded_tangent(each, operands) for d, each in zip(reached, apart)}
+    return {d: gate_tangent(gate, tuple(map(_of_first_result, each)), operands) for d, each in zip(reached, apart)}
 
 
 def _products(tangents: dict[int, Any], partial: Any) -> dict[int, Any]:
@@ -209,16 +281,6 @@ def _passed_on(gate: Any, pull: Any, operands: Sequence[Any], keys: Sequence[int
     return [pull]
 
 
-def _tangent(gate: Any, arriving: tuple[Any, ...], operands: tuple[Any, ...]) -> Any:
-    """Return the tangent of a gate's result, or of its results."""
-    if hasattr(gate, "recorded_tangent"):
-        return gate.recorded_tangent(arriving, operands)
-    if isinstance(arriving[0], Parts) and gate is gates.positive:  # the alias of an array
-        return arriving[0]
-    first = tuple(map(_of_first_result, arriving))
-    return _row_tangent(gate, first, operands) if isinstance(gate, gates.Row) else gate_tangent(gate, first, operands)
-
-
 def _of_first_result(tangent: Any) -> Any:
     """Return the tangent of a number; of a gate of many results, which stands for its first one, that of this."""
     return tangent.found.get(0) if isinstance(tangent, Parts) else tangent
@@ -233,14 +295,6 @@ def _row_pulls(row: gates.Row, pull: Any, operands: Sequence[Any], keys: Sequenc
             part = unbroadcast(part, shape_of(operand))
         pulls.append(part)
     return pulls
-
-
-def _row_tangent(row: gates.Row, arriving: Sequence[Any], operands: Sequence[Any]) -> Any:
-    """Return the tangent of a row's result: the sum of its operands' tangents times its partials."""
-    total: dict[int, Any] = {}
-    for tangent, partial in zip(arriving, _partials(row, operands, arriving)):
-        _accumulate(total, 0, _product(tangent, partial))
-    return broadcast_to(total[0], _shape_of_row(row, operands)) if total else None
 
 
 def _shape_of_row(row: gates.Row, operands: Sequence[Any]) -> tuple[int, ...]:

@@ -7,6 +7,8 @@ way wherever they are computed.
 """
 import numpy as np
 
+from libc.string cimport memchr
+
 from libc.stdint cimport int32_t, uint8_t
 
 from fastprop.engine.executor.instructions cimport BATCH_MATMUL, MATMUL, PRODUCTS, RESULT, TOTAL
@@ -72,9 +74,12 @@ cdef Draft narrower(Draft draft, const uint8_t[::1] used):
     numbers = np.asarray(used).view(np.bool_)
     while i < n:
         end = i + results_of(opcode, n, i)
-        if opcode[i] == BATCH_MATMUL and numbers[i:end].any():
+        if memchr(&used[i], 1, <size_t>(end - i)) == NULL:
+            i = end
+            continue
+        if opcode[i] == BATCH_MATMUL:
             write_narrower(writer, moved, i, numbers[i:end])
-        elif numbers[i:end].any():
+        else:
             for k in range(i, end):
                 moved[k] = writer.copy(k, moved)
         i = end

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from fastprop.handles.operands import gate_tangent, pulls_of
 __all__ = ["pull_back", "push_forward", "push_forward_together", "work_of_tangents"]
 
 SEVERAL = 4  # tangents from which on their products with a partial are recorded at once
-SUMS = (gates.sum, gates.mean, gates.dot)  # whose partials are what they are for arrays, too
+SUMS = (gates.sum, gates.mean, gates.dot)
 ALIKE = 8  # rows of one kind that follow each other, from which on they are recorded as a block
 
 
@@ -40,22 +40,26 @@ def pull_back(snapshot: Any, pulls: Sequence[Any]) -> list[Any]:
         _accumulate(adjoints, key, pull)
     variables = set(variable_keys)
     with np.errstate(all="ignore"):  # NaN and infinity propagate silently, in arrays as in numbers
-        for key, gate, operands, keys in steps:
-            if key in numbers:
-                _accumulate(adjoints, key, numbers.pop(key).stacked())
-            pull = adjoints.get(key) if key in variables else adjoints.pop(key, None)
-            if pull is None:
+        for alike in _alike_in_turn(steps, lambda step: _kinds_backward(step, adjoints, numbers)):
+            if len(alike) >= ALIKE:
+                _pull_alike(alike, adjoints, variables)
                 continue
-            if _is_number_of_array(gate, pull):
-                numbers.setdefault(keys[0], _Numbers(operands[0])).add(gate.index, pull)
-                continue
-            pulled: Any = _row_pulls if isinstance(gate, gates.Row) else _gate_pulls
-            if hasattr(gate, "recorded_pulls"):
-                pulled = _parts_pulls
-            elif isinstance(pull, Parts):  # of an array, through its alias
-                pulled = _passed_on
-            for operand_key, contribution in zip(keys, pulled(gate, pull, operands, keys)):
-                _accumulate(adjoints, operand_key, contribution)
+            for key, gate, operands, keys in alike:
+                if key in numbers:
+                    _accumulate(adjoints, key, numbers.pop(key).stacked())
+                pull = adjoints.get(key) if key in variables else adjoints.pop(key, None)
+                if pull is None:
+                    continue
+                if _is_number_of_array(gate, pull):
+                    numbers.setdefault(keys[0], _Numbers(operands[0])).add(gate.index, pull)
+                    continue
+                pulled: Any = _row_pulls if isinstance(gate, gates.Row) else _gate_pulls
+                if hasattr(gate, "recorded_pulls"):
+                    pulled = _parts_pulls
+                elif isinstance(pull, Parts):  # of an array, through its alias
+                    pulled = _passed_on
+                for operand_key, contribution in zip(keys, pulled(gate, pull, operands, keys)):
+                    _accumulate(adjoints, operand_key, contribution)
         for key, those in numbers.items():
             _accumulate(adjoints, key, those.stacked())
     return [adjoints.get(key) for key in variable_keys]
@@ -104,20 +108,18 @@ def push_forward_together(snapshot: Any, directions: Sequence[dict[int, Any]]) -
     for key, along in zip(variable_keys, directions):
         for d, direction in along.items():
             _accumulate(tangents.setdefault(key, {}), d, direction)
-    order, begin = steps[::-1], 0
     with np.errstate(all="ignore"):
-        while begin < len(order):
-            end = _end_of_alike(order, begin, tangents)
-            if end - begin >= ALIKE:
-                _push_alike(order[begin:end], tangents)
-            for key, gate, operands, keys in order[begin:end] if end - begin < ALIKE else ():
+        for alike in _alike_in_turn(steps[::-1], lambda step: _kinds_forward(step, tangents)):
+            if len(alike) >= ALIKE:
+                _push_alike(alike, tangents)
+                continue
+            for key, gate, operands, keys in alike:
                 arriving = [_nothing if k is None else tangents.get(k, _nothing) for k in keys]
                 found = tangents.get(key)
                 if found:  # a variable, along these
                     arriving = [{d: tangent for d, tangent in along.items() if d not in found} for along in arriving]
                 if any(arriving):
                     _put_tangents(tangents, key, _tangents_of(gate, arriving, operands))
-            begin = end
     return [tangents.get(key, {}) for key in output_keys]
 
 
@@ -131,42 +133,105 @@ def _put_tangents(tangents: dict[int, dict[int, Any]], key: int, found: dict[int
 # rows that are alike: as arrays are recorded, the same row for one number after the other
 
 
-def _end_of_alike(order: Sequence[Any], begin: int, tangents: dict[int, dict[int, Any]]) -> int:
-    """Return the end of the gates, from one on, that are one row, on numbers of the same kinds, none on another."""
-    key, gate, operands, keys = order[begin]
-    kinds = None
-    if isinstance(gate, gates.Row) and (gate in SUMS or gate.arity != gates.SEQUENCE and gate.partials[0] is not None):
-        kinds = _kinds(key, operands, keys, tangents)
-    results, end = {key}, begin + 1
-    while kinds is not None and end < len(order) and order[end][1] is gate:
-        key, _, operands, keys = order[end]
-        if not results.isdisjoint(keys) or _kinds(key, operands, keys, tangents) != kinds:
-            break
-        results.add(key)
-        end += 1
-    return end
+def _alike_in_turn(steps: Sequence[Any], kinds_of: Callable[[Any], Any]) -> Iterator[Sequence[Any]]:
+    """Yield gates that follow each other and are one row, on numbers of the same kinds, none on another; else each.
+
+    `kinds_of` is asked when all gates before these have been swept; where it returns None, a gate is by itself.
+    """
+    begin = 0
+    while begin < len(steps):
+        key, gate, _, keys = steps[begin]
+        kinds, end = kinds_of(steps[begin]) if _goes_for_arrays(gate) else None, begin + 1
+        results, read = {key}, set(keys)
+        while kinds is not None and end < len(steps) and steps[end][1] is gate:
+            key, _, _, keys = steps[end]
+            if key in read or not results.isdisjoint(keys) or kinds_of(steps[end]) != kinds:
+                break
+            results.add(key)
+            read.update(keys)
+            end += 1
+        yield steps[begin:end]
+        begin = end
 
 
-def _kinds(key: int, operands: Sequence[Any], keys: Sequence[int | None], tangents: dict[int, dict[int, Any]]) -> Any:
-    """Return of what kinds operands and their tangents are, if they are numbers of a trace or plain; else None."""
-    if tangents.get(key):
+def _goes_for_arrays(gate: Any) -> bool:
+    """Whether the partials of a gate of numbers are what they are for arrays, too."""
+    if not isinstance(gate, gates.Row) or gate.arity == gates.SEQUENCE:
+        return gate in SUMS
+    return gate.partials[0] is not None  # nothing is chosen by a truth value
+
+
+def _kind(x: Any) -> Any:
+    """Return of what kind a pull or tangent is: a plain number itself, that of numbers of a trace, or None."""
+    if type(x) is float:
+        return x
+    return Unit if type(x) is Unit and isinstance(x._tape, Trace) else None
+
+
+def _kinds_of_operands(operands: Sequence[Any]) -> list[Any] | None:
+    """Return of what kinds operands are, if they are plain numbers or numbers of a trace."""
+    kinds = [float if type(x) is float else _kind(x) for x in operands]
+    return None if None in kinds else kinds
+
+
+def _kinds_forward(step: Any, tangents: dict[int, dict[int, Any]]) -> Any:
+    """Return of what kinds operands and their tangents are; None if the gate is to be pushed through by itself."""
+    key, _, operands, keys = step
+    kinds = None if tangents.get(key) else _kinds_of_operands(operands)
+    if kinds is None:
         return None
-    found: list[Any] = []
-    for operand, k in zip(operands, keys):
-        if not (type(operand) is float or (type(operand) is Unit and isinstance(operand._tape, Trace))):
-            return None
-        found.append(type(operand))
+    for p, k in enumerate(keys):
         for d, tangent in (_nothing if k is None else tangents.get(k, _nothing)).items():
-            if type(tangent) is not float and type(tangent) is not Unit:
+            kind = _kind(tangent)
+            if kind is None:
                 return None
-            found.append((d, tangent if type(tangent) is float else Unit))
-    return found
+            kinds.append((p, d, kind))
+    return kinds
+
+
+def _kinds_backward(step: Any, adjoints: dict[int, Any], numbers: dict[int, Any]) -> Any:
+    """Return of what kinds operands and the pull are; None if the gate is to be pulled by itself."""
+    key, _, operands, keys = step
+    kinds = None if key in numbers or key not in adjoints else _kinds_of_operands(operands)
+    if kinds is None or _kind(adjoints[key]) is None:
+        return None
+    return [*kinds, type(adjoints[key]), *[k is None for k in keys]]
+
+
+def _pull_alike(alike: Sequence[Any], adjoints: dict[int, Any], variables: set[int]) -> None:
+    """Pull on the operands of rows that are alike, which are recorded as a block."""
+    _, gate, _, first = alike[0]
+    operands = [_column(part) for part in zip(*[operands for _, _, operands, _ in alike])]
+    pulls = [adjoints[key] if key in variables else adjoints.pop(key) for key, _, _, _ in alike]
+    pull = np.array(pulls) if type(pulls[0]) is float else Bundle(object_array(pulls, (len(pulls),)))
+    for part, operand, keys in zip(_row_pulls(gate, pull, operands, first), operands, zip(*[s[3] for s in alike])):
+        if part is not None and shape_of(operand) == ():  # one that is the same for all
+            _accumulate(adjoints, keys[0], part)
+        elif part is not None:
+            _accumulate_each(adjoints, keys, np.broadcast_to(_numbers_of(part), len(alike)).tolist())
+
+
+def _accumulate_each(sums: dict[int, Any], keys: Sequence[int | None], terms: Sequence[Any]) -> None:
+    """Add terms to the sums at their keys, those of numbers of a trace as one block."""
+    waiting: dict[int, Any] = {}
+    for key, term in zip(keys, terms):
+        if key in waiting or key not in sums or _kind(term) is not Unit or _kind(sums[key]) is not Unit:
+            _accumulate(sums, key, term)
+        else:
+            waiting[key] = term
+    if len(waiting) < ALIKE:
+        for key, term in waiting.items():
+            _accumulate(sums, key, term)
+        return
+    before = [sums[key] for key in waiting]
+    total = Bundle(object_array(before, (len(before),))) + Bundle(object_array([*waiting.values()], (len(before),)))
+    sums.update(zip(waiting, _numbers_of(total).tolist()))
 
 
 def _push_alike(alike: Sequence[Any], tangents: dict[int, dict[int, Any]]) -> None:
     """Push forward through rows that are alike, which are recorded as a block."""
     _, gate, _, first = alike[0]
-    operands = [_column(part) for part in zip(*[operands for _, _, operands, _ in alike])]
+    operands = tuple([_column(part) for part in zip(*[operands for _, _, operands, _ in alike])])
     arriving: list[dict[int, Any]] = []
     for k, column in zip(first, zip(*[keys for _, _, _, keys in alike])):
         along = _nothing if k is None else tangents.get(k, _nothing)
@@ -185,7 +250,7 @@ def _column(items: Sequence[Any]) -> Any:
         return items[0]
     if all(type(item) is float for item in items):
         return np.array(items)
-    return Bundle(object_array(items, (len(items),)))
+    return Bundle(object_array(list(items), (len(items),)))
 
 
 def _numbers_of(x: Any) -> Any:

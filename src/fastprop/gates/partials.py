@@ -33,7 +33,9 @@ def branch(condition: Any, x: Callable[[], Any], y: Callable[[], Any]) -> Any:
 
 def flag(condition: Any) -> Any:
     """Return 1 where the condition holds, else 0."""
-    return condition.unit if is_condition(condition) else choose(condition, 1.0, 0.0)
+    if is_condition(condition):
+        return condition.as_numbers() if hasattr(condition, "as_numbers") else condition.unit  # of a block, or of one
+    return choose(condition, 1.0, 0.0)
 
 
 def held(x: Any) -> Any:

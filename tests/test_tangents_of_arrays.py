@@ -74,29 +74,36 @@ def chain(x, w, s):
     return fp.sum(z * z[::-1]) + fp.mean(fp.exp(-y)) + fp.dot(z, x) * s + product
 
 
+def derivatives(moves, along):
+    """Functions of x, w and s: derivatives in those that move, along a direction, backward, and twice."""
+
+    def of(derive):
+        def function(x, w, s):
+            at = {"x": x, "w": w, "s": s}
+            return derive(lambda *parts: chain(**{**at, **dict(zip(moves, parts))}), tuple(at[name] for name in moves))
+
+        return function
+
+    def slope(f):
+        return lambda *parts: fp.jvp(f, parts, tuple(along[name] for name in moves))[1]
+
+    every = tuple(range(len(moves)))
+    yield of(lambda f, x: slope(f)(*x))
+    yield of(lambda f, x: slope(slope(f))(*x))
+    yield of(lambda f, x: fp.grad(slope(f), every)(*x))
+    yield of(lambda f, x: fp.grad(lambda *x: sum(fp.sum(part * part) for part in fp.grad(f, every)(*x)), 0)(*x))
+
+
 @pytest.mark.parametrize("n", [2, 7, 8, 9, 40])
 @pytest.mark.parametrize("moves", ["x", "xw", "s", "xws"])
 def test_mixed_rows(n, moves):
-    at = {"x": RANDOM.normal(size=n) * 0.5, "w": RANDOM.normal(size=n), "s": 0.7}
-    along = {"x": np.where(np.arange(n) % 3 == 0, 0.0, 1.0), "w": RANDOM.normal(size=n), "s": 1.0}
-
-    def moved(**parts):
-        return chain(**{**at, **parts})
-
-    def slope(f):
-        return lambda *x: fp.jvp(lambda *x: f(**dict(zip(moves, x))), x, tuple(along[name] for name in moves))[1]
-
-    first = slope(moved)
-    second = slope(lambda **parts: first(*parts.values()))
-    third = lambda *x: fp.grad(first, tuple(range(len(x))))(*x)  # noqa: E731
-    slopes = lambda *x: fp.grad(lambda *x: moved(**dict(zip(moves, x))), tuple(range(len(x))))(*x)  # noqa: E731
-    fourth = lambda *x: fp.grad(lambda *x: sum(fp.sum(part * part) for part in slopes(*x)), 0)(*x)  # noqa: E731
-    x = [at[name] for name in moves]
-    for f in (first, second, third, fourth):
+    x, w, s = RANDOM.normal(size=n) * 0.5, RANDOM.normal(size=n), 0.7
+    along = {"x": np.where(np.arange(n) < 3, 0.0, 1.0), "w": RANDOM.normal(size=n), "s": 1.0}
+    for f in derivatives(moves, along):
         with fp.eager():
-            expected = flat(f(*x))
-        assert_allclose(flat(fp.compile(f)(*x)), expected, rtol=1e-9, atol=1e-10)
-        assert_allclose(flat(f(*x)), expected, rtol=1e-9, atol=1e-10)
+            expected = flat(f(x, w, s))
+        assert_allclose(flat(fp.compile(f)(x, w, s)), expected, rtol=1e-9, atol=1e-10)
+        assert_allclose(flat(f(x, w, s)), expected, rtol=1e-9, atol=1e-10)
 
 
 def test_the_reference_agrees():

@@ -400,3 +400,12 @@ def test_what_weighs_many_numbers_is_recorded_row_by_row(function):
 
     calls(10)
     assert calls(40) < 5 * calls(10)  # there are sixteen times the numbers
+
+
+def test_rows_changed_at_traced_indices_are_chosen_as_blocks():
+    def calls(columns):
+        x, i = np.ones((20, columns)), np.arange(10) % 4
+        return counted(lambda: fp.compile(lambda x, i: fp.at(x * 0.5)[i].add(x[i]))(x, i))[0]
+
+    calls(2)
+    assert calls(40) < 6 * calls(2)  # there are twenty times the numbers; chosen one by one, eleven times the calls

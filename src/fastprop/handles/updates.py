@@ -240,10 +240,11 @@ def _changed(block: Any, index: Any, value: Any, change: Any) -> Any:
     slices = tuple(part if isinstance(part, slice) else slice(None) for part in parts)
     there = np.zeros(whole, bool)
     there[slices] = True
-    chosen: Any = there
+    chosen: Any = None if there.all() else there
     for axis, (part, n) in enumerate(zip(parts, shape)):
         if not isinstance(part, slice):
             along = np.arange(float(n)).reshape((-1,) + (1,) * (len(shape) - axis - 1))
-            chosen = (gates.subtract(along, gates.where(part < 0, part + n, part)) == 0.0) & chosen
+            same = gates.subtract(along, gates.where(part < 0, part + n, part)) == 0.0
+            chosen = same if chosen is None else same & chosen
     new = Scatter(whole, slices)(Reshape(tuple(lengths))(value))
     return gates.where(chosen, change(new, block), block)

@@ -124,6 +124,33 @@ def test_errors_say_what_a_step_was_given() -> None:
         compiled(np.array(3), np.arange(5.0))
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("n, lanes", [(16, 6), (64, 3), (600, 6), (64, 700)])
+@pytest.mark.parametrize("around", [False, True])
+def test_gradients_of_maps_in_steps_are_put_in_place(n: int, lanes: int, around: bool, dtype: str) -> None:
+    """What a map pulls on the parameters of a step, also where its body has them as arguments and from around it."""
+    w, b, xs = (RANDOM.normal(size=shape).astype(dtype) * 0.2 for shape in ((8, n), (8,), (lanes, n)))
+
+    def step(carry: Any, x: Any) -> Any:
+        def loss(w: Any, b: Any) -> Any:
+            def one(own_w: Any, own_b: Any, x: Any) -> Any:
+                return fp.sum(fp.tanh(own_w @ x + own_b) * (w @ x + b if around else 1.0))
+
+            return fp.vmap(one, in_axes=(None, None, 0), reduce="mean")(w, b, xs)
+
+        value, (on_w, on_b) = fp.value_and_grad(loss, (0, 1))(*carry)
+        return (carry[0] - 0.1 * on_w, carry[1] - 0.1 * on_b), value
+
+    def steps(w: Any, b: Any) -> Any:
+        return fp.scan(step, (w, b), None, length=4)
+
+    with fp.eager():
+        expected = flat(steps(w, b))
+    compiled = fp.compile(steps)
+    for _ in range(2):
+        assert_allclose(flat(compiled(w, b)), expected, *((2e-4, 2e-5) if dtype == "float32" else (1e-10, 1e-12)))
+
+
 def long_chain(x: Any) -> Any:
     for k in range(12):
         x = fp.tanh(x * 1.1) + 0.1 * x * x - 0.01 * k

@@ -183,6 +183,7 @@ cdef class Path:
     cdef Wires wires
     cdef Batch ahead            # forward alone
     cdef Batch both
+    cdef object once            # whether each operand is one input alone; None: nobody has asked yet
     cdef Memory spread          # uniform numbers that have a gradient in every lane
     cdef Memory totals          # gradients of uniform inputs
 
@@ -389,12 +390,15 @@ cdef class Path:
         """Where what is pulled on an operand is put, as programs have it."""
         return <char*>self.owner.pulled + source.which * self.owner.size
 
-    cdef bint puts_operands(self, Batch batch) noexcept:
-        """Whether the gradients of all operands can be put where they go."""
+    cdef bint puts_operands(self, Batch batch) except -1:
+        """Whether the gradients of all operands can be put where they go, each of one input."""
         cdef const Stretch* stretch
         cdef Py_ssize_t k
         cdef bint found = False
-        for k in range(0 if self.owner.region.gradients else self.wires.stretches):
+        if self.once is None:
+            given = self.wires.given
+            self.once = np.bincount(given["which"][given["kind"] == OPERAND], minlength=1).max() <= 1
+        for k in range(self.wires.stretches if self.once and not self.owner.region.gradients else 0):
             stretch = &self.wires.stretch[k]
             if self.wires.source[stretch.first].kind == OPERAND:
                 found = not batch.takes_before(stretch.first, stretch.count) and can_put(

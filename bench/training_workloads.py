@@ -64,7 +64,7 @@ class Task:
 
     @property
     def scanned(self) -> bool:
-        """Whether its steps are timed as one call, too: those that are so short that one writes them so, and longer ones."""
+        """Whether its steps are timed as one call, too: short ones, as one writes them so, and, once, longer ones."""
         return self.name in ("T1", "T2", "T3, batch 32")
 
     @property

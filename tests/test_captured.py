@@ -117,6 +117,11 @@ RESULTS = {
     "reduced": lambda v, r: fp.vmap(lambda a: a * v, reduce="mean")(r),
     "held": lambda v, r: fp.vmap(lambda a: a * v * fp.stop_gradient(v))(X),
     "returned": lambda v, r: fp.vmap(lambda a: (v, r, a * v))(X),
+    "at which one differentiates": lambda v, r: fp.vmap(lambda a: a * fp.grad(lambda z: z * z * z)(v))(X),
+    "at an array of which": lambda v, r: fp.vmap(lambda a: a * fp.grad(lambda z: fp.sum(z * z * z))(r))(X),
+    "where tangents are": lambda v, r: fp.vmap(lambda a: fp.jvp(lambda z: a * z * z, (r,), (np.ones(3),))[1])(X),
+    "of a Jacobian": lambda v, r: fp.vmap(lambda a: fp.jacobian(lambda z: a * z * z * z)(r))(X),
+    "of numbers that are compared": lambda v, r: fp.vmap(lambda a: a * v if fp.any(r > 1.0) else a * a)(X),
     "solved": lambda v, r: fp.vmap(lambda a: fp.solve(np.eye(3) * a, r))(X),
 }
 

@@ -163,6 +163,17 @@ def test_no_lanes_taken_apart_have_no_gradient():
         assert slope(np.zeros(0)).shape == (0,)
 
 
+@pytest.mark.parametrize("divided", [lambda x: 1.0 / x, lambda x: x**-1, lambda x: 2.0 // x, lambda x: 1.0 / fp.sum(x)])
+def test_no_lanes_and_no_steps_divide_by_nothing(divided):
+    for f in (fp.vmap(divided), lambda xs: fp.scan(lambda carry, x: (carry, divided(x)), 1.0, xs)[1]):
+        for front in (f, fp.compile(f)):
+            assert numbers(front(np.zeros(0))).shape == (0,)
+            with fp.eager():
+                assert numbers(front(np.zeros(0))).shape == (0,)
+    steps = fp.scan(lambda carry, x: (carry / x, carry), 1.0, np.zeros(0))
+    assert steps[0] == 1.0 and steps[1].shape == (0,)
+
+
 def test_no_integers_choose_nothing():
     table, none = np.array([1.0, 2.0]), np.zeros(0, int)
     for f in (lambda i: fp.Array(table)[i], lambda i: fp.take(table, i), lambda i: fp.Array(table).at[i].set(3.0)[i]):

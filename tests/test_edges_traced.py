@@ -210,6 +210,12 @@ def test_results_from_outside():
         lambda x: x * block[0],
         lambda x: (x * block).sum(),
         lambda x: fp.vmap(lambda y: y * outside)(fp.Array([x, x])).sum(),
+        lambda x: fp.grad(lambda y: y * y)(outside) * x,
+        lambda x: fp.grad(lambda y: fp.sum(y * y))(block).sum() * x,
+        lambda x: fp.vjp(lambda y: y * y * x, outside)[1](1.0)[0],
+        lambda x: fp.jvp(lambda y: y * y, (outside,), (1.0,))[1] * x,
+        lambda x: fp.jacobian(lambda y: y * y)(block).sum() * x,
+        lambda x: x if fp.any(block > 3.0) else x * x,
     ):
         for recorder in RECORDERS.values():
             with pytest.raises((ValueError, TypeError), match=r"outside|tape"):

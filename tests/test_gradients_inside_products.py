@@ -214,6 +214,25 @@ def test_rows_are_swept_together_and_products_of_one_matrix_with_them(size):
     assert_allclose(found, outside[:, None] * (ws[1] * (1.0 - hidden**2)) @ ws[0], 1e-10, 1e-13)
 
 
+@pytest.mark.parametrize("results", [60, 65, 70, 90])
+def test_rows_through_products_of_many_numbers_have_adjoints_of_their_own(results):
+    """What is pulled on one row's product is still needed while that of the next row is written, however long it is."""
+    v, w = RANDOM.normal(size=(results, 8)), RANDOM.normal(size=(8, results))
+    directions = RANDOM.normal(size=(6, results, results))
+    slopes = 1.0 - np.tanh(v @ w) ** 2
+    expected = [direction * slopes @ w.T for direction in directions]
+
+    def rows(v, w):
+        return fp.jacobian(lambda v: fp.stack([fp.sum(fp.tanh(v @ w) * direction) for direction in directions]))(v)
+
+    def pulled(v, w):
+        _, pull = fp.vjp(lambda v: fp.tanh(v @ w), v)
+        return [pull(direction)[0] for direction in directions]
+
+    for f in (rows, pulled):
+        assert_allclose(fp.compile(f)(v, w), expected, 1e-11, 1e-12)
+
+
 def test_pulls_that_hang_on_other_gradients_are_swept_after_them():
     def chained(w, x):
         _, pull = fp.vjp(lambda x: fp.tanh(w @ x), x)

@@ -247,6 +247,15 @@ def test_branches_in_inner_and_outer_bodies():
     check(lambda x, y: fp.vmap(lambda a: a if fp.vmap(lambda b: a * b)(y).sum() > 1.0 else -a * a)(x), X, Y)
 
 
+@pytest.mark.parametrize("reduce", [fp.sum, fp.mean, fp.max, fp.min])
+def test_an_inner_body_decides_by_a_matrix_that_a_map_made_around_it(reduce):
+    def f(w):
+        made = fp.vmap(lambda row: fp.sin(row))(w)
+        return fp.vmap(lambda s: s if reduce(made) > 0.1 else 2.0 * s)(w[0])
+
+    check(lambda w: fp.vmap(f)(w), np.stack([M, -M, 0.5 * M])[:, :2, :3])
+
+
 def test_recording_does_not_grow_with_the_lanes():
     def f(x, y):
         return fp.vmap(lambda a: fp.vmap(lambda b: fp.tanh(a * b) * a, reduce="sum")(y))(x)

@@ -86,11 +86,12 @@ def block_of(number: float, shape: tuple[int, ...] | None) -> Any:
 
 
 def called_where_none_is(f: Callable[[float], Any]) -> Any:
-    """Return what a function gives, of which only the form is asked: at zeros, or, as they are singular, at NaN."""
-    try:
-        return f(0.0)
-    except LinAlgError:
-        return f(np.nan)
+    """Return what a function gives, of which only the form is asked: at zeros, or, where they are no good, at NaN."""
+    with np.errstate(all="ignore"):
+        try:
+            return f(0.0)
+        except (LinAlgError, ArithmeticError):  # singular, or what is divided by
+            return f(np.nan)
 
 
 def of_no_lanes(example: Any, reduce: str | None) -> Any:

@@ -114,7 +114,7 @@ def _apply_to_lanes(gate: Any, operands: tuple[Any, ...], block: LaneBlock) -> A
     if isinstance(gate, (blocks.Sum, blocks.Mean)) and gate.axis in (None, 0) and not gate.keepdims:
         if gate.axis is None and len(block.shape) > 1:
             over = block.mapped(type(gate)(None, False), (block,), 0, None)
-            return _apply_to_lanes(gate, (over,), over)
+            return _apply_to_lanes(gate, (over,), over) if isinstance(over, LaneBlock) else gate(over)
         reduce = "sum" if isinstance(gate, blocks.Sum) else "mean"
         return block.mapped(gates.positive, (block,), 0, reduce)
     if type(gate) in REDUCED and block.size >= MANY and gate.axes(block) and 0 not in gate.axes(block):

@@ -146,6 +146,7 @@ cdef class Assembler(Pulls):
         cdef Py_ssize_t begin = self.program.ahead.length, slots = self.program.slots
         cdef int32_t row, start, size
         cdef int32_t[::1] spare = self.spare
+        cdef dict spare_long = self.spare_long
         cdef list freed = [], keys = []
         cdef Instruction* step
         for row in range(r, end):
@@ -153,14 +154,15 @@ cdef class Assembler(Pulls):
                 if (self.program.slots - slots) // (row - r) * (row - r + 1) > TOGETHER_SLOTS:
                     break
                 self.value[self.base + row] = self.allocate(self.run[row + 1] - self.run[row])
-            self.spare = np.full(POOLED_SIZES + 1, -1, np.int32)
+            self.spare, self.spare_long = np.full(POOLED_SIZES + 1, -1, np.int32), {}
             self.write_sweep(row, keys)
             for size in range(POOLED_SIZES + 1):
                 start = self.spare[size]
                 while start >= 0:
                     freed.append((start, size))
                     start = self.next_spare[start]
-            self.spare = spare
+            freed += [(at, length) for length, those in self.spare_long.items() for at in those]
+            self.spare, self.spare_long = spare, spare_long
         for start, size in freed:
             self.release(start, size)
         step = self.program.ahead.instruction + begin

@@ -261,7 +261,9 @@ Array.__signature__ = arguments.replace(parameters=[*arguments.parameters.values
 
 cdef object compared_numbers(Block block, object other, object relation):
     """What comparing numbers gives: bools, or, of a captured leaf, conditions of its numbers at every call."""
-    if block.link.tape == NULL and nodes_of(current_home()).tracing:
+    if nodes_of(current_home()).tracing:
+        if block.link.tape != NULL:
+            refuse_outside()
         return relation((<Trace>current_home()).as_block(block), other)
     return relation(block.value, value_of(other))
 

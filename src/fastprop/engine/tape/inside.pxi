@@ -4,6 +4,8 @@ cdef Link* captured(PyObject* trace, Link* link) except NULL:
     """The same number in a trace: a result of an outer one is an input here."""
     if link.tape == NULL or link.tape == trace:
         return link
+    if not nodes_of(link.tape).tracing:
+        refuse_outside()
     key = key_of(<Trace>link.tape, link.slot)
     unit = (<Trace>trace).stand_ins.get(key)
     if unit is None:

@@ -118,7 +118,7 @@ cdef class Trace(Tape):
         """Return the variable of a transform inside of the traced function; of a plain number, a constant."""
         if hasattr(type(value), "as_variable"):
             return value.as_variable(self)
-        if self.parent is not None and getattr(value, "_tape", None) not in (None, self):
+        if getattr(value, "_tape", None) not in (None, self):
             value = stand_in_for(self, value)
         variable = Tape._variable(self, value)
         if not isinstance(value, type(variable)) and np.ndim(value) == 0:
@@ -318,10 +318,7 @@ cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
     if home != NULL:
         home = inward_home(home)
     if stranger != NULL and (home != NULL or nodes_of(current_home()).tracing):
-        raise OutsideError(
-            "a traced function uses a result that was computed outside of it, which would be a constant; pass it as "
-            "an argument, make it a leaf (fp.Unit), which is read at every call, or take its .value if that is meant"
-        )
+        refuse_outside()
     for i in range(n):
         if home != NULL and links[i] != NULL and links[i].tape != NULL and links[i].tape != home:
             if not is_within(<Trace>home, links[i].tape):
@@ -330,6 +327,14 @@ cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
                     "leave the function that is traced"
                 )
     return home
+
+
+cdef int refuse_outside() except -1:
+    """Raise the error for a result of no trace, which a traced function uses."""
+    raise OutsideError(
+        "a traced function uses a result that was computed outside of it, which would be a constant; pass it as an "
+        "argument, make it a leaf (fp.Unit), which is read at every call, or take its .value if that is meant"
+    )
 
 
 cdef PyObject* inward_home(PyObject* home) except NULL:

@@ -71,6 +71,18 @@ def test_schedules_are_values():
     assert repr(schedule) == "Product(left=WarmUp(steps=10), right=Cosine(T_max=100, floor=0.1))"
 
 
+def test_what_is_no_factor_is_told():
+    for factor, shown in [("half", "a str .'half'."), (None, "None")]:
+        optimizer, params = optim.SGD([1.0], lr=1.0), [1.0]
+        optimizer.schedule = lambda step, factor=factor: factor
+        text = f"SGD: the schedule gave {shown} for 0 steps; expected a number"
+        with pytest.raises(TypeError, match=text):
+            optimizer.step(params, [1.0])
+        with pytest.raises(TypeError, match=text):
+            optimizer.update(params, [1.0], optimizer.init())
+        assert optimizer.steps == 0
+
+
 def test_optimizer_asks_its_schedule_for_the_steps_made_so_far():
     asked = []
 

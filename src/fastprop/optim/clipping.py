@@ -15,7 +15,7 @@ from fastprop.gates.numbers import as_real
 from fastprop.gates.shapes import stack
 from fastprop.handles.nesting import Nesting, as_number, described, flatten, is_handle, shape_of
 
-from .optimizer import given, leaves_of
+from .parameters import given, leaves_of
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_norm", "clip_value", "norm"]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastprop.handles.nesting import is_handle
 
-from .optimizer import given, taken
+from .parameters import given, taken
 
 __all__ = ["Flat", "Vector"]
 

@@ -133,8 +133,8 @@ class Learner:
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        work = self.work
-        return work.lr if work.schedule is None else work.lr * work.schedule(work.steps)
+        rate: float = self.work._rate_after(self.work.steps)
+        return rate
 
     def follow(self) -> None:
         """Take over what the optimizer's owner may have changed: rate, schedule, what is frozen."""

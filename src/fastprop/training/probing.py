@@ -17,7 +17,7 @@ from fastprop.handles.nesting import flatten, map_leaves
 from fastprop.nn.module import Module
 from fastprop.optim import SGD
 from fastprop.optim.checks import whole
-from fastprop.optim.optimizer import names_of
+from fastprop.optim.parameters import names_of
 
 from .feed import Batch, feed_of
 from .learner import Learner, Steps

@@ -271,6 +271,27 @@ def test_modules_are_copied_and_pickled(copied):
     assert_array_equal(copied(model)([1.0, 2.0]).value, model([1.0, 2.0]).value)
 
 
+@pytest.mark.parametrize("data", [np.zeros((2, 2)), 0.0, np.float32(1.0), [[1.0, 0.0], [0.0, 1.0]], "zeros", {}])
+def test_data_in_the_place_of_a_parameter_are_refused(data):
+    layer = nn.Linear(2, 2, rng=0)
+    before = layer.parameters()
+    with pytest.raises(TypeError, match=r"Linear: weight is a parameter, .*; write weight.value = numbers, or assign"):
+        layer.weight = data
+    assert [a is b for a, b in zip(layer.parameters(), before, strict=True)] == [True, True]
+
+
+def test_what_else_stands_in_the_place_of_a_parameter():
+    layer = nn.Linear(2, 2, rng=0)
+    for part in (fp.Array(np.ones((2, 2))), [fp.Unit(1.0)], nn.ReLU(), fp.Unit(1.0) * 2.0, None):
+        layer.weight, layer.extra = fp.Array(np.ones((2, 2))), 3.0
+        layer.weight = part
+        layer.extra = 4.0
+        assert layer.weight is part and layer.extra == 4.0
+    del layer.bias
+    layer.bias = np.zeros(2)  # what is left out first may be data
+    assert layer.parameters() == []
+
+
 def test_a_shallow_copy_shares_the_leaves():
     model = nn.Sequential(nn.Linear(2, 2, rng=0))
     other = copy.copy(model[0])

@@ -19,7 +19,8 @@ from fastprop.gates.shapes import ravel, swapaxes
 from fastprop.handles.nesting import described, is_handle, shape_of
 from fastprop.nn.init import Initialiser, Random, fan_in_uniform, generator, named, normal, uniform, whole, zeros
 from fastprop.nn.labels import as_labels, rows_at
-from fastprop.nn.module import Module, is_leaf
+from fastprop.nn.leaves import is_leaf
+from fastprop.nn.module import Module
 
 __all__ = ["Bilinear", "Embedding", "Flatten", "Identity", "Linear", "Maxout", "Sequential"]
 

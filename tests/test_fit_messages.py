@@ -57,6 +57,43 @@ def test_data_of_other_kinds(data):
         fp.fit(model, nn.squared_error, data, fp.optim.SGD(model))
 
 
+@pytest.mark.parametrize("validation", [None, 0.5])
+def test_data_without_targets(validation):
+    model = nn.Linear(2, 1, rng=0)
+    x = np.ones((4, 2))
+    for data in (x, (x,)):
+        with pytest.raises(
+            TypeError, match=r"data is a.*; expected \(x, y\).*: what learns without targets gets \(x, x\)"
+        ):
+            fp.fit(model, nn.squared_error, data, fp.optim.SGD(model), validation=validation)
+
+
+def test_examples_one_by_one():
+    model = nn.Linear(2, 3, rng=0)
+    examples = [(np.ones(2), 1), (np.zeros(2), 2)]
+    with pytest.raises(
+        ValueError, match=r"batch 0: y is an int \(1\); expected an array.*x = np.stack\(\[x for x, y in"
+    ):
+        fp.fit(model, nn.cross_entropy, examples, fp.optim.SGD(model))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "text"),
+    [
+        ("adam", r"optimizer is a str \('adam'\); expected an Optimizer .* such as Adam\(model, lr=0.001\)$"),
+        (None, r"optimizer is None; expected an Optimizer"),
+        (
+            fp.optim.LBFGS([1.0]),
+            r"optimizer is an? LBFGS.* such as Adam.*: it takes all the data at once, .*\(closure\)",
+        ),
+    ],
+)
+def test_what_is_no_optimizer_of_batches(optimizer, text):
+    model = nn.Linear(2, 1, rng=0)
+    with pytest.raises(TypeError, match=text):
+        fp.fit(model, nn.squared_error, (np.ones((3, 2)), np.ones((3, 1))), optimizer)
+
+
 @pytest.mark.parametrize("where", ["data", "validation"])
 def test_arrays_go_in_a_tuple(where):
     model = nn.Linear(2, 1, rng=0)

@@ -438,7 +438,8 @@ class _Fit:
                 callback.step(self.history.monitored[-1])
                 continue
             told = callback.on_epoch_end if isinstance(callback, Callback) else callback
-            if told(self.history) is True and ended is None:
+            found = told(self.history)
+            if ended is None and isinstance(found, (bool, np.bool_)) and found:
                 ended = callback
         learner.reread()
         self.steps.refresh()

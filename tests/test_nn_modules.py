@@ -380,9 +380,46 @@ def test_a_dataclass_is_a_module():
 def test_repr_shows_the_parts():
     assert repr(Mixed()) == (
         "Mixed(scale: (), table: [(2,), [(), ()]], blocks: [Linear(weight: (2, 2), bias: (2,)), ReLU(), "
-        "[Linear(weight: (1, 2))]], sizes: [])"
+        "[Linear(weight: (1, 2))]])"
+    )
+    assert repr(nn.Sequential(nn.Linear(1, 1, rng=0), fp.tanh, lambda x: x)) == (
+        "Sequential(Linear(weight: (1, 1), bias: (1,)), tanh, <lambda>)"
     )
     assert repr(nn.MLP(1, [2, 1])) == ("MLP of [Layer of [ReLUNeuron(1), ReLUNeuron(1)], Layer of [LinearNeuron(2)]]")
+
+
+class Own(nn.Module):
+    """Made with one thing that it keeps as it is, one that it makes something of, and one that it has by default."""
+
+    def __init__(self, sizes, width=2, name="own"):
+        self.sizes, self.width, self.name = tuple(sizes), [width], name
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (Own([1, 2]), "Own(sizes=(1, 2))"),
+        (Own([], 3, "mine"), "Own(sizes=(), name='mine')"),
+        (nn.LeakyReLU(), "LeakyReLU()"),
+        (nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),
+        (nn.Softmax(0), "Softmax(dim=0)"),
+        (nn.MaxPool2d((2, 3), padding=1), "MaxPool2d(kernel_size=(2, 3), padding=1)"),
+        (nn.Conv1d(2, 4, 3, 2, groups=2, bias=False), "Conv1d(stride=2, groups=2, weight: (4, 1, 3))"),
+        (nn.LayerNorm(3), "LayerNorm(normalized_shape=(3,), weight: (3,), bias: (3,))"),
+        (
+            nn.RNN(1, 2, bias=False),
+            "RNN(input_size=1, hidden_size=2, bias=False, weight_ih_l0: (2, 1), weight_hh_l0: (2, 2))",
+        ),
+        (nn.Dropout(), "Dropout(p=0.5)"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_repr_shows_the_settings(layer, text):
+    assert repr(layer) == text
+
+
+def test_repr_shows_modules_without_parameters():
+    assert "dropouts: [Dropout(p=0.5)]" in repr(nn.LSTM(1, 1, num_layers=2, dropout=0.5))
 
 
 # micrograd's network --------------------------------------------------------------------------------------------------

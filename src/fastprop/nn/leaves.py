@@ -10,12 +10,17 @@ import numpy as np
 from fastprop.engine.tape import Array, Unit
 from fastprop.handles.nesting import as_number, is_handle, shape_of
 
-__all__ = ["SavedLeaf", "differences", "is_leaf", "numbers_of", "plain", "shape_given"]
+__all__ = ["SavedLeaf", "differences", "is_leaf", "is_setting", "numbers_of", "plain", "shape_given"]
 
 
 def is_leaf(x: Any) -> bool:
     """Say whether `x` is a leaf, a Unit or Array that was made by hand."""
     return isinstance(x, (Unit, Array)) and x._tape is None
+
+
+def is_setting(value: Any) -> bool:
+    """Say whether a Module was made with this, and shows it: a number, a string, or a tuple of them."""
+    return isinstance(value, (int, float, str)) or (isinstance(value, tuple) and all(map(is_setting, value)))
 
 
 def numbers_of(leaf: Any) -> Any:

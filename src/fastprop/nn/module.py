@@ -7,6 +7,7 @@ so it leaves nothing behind, may be traced, and may run in many threads at once.
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -16,7 +17,7 @@ import numpy as np
 from fastprop.engine.tape import Array, Unit, zero_grad
 from fastprop.handles.nesting import described, flatten, is_handle, shape_of
 from fastprop.hints import ATTRIBUTES, Hinted, elsewhere
-from fastprop.nn.leaves import SavedLeaf, differences, is_leaf, numbers_of, plain, shape_given
+from fastprop.nn.leaves import SavedLeaf, differences, is_leaf, is_setting, numbers_of, plain, shape_given
 from fastprop.random import fold_in
 
 __all__ = ["Module"]
@@ -355,10 +356,14 @@ class Module(Hinted):
         return self.train(False)
 
     def __repr__(self) -> str:
-        shown = []
-        for name, part in _parts(self):
-            leaf = is_leaf(part)
-            shown.append(f"{name}: {shape_of(part)}" if leaf else f"{name}: {_shown(part)}")
+        own = vars(self)
+        made_with = inspect.signature(type(self).__init__).parameters
+        shown = [
+            f"{name}={own[name]!r}"
+            for name, option in made_with.items()
+            if name in own and is_setting(own[name]) and own[name] != option.default
+        ]
+        shown += [f"{name}: {_shown(part)}" for name, part in _parts(self) if is_leaf(part) or _holds_parts(part)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -388,8 +393,10 @@ def _check_unseen(part: Any) -> None:
 
 
 def _holds_parts(value: Any) -> bool:
-    """Say whether a value is a Module, or holds leaves."""
-    return isinstance(value, Module) or (_has_parts(value) and bool(_tree(value, set(), lambda leaf: leaf)))
+    """Say whether a value is a Module, or a container that holds Modules or leaves."""
+    if isinstance(value, Module):
+        return True
+    return _has_parts(value) and any(is_leaf(part) or _holds_parts(part) for _, part in _parts(value))
 
 
 def _has_parts(part: Any) -> bool:
@@ -538,6 +545,6 @@ def _copied(thing: Any, values: dict[int, Any], copies: dict[int, Any]) -> Any:
 
 
 def _shown(part: Any) -> str:
-    if isinstance(part, Module):
-        return repr(part)
-    return f"[{', '.join([str(shape_of(x)) if is_leaf(x) else _shown(x) for _, x in _parts(part)])}]"
+    if is_leaf(part):
+        return str(shape_of(part))
+    return repr(part) if isinstance(part, Module) else f"[{', '.join(_shown(x) for _, x in _parts(part))}]"

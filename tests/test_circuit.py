@@ -536,6 +536,7 @@ def test_summary_and_repr():
     assert int(gates["fold"][1]) > int(gates["merge"][1])  # one exp(x * y) is enough
     assert "2 inputs, 1 outputs, float64" in repr(circuit)
     assert len(circuit) == int(repr(circuit).split(": ")[1].split()[0])
+    assert repr(fp.trace(fp.exp, 0.0).forward(0.0)) == "<Run of exp, whose value is a float (1.0)>"
     with pytest.raises(TypeError, match="expected a sequence of names"):
         fp.trace(lambda x: x, 1.0, passes="fold")
     with pytest.raises(ValueError, match="there is no pass 'nope'"):

@@ -404,6 +404,13 @@ OPTIONS: dict[str, Rows] = {
         "clipnorm clipvalue": "clip_norm and clip_value take gradients before a step",
         "foreach fused capturable differentiable": "a step is one pass in C: leave it out",
     },
+    "LBFGS": {
+        "lr learning_rate": "a step is as long as a search along a line finds it: leave it out",
+        "line_search_fn": "it always searches along a line: leave it out",
+        "max_eval maxfun": "it is max_iter",
+        "tol gtol": "it is tolerance_grad",
+        "bounds": "there are none: learn what is in them by a function, such as fastprop.exp, or clip",
+    },
     "fit": {
         "verbose": "it is progress=False",
         "validation_split validation_data eval_set": "it is validation: 0.2, or (x, y)",

@@ -42,9 +42,16 @@ def listed(source: Any) -> list[Any]:
     return list(source) if isinstance(source, (list, tuple)) else [source]
 
 
-def leaves_of(source: Any) -> list[Any]:
-    """Return Units and Arrays, each once."""
-    return list({id(leaf): leaf for leaf in flatten(tree_of(source), nones=True)[0]}.values())
+def leaves_of(params: Any, rule: str) -> list[Any]:
+    """Return Units and Arrays, each once; TypeError if there is something else among them."""
+    leaves = flatten(tree_of(given(params, rule)), nones=True)[0]
+    for leaf in leaves:
+        if not is_handle(leaf):
+            raise TypeError(
+                f"{rule} takes Units and Arrays, whose gradients it clips, not {described(leaf)}; of gradients that "
+                "are numbers and arrays clip_norm and clip_value give new ones"
+            )
+    return list({id(leaf): leaf for leaf in leaves}.values())
 
 
 def taken(source: Any, rule: str) -> tuple[list[str], list[Any], Nesting]:

@@ -35,6 +35,10 @@ class Rates(NamedTuple):
     losses: list[float]
     suggestion: float
 
+    def __repr__(self) -> str:
+        tried = f"{len(self.rates)} from {self.rates[0]:.3g} to {self.rates[-1]:.3g}" if self.rates else "none"
+        return f"<Rates: {tried}; suggestion {self.suggestion:.3g}>"
+
 
 def find_rate(
     model: Any,

@@ -1,6 +1,8 @@
 """L-BFGS, and the searches that need no gradient."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -170,6 +172,21 @@ def test_lbfgs_shows_how_it_ended():
     assert repr(optimizer) == f"<LBFGS of 2 parameters: {options}; no step was made yet>"
     optimizer.step({"w": 1.0, "b": np.ones(2)}, lambda params: (1.0, {"w": 0.0, "b": np.zeros(2)}))
     assert repr(optimizer).endswith("; the gradient is within its tolerance>")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_lbfgs_is_saved_with_its_model(copied):
+    model = fp.nn.Linear(2, 1, rng=0)
+    other, optimizer = copied((model, optim.LBFGS(model, max_iter=7)))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((other([1.0, 2.0]) - 3.0) ** 2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) < 1e-9 and optimizer.max_iter == 7
+    assert other([1.0, 2.0]).value[0] == pytest.approx(3.0) != model([1.0, 2.0]).value[0]
 
 
 def test_lbfgs_says_that_nothing_was_swept():

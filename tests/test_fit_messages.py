@@ -94,6 +94,23 @@ def test_what_is_no_optimizer_of_batches(optimizer, text):
         fp.fit(model, nn.squared_error, (np.ones((3, 2)), np.ones((3, 1))), optimizer)
 
 
+def test_a_layer_of_ones_own_that_draws_has_a_key_while_it_learns():
+    class Noise(nn.Module):
+        draws = True
+
+        def __init__(self):
+            self.scale = fp.Unit(1.0)
+
+        def __call__(self, x):
+            return x + self.scale * fp.random.normal(self.key) if self.training else x + 0.0 * self.scale
+
+    model, data = Noise(), (np.zeros(8), np.zeros(8))
+    with pytest.raises(TypeError, match=r"key is None; .* a Module that draws says draws = True"):
+        model(0.0)
+    history = fp.fit(model, nn.squared_error, data, fp.optim.SGD(model), validation=data, epochs=2, batch_size=8, rng=0)
+    assert history.validation_losses == [0.0, 0.0] and min(history.losses) > 0.0 and len(set(history.losses)) == 2
+
+
 @pytest.mark.parametrize("where", ["data", "validation"])
 def test_arrays_go_in_a_tuple(where):
     model = nn.Linear(2, 1, rng=0)

@@ -59,6 +59,17 @@ class Module(Hinted):
     ['0.factor', '1.weight', '1.bias']
     >>> model([1.0, 2.0]).shape
     (1,)
+
+    One that draws random numbers says so, and has a key while it learns, from `apply` or `fit`:
+
+    >>> class Noise(fp.nn.Module):
+    ...     draws = True
+    ...     def __call__(self, x):
+    ...         return x + fp.random.normal(self.key, x.shape) if self.training else x
+    >>> Noise().apply({}, np.zeros(2), key=7).round(3)
+    array([-1.411, -0.472])
+    >>> Noise().eval()(np.zeros(2))
+    array([0., 0.])
     """
 
     training: bool = True
@@ -67,7 +78,10 @@ class Module(Hinted):
     """The attributes, arrays, that are saved with the parameters and are not learnt by gradients."""
 
     draws: ClassVar[bool] = False
-    """Whether it draws random numbers, by its attribute `key`, which `apply` gives it."""
+    """Whether it draws random numbers, by its attribute `key`, which `apply` and `fit` give it."""
+
+    key: Any = None
+    """What it draws by, if it `draws`: another one in every step. None where no key was given, and where it is used."""
 
     keeps: bool = False
     """Whether its buffers may be assigned to: in a copy that `apply` made to give them back."""

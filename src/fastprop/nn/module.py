@@ -257,7 +257,7 @@ class Module(Hinted):
         if key is not None:
             drawing = [module for _, module in bound.named_modules() if module.draws]
             for number, module in enumerate(drawing):
-                module.key = fold_in(key, number)  # type: ignore[attr-defined]
+                module.key = fold_in(key, number)
         return bound
 
     def _matched(self, params: Mapping[str, Any]) -> list[tuple[Any, Any]]:

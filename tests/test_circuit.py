@@ -228,6 +228,9 @@ def test_several_outputs_with_a_pull_each():
     assert gradients == (10 * 5.0 + 100 + 1000 + 10000 * 4.0, 10 * 2.0 + 100.0)
     with pytest.raises(ValueError, match="needs a pull"):
         circuit.vjp((2.0, 5.0))
+    for what, both in [("arguments", (2.0, (5.0,))), ("tangents", ((2.0, 5.0), 1.0))]:
+        with pytest.raises(TypeError, match=rf"jvp takes the {what} as a tuple, one for each argument, not a float"):
+            circuit.jvp(*both)
     with pytest.raises(ValueError, match="needs a pull"):
         circuit.forward(2.0, 5.0).backward()
     with pytest.raises(TypeError, match="only defined for functions that return one number"):

@@ -41,6 +41,7 @@ def test_networks_are_imported_when_they_are_asked_for():
         "import sys, fastprop\n"
         "assert 'nn' in dir(fastprop) and 'fastprop.nn' not in sys.modules and 'numpy.random' not in sys.modules\n"
         "assert fastprop.nn.ReLU()(-1.0) == 0.0 and 'fastprop.nn' in sys.modules\n"
+        "assert 'fastprop.reference' not in sys.modules and fastprop.reference.Unit(2.0).value == 2.0\n"
         "assert not hasattr(fastprop, 'nets')\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -414,6 +414,13 @@ def test_repr_shows_value_gradient_and_name(engine):
     assert str(x) == repr(x)
     a = engine.Array([1.0, 2.5], name="w")
     assert repr(a) == "Array([1. , 2.5], grad=[0., 0.], name='w')"
+    rows = engine.Array([[1.0, 2.0], [3.0, 4.0]], name="w")
+    assert repr(rows).splitlines() == [
+        "Array([[1., 2.],",
+        "       [3., 4.]],",
+        "      grad=[[0., 0.],",
+        "            [0., 0.]], name='w')",
+    ]
 
 
 def test_format_is_that_of_the_number(engine):

@@ -458,6 +458,7 @@ INSTEAD: Rows = {
     "fliplr": "use np.flip(a, axis=1)",
     "flipud": "use np.flip(a, axis=0)",
     "ptp": "use np.max(a) - np.min(a)",
+    "fill_diagonal": "use np.where(np.eye(len(a)) == 1.0, value, a)",
     "linspace": "use start + (stop - start) * np.linspace(0.0, 1.0, n)",
     "percentile": "use np.sort and an index",
     "quantile": "use np.sort and an index",

@@ -392,6 +392,8 @@ def test_labels_are_integers(loss, labels):
     for front in (fp.vmap(loss), fp.compile(fp.vmap(loss))):
         with pytest.raises(TypeError, match=r"labels are integers from 0 to 3.*\.astype\(int\)"):
             front(SCORES, labels)
+    with pytest.raises(TypeError, match=r"got bools\. Of others \.astype\(int\) makes them"):
+        fp.vmap(loss)(SCORES, LABELS > 0)
     with pytest.raises(TypeError, match="labels are integers"):
         loss(SCORES[0], True)
 

@@ -259,3 +259,16 @@ def test_leaves_that_do_not_move_may_be_read():
 
     history = fp.fit(model, loss, (np.ones((3, 2)), np.ones((3, 1))), optimizer, epochs=5)
     assert history.losses[-1] < history.losses[0]
+
+
+@pytest.mark.parametrize("rng", ["seed", -1, 0.5], ids=repr)
+def test_what_is_no_seed(rng):
+    model = nn.Linear(2, 1, rng=0)
+    data = np.ones((3, 2)), np.ones((3, 1))
+    optimizer = fp.optim.SGD(model)
+    for call in (fp.fit, fp.training.find_rate):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"rng is .*; expected a seed from 0 on, a numpy.random.Generator"
+        ):
+            call(model, nn.squared_error, data, optimizer, rng=rng)
+    assert optimizer.steps == 0

@@ -18,6 +18,7 @@ from fastprop.gates.numbers import as_real
 from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import described, map_leaves, plain
 from fastprop.hints import with_hints
+from fastprop.nn.init import generator
 from fastprop.nn.module import Module
 from fastprop.optim import SGD, ReduceLROnPlateau, norm
 from fastprop.optim.checks import whole
@@ -173,7 +174,7 @@ def fit(
     learner = steps.learner
     training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
     told = checked_callbacks(callbacks)
-    work = _Fit(learner, steps, training, checking, np.random.default_rng(rng))
+    work = _Fit(learner, steps, training, checking, generator(rng))
     work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
     work.least_fall = delta
     work.restores = patience is not None if restore_best is None else restore_best

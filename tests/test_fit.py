@@ -555,6 +555,19 @@ def test_a_plateau_lowers_the_rate():
     assert optimizer.lr == rate
 
 
+def test_a_callback_may_assign_options():
+    ours, theirs = line(), line()
+    rules = [fp.optim.SGD(model, lr=0.1, momentum=0.9) for model in (ours, theirs)]
+    options = {"data": (X, Y), "loss": nn.squared_error, "rng": np.random.default_rng(5)}
+    fp.fit(theirs, optimizer=rules[1], **options)
+    rules[1].momentum = 0.25
+    fp.fit(theirs, optimizer=rules[1], epochs=2, **options)
+    options["rng"] = np.random.default_rng(5)
+    fp.fit(ours, optimizer=rules[0], epochs=3, callbacks=lambda _: setattr(rules[0], "momentum", 0.25), **options)
+    assert rules[0].momentum == 0.25 and rules[0].steps == rules[1].steps
+    assert_array_equal(numbers(ours), numbers(theirs))
+
+
 def test_rates_are_those_of_the_schedule():
     model = line()
     optimizer = fp.optim.SGD(model, lr=0.5, schedule=fp.optim.Step(4, gamma=0.5))

@@ -38,6 +38,7 @@ def test_bound_calls_read_and_write_in_place():
     assert made.grad[0]["a"] == 1.0
     assert made.grad[1] == -4.0
     assert made.value == 2.0
+    assert repr(fp.trace(fp.exp, 0.0).bind(np.zeros(()))) == "<exp bound to arrays: a call reads and writes them>"
 
 
 LAYOUTS = {
@@ -117,6 +118,7 @@ def test_bound_lanes():
     x = [np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, -1.0, 0.0, 2.0])]
     product = x[0] * x[1]
     run = circuit.bind(w, x, in_axes=(None, 0))
+    assert repr(run) == "<<lambda> bound to arrays of 4 lanes: a call reads and writes them>"
     for value in (3.0, -2.0):
         w[...] = value
         x[0][1] = 2.0 * value

@@ -228,6 +228,9 @@ def test_several_outputs_with_a_pull_each():
     assert gradients == (10 * 5.0 + 100 + 1000 + 10000 * 4.0, 10 * 2.0 + 100.0)
     with pytest.raises(ValueError, match="needs a pull"):
         circuit.vjp((2.0, 5.0))
+    for what, both in [("arguments", (2.0, (5.0,))), ("tangents", ((2.0, 5.0), 1.0))]:
+        with pytest.raises(TypeError, match=rf"jvp takes the {what} as a tuple, one for each argument, not a float"):
+            circuit.jvp(*both)
     with pytest.raises(ValueError, match="needs a pull"):
         circuit.forward(2.0, 5.0).backward()
     with pytest.raises(TypeError, match="only defined for functions that return one number"):
@@ -536,6 +539,7 @@ def test_summary_and_repr():
     assert int(gates["fold"][1]) > int(gates["merge"][1])  # one exp(x * y) is enough
     assert "2 inputs, 1 outputs, float64" in repr(circuit)
     assert len(circuit) == int(repr(circuit).split(": ")[1].split()[0])
+    assert repr(fp.trace(fp.exp, 0.0).forward(0.0)) == "<Run of exp, whose value is a float (1.0)>"
     with pytest.raises(TypeError, match="expected a sequence of names"):
         fp.trace(lambda x: x, 1.0, passes="fold")
     with pytest.raises(ValueError, match="there is no pass 'nope'"):

@@ -129,6 +129,9 @@ def test_blocks_end_in_any_order() -> None:
         fp.log(fp.Unit(-1.0))
     second.close()
     assert np.isnan(fp.log(fp.Unit(-1.0)).value)
+    for given in (True, False):  # JAX's switches it on and off
+        with pytest.raises(TypeError, match="takes 0 positional arguments"):
+            fp.debug_nans(given)  # type: ignore[misc]
     with pytest.raises(TypeError, match="infs is 'x'"), fp.debug_nans(infs="x"):  # type: ignore[arg-type]
         pass
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import fastprop as fp
 from fastprop import at
 
 INF = math.inf
@@ -133,6 +134,17 @@ def test_zero_grad(engine):
     assert (x.grad, y.grad) == (1.0, 1.0)
     engine.zero_grad(unit for unit in (x, y))
     assert (x.grad, y.grad) == (0.0, 0.0)
+
+
+def test_zero_grad_of_a_module_and_of_what_is_none():
+    model = fp.nn.Linear(2, 1, rng=0)
+    model([1.0, 2.0]).sum().backward()
+    assert np.all(model.weight.grad)
+    fp.zero_grad(model)
+    assert not np.any(model.weight.grad) and not np.any(model.bias.grad)
+    for given in (3, None, 2.0):
+        with pytest.raises(TypeError, match=r"zero_grad: got .*; expected Units and Arrays, in a list, or a Module"):
+            fp.zero_grad(given)
 
 
 def test_stop_gradient(engine):
@@ -402,6 +414,13 @@ def test_repr_shows_value_gradient_and_name(engine):
     assert str(x) == repr(x)
     a = engine.Array([1.0, 2.5], name="w")
     assert repr(a) == "Array([1. , 2.5], grad=[0., 0.], name='w')"
+    rows = engine.Array([[1.0, 2.0], [3.0, 4.0]], name="w")
+    assert repr(rows).splitlines() == [
+        "Array([[1., 2.],",
+        "       [3., 4.]],",
+        "      grad=[[0., 0.],",
+        "            [0., 0.]], name='w')",
+    ]
 
 
 def test_format_is_that_of_the_number(engine):

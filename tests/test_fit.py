@@ -536,6 +536,8 @@ def test_callbacks_end_it():
     history = fitted(line(), epochs=9, callbacks=[lambda history: "nothing", Third()])
     assert (history.stopped, len(history.epochs)) == ("callback", 3)
     assert "Third" in history.reason
+    for ends, count in [(np.True_, 1), (np.False_, 2)]:  # what a comparison of np.mean(history.losses) gives
+        assert len(fitted(line(), epochs=2, callbacks=lambda history, ends=ends: ends).epochs) == count
 
 
 def test_a_plateau_lowers_the_rate():
@@ -551,6 +553,19 @@ def test_a_plateau_lowers_the_rate():
         best, rate = (loss, rate) if loss < best * (1.0 - 1e-4) else (best, rate / 2.0)
     assert [epoch.rate for epoch in history.epochs] == expected
     assert optimizer.lr == rate
+
+
+def test_a_callback_may_assign_options():
+    ours, theirs = line(), line()
+    rules = [fp.optim.SGD(model, lr=0.1, momentum=0.9) for model in (ours, theirs)]
+    options = {"data": (X, Y), "loss": nn.squared_error, "rng": np.random.default_rng(5)}
+    fp.fit(theirs, optimizer=rules[1], **options)
+    rules[1].momentum = 0.25
+    fp.fit(theirs, optimizer=rules[1], epochs=2, **options)
+    options["rng"] = np.random.default_rng(5)
+    fp.fit(ours, optimizer=rules[0], epochs=3, callbacks=lambda _: setattr(rules[0], "momentum", 0.25), **options)
+    assert rules[0].momentum == 0.25 and rules[0].steps == rules[1].steps
+    assert_array_equal(numbers(ours), numbers(theirs))
 
 
 def test_rates_are_those_of_the_schedule():

@@ -57,6 +57,60 @@ def test_data_of_other_kinds(data):
         fp.fit(model, nn.squared_error, data, fp.optim.SGD(model))
 
 
+@pytest.mark.parametrize("validation", [None, 0.5])
+def test_data_without_targets(validation):
+    model = nn.Linear(2, 1, rng=0)
+    x = np.ones((4, 2))
+    for data in (x, (x,)):
+        with pytest.raises(
+            TypeError, match=r"data is a.*; expected \(x, y\).*: what learns without targets gets \(x, x\)"
+        ):
+            fp.fit(model, nn.squared_error, data, fp.optim.SGD(model), validation=validation)
+
+
+def test_examples_one_by_one():
+    model = nn.Linear(2, 3, rng=0)
+    examples = [(np.ones(2), 1), (np.zeros(2), 2)]
+    with pytest.raises(
+        ValueError, match=r"batch 0: y is an int \(1\); expected an array.*x = np.stack\(\[x for x, y in"
+    ):
+        fp.fit(model, nn.cross_entropy, examples, fp.optim.SGD(model))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "text"),
+    [
+        ("adam", r"optimizer is a str \('adam'\); expected an Optimizer .* such as Adam\(model, lr=0.001\)$"),
+        (None, r"optimizer is None; expected an Optimizer"),
+        (
+            fp.optim.LBFGS([1.0]),
+            r"optimizer is an? LBFGS.* such as Adam.*: it takes all the data at once, .*\(closure\)",
+        ),
+    ],
+)
+def test_what_is_no_optimizer_of_batches(optimizer, text):
+    model = nn.Linear(2, 1, rng=0)
+    with pytest.raises(TypeError, match=text):
+        fp.fit(model, nn.squared_error, (np.ones((3, 2)), np.ones((3, 1))), optimizer)
+
+
+def test_a_layer_of_ones_own_that_draws_has_a_key_while_it_learns():
+    class Noise(nn.Module):
+        draws = True
+
+        def __init__(self):
+            self.scale = fp.Unit(1.0)
+
+        def __call__(self, x):
+            return x + self.scale * fp.random.normal(self.key) if self.training else x + 0.0 * self.scale
+
+    model, data = Noise(), (np.zeros(8), np.zeros(8))
+    with pytest.raises(TypeError, match=r"key is None; .* a Module that draws says draws = True"):
+        model(0.0)
+    history = fp.fit(model, nn.squared_error, data, fp.optim.SGD(model), validation=data, epochs=2, batch_size=8, rng=0)
+    assert history.validation_losses == [0.0, 0.0] and min(history.losses) > 0.0 and len(set(history.losses)) == 2
+
+
 @pytest.mark.parametrize("where", ["data", "validation"])
 def test_arrays_go_in_a_tuple(where):
     model = nn.Linear(2, 1, rng=0)
@@ -205,3 +259,16 @@ def test_leaves_that_do_not_move_may_be_read():
 
     history = fp.fit(model, loss, (np.ones((3, 2)), np.ones((3, 1))), optimizer, epochs=5)
     assert history.losses[-1] < history.losses[0]
+
+
+@pytest.mark.parametrize("rng", ["seed", -1, 0.5], ids=repr)
+def test_what_is_no_seed(rng):
+    model = nn.Linear(2, 1, rng=0)
+    data = np.ones((3, 2)), np.ones((3, 1))
+    optimizer = fp.optim.SGD(model)
+    for call in (fp.fit, fp.training.find_rate):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"rng is .*; expected a seed from 0 on, a numpy.random.Generator"
+        ):
+            call(model, nn.squared_error, data, optimizer, rng=rng)
+    assert optimizer.steps == 0

@@ -36,6 +36,8 @@ def test_the_rate_finder_leaves_no_trace(handles):
     assert len(found.rates) == len(found.losses) <= 30
     again = find_rate(model, nn.cross_entropy, (X, LABELS), optimizer, rng=random, steps=30)
     assert again == found
+    shown = f"{len(found.rates)} from 1e-06 to {found.rates[-1]:.3g}; suggestion {found.suggestion:.3g}"
+    assert repr(found) == f"<Rates: {shown}>"
 
 
 def test_rates_are_those_by_hand():

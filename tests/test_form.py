@@ -442,7 +442,7 @@ def test_a_static_array_that_changed_is_another_one():
 
 
 def test_static_arguments_must_be_hashable():
-    with pytest.raises(TypeError, match="f: the static argument 1 must be hashable"):
+    with pytest.raises(TypeError, match="f: the static argument 1 must be hashable, and a list is not: give a tuple"):
         Form((1.0, [1]), static=[1], owner="f")
     assert Form((1.0, (1,)), static=[1]).read((1.0, ([],))) is None
 

@@ -52,10 +52,17 @@ def test_attributes_of_others(kind):
         assert not hasattr(thing, name)
 
 
-CALLS = {"Module": nn.Linear, "Optimizer": optim.Adam, "of arrays": fp.softmax, "of random": fp.random.normal}
+CALLS = {
+    "Module": nn.Linear,
+    "Optimizer": optim.Adam,
+    "LBFGS": optim.LBFGS,
+    "of arrays": fp.softmax,
+    "of random": fp.random.normal,
+}
 GIVEN = {
     "Module": (2, 1),
     "Optimizer": (MODEL,),
+    "LBFGS": (MODEL,),
     "fit": (MODEL, nn.squared_error, (np.ones((1, 2)), np.ones((1, 1)))),
     "compile": (fp.exp,),
     "scan": (lambda carry, x: (carry, x), 0.0, np.ones(1)),

@@ -181,3 +181,9 @@ def test_columns_of_numbers_are_arrays():
 
     for f in (fp.grad(lambda x: fp.sum(x * x)), fp.compile(fp.grad(lambda x: fp.sum(x * x)))):
         assert f(Columns()).tolist() == (2.0 * X).tolist()
+
+
+@pytest.mark.parametrize("call", [fp.exp, fp.sum, fp.softmax, fp.norm, lambda x: fp.maximum(x, 1.0)])
+def test_ragged_lists_of_plain_numbers(call):
+    with pytest.raises(ValueError, match=r"operand.* is ragged; expected rows of equal length"):
+        call([[1.0, 2.0], [3.0]])

@@ -392,6 +392,8 @@ def test_labels_are_integers(loss, labels):
     for front in (fp.vmap(loss), fp.compile(fp.vmap(loss))):
         with pytest.raises(TypeError, match=r"labels are integers from 0 to 3.*\.astype\(int\)"):
             front(SCORES, labels)
+    with pytest.raises(TypeError, match=r"got bools\. Of others \.astype\(int\) makes them"):
+        fp.vmap(loss)(SCORES, LABELS > 0)
     with pytest.raises(TypeError, match="labels are integers"):
         loss(SCORES[0], True)
 
@@ -412,13 +414,19 @@ def test_labels_are_integers(loss, labels):
         (lambda: nn.cross_entropy(SCORES, LABELS, sample_weight=SAMPLES * NAN), "NaN"),
         (lambda: nn.cross_entropy(SCORES, LABELS, reduction="average"), "expected one of mean, sum, none, pair"),
         (lambda: nn.multiclass_hinge(SCORES, LABELS, violations="most"), "largest"),
-        (lambda: nn.hinge(SCORES[:, 0], LABELS), "labels are 1 and -1"),
-        (lambda: nn.squared_hinge(SCORES[:, 0], SIGNS > 0), "labels are 1 and -1"),
-        (lambda: fp.compile(fp.vmap(nn.hinge))(SCORES[:, 0], SIGNS * (SIGNS > 0)), "labels are 1 and -1"),
-        (lambda: nn.binary_cross_entropy_with_logits(1.0, 2.0), "from 0 to 1"),
-        (lambda: nn.binary_cross_entropy_with_logits(1.0, -1), "from 0 to 1"),
-        (lambda: nn.binary_cross_entropy(0.5, 2.0), "from 0 to 1"),
-        (lambda: nn.binary_cross_entropy(0.5, NAN), "from 0 to 1"),
+        (lambda: nn.hinge(0.5, 0), r"labels are 1 and -1 \(2 \* labels - 1 makes them of 0 and 1\); got 0$"),
+        (lambda: nn.hinge([0.5, 1.0, 2.0], [1, 3, 2]), "labels are 1 and -1 .*; got 3$"),
+        (lambda: nn.hinge([0.5, 1.0, 2.0], [3, 1, 2], mask=[0, 1, 1]), "labels are 1 and -1 .*; got 2$"),
+        (lambda: nn.squared_hinge(SCORES[:, 0], SIGNS > 0), "labels are 1 and -1 .*; got False$"),
+        (
+            lambda: fp.compile(fp.vmap(nn.hinge))(SCORES[:, 0], SIGNS * (SIGNS > 0)),
+            "labels are 1 and -1 .*; got others$",
+        ),
+        (lambda: nn.hinge(fp.Unit(0.5), fp.Unit(3.0)), "labels are 1 and -1 .*; got others$"),
+        (lambda: nn.binary_cross_entropy_with_logits(1.0, 2.0), "from 0 to 1; got 2.0$"),
+        (lambda: nn.binary_cross_entropy_with_logits(1.0, -1), "from 0 to 1; got -1$"),
+        (lambda: nn.binary_cross_entropy(0.5, 2.0), "from 0 to 1; got 2.0$"),
+        (lambda: nn.binary_cross_entropy([[0.5]], [[NAN]]), "from 0 to 1; got nan$"),
         (
             lambda: fp.compile(fp.vmap(nn.binary_cross_entropy_with_logits))(SCORES[:, 0], SIGNS * 1.0),
             "from 0 to 1",

@@ -41,6 +41,7 @@ def test_networks_are_imported_when_they_are_asked_for():
         "import sys, fastprop\n"
         "assert 'nn' in dir(fastprop) and 'fastprop.nn' not in sys.modules and 'numpy.random' not in sys.modules\n"
         "assert fastprop.nn.ReLU()(-1.0) == 0.0 and 'fastprop.nn' in sys.modules\n"
+        "assert 'fastprop.reference' not in sys.modules and fastprop.reference.Unit(2.0).value == 2.0\n"
         "assert not hasattr(fastprop, 'nets')\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
@@ -271,6 +272,27 @@ def test_modules_are_copied_and_pickled(copied):
     assert_array_equal(copied(model)([1.0, 2.0]).value, model([1.0, 2.0]).value)
 
 
+@pytest.mark.parametrize("data", [np.zeros((2, 2)), 0.0, np.float32(1.0), [[1.0, 0.0], [0.0, 1.0]], "zeros", {}])
+def test_data_in_the_place_of_a_parameter_are_refused(data):
+    layer = nn.Linear(2, 2, rng=0)
+    before = layer.parameters()
+    with pytest.raises(TypeError, match=r"Linear: weight is a parameter, .*; write weight.value = numbers, or assign"):
+        layer.weight = data
+    assert [a is b for a, b in zip(layer.parameters(), before, strict=True)] == [True, True]
+
+
+def test_what_else_stands_in_the_place_of_a_parameter():
+    layer = nn.Linear(2, 2, rng=0)
+    for part in (fp.Array(np.ones((2, 2))), [fp.Unit(1.0)], nn.ReLU(), fp.Unit(1.0) * 2.0, None):
+        layer.weight, layer.extra = fp.Array(np.ones((2, 2))), 3.0
+        layer.weight = part
+        layer.extra = 4.0
+        assert layer.weight is part and layer.extra == 4.0
+    del layer.bias
+    layer.bias = np.zeros(2)  # what is left out first may be data
+    assert layer.parameters() == []
+
+
 def test_a_shallow_copy_shares_the_leaves():
     model = nn.Sequential(nn.Linear(2, 2, rng=0))
     other = copy.copy(model[0])
@@ -359,9 +381,46 @@ def test_a_dataclass_is_a_module():
 def test_repr_shows_the_parts():
     assert repr(Mixed()) == (
         "Mixed(scale: (), table: [(2,), [(), ()]], blocks: [Linear(weight: (2, 2), bias: (2,)), ReLU(), "
-        "[Linear(weight: (1, 2))]], sizes: [])"
+        "[Linear(weight: (1, 2))]])"
+    )
+    assert repr(nn.Sequential(nn.Linear(1, 1, rng=0), fp.tanh, lambda x: x)) == (
+        "Sequential(Linear(weight: (1, 1), bias: (1,)), tanh, <lambda>)"
     )
     assert repr(nn.MLP(1, [2, 1])) == ("MLP of [Layer of [ReLUNeuron(1), ReLUNeuron(1)], Layer of [LinearNeuron(2)]]")
+
+
+class Own(nn.Module):
+    """Made with one thing that it keeps as it is, one that it makes something of, and one that it has by default."""
+
+    def __init__(self, sizes, width=2, name="own"):
+        self.sizes, self.width, self.name = tuple(sizes), [width], name
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (Own([1, 2]), "Own(sizes=(1, 2))"),
+        (Own([], 3, "mine"), "Own(sizes=(), name='mine')"),
+        (nn.LeakyReLU(), "LeakyReLU()"),
+        (nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),
+        (nn.Softmax(0), "Softmax(dim=0)"),
+        (nn.MaxPool2d((2, 3), padding=1), "MaxPool2d(kernel_size=(2, 3), padding=1)"),
+        (nn.Conv1d(2, 4, 3, 2, groups=2, bias=False), "Conv1d(stride=2, groups=2, weight: (4, 1, 3))"),
+        (nn.LayerNorm(3), "LayerNorm(normalized_shape=(3,), weight: (3,), bias: (3,))"),
+        (
+            nn.RNN(1, 2, bias=False),
+            "RNN(input_size=1, hidden_size=2, bias=False, weight_ih_l0: (2, 1), weight_hh_l0: (2, 2))",
+        ),
+        (nn.Dropout(), "Dropout(p=0.5)"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_repr_shows_the_settings(layer, text):
+    assert repr(layer) == text
+
+
+def test_repr_shows_modules_without_parameters():
+    assert "dropouts: [Dropout(p=0.5)]" in repr(nn.LSTM(1, 1, num_layers=2, dropout=0.5))
 
 
 # micrograd's network --------------------------------------------------------------------------------------------------

@@ -98,7 +98,7 @@ def test_what_own_rules_give_must_fit():
     optimizer = Wrong([np.ones(2)], 0.1)
     for give, text in [
         (lambda value, moments: value[:1], r"the value of 0 is float64\[1\]; expected numbers\[2\]"),
-        (lambda value, moments: None, r"the value of 0 is object\[\]; expected"),
+        (lambda value, moments: None, r"the value of 0 is None \(does it end without a return\?\); expected numbers"),
         (lambda value, moments: moments.clear() or value, "move left 0 moments of 1"),
         (lambda value, moments: moments.__setitem__(0, 1.0) or value, r"a moment of 0 is float64\[\]"),
     ]:

@@ -176,8 +176,8 @@ def test_parameters_that_are_none():
         ("params", TypeError, "the parameters are 'params'"),
         ([{"params": [1.0], "lr": 0.1}], TypeError, "there are no groups of parameters here; make one optimizer for"),
         (None, TypeError, "the parameters are None"),
-        ([fp.Unit(1.0), 2.0], TypeError, "1 is no Unit or Array"),
-        ([1.0, {"b": fp.Unit(1.0)}], TypeError, "1.b is a Unit or Array"),
+        ([fp.Unit(1.0), 2.0], TypeError, "1 is a float .2.0., and 0 is a Unit .*; expected Units and Arrays alone"),
+        ([1.0, {"b": fp.Unit(1.0)}], TypeError, "1.b is a Unit .*, and 0 is a float .1.0."),
         ([fp.Unit(1.0) * 2.0], ValueError, "0 is the result of a gate; expected leaves"),
         ([np.ma.masked_array([1.0], [True])], TypeError, "expected a number or an array"),
     ]:

@@ -71,6 +71,18 @@ def test_schedules_are_values():
     assert repr(schedule) == "Product(left=WarmUp(steps=10), right=Cosine(T_max=100, floor=0.1))"
 
 
+def test_what_is_no_factor_is_told():
+    for factor, shown in [("half", "a str .'half'."), (None, "None")]:
+        optimizer, params = optim.SGD([1.0], lr=1.0), [1.0]
+        optimizer.schedule = lambda step, factor=factor: factor
+        text = f"SGD: the schedule gave {shown} for 0 steps; expected a number"
+        with pytest.raises(TypeError, match=text):
+            optimizer.step(params, [1.0])
+        with pytest.raises(TypeError, match=text):
+            optimizer.update(params, [1.0], optimizer.init())
+        assert optimizer.steps == 0
+
+
 def test_optimizer_asks_its_schedule_for_the_steps_made_so_far():
     asked = []
 
@@ -154,6 +166,11 @@ def test_plateau_with_options_that_are_none():
     ]:
         with pytest.raises(ValueError, match=text):
             optim.ReduceLROnPlateau(optimizer, **options)
+    for given in (0.1, optim.SGD, [fp.Unit(1.0)]):
+        with pytest.raises(TypeError, match="takes first the optimizer whose rate it lowers, not a"):
+            optim.ReduceLROnPlateau(given)
+    options = "mode='min', factor=0.5, patience=3, threshold=0.0001, cooldown=0, min_lr=0.0"
+    assert repr(optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=3)) == f"<ReduceLROnPlateau of SGD: {options}>"
 
 
 # Clipping ------------------------------------------------------------------------------------------------------------
@@ -295,6 +312,13 @@ def test_clip_value():
     leaves, clipped = as_leaves([3.0, np.array([-5.0, 0.5])])
     optim.clip_grad_value_(leaves, 1.0)
     assert clipped()[0] == 1.0 and clipped()[1].tolist() == [-1.0, 0.5]
+
+
+@pytest.mark.parametrize("given", [3.0, [fp.Unit(1.0), 3.0], {"w": np.ones(2)}], ids=repr)
+def test_gradients_of_plain_numbers_are_not_clipped_in_place(given):
+    for clip in (optim.clip_grad_norm_, optim.clip_grad_value_):
+        with pytest.raises(TypeError, match=f"{clip.__name__} takes Units and Arrays, .* not an? .*clip_norm"):
+            clip(given, 1.0)
 
 
 def test_limits_that_are_none():

@@ -1,6 +1,8 @@
 """L-BFGS, and the searches that need no gradient."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -149,6 +151,44 @@ def test_lbfgs_says_what_is_wrong():
             optim.LBFGS([1.0]).step([1.0], lambda p, found=found: found)
 
 
+@pytest.mark.parametrize("loss", [None, "low", (1.0,), [2.0]], ids=repr)
+def test_lbfgs_wants_a_loss(loss):
+    u = fp.Unit(3.0)
+
+    def closure():
+        u.grad = 1.0
+        return loss
+
+    with pytest.raises(TypeError, match=r"LBFGS: the closure gave .*; expected the loss, which is one number"):
+        optim.LBFGS([u]).step(closure)
+    with pytest.raises(TypeError, match=r"LBFGS: the closure gave .*; expected the loss, which is one number"):
+        optim.LBFGS([3.0]).step([3.0], lambda params: (loss, params))
+    assert u.value == 3.0
+
+
+def test_lbfgs_shows_how_it_ended():
+    optimizer = optim.LBFGS({"w": 1.0, "b": np.ones(2)}, max_iter=3)
+    options = "max_iter=3, tolerance_grad=1e-07, tolerance_change=1e-09, history_size=100"
+    assert repr(optimizer) == f"<LBFGS of 2 parameters: {options}; no step was made yet>"
+    optimizer.step({"w": 1.0, "b": np.ones(2)}, lambda params: (1.0, {"w": 0.0, "b": np.zeros(2)}))
+    assert repr(optimizer).endswith("; the gradient is within its tolerance>")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["copy", "pickle"])
+def test_lbfgs_is_saved_with_its_model(copied):
+    model = fp.nn.Linear(2, 1, rng=0)
+    other, optimizer = copied((model, optim.LBFGS(model, max_iter=7)))
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((other([1.0, 2.0]) - 3.0) ** 2).sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure) < 1e-9 and optimizer.max_iter == 7
+    assert other([1.0, 2.0]).value[0] == pytest.approx(3.0) != model([1.0, 2.0]).value[0]
+
+
 def test_lbfgs_says_that_nothing_was_swept():
     x, y = fp.Unit(3.0), fp.Array([1.0, 2.0])
     for loss in (lambda: x * x + (y * y).sum(), fp.compile(lambda: x * x + (y * y).sum())):
@@ -195,6 +235,18 @@ def search(request):
 
 def hill(p, x):
     return -((p["w"] - 1.0) ** 2).sum() - (x + 0.5) ** 2
+
+
+def test_search_is_told_what_is_no_argument_or_value(search, request):
+    name = request.node.callspec.params["search"]
+    with pytest.raises(TypeError, match=rf"{name} takes the arguments as a tuple or list, not a float \(3.0\)"):
+        search(lambda x: x, 3.0)
+    for found, shown in [("high", r"a str \('high'\)"), (None, "None")]:
+        with pytest.raises(TypeError, match=rf"{name} .*returned {shown}"):
+            search(lambda x, found=found: found, (3.0,))
+    for step in ("far", None):
+        with pytest.raises(TypeError, match=rf"{name}.* (a|expected a) number"):
+            search(lambda x: x, (3.0,), step=step)
 
 
 def test_search_finds_something_greater(search):

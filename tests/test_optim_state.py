@@ -55,6 +55,56 @@ def test_state_of_leaves_resumes(engine):
     assert values[0] == values[1]
 
 
+@EVERY
+def test_options_can_be_assigned(rule, statement, options):
+    ours, theirs = rule(start(), **options), rule(start(), **options)
+    params = ours.step(start(), gradient(start()))
+    theirs.step(start(), gradient(start()))
+    ours.weight_decay = 0.25
+    state = theirs.state_dict()
+    theirs.load_state_dict({**state, "options": {**state["options"], "weight_decay": 0.25}})
+    assert ours.weight_decay == 0.25 and "weight_decay=0.25" in repr(ours) and ours.steps == 1
+    copied = copy.deepcopy(ours)
+    after = [pickle.dumps(one.step(params, gradient(params))) for one in (ours, theirs, copied)]
+    assert after[0] == after[1] == after[2]
+    plain = rule(start(), **options)
+    plain.step(start(), gradient(start()))
+    assert options.get("weight_decay") == 0.25 or pickle.dumps(plain.step(params, gradient(params))) != after[0]
+
+
+def test_assigned_options_are_checked():
+    optimizer = optim.SGD({"w": np.ones(2)}, lr=0.1, momentum=0.5)
+    optimizer.step({"w": np.ones(2)}, {"w": np.ones(2)})
+    before = repr(optimizer.state_dict())
+    for name, value, error, text in [
+        ("momentum", "high", TypeError, "SGD: momentum is 'high'"),
+        ("momentum", 1.5, ValueError, "SGD: momentum is 1.5; expected a number from 0 up to"),
+        ("momentum", 0.0, ValueError, "with momentum=0.0 it would remember other things than with momentum=0.5"),
+        ("dampening", 2, ValueError, "SGD: dampening is 2.0"),
+        ("schedule", 3, TypeError, "SGD: schedule is 3 .int.; expected a function"),
+        ("lr", -1, ValueError, "SGD: lr is -1.0"),
+    ]:
+        with pytest.raises(error, match=text):
+            setattr(optimizer, name, value)
+    assert repr(optimizer.state_dict()) == before and optimizer.schedule is None
+    with pytest.raises(AttributeError, match="'SGD' object has no attribute 'learning_rate': it is lr"):
+        optimizer.learning_rate  # noqa: B018
+
+
+def test_rules_of_ones_own_keep_what_they_assign():
+    class Half(optim.Optimizer):
+        def __init__(self, params, lr=0.5, part=0.5):
+            super().__init__(params, lr, part=part)
+            self.part = part
+
+        def move(self, value, grad, moments, rate, step):
+            return value - self.part * rate * grad
+
+    optimizer = Half([1.0])
+    optimizer.part = 1.0
+    assert optimizer.step([1.0], [1.0]) == [0.5]
+
+
 def test_state_is_a_copy():
     params, optimizer = [np.ones(2)], optim.Adam([np.ones(2)])
     optimizer.step(params, params)

@@ -215,3 +215,23 @@ def test_einsum_takes_numpys_option(engine, optimize):
         fp.compile(lambda *x: np.einsum("ij,jk,kl->il", *x, optimize=optimize))(a, b, c),
     ):
         assert_allclose(found, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        fp.std,
+        fp.var,
+        fp.norm,
+        lambda x: fp.norm(x, 3),
+        lambda x: fp.norm(x, axis=0),
+        lambda x: fp.inner(x, x),
+        lambda x: fp.vdot(x, x),
+        lambda x: fp.einsum("i,i", x, x),
+        lambda x: fp.tensordot(x, x, 1),
+    ],
+)
+def test_one_plain_number_is_a_float(call):
+    for x in ([3.0, 4.0], np.array([3.0, 4.0]), np.array([3, 4])):
+        assert type(call(x)) is float
+    assert type(call(np.array([3.0, 4.0], np.float32))) is np.float32

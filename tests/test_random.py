@@ -328,7 +328,7 @@ def test_what_is_no_probability_gives_nan():
         (math.inf, ValueError, "key is inf"),
         (True, TypeError, "key is a bool"),
         (np.True_, TypeError, "key is a bool"),
-        (None, TypeError, "key is None"),
+        (None, TypeError, "key is None; expected an integer, such as .*: a Module that draws says draws = True"),
         ("7", TypeError, "key is .*str"),
         (1j, TypeError, "key is .*complex"),
         ([1, 2], TypeError, "key is .*list"),

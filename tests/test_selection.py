@@ -159,6 +159,7 @@ class TestAt:
     def test_what_is_there(self, engine):
         a = engine.Array([[1.0, 2.0], [3.0, 4.0]])
         assert_array_equal(a.at[1].get().value, [3.0, 4.0])
+        assert "the place 1 of an Array: use .set(value)" in repr(a.at[1])
         assert fp.compile(lambda a, i: a.at[i, 0].get())(a.value, np.int64(1)) == 3.0
 
     def test_plain_arrays_by_a_function(self):

@@ -36,6 +36,7 @@ from fastprop.threads import get_num_threads, set_num_threads
 if TYPE_CHECKING:
     from fastprop import draw, nn, training
     from fastprop import estimators as estimators
+    from fastprop import reference as reference
     from fastprop.training import fit
 else:
 
@@ -43,7 +44,7 @@ else:
         """Import a room, or what stands in it, when it is asked for."""
         if name == "fit":
             return importlib.import_module("fastprop.training").fit
-        if name not in ("draw", "nn", "training", "estimators"):
+        if name not in ("draw", "nn", "training", "estimators", "reference"):
             raise no_attribute("fastprop", name)
         return importlib.import_module(f"fastprop.{name}")
 

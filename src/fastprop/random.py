@@ -247,6 +247,11 @@ def _checked(key: Any, name: str, what: str = "key") -> Any:
         return key
     if is_handle(key) or shape_of(key):
         raise ValueError(f"{name}: {what} has shape {key.shape}; expected one integer: fp.vmap draws with many keys")
+    if key is None:
+        raise TypeError(
+            f"{given}; expected an integer, such as fastprop.random.key(0): a Module that draws says draws = True, and "
+            "draws by self.key, which apply(params, x, key=…) and fit give it while it is training"
+        )
     real = None if is_condition(key) or isinstance(key, np.bool_) else as_real(key)
     if real is None:
         raise TypeError(f"{given}; expected an integer from 0 to 2**53 - 1")

@@ -192,7 +192,7 @@ class BoundLanes:
         checked_reduce(reduce, circuit.name)
         single_output(recording)
         one, axes, lanes = _prepare(circuit, arrays, in_axes, circuit.name)
-        self._dtype, self._reduce, self._lanes = dtype, reduce, lanes
+        self.name, self._dtype, self._reduce, self._lanes = circuit.name, dtype, reduce, lanes
         self._leaves = _arrays(one, arrays, axes, dtype)
         integers = recording.signature.integers
         self._integers = [(one.name(k), leaf) for k, leaf in enumerate(self._leaves) if integers[k]]
@@ -211,6 +211,9 @@ class BoundLanes:
             self._bind_lanes(one, axes, targets)
         self._bind_sums(targets if reduce else [])
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<{self.name} bound to arrays of {self._lanes} lanes: a call reads and writes them>"
 
     def __reduce__(self) -> Any:
         raise TypeError("a bound circuit can be neither copied nor pickled; bind the circuit again")

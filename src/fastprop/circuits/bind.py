@@ -117,6 +117,7 @@ class BoundPoint(BoundCall):
 
     grad: Any
     value: Any
+    name: str
 
     def __new__(cls, circuit: Any, arrays: Sequence[Any], grad: Any, value: Any) -> BoundPoint:
         """Prove that the arrays fit, and bind them."""
@@ -149,10 +150,13 @@ class BoundPoint(BoundCall):
             _checked_first(integers, _put_captured(recording) if recording.captured else None),
             _diverged(circuit, inputs),
         )
-        self.grad, self.value = grad, made
+        self.grad, self.value, self.name = grad, made, circuit.name
         return self
 
     def __init__(self, *_: Any) -> None: ...
+
+    def __repr__(self) -> str:
+        return f"<{self.name} bound to arrays: a call reads and writes them>"
 
     def __reduce__(self) -> Any:
         raise TypeError("a bound circuit can be neither copied nor pickled; bind the circuit again")

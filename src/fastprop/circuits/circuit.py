@@ -423,6 +423,9 @@ class Circuit:
         >>> fp.trace(lambda x, y: (x * y, x + y), 1.0, 1.0).jvp((2.0, 3.0), (1.0, 0.5))
         ((6.0, 5.0), (4.0, 1.5))
         """
+        for what, given in (("arguments", args), ("tangents", tangents)):
+            if not isinstance(given, (tuple, list)):
+                raise TypeError(f"jvp takes the {what} as a tuple, one for each argument, not {described(given)}")
         if len(tangents) != len(args):
             raise ValueError(f"jvp got {len(tangents)} tangents for {len(args)} arguments; expected one for each")
         value, nesting = self(*args), self._recording.nesting

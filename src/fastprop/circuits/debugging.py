@@ -28,7 +28,7 @@ _blocks = _Blocks()
 
 
 @contextmanager
-def debug_nans(infs: bool = False) -> Iterator[None]:
+def debug_nans(*, infs: bool = False) -> Iterator[None]:
     """Raise FloatingPointError at the first gate that makes NaN, with its name, its operands and its line.
 
     Parameters

@@ -9,7 +9,7 @@ from typing import Any
 from fastprop.circuits.pipeline import Plan
 from fastprop.threads import give_lock
 
-__all__ = ["MOST_PATHS", "Paths", "warn_of_many"]
+__all__ = ["MOST_PATHS", "Paths", "warn_of_many", "warn_of_strays"]
 
 MOST_PATHS = 512
 
@@ -20,6 +20,17 @@ def warn_of_many(name: str, most: int) -> None:
         f"{name} has taken {most} different paths, and no more are compiled: points on others are "
         "computed by calling the function, some hundred times slower; fp.where in the place of an if, or fewer "
         "turns of a loop, make fewer paths (fp.compile takes max_paths)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def warn_of_strays(name: str, strays: int, lanes: int) -> None:
+    """Say that compiling does not help, as hardly any path is taken twice."""
+    warnings.warn(
+        f"{name}: call after call most lanes, {strays} of {lanes} now, take paths that hardly any other takes, and are "
+        "computed by calling the function, some hundred times slower; fp.where in the place of an if, fp.maximum and "
+        "fp.max in that of Python's max, decide nothing",
         RuntimeWarning,
         stacklevel=2,
     )

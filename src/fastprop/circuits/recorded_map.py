@@ -14,6 +14,7 @@ from fastprop.circuits.derived import pulled_map, pushed_map
 from fastprop.circuits.enclosed import enclosed
 from fastprop.circuits.lanes import Asked
 from fastprop.circuits.operands import SLOT, Operands
+from fastprop.circuits.paths import warn_of_strays
 from fastprop.circuits.pipeline import PASSES
 from fastprop.circuits.signature import Signature, numbered, scale_of
 from fastprop.circuits.trace import Recording, Retrace, decides, innermost_scope, record
@@ -34,6 +35,11 @@ OF_A_CALL = 100
 OF_A_PATH = 1000
 OF_A_RECORDING = 1
 OF_A_GATE = 20
+
+# So many lanes, and at least half of all, that are run uncompiled on ways of which nothing was heard before, at so many
+# calls, are told to the user.
+MANY_STRAYS = 16
+AT_CALLS = 4
 
 # Numbers of a lane's own that maps in a body read, times the lanes of these, from which on lanes are taken in turn: as
 # products, which have the inner lanes side by side.
@@ -102,6 +108,8 @@ class RecordedMap(MapRegion):
         self._surplus = 0  # what was paid for ways in all beyond their prices
         self._shared = 0  # what it costs besides to make anew what they are parts of
         self._pays = False  # whether more was paid than keeping them costs
+        self._strays = 0  # lanes on ways that were never heard of, at this call
+        self._crowds = 0  # calls at which most lanes were such
         # paths that were run where the map was recorded, and will be run there again at once
         self._remembered: dict[Any, tuple[Recording, Given]] = {}
 
@@ -454,7 +462,16 @@ class RecordedMap(MapRegion):
                 self._buy()
             if self.operands.sealed:
                 self._remembered.clear()
+            self._heed_strays()
         return again if again.any() else None
+
+    def _heed_strays(self) -> None:
+        """Say once that most lanes take ways that no other takes, call after call."""
+        strays, self._strays = self._strays, 0
+        if strays >= max(MANY_STRAYS, self.lanes / 2):
+            self._crowds += 1
+            if self._crowds == AT_CALLS:
+                warn_of_strays(self.name, strays, self.lanes)
 
     def _rent(self, run: MapRun, both: bool, node: Node, beginning: tuple[bool, ...], lanes: Sequence[int]) -> int:
         """Run lanes uncompiled, until so much was paid for their ways that it pays to keep them; return how many."""
@@ -464,6 +481,7 @@ class RecordedMap(MapRegion):
                 continue
             rent = self._rents.get(outcomes)
             if rent is None:
+                self._strays += 1
                 if len(self._rents) >= 4 * self.most:  # of most lanes' ways nothing is heard again
                     self._rents.clear()
                     self._surplus = 0

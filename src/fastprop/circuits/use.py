@@ -10,6 +10,7 @@ import numpy as np
 
 from fastprop.circuits.captured import gradients_of
 from fastprop.engine.run import PointRun
+from fastprop.handles.nesting import described
 
 __all__ = ["Run"]
 
@@ -36,6 +37,9 @@ class Run:
         raise TypeError(
             "a Run is one use of a circuit and can be neither copied nor pickled; keep its value and its grads"
         )
+
+    def __repr__(self) -> str:
+        return f"<Run of {self._circuit.name}, whose value is {described(self.value)}>"
 
     @property
     def grads(self) -> tuple[Any, ...]:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from fastprop.derivatives.call import Call, name_of
+from fastprop.gates.numbers import as_real
 from fastprop.handles.nesting import (
     LEAF,
     Nesting,
@@ -146,7 +147,13 @@ def random_search(
     >>> value > -6.0, abs(x + 2.0) <= 0.01, abs(y - 3.0) <= 0.01
     (True, True, True)
     """
-    if not 0.0 <= step < math.inf:
+    length = as_real(step)
+    if length is None or not isinstance(tries, (int, np.integer)):
+        raise TypeError(
+            f"random_search takes a number as its step and a whole number of tries, not {described(step)} and "
+            f"{described(tries)}"
+        )
+    if not 0.0 <= length < math.inf:
         raise ValueError(f"random_search: step must be finite and at least 0, not {described(step)}")
     if tries < 0:
         raise ValueError(f"random_search: tries must be at least 0, not {tries}")

@@ -267,7 +267,7 @@ class MLPClassifier(Classes, _Network):
         Makes the network: ``network(features, outputs, rng)`` gives a fastprop.nn.Module of one example. It replaces
         hidden layers, activation and dropout.
     class_weight : dict or "balanced", optional
-        A weight for every class.
+        A weight for every class; those that a dict leaves out count once.
     max_iter : int, default 200
         Passes over the examples, at most; iterations of "lbfgs".
     shuffle : bool, default True
@@ -387,7 +387,7 @@ class MLPClassifier(Classes, _Network):
         Raises
         ------
         ValueError, TypeError
-            If the data can't be used, a class has no weight, or the loss diverges.
+            If the data or the weights can't be used, or the loss diverges.
         """
         with all_or_nothing(self):
             goes_on = self.warm_start and hasattr(self, "network_")

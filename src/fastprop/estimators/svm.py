@@ -43,7 +43,7 @@ class LinearSVC(Classes, BaseEstimator):
     fit_intercept : bool, default True
         Whether there are biases. They are free: nothing pulls them to 0.
     class_weight : dict or "balanced", optional
-        A weight for every class.
+        A weight for every class; those that a dict leaves out count once.
     max_iter : int, default 1000
         Iterations, at most.
     tol : float, default 0.0001
@@ -112,7 +112,7 @@ class LinearSVC(Classes, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If the data can't be used, or a class has no weight.
+            If the data or the weights can't be used.
         """
         with all_or_nothing(self):
             return self._fit(X, y, sample_weight)

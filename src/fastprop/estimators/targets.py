@@ -59,12 +59,15 @@ class Classes(ClassifierMixin):
         if class_weight is not None and not isinstance(class_weight, str):
             if not isinstance(class_weight, Mapping):
                 raise TypeError(f'class_weight is {class_weight!r:.60}; expected a dict, "balanced" or None')
-            missing = [label for label in self.classes_.tolist() if label not in class_weight]
-            if missing:
+            classes = self.classes_.tolist()
+            missing = [label for label in classes if label not in class_weight]
+            foreign = [label for label in class_weight if label not in classes]
+            if missing and foreign:
                 raise ValueError(
-                    f"class_weight has no weight for the class {missing[0]!r}; expected one for every class"
+                    f"class_weight has no weight for the class {missing[0]!r}, and one for {foreign[0]!r}, which is "
+                    "none; expected classes, of which those that are left out count once"
                 )
-            class_weight = [class_weight[label] for label in self.classes_.tolist()]
+            class_weight = [class_weight.get(label, 1.0) for label in classes]
         X, labels, weights = weighed(X, labels, sample_weight)
         if all_there and len(lost := np.setdiff1d(np.arange(len(self.classes_)), labels)):
             name = self.classes_[lost[0]].tolist()

@@ -74,14 +74,22 @@ class Block(Gate):
         return super().name.lower()
 
     def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Return the value; truth values that are only moved stay what they are."""
+        """Return the value, one number as a float; truth values that are only moved stay what they are."""
         if self.moves and getattr(operands[0], "dtype", None) == np.bool_:
             return self.forward(*operands)
-        return super().evaluate(operands, options)
+        found = super().evaluate(operands, options)
+        return tuple(map(_as_number, found)) if type(found) is tuple else _as_number(found)
 
     def on_objects(self, *blocks: Any) -> Any:
         """Return the value of object arrays of Units, on which it is recorded number by number."""
         return self.forward(*blocks)
+
+
+def _as_number(found: Any) -> Any:
+    """Return one number as a float, or a float32 as NumPy's, and anything else as it is."""
+    if not isinstance(found, (np.ndarray, np.floating)) or found.ndim or found.dtype.kind != "f":
+        return found
+    return float(found) if found.dtype == np.float64 else np.float32(found)
 
 
 class Composed(Block):

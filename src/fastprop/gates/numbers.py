@@ -75,7 +75,10 @@ def as_reals(x: Any, what: str, flags: bool = False) -> np.ndarray:
                     )
                 raise TypeError(f"{what}, element {len(reals)}, is {item!r:.60} ({kind}); expected a real number")
             reals.append(real)
-    array: np.ndarray[Any, Any] = np.asarray(given)
+    try:
+        array: np.ndarray[Any, Any] = np.asarray(given)
+    except ValueError:  # NumPy's own says nothing of whose it is
+        raise ValueError(f"{what} is ragged; expected rows of equal length") from None
     if array.dtype.kind == "O":
         array = np.array(reals, np.float64).reshape(array.shape)
     if array.dtype.kind not in ("iufb" if flags else "iuf") and array.size > 0:

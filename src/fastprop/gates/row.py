@@ -89,7 +89,10 @@ class Row:
         if self.partials[0] is None and hasattr(type(given[0]), "__fastprop_gate__") and not is_condition(given[0]):
             if getattr(getattr(given[0], "dtype", None), "kind", "") in ("i", "u"):  # without a derivative
                 return (given[0] != 0, *given[1:]), {}
-            raise TypeError(f"{self.name}: operand 0 is a handle; expected a plain number there, as .value is")
+            raise TypeError(
+                f"{self.name}: operand 0 is a {type(given[0]).__name__}, and has no derivative there; expected a "
+                "comparison, such as x > 0.0, or a plain number, as .value is"
+            )
         return tuple(given), {}
 
     def evaluate(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:

@@ -358,11 +358,13 @@ class ArrayFace(Face, ArrayMethods):
 
     def __repr__(self) -> str:
         try:
-            value, grad = (np.array2string(x, separator=", ", threshold=100) for x in (self.value, self.grad))
+            rows = (("Array(", self.value), (f"{'':6}grad=", self.grad))
         except StaleUnitError as error:
             return f"<stale Array: {error}>"
+        value, grad = (np.array2string(x, separator=", ", threshold=100, prefix=before) for before, x in rows)
+        behind = ",\n      " if "\n" in value + grad else ", "
         name = f", name={self.name!r}" if self.name is not None else ""
-        return f"Array({value}, grad={grad}{name})"
+        return f"Array({value}{behind}grad={grad}{name})"
 
     def dot(self, other: Any) -> Any:
         """Return NumPy's dot product with another block."""

@@ -128,10 +128,7 @@ def frozen(array: np.ndarray) -> Values:
 
 def as_block(x: Any, what: str, dtype: Any = None) -> Values:
     """Return a read-only copy of `x` as float32 or float64; integers count as float64."""
-    try:
-        array = as_reals(x, what)
-    except ValueError:
-        raise ValueError(f"{what} is ragged; expected rows of equal length") from None
+    array = as_reals(x, what)
     if dtype is None:
         dtype = array.dtype.newbyteorder("=")
     dtype = np.dtype(dtype)

@@ -77,6 +77,10 @@ class Place:
     def __init__(self, block: Any, index: Any):
         self.block, self.index = block, index
 
+    def __repr__(self) -> str:
+        kind = described(self.block).partition(" (")[0]
+        return f"<the place {self.index!r:.60} of {kind}: use .set(value), .add(value) or .get()>"
+
     def get(self) -> Any:
         """Return what is there."""
         return self._traced[self.index]

@@ -162,9 +162,6 @@ class _Pool(Module):
         x = example(self, x, self.axes)
         return type(self).pool(expand_dims(x, 0), self.kernel_size, self.stride, self.padding)[0]
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(kernel_size={self.kernel_size})"
-
 
 class MaxPool1d(_Pool):
     """The greatest number of every window over the last axis of (channels, length); ties share the gradient.

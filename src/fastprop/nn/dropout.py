@@ -45,7 +45,6 @@ class Dropout(Module):
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"Dropout with p {p}; expected a probability, from 0 to 1")
         self.p = p
-        self.key: Any = None
 
     def __call__(self, x: Any, key: Any = None) -> Any:
         """Leave numbers out, if it learns.

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastprop.engine.bundle import Bundle, numbers_of
 from fastprop.engine.take import take
+from fastprop.gates import is_condition
 from fastprop.gates.items import as_item, holds_handles
 from fastprop.gates.numbers import as_array
 from fastprop.handles.indexing import OutOfRangeError, is_integer, looking, trace_of
@@ -48,9 +49,11 @@ def as_labels(name: str, word: str, labels: Any, count: int, counted: Any = None
     if 0 in shape_of(labels):  # what has no numbers does not say whether they are integers
         return np.zeros(shape_of(labels), np.int64)
     if not is_integer(labels):
-        kind = f"floats ({type(labels).__name__})" if is_handle(labels) else getattr(labels, "dtype", None)
+        kind = getattr(labels, "dtype", None)
+        if is_handle(labels) or is_condition(labels):
+            kind = "bools" if is_condition(labels) else f"floats ({type(labels).__name__})"
         raise TypeError(
-            f"{name}: {word}s are integers from 0 to {count - 1}; got {kind}. Of floats .astype(int) makes them; under "
+            f"{name}: {word}s are integers from 0 to {count - 1}; got {kind}. Of others .astype(int) makes them; under "
             "trace they are elements of integer arrays, and NumPy's integers, among the arguments"
         )
     if counted is not None:

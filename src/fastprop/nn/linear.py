@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastprop.derivatives.call import name_of
 from fastprop.engine.functions import max as greatest
 from fastprop.engine.tape import Array, stop_gradient
 from fastprop.gates.items import as_item
@@ -19,7 +20,8 @@ from fastprop.gates.shapes import ravel, swapaxes
 from fastprop.handles.nesting import described, is_handle, shape_of
 from fastprop.nn.init import Initialiser, Random, fan_in_uniform, generator, named, normal, uniform, whole, zeros
 from fastprop.nn.labels import as_labels, rows_at
-from fastprop.nn.module import Module, is_leaf
+from fastprop.nn.leaves import is_leaf
+from fastprop.nn.module import Module
 
 __all__ = ["Bilinear", "Embedding", "Flatten", "Identity", "Linear", "Maxout", "Sequential"]
 
@@ -337,7 +339,8 @@ class Sequential(Module):
         return Sequential(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
 
     def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
+        names = [repr(layer) if isinstance(layer, Module) else name_of(layer) for layer in self.layers]
+        return f"Sequential({', '.join(names)})"
 
 
 # For all layers -------------------------------------------------------------------------------------------------------

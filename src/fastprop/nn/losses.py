@@ -364,7 +364,8 @@ def squared_hinge(
 def _hinged(name: str, scores: Any, target: Any, margin: float, sample_weight: Any, mask: Any) -> tuple[Any, Any]:
     scores, target = alike(name, scores, target)
     weights = weights_of(name, shape_of(scores), sample_weight, mask)
-    demand((target == 1.0) | (target == -1.0), mask, f"{name}: labels are 1 and -1")
+    signs = (target == 1.0) | (target == -1.0)
+    demand(signs, target, mask, f"{name}: labels are 1 and -1 (2 * labels - 1 makes them of 0 and 1)")
     return relu(margin - target * scores), weights
 
 
@@ -402,7 +403,7 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     scores, target = alike(name, scores, target)
     weights = weights_of(name, shape_of(scores), sample_weight, mask)
-    demand((target >= 0.0) & (target <= 1.0), mask, f"{name}: targets are from 0 to 1")
+    demand((target >= 0.0) & (target <= 1.0), target, mask, f"{name}: targets are from 0 to 1")
     right = target if pos_weight is None else target * as_item(pos_weight)
     losses = strong_multiply(right, softplus(-scores)) + strong_multiply(1.0 - target, softplus(scores))
     return reduced(losses, weights, reduction)
@@ -431,7 +432,7 @@ def binary_cross_entropy(
     name = "binary_cross_entropy"
     probabilities, target = alike(name, probabilities, target)
     weights = weights_of(name, shape_of(probabilities), sample_weight, mask)
-    demand((target >= 0.0) & (target <= 1.0), mask, f"{name}: targets are from 0 to 1")
+    demand((target >= 0.0) & (target <= 1.0), target, mask, f"{name}: targets are from 0 to 1")
     losses = strong_multiply(target, -log(probabilities)) + strong_multiply(1.0 - target, -log1p(-probabilities))
     outside = (probabilities < 0.0) | (probabilities > 1.0)
     refuse(outside, weights, f"{name}: probabilities are from 0 to 1; of scores take {name}_with_logits")

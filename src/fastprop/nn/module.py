@@ -7,16 +7,17 @@ so it leaves nothing behind, may be traced, and may run in many threads at once.
 
 from __future__ import annotations
 
-import weakref
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
 from fastprop.engine.tape import Array, Unit, zero_grad
-from fastprop.handles.nesting import as_number, described, flatten, is_handle, shape_of
+from fastprop.handles.nesting import described, flatten, is_handle, shape_of
 from fastprop.hints import ATTRIBUTES, Hinted, elsewhere
+from fastprop.nn.leaves import SavedLeaf, differences, is_leaf, is_setting, numbers_of, plain, shape_given
 from fastprop.random import fold_in
 
 __all__ = ["Module"]
@@ -36,7 +37,8 @@ class Module(Hinted):
     these, are its parts.
 
     What it learns are leaves alone: ``self.w = fp.Array(np.ones(3))`` is a parameter. ``self.w = np.ones(3)`` is data:
-    it stays as it is, and neither `parameters` nor `state_dict` have it (but for buffers, see `buffer_names`).
+    it stays as it is, and neither `parameters` nor `state_dict` have it (but for buffers, see `buffer_names`). A
+    parameter is given numbers by ``self.w.value = np.ones(3)``; data in its place are a TypeError.
 
     Attributes
     ----------
@@ -57,6 +59,17 @@ class Module(Hinted):
     ['0.factor', '1.weight', '1.bias']
     >>> model([1.0, 2.0]).shape
     (1,)
+
+    One that draws random numbers says so, and has a key while it learns, from `apply` or `fit`:
+
+    >>> class Noise(fp.nn.Module):
+    ...     draws = True
+    ...     def __call__(self, x):
+    ...         return x + fp.random.normal(self.key, x.shape) if self.training else x
+    >>> Noise().apply({}, np.zeros(2), key=7).round(3)
+    array([-1.411, -0.472])
+    >>> Noise().eval()(np.zeros(2))
+    array([0., 0.])
     """
 
     training: bool = True
@@ -65,7 +78,10 @@ class Module(Hinted):
     """The attributes, arrays, that are saved with the parameters and are not learnt by gradients."""
 
     draws: ClassVar[bool] = False
-    """Whether it draws random numbers, by its attribute `key`, which `apply` gives it."""
+    """Whether it draws random numbers, by its attribute `key`, which `apply` and `fit` give it."""
+
+    key: Any = None
+    """What it draws by, if it `draws`: another one in every step. None where no key was given, and where it is used."""
 
     keeps: bool = False
     """Whether its buffers may be assigned to: in a copy that `apply` made to give them back."""
@@ -83,6 +99,16 @@ class Module(Hinted):
         if not callable(forward):
             raise TypeError(f"{type(self).__name__} has no __call__ of its own, so it can't be called")
         return forward(*inputs, **options)
+
+    if not TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if is_leaf(vars(self).get(name)) and not (value is None or is_handle(value) or _holds_parts(value)):
+                raise TypeError(
+                    f"{type(self).__name__}: {name} is a parameter, and {described(value)} in its place would not be "
+                    f"learnt; write {name}.value = numbers, or assign a fastprop.Array or None"
+                )
+            super().__setattr__(name, value)
 
     requires_grad = elsewhere("requires_grad", ATTRIBUTES["Module"]["requires_grad"])  # or assigning it did nothing
 
@@ -139,12 +165,12 @@ class Module(Hinted):
         >>> params["0"]["weight"].shape
         (3, 2)
         """
-        params: dict[str, Any] = _tree(self, set(), _numbers)
+        params: dict[str, Any] = _tree(self, set(), numbers_of)
         return params
 
     def load_params(self, params: Mapping[str, Any]) -> None:
         """Give all parameters these numbers, nested as those of `params`: ValueError or TypeError, or all of them."""
-        for leaf, value in [(leaf, _plain(value, "params")) for leaf, value in self._matched(params)]:
+        for leaf, value in [(leaf, plain(value, "params")) for leaf, value in self._matched(params)]:
             leaf.value = value
 
     def buffers(self) -> dict[str, Any]:
@@ -154,7 +180,7 @@ class Module(Hinted):
 
     def load_buffers(self, buffers: Mapping[str, Any]) -> None:
         """Give all buffers these numbers, nested as those of `buffers`: ValueError or TypeError, or all of them."""
-        for place, value in [(place, _plain(value, "buffers")) for place, value in self._matched_buffers(buffers)]:
+        for place, value in [(place, plain(value, "buffers")) for place, value in self._matched_buffers(buffers)]:
             setattr(place.owner, place.name, np.array(value, getattr(place.owner, place.name).dtype))
 
     # Calls with other numbers -----------------------------------------------------------------------------------------
@@ -231,7 +257,7 @@ class Module(Hinted):
         if key is not None:
             drawing = [module for _, module in bound.named_modules() if module.draws]
             for number, module in enumerate(drawing):
-                module.key = fold_in(key, number)  # type: ignore[attr-defined]
+                module.key = fold_in(key, number)
         return bound
 
     def _matched(self, params: Mapping[str, Any]) -> list[tuple[Any, Any]]:
@@ -247,10 +273,10 @@ class Module(Hinted):
             raise ValueError("params has the names of a state_dict; expected dicts in dicts, as params() has them")
         values = nesting.leaves_of(params, "params")
         for index, (leaf, value) in enumerate(zip(leaves, values)):
-            if _shape(value) != shape_of(leaf):
+            if shape_given(value) != shape_of(leaf):
                 raise ValueError(
-                    f"params{nesting.path(index)} has the shape {_shape(value)}; expected {shape_of(leaf)}, that of "
-                    "the parameter"
+                    f"params{nesting.path(index)} has the shape {shape_given(value)}; expected {shape_of(leaf)}, that "
+                    "of the parameter"
                 )
         return list(zip(leaves, values))
 
@@ -267,8 +293,8 @@ class Module(Hinted):
         values = nesting.leaves_of(buffers, "buffers")
         for index, (place, value) in enumerate(zip(places, values)):
             shape = shape_of(getattr(place.owner, place.name))
-            if _shape(value) != shape:
-                raise ValueError(f"buffers{nesting.path(index)} has the shape {_shape(value)}; expected {shape}")
+            if shape_given(value) != shape:
+                raise ValueError(f"buffers{nesting.path(index)} has the shape {shape_given(value)}; expected {shape}")
         return list(zip(places, values))
 
     # Saving -----------------------------------------------------------------------------------------------------------
@@ -306,7 +332,7 @@ class Module(Hinted):
         for name, owner, key in places:
             if name in state:
                 value, expected = np.asarray(state[name]), np.asarray(_held(owner, key))
-                wrong += _differences(name, value, expected)
+                wrong += differences(name, value, expected)
                 first, other = found.setdefault((id(owner), key), (name, value))
                 if not np.array_equal(value, other, equal_nan=value.dtype.kind == "f"):
                     wrong.append(f"{name} and {first} are one parameter, and their numbers differ")
@@ -344,19 +370,18 @@ class Module(Hinted):
         return self.train(False)
 
     def __repr__(self) -> str:
-        shown = []
-        for name, part in _parts(self):
-            leaf = is_leaf(part)
-            shown.append(f"{name}: {shape_of(part)}" if leaf else f"{name}: {_shown(part)}")
+        own = vars(self)
+        made_with = inspect.signature(type(self).__init__).parameters
+        shown = [
+            f"{name}={own[name]!r}"
+            for name, option in made_with.items()
+            if name in own and is_setting(own[name]) and own[name] != option.default
+        ]
+        shown += [f"{name}: {_shown(part)}" for name, part in _parts(self) if is_leaf(part) or _holds_parts(part)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
 # What stands where ----------------------------------------------------------------------------------------------------
-
-
-def is_leaf(x: Any) -> bool:
-    """Say whether `x` is a leaf, a Unit or Array that was made by hand."""
-    return isinstance(x, (Unit, Array)) and x._tape is None
 
 
 def _parts(thing: Any) -> list[tuple[str, Any]]:
@@ -379,6 +404,13 @@ def _check_unseen(part: Any) -> None:
     is_unseen = type(part) in UNSEEN or (type(part) is np.ndarray and part.dtype.hasobject and part.ndim > 0)
     if is_unseen and any(is_leaf(one) or isinstance(one, Module) for one in part):
         raise ValueError(f"parameters stand in a {type(part).__name__}, where they are not found; put them into a list")
+
+
+def _holds_parts(value: Any) -> bool:
+    """Say whether a value is a Module, or a container that holds Modules or leaves."""
+    if isinstance(value, Module):
+        return True
+    return _has_parts(value) and any(is_leaf(part) or _holds_parts(part) for _, part in _parts(value))
 
 
 def _has_parts(part: Any) -> bool:
@@ -470,44 +502,14 @@ def _buffer_tree(thing: Any, seen: set[int], taken: Callable[[Module, str], Any]
     return found
 
 
-def _plain(value: Any, name: str) -> Any:
-    """Return a number, or an array of numbers, that is to be kept: TypeError if it is none."""
-    found = as_number(value)
-    if found is None or is_handle(found):
-        raise TypeError(f"{name} with {type(value).__name__} {value!r:.60}; expected plain numbers to keep")
-    return found
-
-
 def _own(value: Any) -> Any:
     return np.array(value) if isinstance(value, np.ndarray) else value
-
-
-class _SavedLeaf:
-    """A leaf as it is pickled, or copied deeply: one that stands in several places stays one."""
-
-    known: ClassVar[weakref.WeakValueDictionary[int, _SavedLeaf]] = weakref.WeakValueDictionary()
-
-    def __init__(self, leaf: Any):
-        self.leaf = leaf
-
-    @classmethod
-    def of(cls, leaf: Any) -> _SavedLeaf:
-        """Return what stands for a leaf, the same one as long as somebody holds it."""
-        return cls.known.setdefault(id(leaf), cls(leaf))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self.leaf), (_numbers(self.leaf),)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        made = memo[id(self)] = type(self.leaf)(_numbers(self.leaf))
-        memo.setdefault(id(memo), []).append(self)  # kept alive, as deepcopy does it
-        return made
 
 
 def _saved(thing: Any) -> Any:
     """Return a thing in which what can be saved stands for leaves; Modules in it do this themselves."""
     if is_leaf(thing):
-        return _SavedLeaf.of(thing)
+        return SavedLeaf.of(thing)
     if not isinstance(thing, (list, tuple, dict)) or not _parts(thing):
         return thing
     if isinstance(thing, dict):
@@ -535,24 +537,6 @@ def _held(owner: Any, key: str | None) -> Any:
     return owner.value if key is None else getattr(owner, key)
 
 
-def _numbers(leaf: Any) -> Any:
-    return np.array(leaf.value) if shape_of(leaf) else leaf.value
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    return shape_of(value) if hasattr(value, "shape") else np.shape(value)
-
-
-def _differences(name: str, value: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> list[str]:
-    """Say in what an array is not what is expected."""
-    wrong = []
-    if value.shape != expected.shape:
-        wrong.append(f"{name} has the shape {value.shape}, expected {expected.shape}")
-    if value.dtype != expected.dtype:
-        wrong.append(f"{name} has the dtype {value.dtype}, expected {expected.dtype}")
-    return wrong
-
-
 def _copied(thing: Any, values: dict[int, Any], copies: dict[int, Any]) -> Any:
     """Return a copy of what has parts, with values where leaves stand; what is shared stays shared."""
     if is_leaf(thing):
@@ -575,6 +559,6 @@ def _copied(thing: Any, values: dict[int, Any], copies: dict[int, Any]) -> Any:
 
 
 def _shown(part: Any) -> str:
-    if isinstance(part, Module):
-        return repr(part)
-    return f"[{', '.join([str(shape_of(x)) if is_leaf(x) else _shown(x) for _, x in _parts(part)])}]"
+    if is_leaf(part):
+        return str(shape_of(part))
+    return repr(part) if isinstance(part, Module) else f"[{', '.join(_shown(x) for _, x in _parts(part))}]"

@@ -151,12 +151,13 @@ def alike(name: str, prediction: Any, target: Any) -> tuple[Any, Any]:
     return pair[0], pair[1]
 
 
-def demand(true: Any, mask: Any, message: str) -> None:
-    """Raise ValueError where something is not true; under trace that is a guard, and another path raises."""
+def demand(true: Any, of: Any, mask: Any, message: str) -> None:
+    """Raise ValueError where something is not true of numbers; under trace that is a guard, and another path raises."""
     if mask is not None:
         true = true | (as_item(mask) == 0)
     if not (true if not shape_of(true) else np.all(true)):
-        raise ValueError(f"{message}; expected no others")
+        known = not is_condition(true) and not is_handle(of)
+        raise ValueError(f"{message}; got {np.asarray(of)[~np.asarray(true)][0].item() if known else 'others'}")
 
 
 def refuse(wrong: Any, weights: Any, message: str) -> None:

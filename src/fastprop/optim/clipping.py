@@ -15,7 +15,7 @@ from fastprop.gates.numbers import as_real
 from fastprop.gates.shapes import stack
 from fastprop.handles.nesting import Nesting, as_number, described, flatten, is_handle, shape_of
 
-from .optimizer import given, leaves_of
+from .parameters import leaves_of
 
 __all__ = ["clip_grad_norm_", "clip_grad_value_", "clip_norm", "clip_value", "norm"]
 
@@ -140,7 +140,7 @@ def clip_grad_norm_(parameters: Any, max_norm: float) -> float:
     (0.6, 0.8)
     """
     limit = _limit("clip_grad_norm_", "max_norm", max_norm)
-    leaves = leaves_of(given(parameters, "clip_grad_norm_"))
+    leaves = leaves_of(parameters, "clip_grad_norm_")
     clipped, before = _clipped([leaf.grad for leaf in leaves], limit)
     for leaf, grad in zip(leaves, clipped):
         leaf.grad = grad
@@ -166,7 +166,7 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     -1.0
     """
     limit = _limit("clip_grad_value_", "clip_value", clip_value)
-    for leaf in leaves_of(given(parameters, "clip_grad_value_")):
+    for leaf in leaves_of(parameters, "clip_grad_value_"):
         leaf.grad = _within(leaf.grad, limit)
 
 

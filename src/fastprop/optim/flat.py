@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fastprop.handles.nesting import is_handle
 
-from .optimizer import given, taken
+from .parameters import given, taken
 
 __all__ = ["Flat", "Vector"]
 
@@ -28,12 +28,15 @@ class Flat:
     """
 
     def __init__(self, params: Any, owner: str):
-        self.owner = owner
-        self.names, self.leaves, self.nesting = taken(given(params, owner), owner)
+        self.owner, self.source = owner, given(params, owner)
+        self.names, self.leaves, self.nesting = taken(self.source, owner)
         self.handles = is_handle(self.leaves[0])
         self.shapes = [tuple(leaf.shape) if hasattr(leaf, "shape") else () for leaf in self.leaves]
         self.dtypes = [np.dtype(getattr(leaf, "dtype", np.float64)).newbyteorder("=") for leaf in self.leaves]
         self.ends = np.cumsum([int(np.prod(shape, dtype=np.int64)) for shape in self.shapes]).tolist()
+
+    def __reduce__(self) -> Any:
+        return Flat, (self.source, self.owner)  # a Module brings its leaves along, which are no one else's
 
     def vector(self, tree: Any, what: str) -> Vector:
         """Return the numbers of a container that is nested in the same way, and has the same shapes."""

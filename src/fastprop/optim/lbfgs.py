@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastprop.handles.nesting import described, is_handle
+from fastprop.gates.numbers import as_real
+from fastprop.handles.nesting import described, is_handle, returned
+from fastprop.hints import Hinted
 
 from .checks import at_least_zero, whole
 from .flat import Flat, Vector
@@ -16,7 +18,7 @@ from .flat import Flat, Vector
 __all__ = ["LBFGS"]
 
 
-class LBFGS:
+class LBFGS(Hinted):
     """A quasi-Newton method: it learns the curvature from its last steps, and searches along lines.
 
     It calls a function many times in a step, which must give the same numbers for the same parameters: from all the
@@ -76,6 +78,11 @@ class LBFGS:
         self.value: float | None = None
         self.iterations = 0
         self.reason = "no step was made yet"
+
+    def __repr__(self) -> str:
+        options = ("max_iter", "tolerance_grad", "tolerance_change", "history_size")
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+        return f"<LBFGS of {len(self._flat.names)} parameters: {shown}; {self.reason}>"
 
     def zero_grad(self) -> None:
         """Set the gradients of all Units and Arrays to 0."""
@@ -174,7 +181,7 @@ class _Search:
                     f"LBFGS: the closure returned {found!r:.60}; expected the loss and its gradients, as of "
                     "fastprop.value_and_grad(loss)"
                 )
-            return float(found[0]), self.flat.vector(found[1], "the gradient")
+            return _number(found[0]), self.flat.vector(found[1], "the gradient")
         self.flat.assign(point)
         loss, gradient = self.closure(), self.flat.gradients()
         if is_handle(loss) and not gradient.any() and not np.any(loss.grad):  # of a loss that was swept it is 1
@@ -182,7 +189,7 @@ class _Search:
                 "LBFGS: the closure left all gradients 0, and no sweep began at the loss that it returned: call "
                 "loss.backward() in the closure"
             )
-        return float(getattr(loss, "value", loss)), gradient
+        return _number(loss.value if is_handle(loss) else loss), gradient
 
     def watched(self, point: Vector) -> tuple[float, Vector]:
         """Return the same, and keep the best point."""
@@ -192,3 +199,11 @@ class _Search:
         elif value < self.lowest:
             self.lowest, self.best, self.broken = value, point.copy(), None
         return value, gradient
+
+
+def _number(loss: Any) -> float:
+    """Return a loss as a float."""
+    number = as_real(loss)
+    if number is None:
+        raise TypeError(f"LBFGS: the closure gave {returned(loss)}; expected the loss, which is one number")
+    return number

@@ -12,11 +12,11 @@ from fastprop import gates
 from fastprop.engine.bundle import LaneBlock, mapped_rows
 from fastprop.engine.program import current_instruction_set
 from fastprop.engine.update import Update, are_same
-from fastprop.gates.numbers import as_array, as_real
-from fastprop.handles.nesting import Nesting, children_of, described, flatten, is_container, is_handle
+from fastprop.handles.nesting import Nesting, described, flatten, is_handle
 from fastprop.hints import Hinted
 
 from .checks import at_least_zero, check_alike, number_in, whole
+from .parameters import given, like, listed, taken, tree_of, zeros
 
 __all__ = ["Optimizer"]
 
@@ -57,7 +57,10 @@ class Optimizer(Hinted):
     lr : float
         The learning rate; it can be assigned.
     schedule : callable or None
-        Gives for the number of steps made so far, from 0, the factor by which the rate is multiplied.
+        Gives for the number of steps made so far, from 0, the factor by which the rate is multiplied; it can be
+        assigned.
+    momentum, weight_decay, ... : float, bool or tuple
+        What else a rule that stands here was made with; it can be assigned, and what is remembered stays.
     steps : int
         How many steps were made.
     names : list of str
@@ -100,6 +103,23 @@ class Optimizer(Hinted):
                 )
             return super().__new__(cls, *given, **options)
 
+        def __getattr__(self, name: str) -> Any:
+            options = vars(self).get("_options", {})
+            return options[name] if name in options else super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "lr" or name not in vars(self).get("_options", {}) or self._own:
+            super().__setattr__(name, value)
+            return
+        state = self.state_dict()
+        options = {**state["options"], name: value}
+        if remade(type(self), self._source, options, self.schedule)._moments != self._moments:
+            raise ValueError(
+                f"{type(self).__name__}: with {name}={value!r} it would remember other things than with "
+                f"{name}={self._options[name]!r}; make a new optimizer"
+            )
+        self.load_state_dict({**state, "options": options})
+
     def __init__(self, params: Any, lr: float, *, schedule: Callable[[int], float] | None = None, **options: Any):
         self._begin(params, "own", self.remembers, {"lr": lr, **options}, {}, schedule)
 
@@ -134,11 +154,6 @@ class Optimizer(Hinted):
                     f"{name}: what it is made with goes to super().__init__ by name, as copies are made with it, too: "
                     f"super().__init__(params, lr, {', '.join(f'{one}={one}' for one in lost)})"
                 )
-        if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
-            raise TypeError(
-                f"{name}: schedule is {schedule!r:.60} ({type(schedule).__name__}); expected a function of the number "
-                "of steps made so far, such as fastprop.optim.Cosine(10_000)"
-            )
         self.schedule = schedule
         self.lr = options["lr"]
         source = given(params, name)
@@ -159,6 +174,32 @@ class Optimizer(Hinted):
     @lr.setter
     def lr(self, lr: float) -> None:
         self._lr = at_least_zero(type(self).__name__, "lr", lr)
+
+    @property
+    def schedule(self) -> Callable[[int], float] | None:
+        """What gives the factor of the rate."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: Callable[[int], float] | None) -> None:
+        if schedule is not None and (isinstance(schedule, type) or not callable(schedule)):
+            raise TypeError(
+                f"{type(self).__name__}: schedule is {schedule!r:.60} ({type(schedule).__name__}); expected a function "
+                "of the number of steps made so far, such as fastprop.optim.Cosine(10_000)"
+            )
+        self._schedule = schedule
+
+    def _rate_after(self, steps: Any) -> Any:
+        """Return the rate of the step after so many: of the next one after `steps`."""
+        if self._schedule is None:
+            return self._lr
+        factor = self._schedule(steps)
+        try:
+            return self._lr * factor
+        except TypeError:
+            raise TypeError(
+                f"{type(self).__name__}: the schedule gave {described(factor)} for {steps} steps; expected a number"
+            ) from None
 
     @property
     def steps(self) -> int:
@@ -208,7 +249,7 @@ class Optimizer(Hinted):
             If parameters or gradients are nested otherwise, or have another dtype.
         """
         update = self._update
-        rate = self._lr if self.schedule is None else self._lr * self.schedule(update.steps)
+        rate = self._rate_after(update.steps)
         frozen = self._frozen or None
         if update.handles:
             if params is not None or grads is not None:
@@ -295,7 +336,7 @@ class Optimizer(Hinted):
         nesting, steps = self._update.nesting, number_in("the state's steps", state["steps"])
         if rate is None:
             made = int(steps) if isinstance(steps, float) else steps
-            rate = self._lr if self.schedule is None else self._lr * self.schedule(made)
+            rate = self._rate_after(made)
         rate = number_in("the rate", rate)
         values, slopes = nesting.leaves_of(params, "params"), nesting.leaves_of(grads, "grads")
         kept = [nesting.leaves_of(state[kind], f"state[{kind!r}]") for kind in kinds]
@@ -423,11 +464,11 @@ class Optimizer(Hinted):
         if set(found) != {"steps", *self._moments}:
             return [f"{name} has {', '.join(found)}, where {', '.join(['steps', *self._moments])} are expected"]
         steps = whole("load_state_dict", f"steps of {name}", found["steps"])
-        for moment, like in zip(self._moments, self._update.moments_of(k)[1]):
+        for moment, own in zip(self._moments, self._update.moments_of(k)[1]):
             value = np.asarray(found[moment])
             moments.append(found[moment])
-            if value.shape != np.shape(like) or value.dtype != np.asarray(like).dtype:
-                what = f"{value.dtype}{list(value.shape)}, expected {np.asarray(like).dtype}{list(np.shape(like))}"
+            if value.shape != np.shape(own) or value.dtype != np.asarray(own).dtype:
+                what = f"{value.dtype}{list(value.shape)}, expected {np.asarray(own).dtype}{list(np.shape(own))}"
                 wrong.append(f"{moment} of {name} is {what}")
         if not wrong:
             self._update.set_moments(k, steps, moments)
@@ -485,100 +526,3 @@ def _rebuilt(
 def remade(kind: type[Optimizer], source: Any, options: dict[str, Any], schedule: Any) -> Optimizer:
     """Make an optimizer; rules of one's own need not take a schedule."""
     return kind(source, **options, **({} if schedule is None else {"schedule": schedule}))
-
-
-# Parameters -----------------------------------------------------------------------------------------------------------
-
-
-def given(params: Any, rule: str) -> Any:
-    """Return parameters in a form that can be read again: what is run through once becomes a list."""
-    if isinstance(params, (list, tuple)) and any(isinstance(group, dict) and "params" in group for group in params):
-        raise TypeError(f"{rule}: there are no groups of parameters here; make one optimizer for each")
-    if callable(getattr(params, "named_parameters", None)) or callable(getattr(params, "parameters", None)):
-        return params
-    if is_handle(params) or is_container(type(params)) or isinstance(params, np.ndarray) or as_real(params) is not None:
-        return params
-    if isinstance(params, (Iterator, Iterable)) and not isinstance(params, str):
-        return list(params)
-    raise TypeError(f"{rule}: the parameters are {params!r:.60}; expected Units, Arrays, numbers, arrays, or nests of")
-
-
-def tree_of(source: Any) -> Any:
-    """Return the nested container that an object has, or is."""
-    if callable(getattr(source, "named_parameters", None)):
-        return dict(source.named_parameters())
-    return list(source.parameters()) if callable(getattr(source, "parameters", None)) else source
-
-
-def listed(source: Any) -> list[Any]:
-    """Return what an object gives as its parameters, or what is in a flat container, without a look at any of it."""
-    if callable(getattr(source, "parameters", None)):
-        return list(source.parameters())
-    if isinstance(source, dict):
-        return list(source.values())
-    return list(source) if isinstance(source, (list, tuple)) else [source]
-
-
-def leaves_of(source: Any) -> list[Any]:
-    """Return Units and Arrays, each once."""
-    return list({id(leaf): leaf for leaf in flatten(tree_of(source), nones=True)[0]}.values())
-
-
-def taken(source: Any, rule: str) -> tuple[list[str], list[Any], Nesting]:
-    """Return the parameters' names, themselves, and how they are nested; numbers as floats."""
-    leaves, nesting = flatten(tree_of(source), nones=True)
-    names = [name or "the parameter" for name in names_of(tree_of(source))]
-    if len(set(names)) < len(names):  # {"a.b": …, "a": {"b": …}}
-        names = [nesting.path(k) for k in range(len(names))]
-    if not leaves:
-        found = callable(getattr(source, "named_parameters", None))
-        how = ": fastprop.Array(values) in an attribute is one, NumPy's arrays are data" if found else ""
-        raise ValueError(f"{rule}: there are no parameters; expected at least one{how}")
-    handles = [is_handle(leaf) for leaf in leaves]
-    if any(handles) and not all(handles):
-        where = names[handles.index(not handles[0])]
-        raise TypeError(f"{rule}: {where} is {'no' if handles[0] else 'a'} Unit or Array, the others are otherwise")
-    if handles[0]:
-        once = {id(leaf): (name, leaf) for name, leaf in reversed(list(zip(names, leaves)))}
-        names, leaves = map(list, zip(*reversed(once.values())))
-    return names, [checked(leaf, name, rule) for name, leaf in zip(names, leaves)], nesting
-
-
-def checked(leaf: Any, name: str, rule: str) -> Any:
-    """Return a parameter if it is one: a leaf, a number as a float, or an array of float32 or float64."""
-    if is_handle(leaf):
-        if leaf._tape is not None:
-            raise ValueError(f"{rule}: {name} is the result of a gate; expected leaves, which can be assigned")
-        return leaf
-    real = as_real(leaf)
-    if real is not None:
-        return real
-    array = as_array(leaf)
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"{rule}: {name} is {leaf!r:.60} ({type(leaf).__name__}); expected a number or an array")
-    if array.dtype.newbyteorder("=") not in (np.float32, np.float64):
-        raise TypeError(f"{rule}: {name} has dtype {array.dtype}; expected float32 or float64: convert it with .astype")
-    return array
-
-
-def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return what stands for a parameter of numbers: 0.0, or an array of zeros that takes no memory."""
-    return np.broadcast_to(np.zeros((), dtype), shape) if shape else 0.0
-
-
-def like(leaf: Any) -> Any:
-    """Return what has the shape and the dtype of a number or an array, lest its numbers be kept."""
-    return zeros(np.shape(leaf), np.asarray(leaf).dtype.newbyteorder("="))
-
-
-def names_of(tree: Any) -> Iterator[str]:
-    """Yield for every leaf where it stands, with dots between; None is none."""
-    if tree is None:
-        return
-    if not is_container(type(tree)):
-        yield ""
-        return
-    keys, children = children_of(tree)
-    for key, child in zip(range(len(children)) if isinstance(keys, int) else keys, children):
-        for name in names_of(child):
-            yield f"{key}.{name}" if name else str(key)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastprop import gates
+from fastprop.handles.nesting import described
 
 from .checks import at_least_zero, whole
 from .optimizer import Optimizer
@@ -233,6 +234,10 @@ class ReduceLROnPlateau:
         cooldown: int = 0,
         min_lr: float = 0.0,
     ):
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                f"ReduceLROnPlateau takes first the optimizer whose rate it lowers, not {described(optimizer)}"
+            )
         if mode not in ("min", "max"):
             raise ValueError(f"ReduceLROnPlateau: mode is {mode!r}; expected 'min' or 'max'")
         if not at_least_zero("ReduceLROnPlateau", "factor", factor) < 1.0:
@@ -247,6 +252,11 @@ class ReduceLROnPlateau:
         self.best: float | None = None
         self.bad = 0
         self.resting = 0
+
+    def __repr__(self) -> str:
+        options = ("mode", "factor", "patience", "threshold", "cooldown", "min_lr")
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in options)
+        return f"<ReduceLROnPlateau of {type(self.optimizer).__name__}: {shown}>"
 
     def step(self, metric: float) -> None:
         """Take in a metric, and lower the rate if it is time."""

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastprop.derivatives.checking import random_search
+from fastprop.gates.numbers import as_flag, as_real
+from fastprop.handles.nesting import described, returned
 
 from .checks import at_least_zero, whole
 from .flat import Flat, Vector
@@ -199,7 +201,9 @@ class _Point:
     """A function of one vector, and the best that was found so far."""
 
     def __init__(self, owner: str, f: Callable[..., Any], args: Sequence[Any]):
-        self.f = f
+        self.owner, self.f = owner, f
+        if not isinstance(args, (tuple, list)):
+            raise TypeError(f"{owner} takes the arguments as a tuple or list, not {described(args)}")
         self.flat = Flat(args, owner)
         if self.flat.handles:
             raise TypeError(f"{owner}: the arguments are Units or Arrays; expected plain numbers and arrays")
@@ -208,7 +212,13 @@ class _Point:
 
     def called(self, numbers: Vector) -> float:
         """Return the value at some point."""
-        return float(self.f(*self.flat.nested(numbers)))
+        found = self.f(*self.flat.nested(numbers))
+        value = as_real(found)
+        if value is None:
+            value = as_flag(found)  # of a condition
+        if value is None:
+            raise TypeError(f"{self.owner} needs a function that returns one number; it returned {returned(found)}")
+        return value
 
     def tried(self, numbers: Vector) -> float:
         """Return the same, and keep it if it is the best."""

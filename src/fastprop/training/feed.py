@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastprop.gates.numbers import as_array, as_real
-from fastprop.handles.nesting import Nesting, flatten
+from fastprop.handles.nesting import Nesting, described, flatten
 
 __all__ = ["ArrayFeed", "Batch", "StreamFeed", "Weighting", "arrays_of", "feed_of", "held_out", "is_arrays"]
 
@@ -217,6 +217,11 @@ class StreamFeed:
             arrays = isinstance(given, np.ndarray) and isinstance(self.data, list) and len(self.data) in (2, 3)
             wish = ": a list is one of batches, and arrays go in a tuple" if arrays else ""
             raise TypeError(f"{name}got {type(given).__name__}; expected (x, y) or (x, y, weights){wish}")
+        if not isinstance(given[1], (dict, tuple, list)) and np.ndim(given[1]) == 0:
+            raise ValueError(
+                f"{name}y is {described(given[1])}; expected an array, with the examples along the first axis: a list "
+                "of examples becomes two arrays, x = np.stack([x for x, y in data]) and y likewise"
+            )
         tables = [Table(name + word, part, self.dtype) for word, part in zip("xy", given)]
         lengths = {**tables[0].lengths, **tables[1].lengths}
         weights = _weights(given[2], f"{name}weights") if len(given) == 3 else None
@@ -238,8 +243,6 @@ def feed_of(
     """Return what gives the batches of data, whichever way they were given."""
     if is_arrays(data):
         return arrays_of(data, dtype, sample_weight).dealt(batch_size, shuffle, Weighting(class_weight))
-    if isinstance(data, (dict, str)) or not (callable(data) or isinstance(data, Iterable)):
-        raise TypeError(f"data is {type(data).__name__}; expected (x, y), an iterable of batches, or a function")
     if sample_weight is not None:
         raise ValueError("sample_weight goes with arrays; batches of an iterable bring theirs: (x, y, weights)")
     weighting = Weighting(class_weight)
@@ -256,7 +259,13 @@ def arrays_of(data: tuple[Any, ...], dtype: np.dtype[Any], sample_weight: Any) -
 
 
 def is_arrays(data: Any) -> bool:
-    """Say whether data are inputs and targets, not batches."""
+    """Say whether data are inputs and targets, not batches; TypeError if they are neither."""
+    if isinstance(data, np.ndarray) or (isinstance(data, tuple) and len(data) == 1 and isinstance(data[0], np.ndarray)):
+        raise TypeError(
+            f"data is {described(data)}; expected (x, y), or (x, y, weights): what learns without targets gets (x, x)"
+        )
+    if isinstance(data, (dict, str)) or not (callable(data) or isinstance(data, Iterable)):
+        raise TypeError(f"data is {type(data).__name__}; expected (x, y), an iterable of batches, or a function")
     return isinstance(data, tuple) and len(data) in (2, 3) and not callable(data)
 
 

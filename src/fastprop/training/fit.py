@@ -18,6 +18,7 @@ from fastprop.gates.numbers import as_real
 from fastprop.handles.indexing import OutOfRangeError
 from fastprop.handles.nesting import described, map_leaves, plain
 from fastprop.hints import with_hints
+from fastprop.nn.init import generator
 from fastprop.nn.module import Module
 from fastprop.optim import SGD, ReduceLROnPlateau, norm
 from fastprop.optim.checks import whole
@@ -173,7 +174,7 @@ def fit(
     learner = steps.learner
     training, checking = _feeds(data, learner, batch_size, shuffle, validation, stratify, sample_weight, class_weight)
     told = checked_callbacks(callbacks)
-    work = _Fit(learner, steps, training, checking, np.random.default_rng(rng))
+    work = _Fit(learner, steps, training, checking, generator(rng))
     work.accumulate, work.tolerance, work.patience, work.callbacks = accumulate, limit, patience, told
     work.least_fall = delta
     work.restores = patience is not None if restore_best is None else restore_best
@@ -438,7 +439,8 @@ class _Fit:
                 callback.step(self.history.monitored[-1])
                 continue
             told = callback.on_epoch_end if isinstance(callback, Callback) else callback
-            if told(self.history) is True and ended is None:
+            found = told(self.history)
+            if ended is None and isinstance(found, (bool, np.bool_)) and found:
                 ended = callback
         learner.reread()
         self.steps.refresh()

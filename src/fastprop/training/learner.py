@@ -18,7 +18,7 @@ from fastprop.gates import is_condition
 from fastprop.handles.nesting import as_number, described, dtype_of, flatten, is_handle, map_leaves, plain, shape_of
 from fastprop.nn.module import Module
 from fastprop.nn.normalisation import BatchNorm
-from fastprop.optim import Optimizer
+from fastprop.optim import LBFGS, Optimizer
 from fastprop.random import fold_in
 
 from .diagnosis import first_bad_gate
@@ -84,7 +84,13 @@ class Learner:
         if not isinstance(optimizer, Optimizer):
             if isinstance(optimizer, type):
                 raise TypeError(f"optimizer is the class {optimizer.__name__}; expected {optimizer.__name__}(model)")
-            raise TypeError(f"optimizer is {type(optimizer).__name__}; expected an Optimizer of fastprop.optim")
+            how = ""
+            if isinstance(optimizer, LBFGS):
+                how = ": it takes all the data at once, in a loop of your own, optimizer.step(closure)"
+            raise TypeError(
+                f"optimizer is {described(optimizer)}; expected an Optimizer of fastprop.optim, such as "
+                f"Adam(model, lr=0.001){how}"
+            )
         self.function, self.optimizer = model, optimizer
         self.owns_handles = optimizer._update.handles
         if self.owns_handles and self.module is None:
@@ -133,8 +139,8 @@ class Learner:
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        work = self.work
-        return work.lr if work.schedule is None else work.lr * work.schedule(work.steps)
+        rate: float = self.work._rate_after(self.work.steps)
+        return rate
 
     def follow(self) -> None:
         """Take over what the optimizer's owner may have changed: rate, schedule, what is frozen."""

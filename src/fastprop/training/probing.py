@@ -14,10 +14,11 @@ from fastprop.circuits.compile import compile
 from fastprop.derivatives.checking import numerical_grad
 from fastprop.derivatives.transforms import value_and_grad
 from fastprop.handles.nesting import flatten, map_leaves
+from fastprop.nn.init import generator
 from fastprop.nn.module import Module
 from fastprop.optim import SGD
 from fastprop.optim.checks import whole
-from fastprop.optim.optimizer import names_of
+from fastprop.optim.parameters import names_of
 
 from .feed import Batch, feed_of
 from .learner import Learner, Steps
@@ -34,6 +35,10 @@ class Rates(NamedTuple):
     rates: list[float]
     losses: list[float]
     suggestion: float
+
+    def __repr__(self) -> str:
+        tried = f"{len(self.rates)} from {self.rates[0]:.3g} to {self.rates[-1]:.3g}" if self.rates else "none"
+        return f"<Rates: {tried}; suggestion {self.suggestion:.3g}>"
 
 
 def find_rate(
@@ -89,7 +94,7 @@ def find_rate(
     count = whole("find_rate", "steps", steps, 2)
     learner = Learner(model, optimizer, params, apart=True)
     feed = feed_of(data, learner.dtype, whole("find_rate", "batch_size", batch_size, 1), True)
-    random = np.random.default_rng(copy.deepcopy(rng))
+    random = generator(copy.deepcopy(rng))
     modes = learner.modes()
     if learner.module is not None and not learner.module.training:
         learner.module.train()
@@ -190,7 +195,7 @@ def check_gradients(
     value: Any = compile(mean)
     gradient: Any = compile(value_and_grad(mean))
     slopes = flatten(gradient(nesting.unflatten(leaves))[1])[0]
-    random, largest = np.random.default_rng(rng), 0.0
+    random, largest = generator(rng), 0.0
     for k, name in enumerate(names_of(learner.params)):
         direction = random.normal(size=np.shape(leaves[k]))
 

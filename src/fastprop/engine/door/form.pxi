@@ -237,10 +237,14 @@ cdef class Form:
             first += nesting.size
 
     def _static_key(self, position):
+        given = self.static[position]
         try:
-            return static_key(self.static[position])
+            return static_key(given)
         except TypeError:
-            raise TypeError(f"{self.owner}: the static argument {position} must be hashable") from None
+            raise TypeError(
+                f"{self.owner}: the static argument {position} must be hashable, and a {type(given).__name__} is not: "
+                "give a tuple of what is in it"
+            ) from None
 
     def _leaf_keys(self):
         """Return what leaves of calls of the same form have in common; None for a number."""

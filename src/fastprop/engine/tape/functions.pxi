@@ -206,7 +206,7 @@ def zero_grad(units):
 
     Parameters
     ----------
-    units : Unit, Array or iterable of them
+    units : Unit, Array, iterable of them, or Module
         Nothing is changed if one of them is anything else.
 
     Examples
@@ -217,7 +217,15 @@ def zero_grad(units):
     >>> x.grad
     0.0
     """
-    handles = [units] if link_of_any(units) != NULL else list(units)
+    if link_of_any(units) != NULL:
+        handles = [units]
+    elif callable(getattr(units, "parameters", None)):
+        handles = list(units.parameters())
+    elif not hasattr(units, "__iter__"):
+        kind = type(units).__name__
+        raise TypeError(f"zero_grad: got {units!r:.60} ({kind}); expected Units and Arrays, in a list, or a Module")
+    else:
+        handles = list(units)
     for i, handle in enumerate(handles):
         if link_of_any(handle) == NULL:
             kind = type(handle).__name__

@@ -12,6 +12,7 @@ from fastprop.engine.door cimport MATCHED, Form, Marshal, Reading
 from fastprop.engine.tape cimport NO_TAPE, Block, Link, Unit
 
 from fastprop.engine.door import number
+from fastprop.handles.nesting import returned
 
 cdef extern from "update/update.h":
     """
@@ -334,7 +335,7 @@ cdef class Update:
             shape = self.moments[stretch.leaf].shape[1:]
         if found.shape != shape or found.dtype.kind not in "fiu":
             name = self.names[stretch.leaf]
-            given = f"{found.dtype}{list(found.shape)}"
+            given = returned(numbers) if found.dtype.kind not in "fiu" else f"{found.dtype}{list(found.shape)}"
             raise ValueError(f"move: {what} of {name} is {given}; expected numbers{list(shape)}")
         return np.ascontiguousarray(found, np.float32 if stretch.single else np.float64)
 

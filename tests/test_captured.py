@@ -145,6 +145,23 @@ def test_a_map_captures_results(case):
         fp.compile(lambda x: RESULTS[case](*outside))(1.0)
 
 
+def test_a_map_that_branches_takes_numbers_of_a_result_that_it_does_not_need():
+    rng = np.random.default_rng(1)
+    q, b = fp.Array(rng.normal(size=(9, 9))), fp.Array([1.0, 2.0])
+    made = fp.sin(q)
+
+    def lane(row):
+        fp.take(made, [0, 0], axis=0)
+        return b * 2.0 if fp.sum(row) > 0.5 else b
+
+    fp.mean(fp.vmap(lane)(made)).backward()
+    doubled = np.count_nonzero(np.sin(q.value).sum(1) > 0.5)
+    assert_allclose(b.grad, (9 + doubled) / 18, rtol=1e-14)
+    assert not np.any(q.grad)
+    with pytest.raises(ValueError, match="outside of it"):
+        fp.compile(lambda x: [fp.take(made, [0, 0], axis=0), x][1])(1.0)
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_numbers_of_a_captured_matrix_are_read_side_by_side(turned):
     """In whatever order the body of a map uses them."""

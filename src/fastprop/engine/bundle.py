@@ -27,12 +27,14 @@ from fastprop.engine.items import items_at, object_array
 from fastprop.engine.refusals import Unread
 from fastprop.engine.slots import Slots, aliases, logic, slots_in
 from fastprop.engine.tape import (
+    Trace,
     Unit,
     apply_gate,
     current_tape,
     let_blocks,
     recorded_function,
     recorded_ufunc,
+    refuse_outside,
 )
 from fastprop.gates import blocks
 from fastprop.gates.numbers import as_array, as_flag, as_real, as_reals
@@ -458,6 +460,8 @@ def numbers_of(x: Any) -> Any:
     if hasattr(type(x), "__fastprop_gate__"):
         if x.shape == ():
             return x
+        if getattr(x, "_tape", None) is not None and isinstance(current_tape(), Trace):
+            refuse_outside()
         # an Array that was made outside: each of its numbers is read at every call
         return object_array([x[place] for place in np.ndindex(x.shape)], x.shape)
     if isinstance(x, (list, tuple)):

@@ -329,7 +329,7 @@ cdef PyObject* traced_home(Py_ssize_t n, Link** links) except? NULL:
     return home
 
 
-cdef int refuse_outside() except -1:
+def refuse_outside():
     """Raise the error for a result of no trace, which a traced function uses."""
     raise OutsideError(
         "a traced function uses a result that was computed outside of it, which would be a constant; pass it as an "

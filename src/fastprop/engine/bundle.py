@@ -186,9 +186,10 @@ class Bundle(Unread, IntegerOperators, ArrayFace):
 
     def __getitem__(self, index: Any) -> Any:
         """Return a number of the block, or a part of it; conditions that choose numbers are decided, as by an if."""
-        index = _decided(index)
-        if trace_of(index) is not None:
-            return self._part(items_at(self.numbers, index))
+        if type(index) is not int:
+            index = _decided(index)
+            if trace_of(index) is not None:
+                return self._part(items_at(self.numbers, index))
         slots = self.slots()
         try:
             if slots is not None and np.ndim(slots.at[index]) > 0:

@@ -123,3 +123,31 @@ def test_a_number_more_costs_no_gates_in_python():
 
     calls(100)
     assert calls(900) - calls(300) < 600 * 1000  # gate by gate it was 2,050
+
+
+REPEATED = {
+    "broadcast": lambda s, t: fp.sum(fp.exp(fp.broadcast_to(s, (9,)))) * t,
+    "repeated": lambda s, t: fp.sum(fp.repeat(fp.stack([s, t]), 9) ** 3),
+    "the same": lambda s, t: fp.sum([s * t for _ in range(9)]) + fp.sum([fp.sin(s) for _ in range(9)]),
+    "sums": lambda s, t: sum(fp.dot([s, t], [t, s]) for _ in range(9)) + sum(fp.sum([s, s]) for _ in range(9)),
+}
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_rows_that_are_all_of_one_number(name):
+    f = REPEATED[name]
+    slope = lambda s, t: fp.jvp(f, (s, t), (t, 1.0))[1]  # noqa: E731
+    for derivative in (
+        slope,
+        lambda s, t: fp.jvp(slope, (s, t), (1.0, s))[1],
+        fp.grad(slope, (0, 1)),
+        lambda s, t: fp.jvp(fp.grad(f, (0, 1)), (s, t), (1.0, 0.0))[1],
+        lambda s, t: fp.jacobian(lambda s: fp.stack([f(s, t), s * t]))(s),
+        fp.grad(lambda s, t: sum(part * part for part in fp.grad(f, (0, 1))(s, t)), (0, 1)),
+    ):
+        with fp.eager():
+            expected = flat(derivative(0.5, 0.7))
+        assert_allclose(flat(fp.compile(derivative)(0.5, 0.7)), expected, rtol=1e-11)
+        lanes = fp.vmap(derivative)(np.full(3, 0.5), np.full(3, 0.7))
+        lanes = lanes if type(lanes) is tuple else (lanes,)
+        assert_allclose(np.concatenate([np.ravel(part[1]) for part in lanes]), expected, rtol=1e-11)

@@ -208,7 +208,7 @@ def _pull_alike(alike: Sequence[Any], adjoints: dict[int, Any], variables: set[i
         if part is not None and shape_of(operand) == ():  # one that is the same for all
             _accumulate(adjoints, keys[0], part)
         elif part is not None:
-            _accumulate_each(adjoints, keys, np.broadcast_to(_numbers_of(part), len(alike)).tolist())
+            _accumulate_each(adjoints, keys, _each_of(part, len(alike)))
 
 
 def _accumulate_each(sums: dict[int, Any], keys: Sequence[int | None], terms: Sequence[Any]) -> None:
@@ -225,7 +225,7 @@ def _accumulate_each(sums: dict[int, Any], keys: Sequence[int | None], terms: Se
         return
     before = [sums[key] for key in waiting]
     total = Bundle(object_array(before, (len(before),))) + Bundle(object_array([*waiting.values()], (len(before),)))
-    sums.update(zip(waiting, _numbers_of(total).tolist()))
+    sums.update(zip(waiting, _each_of(total, len(before))))
 
 
 def _push_alike(alike: Sequence[Any], tangents: dict[int, dict[int, Any]]) -> None:
@@ -239,7 +239,7 @@ def _push_alike(alike: Sequence[Any], tangents: dict[int, dict[int, Any]]) -> No
     if not any(arriving):
         return
     found = _tangents_of(gate, arriving, operands)
-    parts = {d: np.broadcast_to(_numbers_of(part), len(alike)).tolist() for d, part in found.items()}
+    parts = {d: _each_of(part, len(alike)) for d, part in found.items()}
     for i, (key, _, _, _) in enumerate(alike):
         tangents[key] = {d: numbers[i] for d, numbers in parts.items() if type(numbers[i]) is not float or numbers[i]}
 
@@ -253,9 +253,11 @@ def _column(items: Sequence[Any]) -> Any:
     return Bundle(object_array(list(items), (len(items),)))
 
 
-def _numbers_of(x: Any) -> Any:
-    """Return the numbers of a block."""
-    return x.numbers if isinstance(x, Bundle) else x
+def _each_of(x: Any, n: int) -> list[Any]:
+    """Return the n numbers of a block, or so many times the one number that it is."""
+    if shape_of(x) == ():
+        return [x] * n
+    return (x.numbers if isinstance(x, Bundle) else x).tolist()  # type: ignore[no-any-return]
 
 
 _nothing: dict[int, Any] = {}

@@ -183,7 +183,7 @@ cdef class Path:
     cdef Wires wires
     cdef Batch ahead            # forward alone
     cdef Batch both
-    cdef object once            # whether each operand is one input alone; None: nobody has asked yet
+    cdef object once            # whether each operand is one input; None: nobody has asked yet
     cdef Memory spread          # uniform numbers that have a gradient in every lane
     cdef Memory totals          # gradients of uniform inputs
 
@@ -397,7 +397,8 @@ cdef class Path:
         cdef bint found = False
         if self.once is None:
             given = self.wires.given
-            self.once = np.bincount(given["which"][given["kind"] == OPERAND], minlength=1).max() <= 1
+            uses = np.bincount(given["which"][given["kind"] == OPERAND], minlength=self.owner.region.numbers)
+            self.once = bool((uses == 1).all())
         for k in range(self.wires.stretches if self.once and not self.owner.region.gradients else 0):
             stretch = &self.wires.stretch[k]
             if self.wires.source[stretch.first].kind == OPERAND:

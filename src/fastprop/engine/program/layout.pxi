@@ -241,7 +241,7 @@ cdef class Layout(Operands):
         return 0
 
     cdef int32_t place_for(self, int32_t r) except -1:
-        """The slots for a run's numbers: of the inputs that they are at the next step, if nobody needs these any more."""
+        """The slots for a run's numbers: of the inputs that they are at the next step, if nobody needs these."""
         cdef int32_t begin = self.run[r], count = self.run[r + 1] - begin, start = self.becomes[begin], i, j, x
         if start < 0 or self.is_chain(r) or not is_written_last(self.opcode[begin]):
             return self.allocate(count)

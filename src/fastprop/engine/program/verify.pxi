@@ -23,7 +23,7 @@ cdef int verify_before(Draft draft, bint lanes, bint gradient, wanted, uniform, 
     for name, flags in (("wanted", wanted), ("uniform", uniform)):
         if flags is not None and np.shape(flags) != (draft.inputs,):
             raise ValueError(f"{name} has the shape {np.shape(flags)}; expected a flag per input, {draft.inputs}")
-    if onward is not None and (np.shape(onward) != draft.outputs.shape or not np.all(np.asarray(onward) < draft.inputs)):
+    if onward is not None and not (np.shape(onward) == draft.outputs.shape and np.all(np.less(onward, draft.inputs))):
         raise ValueError(f"onward is {onward}; expected an input, of {draft.inputs}, or -1 for each of the outputs")
     for gate, what in draft.payload.items():
         if not isinstance(what, Region):

@@ -138,7 +138,7 @@ def test_memory_stays_flat():
                 use()
             gc.collect()
             before = resident()
-            for _ in range(300):
+            for _ in range(500):
                 use()
             gc.collect()
             print(resident() - before)

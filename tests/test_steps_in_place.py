@@ -118,7 +118,16 @@ def test_what_is_read_again_is_not_written_over() -> None:
 
 
 def test_errors_say_what_a_step_was_given() -> None:
-    compiled = fp.compile(lambda i, table: fp.scan(lambda i, x: (i + 1, table[i]), i, None, length=4)[1])
+    """An index is named as it was looked up, though the step has written the next one there since."""
+
+    def walked(i: Any, table: Any) -> Any:
+        def step(i: Any, _: Any) -> Any:
+            found = table[i]
+            return i + 1, found
+
+        return fp.scan(step, i, None, length=4)[1]
+
+    compiled = fp.compile(walked)
     assert_array_equal(compiled(np.array(0), np.arange(5.0)), np.arange(4.0))
     with pytest.raises(IndexError, match=r"index 5 .* at step 2"):
         compiled(np.array(3), np.arange(5.0))

@@ -7,9 +7,8 @@ way wherever they are computed.
 """
 import numpy as np
 
-from libc.string cimport memchr
-
 from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memchr
 
 from fastprop.engine.executor.instructions cimport BATCH_MATMUL, MATMUL, PRODUCTS, RESULT, TOTAL
 from fastprop.engine.kernels cimport ADD

@@ -46,7 +46,7 @@ def walk(first: str, second: str, keeps: str) -> Callable[..., Any]:
     def step(carry: Any, x: Any) -> Any:
         a, b = carry
         new = MOVES[first](a, b, x[0]), MOVES[second](b, a, x[0])
-        return new, {"old": a, "new": new[0], "sum": fp.sum(new[1])}[keeps]
+        return new, {"old": a, "new": new[0], "sum": fp.sum(new[1] * new[1])}[keeps]
 
     return lambda a, b: fp.scan(step, (a, b), XS)
 
